@@ -1,0 +1,38 @@
+"""I-JEPA with a small ViT on the embedded Fashion-MNIST subset, in ten CPU-minutes.
+
+    ssl-jax train --config ijepa_vit_fashion --workdir runs/ijepa
+
+From at most 16 visible patches of a 7x7 grid, the teacher's features of four blocks are predicted.
+"""
+
+from ml_collections import ConfigDict
+
+from ssl_jax.recipe.fragments import FASHION_PIXELS, embedded, image_views, small_vit
+
+RESULT = ""
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    tiny = arg == "tiny"
+    views = dict(count=1, scale=(0.6, 1.0), flip=0.5, interpolation="bilinear")
+    width, depth, heads = (32, 1, 2) if tiny else (96, 4, 3)
+    return ConfigDict(
+        dict(
+            seed=0,
+            batch_size=32 if tiny else 256,
+            total_examples=256 if tiny else 300_000,
+            objective=dict(
+                target="ssl_jax.objectives.ijepa:IJEPA", predictor_width=48, predictor_depth=1 if tiny else 2,
+                momentum=(0.99, 1.0), min_keep=6, context_tokens=16,
+            ),
+            model=small_vit(width, depth, heads, 4, class_token=False, remat="none"),
+            data=embedded(limit=500 if tiny else None),
+            augment=image_views(28, FASHION_PIXELS, views),
+            optimizer=dict(name="adamw", lr=1e-3, b2=0.999, weight_decay=0.04, weight_decay_final=0.4),
+            schedule=dict(name="cosine", warmup_percent=10),
+            mesh=dict(data=-1),
+            checkpoint=dict(every_percent=25),
+            evaluate=dict(encoder="teacher", supervised_examples=640 if tiny else None, health_examples=200 if tiny else 1000),
+            log=dict(every_steps=4 if tiny else 20),
+        )
+    )  # fmt: skip

@@ -1,0 +1,38 @@
+"""MAE with a small ViT on the embedded Fashion-MNIST subset, in ten CPU-minutes.
+
+    ssl-jax train --config mae_vit_fashion --workdir runs/mae
+
+12 of 49 patches of 4x4 pixels are seen, the other 37 are reconstructed.
+"""
+
+from ml_collections import ConfigDict
+
+from ssl_jax.recipe.fragments import FASHION_PIXELS, embedded, image_views, small_vit
+
+RESULT = ""
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    tiny = arg == "tiny"
+    views = dict(count=1, scale=(0.6, 1.0), flip=0.5, interpolation="bicubic")
+    return ConfigDict(
+        dict(
+            seed=0,
+            batch_size=32 if tiny else 256,
+            total_examples=256 if tiny else 400_000,
+            objective=dict(
+                target="ssl_jax.objectives.mae:MAE", mask_ratio=0.75, decoder_width=64, decoder_depth=1, decoder_heads=2
+            ),
+            model=small_vit(32, 1, 2, 4) if tiny else small_vit(96, 4, 3, 4, remat="none"),
+            data=embedded(limit=500 if tiny else None),
+            augment=image_views(28, FASHION_PIXELS, views),
+            optimizer=dict(name="adamw", lr=2e-3, b2=0.95, weight_decay=0.05),
+            schedule=dict(name="cosine", warmup_percent=10),
+            mesh=dict(data=-1),
+            checkpoint=dict(every_percent=25),
+            evaluate=dict(
+                encoder="student", supervised_examples=640 if tiny else None, health_examples=200 if tiny else 1000
+            ),
+            log=dict(every_steps=4 if tiny else 20),
+        )
+    )

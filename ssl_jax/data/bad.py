@@ -1,0 +1,137 @@
+"""Records that cannot be read: replaced, counted and listed, and a stop when there are too many."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ssl_jax.errors import UserError
+
+_ATTEMPTS = 64  # substitutes tried for one record; with half of all records bad, one in 2^64 runs out of them
+
+
+@dataclass(frozen=True)
+class BadRecord:
+    """One line of the list: the record's number, what its source calls it, and why it could not be read."""
+
+    index: int
+    name: str
+    reason: str
+
+
+class BadRecords:
+    """Reads records of one source and survives the bad ones. Safe to share between threads.
+
+    A record whose read raises is replaced by another one of the same source, chosen by a hash of its number, so that
+    what replaces what depends on nothing else. Each bad record is listed once, in `entries` and, with `path`, as a JSON
+    line appended to that file (lines that an earlier run left there are not repeated).
+
+    The run stops with a `UserError`
+      * as soon as more than `limit_fraction` of all records are known to be bad, or
+      * when so many reads have failed that the fraction is all but certain to be exceeded: above what the limit allows
+        for the reads so far by four standard deviations of that count, and four. One bad record among the first three
+        says nothing; a folder that went away is noticed in the first batch.
+
+    `UserError`s of the source itself pass through.
+    """
+
+    def __init__(self, limit_fraction: float = 0.001, path: str | Path | None = None) -> None:
+        if not 0 <= limit_fraction <= 1:
+            raise UserError(f"max_bad_fraction={limit_fraction} is not a fraction; use a number from 0 to 1")
+        self.limit_fraction = limit_fraction
+        self.path = None if path is None else Path(path)
+        self.reads = 0
+        self.failures = 0
+        self._bad: dict[int, BadRecord] = {}
+        self._lock = threading.Lock()
+        self._written = _already_in(self.path)
+
+    @property
+    def count(self) -> int:
+        """How many different records were found bad."""
+        return len(self._bad)
+
+    @property
+    def entries(self) -> list[BadRecord]:
+        """The bad records in the order of their numbers."""
+        with self._lock:
+            return [self._bad[i] for i in sorted(self._bad)]
+
+    def read(self, source: Any, index: int) -> tuple[int, dict[str, Any]]:
+        """Record `index` of `source`, or its substitute, with the number of the record that it really is.
+
+        Raises:
+          UserError: too many bad records, or 64 substitutes that cannot be read either.
+        """
+        chosen = index
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                record = source[chosen]
+            except (UserError, MemoryError):
+                raise
+            except Exception as error:  # whatever a decoder raises on a damaged file
+                self._count_failure(source, chosen, error)
+            else:
+                with self._lock:
+                    self.reads += 1
+                return chosen, record
+            chosen = substitute(index, attempt, len(source))
+        raise UserError(
+            f"record {index} and {_ATTEMPTS} others instead of it cannot be read, among them {self._first()}; "
+            f"check that the storage is there"
+        )
+
+    def _count_failure(self, source: Any, index: int, error: Exception) -> None:
+        name = source.name_of(index) if hasattr(source, "name_of") else str(index)
+        reason = f"{type(error).__name__}: {error}"
+        with self._lock:
+            self.reads += 1
+            self.failures += 1
+            if index not in self._bad:
+                self._bad[index] = BadRecord(index, name, reason)
+                self._list(self._bad[index])
+            if self._too_many(len(source)):
+                raise UserError(
+                    f"{self.count} of {len(source)} records cannot be read ({self.failures} of {self.reads} reads); "
+                    f"max_bad_fraction={self.limit_fraction} does not allow that. The first: {self._first()}. "
+                    f"Repair or remove them, or raise data.max_bad_fraction"
+                ) from error
+
+    def _too_many(self, total: int) -> bool:
+        allowed = self.limit_fraction * self.reads
+        certain = self.failures > allowed + 4 * math.sqrt(allowed) + 4
+        return self.limit_fraction < 1 and (certain or self.count > self.limit_fraction * total)
+
+    def _first(self) -> str:
+        return "; ".join(f"{bad.name} ({bad.reason})" for bad in list(self._bad.values())[:3])
+
+    def _list(self, bad: BadRecord) -> None:
+        if self.path is not None and bad.index not in self._written:
+            with self.path.open("a", encoding="ascii") as file:
+                file.write(json.dumps(asdict(bad)) + "\n")
+
+
+def substitute(index: int, attempt: int, total: int) -> int:
+    """The record in [0, total) that stands in for record `index` at the given attempt: a hash of both."""
+    digest = hashlib.blake2b(f"{index} {attempt}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") % total
+
+
+def _already_in(path: Path | None) -> set[int]:
+    """Record numbers that the list already holds. A last line that a crash cut off is removed from it."""
+    if path is None or not path.exists():
+        return set()
+    whole = path.read_bytes()
+    kept = whole[: whole.rfind(b"\n") + 1]
+    if kept != whole:
+        os.truncate(path, len(kept))
+    try:
+        return {int(json.loads(line)["index"]) for line in kept.splitlines()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{str(path)!r} is not a list of bad records ({error}); move it away") from error

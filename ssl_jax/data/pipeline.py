@@ -1,0 +1,176 @@
+"""Source -> batches, on grain. The order is a pure function of (seed, example cursor).
+
+The cursor counts examples since the start of training: row `r` of the global batch of step `k` is example `k*B + r`.
+Example `c` is in epoch `c // N` and is the `(c mod N)`-th record of that epoch's permutation. Nothing else enters: not
+the number of processes or threads, nor where a run was stopped. A resumed run needs only its step, and starts at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ssl_jax.data.bad import BadRecords
+from ssl_jax.data.sources import Source
+from ssl_jax.errors import UserError
+
+Batch = dict[str, np.ndarray]
+
+
+def batches(
+    source: Source,
+    *,
+    seed: int,
+    batch_size: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 0,
+    prefetch: int = 2,
+    bad: BadRecords | None = None,
+) -> Iterator[Batch]:
+    """Shuffled batches without end, from step `start_step` on.
+
+    Each is `{field: [B/P, ...]}` with the records' fields, `_id` int32 (the record really used) and `_epoch` int32:
+    rows `p*B/P` to `(p+1)*B/P` of the global batch, for process `p` of `P`. Every epoch shows every record exactly
+    once, in another order; a batch may lie across two epochs, or hold many of a source smaller than itself.
+
+    Args:
+      source: a `Source`; with a `batch` method, rows are gathered at once, which suits arrays in memory.
+      seed: any integer.
+      batch_size: the global B, divisible by `process_count`.
+      start_step: the first step to deliver.
+      process_index: p in [0, P).
+      process_count: P.
+      threads: how many read and decode ahead, each a whole batch; 0 reads in the calling thread, when asked.
+      prefetch: batches kept ready, at least one for each thread.
+      bad: what to do about records that cannot be read; None stops at the first.
+
+    Raises:
+      UserError: sizes that do not fit, too many bad records, records of different shapes.
+    """
+    import grain  # here, since it brings jax and orbax along
+
+    _check(source, batch_size, start_step, process_index, process_count)
+    rows = batch_size // process_count
+    bad = BadRecords(0.0) if bad is None else bad
+
+    def read(step: int) -> Batch:
+        cursor = step * batch_size + process_index * rows + np.arange(rows)
+        ids, epochs = order(seed, cursor, len(source))
+        used, batch = _gather(source, ids, bad)
+        return batch | {"_id": used.astype(np.int32), "_epoch": epochs.astype(np.int32)}
+
+    steps = grain.MapDataset.range(sys.maxsize // batch_size - 1).map(read)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, threads) if threads else 0)
+    iterator = iter(steps.to_iter_dataset(options))
+    iterator.set_state({"next_index": start_step})
+    return _until_closed(iterator)
+
+
+def once(source: Source, batch_size: int, bad: BadRecords | None = None) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Every record exactly once, in order: `({field: [B, ...], "_id": [B], "_epoch": [B]}, valid bool [B])`.
+
+    All batches have `batch_size` rows, so that one compiled function serves them all: the last is filled up with copies
+    of its last record. Those rows are not valid, and neither are the substitutes of records that cannot be read; with
+    `bad=None` the first such record is a `UserError`.
+    """
+    _check(source, batch_size, 0, 0, 1)
+    bad = BadRecords(0.0) if bad is None else bad
+    for start in range(0, len(source), batch_size):
+        cursor = start + np.arange(batch_size)
+        ids = np.minimum(cursor, len(source) - 1)
+        used, batch = _gather(source, ids, bad)
+        valid = (cursor < len(source)) & (used == ids)
+        yield batch | {"_id": used.astype(np.int32), "_epoch": np.zeros(batch_size, np.int32)}, valid
+
+
+def order(seed: int, cursor: np.ndarray, total: int) -> tuple[np.ndarray, np.ndarray]:
+    """Record ids and epochs, int64 [R], of the examples `cursor` int64 [R]; each epoch is a permutation of `total`."""
+    epochs, places = np.divmod(cursor, total)
+    ids = np.empty_like(places)
+    for epoch in np.unique(epochs):
+        here = epochs == epoch
+        ids[here] = permuted(places[here], total, _round_keys(seed, int(epoch), total))
+    return ids, epochs
+
+
+def permuted(places: np.ndarray, total: int, keys: np.ndarray) -> np.ndarray:
+    """Where a random permutation of 0..total-1, fixed by `keys` uint64, sends `places` int64 [R].
+
+    No table is made, so a billion records cost as much as ten. It is the generalised Feistel cipher on [0, a*b) of
+    J. Black and P. Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002: a place is split into two digits
+    and each in turn is moved by a hash of the other. `a*b` exceeds `total` by less than `a`; a result beyond `total`
+    goes through again until it is inside (their "cycle walking"), which keeps it one to one.
+    """
+    b = np.uint64(math.isqrt(total - 1) + 1)
+    a = np.uint64(-(-total // int(b)))
+    found = places.astype(np.uint64)
+    walking = np.arange(len(found))
+    while len(walking):
+        left, right = np.divmod(found[walking], b)
+        for i, key in enumerate(keys):
+            if i % 2 == 0:
+                left = (left + _mix(right ^ key)) % a
+            else:
+                right = (right + _mix(left ^ key)) % b
+        found[walking] = left * b + right
+        walking = walking[found[walking] >= total]
+    return found.astype(np.int64)
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), kept to 32 bits so that sums cannot overflow."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x >> np.uint64(32)
+
+
+@functools.lru_cache(maxsize=64)
+def _round_keys(seed: int, epoch: int, total: int) -> np.ndarray:
+    """Eight uint64 from a hash, so that neighbouring seeds and epochs have nothing in common."""
+    return np.frombuffer(hashlib.sha512(f"order {seed} {epoch} {total}".encode()).digest(), "<u8")
+
+
+def _gather(source: Source, ids: np.ndarray, bad: BadRecords) -> tuple[np.ndarray, Batch]:
+    """The records `ids` [R] stacked to [R, ...], and which ones they really are."""
+    if hasattr(source, "batch"):
+        return ids, source.batch(ids)
+    pairs = [bad.read(source, int(i)) for i in ids]
+    return np.array([used for used, _ in pairs], np.int64), _stack(pairs)
+
+
+def _stack(pairs: list[tuple[int, dict[str, Any]]]) -> Batch:
+    first_id, first = pairs[0]
+    shapes = {name: np.shape(value) for name, value in first.items()}
+    for index, record in pairs:
+        found = {name: np.shape(value) for name, value in record.items()}
+        if found != shapes:
+            raise UserError(
+                f"records {first_id} and {index} do not fit into one batch: {shapes} and {found}; "
+                f"let the source bring all records to one shape (ImageFolder and Tfds have `size`)"
+            )
+    return {name: np.stack([record[name] for _, record in pairs]) for name in first}
+
+
+def _check(source: Source, batch_size: int, start_step: int, process_index: int, process_count: int) -> None:
+    if not 0 < len(source) < 2**31:
+        raise UserError(f"the source has {len(source)} records; between 1 and 2^31 - 1 can be numbered")
+    if batch_size < 1 or batch_size % process_count:
+        near = max(1, round(batch_size / process_count)) * process_count
+        raise UserError(f"batch_size={batch_size} is not a multiple of {process_count} processes; use e.g. {near}")
+    if start_step < 0 or not 0 <= process_index < process_count:
+        raise UserError(f"start_step={start_step}, process {process_index} of {process_count}: out of range")
+
+
+def _until_closed(iterator: Any) -> Iterator[Batch]:
+    try:
+        yield from iterator
+    finally:
+        iterator.close()

@@ -1,0 +1,152 @@
+"""Frozen features of a source: encoded once, every record exactly once, then probed on the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ssl_jax.errors import UserError
+from ssl_jax.objectives.base import Batch, Encoder, Preprocess
+
+_ROWS = 4096  # rows of features that are widened to float64 at a time
+
+
+class Features(NamedTuple):
+    """Features `x` float32 [N, F], labels `y` int32 [N] (None without labels) and the places `ids` in the source [N]."""
+
+    x: np.ndarray
+    y: np.ndarray | None
+    ids: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Features:
+        """The features of some rows (indices or a mask)."""
+        return Features(self.x[rows], None if self.y is None else self.y[rows], self.ids[rows])
+
+
+@dataclass(frozen=True)
+class Split:
+    """What a probe is given: labelled features to learn from and to be tested on, labels in [0, classes).
+
+    `learn` is set where the encoder itself is learnt from the labels: `learn(rows)` is the split of an encoder that saw
+    the labels of these training rows only.
+    """
+
+    train: Features
+    test: Features
+    classes: int
+    learn: Callable[[np.ndarray], Split] | None = None
+
+    def subset(self, rows: np.ndarray) -> Split:
+        """The split in which only the training `rows` are labelled."""
+        if self.learn is not None:
+            return self.learn(rows)
+        return replace(self, train=self.train.take(rows))
+
+
+def extract(
+    encoder: Encoder,
+    variables: dict,
+    source: Any,
+    batch_size: int = 256,
+    label: str = "label",
+    place: Callable[[Batch], Batch] | None = None,
+) -> Features:
+    """Features of every record of `source`, in order, compiled once for an encoder and batch size.
+
+    The encoder is given the numeric fields of a record but never the label. `place` puts a batch on a mesh. Features may
+    be NaN if the encoder diverged: `check_finite` says so.
+    """
+    return _collect(partial(_encode, encoder, variables), source, batch_size, label, place)
+
+
+def raw_inputs(
+    preprocess: Preprocess,
+    source: Any,
+    batch_size: int = 256,
+    label: str = "label",
+    inputs: Sequence[str] | None = None,
+) -> Features:
+    """The encoder's own inputs (all of `preprocess`'s, or those named), flattened: what there is without an encoder."""
+
+    @jax.jit
+    def run(batch: Batch) -> Array:
+        fields = preprocess(batch)
+        names = sorted(fields) if inputs is None else inputs
+        flat = [jnp.asarray(fields[name], jnp.float32).reshape(len(fields[name]), -1) for name in names]
+        return jnp.concatenate(flat, axis=1)
+
+    return _collect(run, source, batch_size, label, None)
+
+
+def standardise(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
+    """`(x - mean) / std` of every array, with the mean and std of `train` [N, F].
+
+    Linear probes need it: the penalty compares weights, so it must not depend on the scale of a feature, and masked
+    autoencoders leave features of very different scales (their own protocol has a BatchNorm before the head). A feature
+    that is constant in `train` is zero everywhere.
+    """
+    mean = train.mean(axis=0, dtype=np.float64)
+    square = sum(np.square(train[i : i + _ROWS] - mean).sum(axis=0) for i in range(0, len(train), _ROWS))
+    std = np.sqrt(square / len(train))
+    constant = std <= 1e-6 * (1 + np.abs(mean))
+    shift, scale = mean.astype(train.dtype), np.where(constant, 0, 1 / np.where(constant, 1, std)).astype(train.dtype)
+    return tuple((x - shift) * scale for x in (train, *others))
+
+
+def check_finite(features: Features) -> None:
+    """Raise a `UserError` if any feature is NaN or infinite."""
+    wrong = np.flatnonzero(~np.isfinite(features.x).all(axis=1))
+    if len(wrong):
+        raise UserError(
+            f"{len(wrong)} of {len(features.x)} records have features that are NaN or infinite (record "
+            f"{features.ids[wrong[0]]} first): the encoder diverged, or the record does; evaluate an earlier checkpoint "
+            f"with --step, or look at the record"
+        )
+
+
+@partial(jax.jit, static_argnums=0)
+def _encode(encoder: Encoder, variables: dict, batch: Batch) -> Array:
+    return encoder.features(variables, batch)
+
+
+def _collect(
+    run: Callable[[Batch], Array], source: Any, batch_size: int, label: str, place: Callable[[Batch], Batch] | None
+) -> Features:
+    """Run `run` over the source: rows [N, F] with labels and ids, each record counted once."""
+    rows, labels, at = None, None, 0
+    for result, batch, valid in _one_ahead(run, source, batch_size, label, place):
+        x, count = np.asarray(result), int(valid.sum())
+        if rows is None:
+            rows = np.empty((len(source), x.shape[1]), np.float32)
+            labels = np.empty(len(source), np.int32) if label in batch else None
+        rows[at : at + count] = x[valid]
+        if labels is not None:
+            labels[at : at + count] = batch[label][valid]
+        at += count
+    if rows is None or at != len(source):
+        raise UserError(f"{at} of {len(source)} records were read; the source must yield each record exactly once")
+    return Features(rows, labels, np.arange(at, dtype=np.int32))
+
+
+def _one_ahead(
+    run: Callable[[Batch], Array], source: Any, batch_size: int, label: str, place: Callable[[Batch], Batch] | None
+) -> Iterator[tuple[Array, Batch, np.ndarray]]:
+    """Results one batch late, so that the host decodes the next batch while the device encodes this one."""
+    from ssl_jax.data.pipeline import once
+
+    waiting = None
+    for batch, valid in once(source, batch_size):
+        inputs = {k: v for k, v in batch.items() if k != label and not k.startswith("_") and v.dtype.kind in "biuf"}
+        result = run(inputs if place is None else place(inputs))
+        if waiting is not None:
+            yield waiting
+        waiting = (result, batch, np.asarray(valid))
+    if waiting is not None:
+        yield waiting

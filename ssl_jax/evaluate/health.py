@@ -1,0 +1,123 @@
+"""Has the representation collapsed? Measures of spread, and one word for them.
+
+None of these is a measure of quality, and RankMe compares runs of one method only. They say when something broke.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ssl_jax.evaluate.features import Split
+
+HEALTHY, DEGRADING, COLLAPSED = "healthy", "degrading", "collapsed"
+STRENGTHS = tuple(float(s) for s in np.logspace(-4, 1, 11))
+_MOST = 10_000  # rows that the table measures; the paper uses 25,600
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The collapse measures of the training features, as columns of the table."""
+
+    columns: ClassVar = (
+        {"title": "feature std", "value": "feature_std", "unit": "number"},
+        {"title": "RankMe", "value": "rankme", "unit": "number"},
+    )
+    protocol: ClassVar = "feature std x sqrt(F) and RankMe: of train features; RankMe compares runs of one method only"
+
+    def run(self, split: Split) -> dict[str, Any]:
+        """The `measures` of up to 10,000 training rows, with the number of rows and of `dimensions`."""
+        x = split.train.x[:_MOST]
+        return measures(x) | {"n_train": len(x), "dimensions": x.shape[1]}
+
+
+def feature_std(x: np.ndarray) -> float:
+    """Mean over dimensions of the standard deviation of L2-normalised rows, times sqrt(F) (Chen & He 2020, SimSiam, fig. 2).
+
+    x [N, F]. About 1 for directions that are uniform on the sphere, 0 when all rows point the same way. Features that
+    share a large mean lie lower: convolutional encoders with ReLU and transformers start at 0.15 to 0.55.
+    """
+    x = np.asarray(x, np.float64)
+    z = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    return float(z.std(axis=0).mean() * np.sqrt(x.shape[1]))
+
+
+def rankme(x: np.ndarray, epsilon: float = 1e-7) -> float:
+    """Effective rank: the exponential of the entropy of normalised singular values (Garrido et al. 2022, arXiv 2210.02885).
+
+    x [N, F], not centred. `p = s / sum(s) + epsilon`; between 1 (all rows proportional) and min(N, F). The singular values
+    are those of the smaller Gram matrix in float64: what that rounds away is below `epsilon`.
+    """
+    x = np.asarray(x, np.float64)
+    gram = x @ x.T if len(x) < x.shape[1] else x.T @ x
+    s = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0))
+    p = s / max(s.sum(), 1e-300) + epsilon
+    return float(np.exp(-np.sum(p * np.log(p))))
+
+
+def measures(x: np.ndarray) -> dict[str, float]:
+    """`feature_std`, `rankme`, and `centred_rank` (RankMe of the features minus their mean), for features [N, F].
+
+    All are 0 where a feature is NaN or infinite: an encoder that diverged tells inputs apart no more.
+    """
+    if not np.isfinite(x).all():
+        return {"feature_std": 0.0, "rankme": 0.0, "centred_rank": 0.0}
+    return {"feature_std": feature_std(x), "rankme": rankme(x), "centred_rank": rankme(x - x.mean(axis=0))}
+
+
+def ridge_accuracy(
+    x: np.ndarray, y: np.ndarray, held_x: np.ndarray, held_y: np.ndarray, strengths: Sequence[float] = STRENGTHS
+) -> float:
+    """Held-out accuracy of a ridge classifier on one-hot targets: a probe in closed form, cheap enough for training.
+
+    x [N, F] and held_x [M, F] are standardised by `x`; a penalty is a strength times the mean eigenvalue of the Gram matrix.
+    The best differs by a factor of 1000 between encoders, so it is the one with the least squared leave-one-out error on
+    `x`, which the same eigenvalues give: residual / (1 - leverage) (Allen 1974). 0 where a feature is not finite.
+    """
+    if not (np.isfinite(x).all() and np.isfinite(held_x).all()):
+        return 0.0
+    n, classes = len(x), int(max(y.max(), held_y.max())) + 1
+    targets = np.eye(classes)[y]
+    share = targets.mean(0)
+    values, axes = np.linalg.eigh(x.astype(np.float64) @ x.T)
+    values = np.maximum(values, 0)
+    along = axes.T @ (targets - share)
+
+    def left_out_error(penalty: float) -> float:
+        shrink = values / (values + penalty)
+        leverage = 1 / n + np.square(axes) @ shrink
+        return float(np.sum(np.square((targets - share - axes @ (shrink[:, None] * along)) / (1 - leverage)[:, None])))
+
+    penalty = min((s * max(values.mean(), 1e-12) for s in strengths), key=left_out_error)
+    dual = axes @ (along / (values + penalty)[:, None])
+    return float(((held_x @ (x.T @ dual) + share).argmax(axis=1) == held_y).mean())
+
+
+def verdict(history: Sequence[Mapping[str, Any]]) -> str:
+    """`healthy`, `degrading` or `collapsed`, from the checks so far (newest last) with the keys of `measures`.
+
+    collapsed: the newest check has rows that all point the same way (feature_std below 0.02: random-initialised encoders
+        lie above 0.1), or that vary along fewer than about two directions (centred_rank below 2: random-initialised
+        encoders lie above 20, and one direction for each of ten classes is 10).
+    degrading: for two checks in a row, either rank is below half of its own best, or `probe_accuracy` is below its best by
+        3 points and by twice `probe_error`, its standard error. Two checks, because a small probe set wavers.
+    """
+    newest = history[-1]
+    if not np.isfinite(newest["feature_std"]) or newest["feature_std"] < 0.02 or newest["centred_rank"] < 2.0:
+        return COLLAPSED
+    if len(history) >= 2 and all(_below_best(history[: len(history) - back]) for back in (0, 1)):
+        return DEGRADING
+    return HEALTHY
+
+
+def _below_best(history: Sequence[Mapping[str, Any]]) -> bool:
+    newest = history[-1]
+    for key in ("rankme", "centred_rank"):
+        if newest[key] < 0.5 * max(h[key] for h in history):
+            return True
+    accuracies = [h["probe_accuracy"] for h in history if h.get("probe_accuracy") is not None]
+    margin = max(0.03, 2 * newest.get("probe_error", 0.0))
+    return bool(accuracies) and accuracies[-1] < max(accuracies) - margin

@@ -1,0 +1,54 @@
+"""The check that runs during pretraining: collapse measures and a cheap probe, never on the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ssl_jax.data.sources import Subset
+from ssl_jax.errors import UserError
+from ssl_jax.evaluate.features import extract, standardise
+from ssl_jax.evaluate.health import measures, ridge_accuracy, verdict
+from ssl_jax.objectives.base import Objective, State
+from ssl_jax.recipe import Recipe
+
+
+class OnlineCheck:
+    """Call it with a training state: `{"health": word, "feature_std": ..., "rankme": ..., "probe_accuracy": ...}`.
+
+    The features are those of the recipe's `evaluate.encoder` on `evaluate.health_examples` records of the probe source:
+    a fixed random half fits the probe, the other half scores it. Without a probe source the pretraining one is used, and
+    without labels there is no probe. `history` holds the records of earlier checks of this run.
+    """
+
+    def __init__(self, recipe: Recipe, objective: Objective, history: Sequence[Mapping[str, Any]] = ()) -> None:
+        source = (recipe.data.probe or recipe.data.pretrain).build()
+        count = min(recipe.evaluate.health_examples, len(source))
+        self._source = Subset(source, 0.0, count / len(source), seed=recipe.seed)
+        self._encoder = encoder_named(objective, recipe.evaluate.encoder)
+        self._history = [h for h in history if "health" in h]
+
+    def __call__(self, state: Any) -> dict[str, Any]:
+        """Measure `state` (anything with `params` and `extra`)."""
+        variables = self._encoder.variables(State(state.params, state.extra))
+        features = extract(self._encoder, variables, self._source)
+        found: dict[str, Any] = measures(features.x)
+        if features.y is not None and len(features.x) > 1:
+            fit, score = np.array_split(np.random.default_rng(0).permutation(len(features.x)), 2)
+            x, held = standardise(features.x[fit], features.x[score])
+            accuracy = ridge_accuracy(x, features.y[fit], held, features.y[score])
+            found |= {"probe_accuracy": accuracy, "probe_error": float(np.sqrt(accuracy * (1 - accuracy) / len(score)))}
+        self._history.append(found)
+        return {"health": verdict(self._history)} | found
+
+
+def encoder_named(objective: Objective, name: str) -> Any:
+    """The objective's encoder of that name; UserError with the names it has."""
+    encoders = objective.encoders()
+    if name not in encoders:
+        raise UserError(
+            f"evaluate.encoder={name!r} is unknown to {type(objective).__name__}; use {' or '.join(encoders)}"
+        )
+    return encoders[name]

@@ -1,0 +1,176 @@
+"""Every probe on every encoder of a run and on its baselines: one table, and one JSON file for each probe."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+from ssl_jax.data.arrays import check_labels
+from ssl_jax.errors import UserError
+from ssl_jax.evaluate.baselines import Fit, encoded_split, random_variables, raw_split, supervised_split
+from ssl_jax.evaluate.features import Split
+from ssl_jax.objectives.base import Encoder
+
+Encoders = Mapping[str, tuple[Encoder, dict]]
+PROBES = ("linear", "knn", "fewshot")
+BASELINES = ("raw", "random", "supervised")
+
+
+class Probe(Protocol):
+    """A measurement of features. `ssl_jax/evaluate/<name>.py` with a dataclass `Probe` is the probe `<name>`.
+
+    Its fields that are also in `Settings` are set from there. `columns` are the columns of the table: `title`, the
+    `value` and perhaps the `spread` by name in what `run` returns, and `unit` "percent" or "number".
+    """
+
+    columns: Any
+    protocol: Any
+
+    def run(self, split: Split) -> dict[str, Any]:
+        """Named numbers (and what explains them), ready for JSON."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to measure, and how: the recipe's `evaluate` section.
+
+    `supervised_examples` is the length of the supervised baseline's training in examples, `supervised_few_examples` that of
+    each of its trainings on few labels (None: the same). `seed` fixes held-out slices, label draws and baselines.
+    """
+
+    probes: tuple[str, ...] = PROBES
+    baselines: tuple[str, ...] = BASELINES
+    shots: tuple[int, ...] = (10, 100)
+    draws: int = 3
+    seed: int = 0
+    supervised_examples: int = 100_000
+    supervised_few_examples: int | None = None
+    label: str = "label"
+    batch_size: int = 256
+
+
+def evaluate(
+    encoders: Encoders,
+    train: Any,
+    test: Any,
+    settings: Settings = Settings(),  # noqa: B008 (frozen)
+    fit: Fit | None = None,
+    step: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Run the probes on the frozen features of named encoders and on the baselines of the first of them.
+
+    Args:
+      encoders: name -> (encoder, its variables), e.g. `{"teacher": ...}`.
+      train: labelled source that probes learn from and choose on.
+      test: labelled source that is scored once.
+      settings: probes, baselines, seeds.
+      fit: trains the supervised baseline: `fit(source, examples, seed) -> (encoder, variables)`. Without it there is none.
+      step: the training step of the encoders, for the record.
+      say: told what is about to happen.
+
+    Returns:
+      Plain data: `protocol`, `columns`, `rows` (row -> probe -> what the probe returned) and what identifies the data.
+
+    Raises:
+      UserError: unknown probes or baselines, unlabelled or wrongly labelled data, too few labels, features not finite.
+    """
+    probes = {name: _probe(name, settings) for name in dict.fromkeys((*settings.probes, "health"))}
+    _check_baselines(settings)
+    classes = _classes(train, test, settings)
+    rows = {}
+    for name, split in _splits(encoders, train, test, classes, settings, fit):
+        say(f"probing {name}")
+        rows[name] = {}
+        features = split()
+        _check(features, train, test, settings)
+        for probe, instrument in probes.items():
+            rows[name][probe] = instrument.run(features)
+    return {
+        "encoders": list(encoders),
+        "step": step,
+        "seed": settings.seed,
+        "classes": classes,
+        "train": {"records": len(train), "fingerprint": train.fingerprint()},
+        "test": {"records": len(test), "fingerprint": test.fingerprint()},
+        "protocol": {name: probe.protocol for name, probe in probes.items()},
+        "columns": [dict(column, probe=name) for name, probe in probes.items() for column in probe.columns],
+        "rows": rows,
+    }
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """The results for a terminal: a row for each encoder and baseline, and under it how it was measured."""
+    columns = results["columns"]
+    lines = [["", *(c["title"] for c in columns)]]
+    for name, row in results["rows"].items():
+        lines.append([name, *(_cell(row[c["probe"]], c) for c in columns)])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    drawn = [
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]).rstrip()
+        for line in lines
+    ]
+    return "\n".join([*drawn, "", _protocol(results), *_notes(results)])
+
+
+def save(results: Mapping[str, Any], directory: str | Path) -> list[Path]:
+    """Write `<directory>/eval/<probe>.json` for each probe, each whole or not at all; returns their paths."""
+    folder = Path(directory) / "eval"
+    folder.mkdir(parents=True, exist_ok=True)
+    shared = {k: results[k] for k in ("encoders", "step", "seed", "classes", "train", "test")}
+    paths = []
+    for probe, protocol in results["protocol"].items():
+        content = {
+            "probe": probe,
+            "protocol": protocol,
+            **shared,
+            "columns": [c for c in results["columns"] if c["probe"] == probe],
+            "rows": {name: row[probe] for name, row in results["rows"].items()},
+        }
+        path = folder / f"{probe}.json"
+        unfinished = path.with_suffix(".json.tmp")
+        unfinished.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(unfinished, path)
+        paths.append(path)
+    return paths
+
+
+def _splits(
+    encoders: Encoders, train: Any, test: Any, classes: int, settings: Settings, fit: Fit | None
+) -> list[tuple[str, Callable[[], Split]]]:
+    """Rows of the table in order, each with what makes its features: one set of features is held at a time."""
+    options = {"batch_size": settings.batch_size, "label": settings.label}
+    rows = [
+        (
+            f"pretrained ({name})",
+            lambda encoder=encoder, variables=variables: encoded_split(
+                encoder, variables, train, test, classes, **options
+            ),
+        )
+        for name, (encoder, variables) in encoders.items()
+    ]
+    encoder, _ = next(iter(encoders.values()))
+    few = settings.supervised_few_examples or settings.supervised_examples
+
+    def random() -> Split:
+        variables = random_variables(encoder, train, settings.seed + 1)
+        return encoded_split(encoder, variables, train, test, classes, **options)
+
+    known = {
+        "random": lambda: random(),
+        "raw": lambda: raw_split(encoder, train, test, classes, **options),
+        "supervised": lambda: supervised_split(
+            fit, train, test, classes, settings.supervised_examples, few, settings.seed, **options
+        ),
+    }
+    wanted = [b for b in settings.baselines if b != "supervised" or fit is not None]
+    return rows + [(_TITLES[name], known[name]) for name in wanted]
+
+
+_TITLES = {"random": "random init", "raw": "raw input", "supervised": "supervised"}

@@ -1,0 +1,48 @@
+"""Losses that compare a prediction with a target, entry by entry."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ssl_jax.losses.mean import Mean, mean_of
+from ssl_jax.precision import wide
+
+
+def standardize(x: Array, epsilon: float, ddof: int = 0) -> Array:
+    """`x` [..., D] minus its mean, over `sqrt(variance + epsilon)`, along the last axis and without parameters.
+
+    `ddof=1` divides the variance by D - 1: MAE's normalised pixels. `ddof=0` is LayerNorm.
+    """
+    x = x.astype(wide(x.dtype))
+    mean = x.mean(axis=-1, keepdims=True)
+    return (x - mean) * jax.lax.rsqrt(x.var(axis=-1, keepdims=True, ddof=ddof) + epsilon)
+
+
+def masked_patch_mse(prediction: Array, target: Array, mask: Array) -> Mean:
+    """Mean squared error on masked patches (He et al. 2021, arXiv 2111.06377, section 3).
+
+    Args:
+        prediction: [B, N, p*p*C].
+        target: [B, N, p*p*C].
+        mask: [B, N], 1 on patches that were removed. Only those count.
+    """
+    error = jnp.square(prediction.astype(wide(prediction.dtype)) - target).mean(axis=-1)
+    return mean_of(error, mask.astype(error.dtype))
+
+
+def smooth_l1(prediction: Array, target: Array, valid: Array | None = None) -> Mean:
+    """Smooth L1 with beta 1: `d^2 / 2` where |d| < 1, else `|d| - 1/2` (Girshick 2015, arXiv 1504.08083, eq. 3).
+
+    Args:
+        prediction: [..., D].
+        target: [..., D].
+        valid: [...] True on the vectors that count; None counts all.
+    """
+    d = prediction.astype(wide(prediction.dtype)) - target
+    size = jnp.abs(d)
+    loss = jnp.where(size < 1.0, 0.5 * d * d, size - 0.5)
+    if valid is None:
+        return mean_of(loss)
+    return mean_of(loss, jnp.broadcast_to(valid[..., None], loss.shape).astype(loss.dtype))

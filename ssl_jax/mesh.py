@@ -1,0 +1,122 @@
+"""Devices: meshes, where parameters live on them, and where batches go.
+
+Three axes, all of them always there: `data` (replicas), `fsdp` (replicas that also share out the parameters, optimiser
+state and teacher) and `tensor` (layers split across devices). A batch is split over `data` x `fsdp`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from ssl_jax.errors import UserError
+
+P = PartitionSpec
+AXES = ("data", "fsdp", "tensor")
+BATCH_AXES = ("data", "fsdp")
+STACK = "blocks"  # transformer layers are stacked along axis 0 under this name; that axis is never split
+SMALLEST_SPLIT = 2**12  # leaves with fewer elements are cheaper to copy than to gather
+
+Rules = Sequence[tuple[str, tuple[str | None, ...]]]
+
+# Megatron-style splits for a transformer block (Shoeybi et al. 2019, arXiv 1909.08053): heads and MLP width over `tensor`.
+TENSOR_RULES: Rules = (
+    (r"blocks/qkv/kernel$", (None, None, None, "tensor", None)),
+    (r"blocks/qkv/bias$", (None, None, "tensor", None)),
+    (r"blocks/proj/kernel$", (None, "tensor", None, None)),
+    (r"blocks/fc1/kernel$", (None, None, "tensor")),
+    (r"blocks/fc1/bias$", (None, "tensor")),
+    (r"blocks/fc2/kernel$", (None, "tensor", None)),
+)
+
+
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh over `devices` (default: all). One axis may be -1: whatever is left.
+
+    Raises UserError when the sizes do not multiply to the number of devices.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    sizes = [data, fsdp, tensor]
+    known = int(np.prod([s for s in sizes if s != -1]))
+    if sizes.count(-1) == 1 and known and len(devices) % known == 0:
+        sizes[sizes.index(-1)] = len(devices) // known
+    if -1 in sizes or int(np.prod(sizes)) != len(devices):
+        raise UserError(
+            f"mesh data={data} fsdp={fsdp} tensor={tensor} does not fit {len(devices)} device(s); "
+            "the product must equal the device count (one axis may be -1)"
+        )
+    # Auto axes: the partitioner propagates shardings, as under pjit. make_mesh's default is Explicit.
+    return jax.make_mesh(sizes, AXES, devices=devices, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def check_batch(batch_size: int, mesh: Mesh, microbatches: int = 1) -> None:
+    """UserError, naming the axes and the nearest valid sizes, unless every device gets the same number of rows."""
+    shards = int(np.prod([mesh.shape[a] for a in BATCH_AXES])) * microbatches
+    if batch_size % shards:
+        below, above = batch_size // shards * shards, (batch_size // shards + 1) * shards
+        near = " or ".join(str(n) for n in (below, above) if n > 0)
+        what = f"the {mesh.shape['data']} x {mesh.shape['fsdp']} devices on axes data x fsdp"
+        what += f" and {microbatches} microbatches" if microbatches > 1 else ""
+        raise UserError(f"batch_size={batch_size} is not divisible by {what}; use {near}")
+
+
+def shard_batch(x: Array) -> Array:
+    """Pin axis 0 of an activation to the batch axes of the mesh in use, if there is one.
+
+    Without this the partitioner may move activations instead of gathering FSDP weights, at many times the bytes.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or not set(BATCH_AXES) <= set(mesh.axis_names):
+        return x
+    return jax.lax.with_sharding_constraint(x, P(BATCH_AXES, *[None] * (x.ndim - 1)))
+
+
+def path_name(path: tuple) -> str:
+    """A tree path as `a/b/c`."""
+    return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
+
+
+def leaf_spec(name: str, shape: tuple[int, ...], sizes: Mapping[str, int], rules: Rules = ()) -> PartitionSpec:
+    """Where one array of the state lives: the first rule whose regex matches `name`, then FSDP on what is left.
+
+    FSDP splits the largest dimension that `fsdp` divides and no rule took; layer stacks keep their layer axis whole. The
+    rule depends on path and shape only, so moments and teacher land beside the parameters they mirror.
+    """
+    spec: list[str | None] = [None] * len(shape)
+    for pattern, axes in (*rules, *TENSOR_RULES):
+        if re.search(pattern, name) and len(axes) == len(shape):
+            spec = [
+                a if a and sizes.get(a, 1) > 1 and n % sizes[a] == 0 else None for a, n in zip(axes, shape, strict=True)
+            ]
+            break
+    if sizes.get("fsdp", 1) > 1 and "fsdp" not in spec and np.prod(shape) >= SMALLEST_SPLIT:
+        first = 1 if f"/{STACK}/" in f"/{name}" and len(shape) > 1 else 0
+        free = [d for d in range(first, len(shape)) if spec[d] is None and shape[d] % sizes["fsdp"] == 0]
+        if free:
+            spec[max(free, key=lambda d: shape[d])] = "fsdp"
+    return P(*spec)
+
+
+def state_shardings(state: Any, mesh: Mesh, rules: Rules = ()) -> Any:
+    """A `NamedSharding` for every leaf of `state` (arrays or shapes)."""
+
+    def place(path: tuple, leaf: Any) -> NamedSharding:
+        return NamedSharding(mesh, leaf_spec(path_name(path), leaf.shape, dict(mesh.shape), rules))
+
+    return jax.tree_util.tree_map_with_path(place, state)
+
+
+def batch_sharding(mesh: Mesh, steps_axis: bool = False) -> NamedSharding:
+    """Axis 0 (or axis 1, behind an axis of steps) split over the batch axes."""
+    return NamedSharding(mesh, P(None, BATCH_AXES) if steps_axis else P(BATCH_AXES))
+
+
+def place_batch(batch: Mapping[str, np.ndarray], sharding: NamedSharding) -> dict[str, Array]:
+    """This process's rows of a global batch -> global arrays on the mesh."""
+    return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}

@@ -1,0 +1,126 @@
+"""Heads on top of encoders: projections, the MAE decoder and the I-JEPA predictor."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from ssl_jax.models.norm import Norm
+from ssl_jax.models.tokens import sincos_2d, take_tokens
+from ssl_jax.models.transformer import Transformer
+
+
+class ProjectionHead(nn.Module):
+    """MLP: (Dense, norm, ReLU) per entry of `hidden`, then Dense to `out`.
+
+    With a norm the Dense layers have no bias. `final_norm` adds SimCLR's last norm, which has a scale but no offset.
+    """
+
+    hidden: tuple[int, ...] = (2048,)
+    out: int = 128
+    norm: str = "batch"  # batch | group | none
+    final_norm: bool = False
+    dtype: str = "float32"
+    kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = True) -> Array:
+        """Features [B, F] -> projections [B, out]."""
+        x = x.astype(self.dtype)
+        bias = self.norm == "none"
+        for i, width in enumerate(self.hidden):
+            x = nn.Dense(width, use_bias=bias, dtype=self.dtype, kernel_init=self.kernel_init, name=f"dense{i}")(x)
+            x = nn.relu(Norm(self.norm, self.dtype, name=f"norm{i}")(x, train))
+        final = self.final_norm and not bias
+        x = nn.Dense(self.out, use_bias=not final, dtype=self.dtype, kernel_init=self.kernel_init, name="dense_out")(x)
+        return Norm(self.norm, self.dtype, use_bias=False, name="norm_out")(x, train) if final else x
+
+
+class MaskedDecoder(nn.Module):
+    """MAE's decoder: mask tokens fill the dropped places, and a small transformer predicts every patch.
+
+    `out` is the length of a patch vector. Positions are a fixed sin-cos table; the class token's code is zero.
+    """
+
+    out: int
+    prefix: int = 1
+    width: int = 512
+    depth: int = 8
+    heads: int = 16
+    mlp_dim: int = 2048
+    dtype: str = "float32"
+    remat: str = "full"
+
+    @nn.compact
+    def __call__(self, tokens: Array, restore: Array, grid: tuple[int, int]) -> Array:
+        """Encoder tokens [B, P + K, D] and `restore` [B, N], the argsort of the shuffle -> predictions [B, N, out].
+
+        The P prefix tokens (class, registers) take part and are dropped at the end.
+        """
+        batch, count = restore.shape
+        dense = {"dtype": self.dtype, "kernel_init": nn.initializers.xavier_uniform()}
+        prefix, kept = jnp.split(nn.Dense(self.width, name="embed", **dense)(tokens), [self.prefix], axis=1)
+        mask_token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width)).astype(kept.dtype)
+        masked = jnp.broadcast_to(mask_token, (batch, count - kept.shape[1], self.width))
+        x = take_tokens(jnp.concatenate([kept, masked], axis=1), restore)
+        x = x + jnp.asarray(sincos_2d(self.width, grid), x.dtype)
+        x = jnp.concatenate([prefix, x], axis=1)
+        x = Transformer(self.depth, self.heads, self.mlp_dim, self.dtype, self.remat, name="transformer")(x)
+        return nn.Dense(self.out, name="pred", **dense)(x[:, self.prefix :])
+
+
+class BlockPredictor(nn.Module):
+    """I-JEPA's predictor: context tokens and mask tokens at the places of one target block, through a narrow transformer.
+
+    Context tokens attend to the mask tokens of the block too, so every block is a forward pass of its own.
+    """
+
+    out: int  # width of the encoder
+    width: int = 384
+    depth: int = 6
+    heads: int = 12
+    mlp_dim: int = 1536
+    dtype: str = "float32"
+    remat: str = "full"
+    kernel_init: nn.initializers.Initializer = nn.initializers.truncated_normal(0.02)
+
+    @nn.compact
+    def __call__(
+        self,
+        context: Array,
+        context_index: Array,
+        context_valid: Array,
+        index: Array,
+        valid: Array,
+        grid: tuple[int, int],
+    ) -> Array:
+        """Predictions [B, M, T, out].
+
+        Args:
+            context: [B, K, D] encoder tokens at the patches `context_index` [B, K]; `context_valid` [B, K] marks padding.
+            index: [B, M, T] patches of the M target blocks; `valid` [B, M, T] marks padding.
+            grid: rows and columns of patches.
+        """
+        batch, blocks, size = index.shape
+        table = jnp.asarray(sincos_2d(self.width, grid), self.dtype)
+        dense = {"dtype": self.dtype, "kernel_init": self.kernel_init}
+        mask_token = self.param("mask_token", nn.initializers.truncated_normal(0.02), (self.width,)).astype(self.dtype)
+
+        z = nn.Dense(self.width, name="embed", **dense)(context) + table[context_index]
+        z = jnp.broadcast_to(z[:, None], (batch, blocks, *z.shape[1:]))
+        x = jnp.concatenate([z, mask_token + table[index]], axis=2)
+        seen = jnp.broadcast_to(context_valid[:, None], (batch, blocks, context_valid.shape[1]))
+        seen = jnp.concatenate([seen, valid], axis=2)
+        x, seen = x.reshape(batch * blocks, -1, self.width), seen.reshape(batch * blocks, -1)
+        x = Transformer(
+            self.depth,
+            self.heads,
+            self.mlp_dim,
+            self.dtype,
+            self.remat,
+            kernel_init=self.kernel_init,
+            name="transformer",
+        )(x, seen)
+        x = nn.Dense(self.out, name="pred", **dense)(x[:, -size:])
+        return x.reshape(batch, blocks, size, self.out)

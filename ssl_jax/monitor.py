@@ -1,0 +1,97 @@
+"""Numbers of a run on their way from the device to the log, one dispatch late."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from ssl_jax.errors import UserError
+from ssl_jax.log import MetricsLog, logger
+from ssl_jax.recipe import Recipe
+
+T = TypeVar("T")
+
+
+class Monitor:
+    """Writes each step's metrics when they are surely there, and stops a run whose loss stays non-finite.
+
+    Args:
+        log: where they go.
+        lr: the learning-rate schedule, a function of the number of updates.
+        recipe: for the batch size and the number of non-finite steps in a row that ends the run.
+        checkpoint_age: seconds since the last save, or None.
+        every: steps between lines.
+    """
+
+    def __init__(
+        self, log: MetricsLog, lr: Callable, recipe: Recipe, checkpoint_age: Callable[[], float | None], every: int
+    ) -> None:
+        self._log, self._lr, self._batch_size, self._age, self._every = (
+            log,
+            lr,
+            recipe.batch_size,
+            checkpoint_age,
+            every,
+        )
+        self._patience = recipe.optimizer.max_nonfinite_steps
+        self._pending: tuple[int, int, Any, np.ndarray] | None = None
+        self._bad: deque[tuple[int, list[int]]] = deque(maxlen=self._patience)
+        self._health: str | None = None
+        self._waited, self._steps, self._since = 0.0, 0, time.monotonic()
+
+    def timed(self, wait: Callable[[], T]) -> T:
+        """`wait()`, counted as time spent waiting for data."""
+        start = time.monotonic()
+        result = wait()
+        self._waited += time.monotonic() - start
+        return result
+
+    def push(self, step: int, count: int, metrics: Any, ids: np.ndarray) -> None:
+        """Take the metrics of the `count` steps that end at `step` (still being computed), and record the ones before."""
+        self.flush()
+        self._pending = (step, count, metrics, ids)
+
+    def flush(self) -> None:
+        """Record what is pending. Waits for the device."""
+        if self._pending is None:
+            return
+        step, count, metrics, ids = self._pending
+        self._pending = None
+        metrics = jax.tree.map(np.atleast_1d, jax.device_get(metrics))
+        for i in range(count):
+            self._record(step - count + 1 + i, {k: v[i] for k, v in metrics.items()}, ids.reshape(count, -1)[i])
+
+    def health(self, check: dict[str, Any]) -> dict[str, Any]:
+        """Remember the verdict for the progress line; returns `check`. The time it took counts for nobody."""
+        self._health = check.get("health", self._health)
+        self._waited, self._steps, self._since = 0.0, 0, time.monotonic()
+        return check
+
+    def _record(self, step: int, metrics: dict[str, Any], ids: np.ndarray) -> None:
+        self._steps += 1
+        if metrics["skipped_in_a_row"]:
+            self._nonfinite(step, metrics, ids)
+        if step % self._every and step != self._log.total_steps:
+            return
+        elapsed = max(time.monotonic() - self._since, 1e-9)
+        rates = {"examples_per_s": self._steps * self._batch_size / elapsed, "data_wait": self._waited / elapsed}
+        lr = float(self._lr(step - 1 - int(metrics["skipped"])))
+        self._log.write(step, **metrics, lr=lr, **rates)
+        self._log.progress(step, loss=metrics["loss"], lr=lr, checkpoint_age=self._age(), health=self._health, **rates)
+        self._waited, self._steps, self._since = 0.0, 0, time.monotonic()
+
+    def _nonfinite(self, step: int, metrics: dict[str, Any], ids: np.ndarray) -> None:
+        self._bad.append((step, ids.tolist()))
+        row = int(metrics["skipped_in_a_row"])
+        logger.warning("step %d: loss or gradient is not finite; the step was not applied (%d in a row)", step, row)
+        if row >= self._patience:
+            where = "\n".join(f"  step {s}: {' '.join(map(str, i))}" for s, i in self._bad)
+            raise UserError(
+                f"loss or gradient was not finite {row} steps in a row, up to step {step}; none of them was applied.\n"
+                f"Lower optimizer.lr, set optimizer.clip, or look at the examples. Their ids:\n{where}"
+            )

@@ -1,0 +1,205 @@
+"""The contract between an objective and the rest of the house.
+
+Notation in every docstring: `B` global batch, `V` views, `N` tokens, `D` width, `H, W, C` image height, width, channels.
+An objective is a frozen dataclass of modules and numbers, never arrays. The trainer calls
+
+    views = objective.views(keys, batch, progress)              # randomness on data, no parameters
+    out = objective.loss(params, extra, views, key, progress)   # differentiated with respect to params
+    state = objective.update(params, extra, out, progress)      # once a step, after the optimiser
+
+and knows nothing else about the method. All arrays are logical global arrays: under `jit` on a sharded batch a mean over
+axis 0 is the mean over every device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import Array
+
+from ssl_jax.losses.mean import Mean
+
+PyTree = Any
+Batch = dict[str, Array]
+Views = dict[str, Array]
+
+
+class Out(NamedTuple):
+    """What a loss returns. The scalar that is minimised is `sum(term.value for term in losses.values())`."""
+
+    losses: dict[str, Mean]
+    metrics: dict[str, Mean] = {}  # noqa: RUF012 (a NamedTuple field: never written to)
+    sums: PyTree = ()  # added over microbatches: centres, prototype usage
+    rows: PyTree = ()  # concatenated over microbatches: keys for a queue
+    batch_stats: PyTree = ()  # the BatchNorm collection after this batch
+
+    def total(self) -> Array:
+        """The loss, a scalar."""
+        return sum(term.value for term in self.losses.values())
+
+
+class State(NamedTuple):
+    """`params` are optimised; `extra` is everything else that must survive (teacher, batch_stats, queue, centre)."""
+
+    params: dict
+    extra: dict
+
+
+class Keys(NamedTuple):
+    """The two scopes of randomness on data.
+
+    `example` [B]: one key per example, a pure function of (seed, epoch, record id), so that one device and 256 draw the
+    same views. `step`: one key for what a whole batch shares (block sizes), a pure function of (seed, step).
+    """
+
+    example: Array
+    step: Array
+
+
+class Progress(NamedTuple):
+    """Where the run is, as traced int32 scalars. Schedules are pure functions of it."""
+
+    step: Array | int
+    total: Array | int
+
+
+class Preprocess(Protocol):
+    """Evaluation-time input: a deterministic function of a batch of records, serialised with the recipe."""
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Records (e.g. `image` uint8 [B, H, W, C]) -> encoder inputs (e.g. `image` float32 [B, h, w, C])."""
+        ...
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What probes, export and embedding need: a module, where its variables live, and how to feed it.
+
+    `path` points into `{"params": params, "extra": extra}`; `stats` likewise at its `batch_stats`, if it has any.
+    `module.apply(variables, *inputs, method="features")` returns [B, F].
+    """
+
+    module: nn.Module
+    path: tuple[str, ...]
+    inputs: tuple[str, ...]
+    preprocess: Preprocess
+    stats: tuple[str, ...] = ()
+
+    def variables(self, state: State) -> dict:
+        """The Flax variables of this encoder inside `state`."""
+        tree = {"params": state.params, "extra": state.extra}
+        variables = {"params": _at(tree, self.path)}
+        return variables | ({"batch_stats": _at(tree, self.stats)} if self.stats else {})
+
+    def features(self, variables: dict, batch: Batch) -> Array:
+        """Frozen features [B, F] in float32 of a batch of records."""
+        inputs = self.preprocess(batch)
+        return self.module.apply(variables, *(inputs[k] for k in self.inputs), method="features").astype(jnp.float32)
+
+
+def _at(tree: dict, path: tuple[str, ...]) -> PyTree:
+    for name in path:
+        tree = tree[name]
+    return tree
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Pictures of one kind for people: `rows` [R, K, h, w, c] in [0, 1], with one caption for each of the K columns."""
+
+    rows: np.ndarray | Array
+    captions: tuple[str, ...] = field(default=())
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Base of every objective. Subclasses are frozen dataclasses; only what differs needs to be written.
+
+    Fields of a subclass are `encoder` (a Linen module, from the recipe's `model`), `augment` (from the recipe's
+    `augment`) and its own numbers (from the recipe's `objective`).
+    """
+
+    encoder: nn.Module
+    augment: Any
+
+    def init(self, key: Array, views: Views) -> State:
+        """Parameters and extra state for `views` of the shapes that training will see."""
+        raise NotImplementedError
+
+    def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
+        """Crops, augmentations, masks and noise of a batch of records. No parameters, no labels unless they are needed."""
+        raise NotImplementedError
+
+    def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
+        """The loss terms of one batch (or microbatch). `key` is for dropout and the like."""
+        raise NotImplementedError
+
+    def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:
+        """After the optimiser: move the teacher, queue or centre. The default keeps new BatchNorm statistics."""
+        if out.batch_stats:
+            extra = extra | {"batch_stats": out.batch_stats}
+        return State(params, extra)
+
+    def encoders(self) -> dict[str, Encoder]:
+        """Named encoders for evaluation. The default: the student at `params/encoder`, fed one image."""
+        stats = ("extra", "batch_stats", "encoder") if getattr(self.encoder, "norm", None) == "batch" else ()
+        student = Encoder(self.encoder, ("params", "encoder"), ("image",), self.augment.evaluation, stats)
+        return {"student": student}
+
+    def preview(self, views: Views) -> dict[str, Panel]:
+        """Pictures of what the model is given, without parameters. Used by `ssl-jax preview`."""
+        return {}
+
+    def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
+        """Pictures of what the model makes of it (reconstructions). Used by `ssl-jax report`."""
+        return {}
+
+    def accumulation_refusal(self, extra: dict) -> str | None:
+        """Why gradient accumulation would change this loss, or None where it is exact."""
+        if "batch_stats" in extra:
+            return "BatchNorm statistics of a microbatch are not those of the batch; use norm='group'"
+        return None
+
+
+@dataclass(frozen=True)
+class Pairwise(Objective):
+    """An objective whose loss is `score(embed(views))`: rows of a batch meet each other (negatives, prototypes, moments).
+
+    `embed` is per example and expensive; `score` is global and cheap. A microbatch has other negatives than the batch, so
+    plain accumulation is refused.
+    """
+
+    def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[PyTree, PyTree]:
+        """Embeddings (arrays with leading axis B) and the new BatchNorm collection (or `()`)."""
+        raise NotImplementedError
+
+    def score(self, params: dict, extra: dict, embeddings: PyTree, progress: Progress) -> Out:
+        """Loss terms of the embeddings of the whole batch."""
+        raise NotImplementedError
+
+    def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
+        """`score(embed(views))`."""
+        embeddings, batch_stats = self.embed(params, extra, views, key)
+        return self.score(params, extra, embeddings, progress)._replace(batch_stats=batch_stats)
+
+    def accumulation_refusal(self, extra: dict) -> str | None:
+        """Always: the loss compares every row of the global batch with every other."""
+        return f"{type(self).__name__} compares every row of the global batch; a microbatch would have fewer negatives"
+
+
+def example_keys(seed: int, epoch: Array, record: Array) -> Array:
+    """Per-example keys [B] from `(seed, epoch, record id)`; never from the place in the batch, worker or device."""
+    root = jax.random.fold_in(jax.random.key(seed), 0)
+    fold = jax.vmap(lambda e, r: jax.random.fold_in(jax.random.fold_in(root, e), r))
+    return fold(epoch.astype(jnp.uint32), record.astype(jnp.uint32))
+
+
+def step_key(seed: int, step: Array) -> Array:
+    """The key that a whole batch shares, from `(seed, step)`; a different stream from the example keys."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), step)

@@ -1,0 +1,115 @@
+"""MAE: reconstruct the pixels of the three quarters of an image that the encoder never saw.
+
+He, Chen, Xie, Li, Dollar, Girshick 2021, "Masked Autoencoders Are Scalable Vision Learners", arXiv 2111.06377.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ssl_jax.data.masking import random_keep
+from ssl_jax.errors import UserError
+from ssl_jax.losses.regression import masked_patch_mse, standardize
+from ssl_jax.models.heads import MaskedDecoder
+from ssl_jax.models.tokens import grid_of, patchify, unpatchify
+from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Panel, Progress, State, Views
+
+
+BORROWED = "Targets are normalised per patch: mean and contrast of the reconstruction are borrowed from the input."
+
+
+@dataclass(frozen=True)
+class MAE(Objective):
+    """Asymmetric autoencoder with normalised-pixel targets.
+
+    Fidelity: as the authors' code: patch vectors in (row, column, channel) order, targets normalised per patch with the
+    N - 1 variance and epsilon 1e-6, the loss on removed patches only, column-first sin-cos tables. Patches are gathered
+    before the patch embedding, which is the same function at less cost. Noise is drawn per example, so that a mask does
+    not depend on the place in the batch.
+    """
+
+    mask_ratio: float = 0.75
+    normalize_pixels: bool = True
+    decoder_width: int = 512
+    decoder_depth: int = 8
+    decoder_heads: int = 16
+    decoder_mlp_ratio: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.mask_ratio < 1:
+            raise UserError(f"objective.mask_ratio={self.mask_ratio} must be between 0 and 1; the paper uses 0.75")
+
+    def init(self, key: Array, views: Views) -> State:
+        """`params`: encoder, decoder. No extra state."""
+        key_encoder, key_decoder = jax.random.split(key)
+        image, grid = views["image"][:, 0], self._grid(views)
+        keep, restore, _ = self._mask(views)
+        encoder = self.encoder.init(key_encoder, image, keep)["params"]
+        tokens = self.encoder.apply({"params": encoder}, image, keep)
+        decoder = self._decoder(views).init(key_decoder, tokens, restore, grid)["params"]
+        return State({"encoder": encoder, "decoder": decoder}, {})
+
+    def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
+        """`image` [B, 1, h, w, C] and `noise` [B, N]; the patches with the smallest noise are kept."""
+        views = self.augment(keys.example, batch)
+        rows, columns = self._grid(views)
+        noise = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), (rows * columns,)))(keys.example)
+        return views | {"noise": noise}
+
+    def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
+        """Mean squared error on the removed patches."""
+        prediction, mask = self.reconstruct(params, views)
+        return Out({"reconstruction": masked_patch_mse(prediction, self.target(views), mask)})
+
+    def reconstruct(self, params: dict, views: Views) -> tuple[Array, Array]:
+        """Predictions for every patch [B, N, p*p*C], in target units, and the mask [B, N] (1 = removed)."""
+        keep, restore, mask = self._mask(views)
+        tokens = self.encoder.apply({"params": params["encoder"]}, views["image"][:, 0], keep)
+        decoder = self._decoder(views)
+        return decoder.apply({"params": params["decoder"]}, tokens, restore, self._grid(views)), mask
+
+    def target(self, views: Views) -> Array:
+        """What is predicted, [B, N, p*p*C]: pixels, normalised within each patch if `normalize_pixels`."""
+        patches = patchify(views["image"][:, 0], self.encoder.patch)
+        return standardize(patches, epsilon=1e-6, ddof=1) if self.normalize_pixels else patches
+
+    def preview(self, views: Views) -> dict[str, Panel]:
+        """The input and what is left of it."""
+        image, masked = self._masked(views)
+        return {"masks": Panel(jnp.stack([image, masked], axis=1), ("input", "masked"))}
+
+    def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
+        """Input, masked input, and the reconstruction on removed patches."""
+        prediction, mask = self.reconstruct(params, views)
+        patches = patchify(views["image"][:, 0], self.encoder.patch)
+        note = ""
+        if self.normalize_pixels:
+            mean, std = patches.mean(-1, keepdims=True), jnp.sqrt(patches.var(-1, keepdims=True, ddof=1) + 1e-6)
+            prediction = prediction * std + mean
+            note = BORROWED
+        filled = jnp.where(mask[..., None] > 0, prediction, patches)
+        filled = self.augment.denormalise(unpatchify(filled, self.encoder.patch, self._grid(views)))
+        rows = jnp.stack([*self._masked(views), filled], axis=1)
+        return {"reconstruction": Panel(rows, ("input", "masked", "reconstruction"), note)}
+
+    def _grid(self, views: Views) -> tuple[int, int]:
+        return grid_of(views["image"].shape, self.encoder.patch)
+
+    def _mask(self, views: Views) -> tuple[Array, Array, Array]:
+        return random_keep(views["noise"], self.mask_ratio)
+
+    def _decoder(self, views: Views) -> MaskedDecoder:
+        return MaskedDecoder(
+            self.encoder.patch**2 * views["image"].shape[-1], self.encoder.prefix, self.decoder_width,
+            self.decoder_depth, self.decoder_heads, int(self.decoder_mlp_ratio * self.decoder_width), self.encoder.dtype, self.encoder.remat,
+        )  # fmt: skip
+
+    def _masked(self, views: Views) -> tuple[Array, Array]:
+        image = self.augment.denormalise(views["image"][:, 0])
+        patches, (_, _, mask) = patchify(image, self.encoder.patch), self._mask(views)
+        grey = jnp.where(mask[..., None] > 0, 0.5, patches)
+        return image, unpatchify(grey, self.encoder.patch, self._grid(views))

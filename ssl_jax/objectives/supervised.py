@@ -1,0 +1,59 @@
+"""Supervised classification from scratch: the baseline that every pretrained encoder is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from ssl_jax.data.augment import panel_of_views
+from ssl_jax.losses.mean import mean_of
+from ssl_jax.models.heads import ProjectionHead
+from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Panel, Progress, State, Views
+from ssl_jax.objectives.forward import forward, forward_views, init_variables
+from ssl_jax.precision import wide
+
+
+@dataclass(frozen=True)
+class Supervised(Objective):
+    """Softmax cross-entropy on `label`, through a linear layer on the encoder's features, averaged over the views."""
+
+    classes: int = 10
+
+    @property
+    def head(self) -> ProjectionHead:
+        """One linear layer."""
+        return ProjectionHead((), self.classes, "none", dtype=self.encoder.dtype)
+
+    def init(self, key: Array, views: Views) -> State:
+        """`params`: encoder, head. `extra`: the encoder's BatchNorm statistics, if any."""
+        key_encoder, key_head = jax.random.split(key)
+        image = views["image"][:, 0]
+        encoder, stats = init_variables(self.encoder, key_encoder, image)
+        h, _ = forward(self.encoder, encoder, stats, image, method="features")
+        head, _ = init_variables(self.head, key_head, h)
+        extra = {} if stats is None else {"batch_stats": {"encoder": stats}}
+        return State({"encoder": encoder, "head": head}, extra)
+
+    def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
+        """`image` [B, V, h, w, C] and `label` [B]."""
+        return self.augment(keys.example, batch) | {"label": batch["label"]}
+
+    def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
+        """Cross-entropy, and the accuracy on the training batch."""
+        stats = extra.get("batch_stats", {}).get("encoder")
+        h, stats = forward_views(self.encoder, params["encoder"], stats, views["image"], method="features")
+        logits, _ = forward_views(self.head, params["head"], None, h)
+        logits = logits.astype(wide(logits.dtype))
+        labels = jnp.broadcast_to(views["label"][:, None], logits.shape[:2])
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        right = (logits.argmax(-1) == labels).astype(logits.dtype)
+        new = {} if stats is None else {"encoder": stats}
+        return Out({"cross_entropy": mean_of(loss)}, {"accuracy": mean_of(right)}, batch_stats=new)
+
+    def preview(self, views: Views) -> dict[str, Panel]:
+        """The views of each image, side by side."""
+        return {"views": panel_of_views(views["image"], self.augment.denormalise)}

@@ -1,0 +1,325 @@
+"""Every key of a recipe, with its type, default and range; ConfigDict -> frozen dataclasses, once, at the door."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from ssl_jax.errors import UserError
+from ssl_jax.recipe.component import Component
+from ssl_jax.recipe.values import did_you_mean, plain, typed
+
+UNITS = ("steps", "epochs", "examples", "percent")
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A length of training. In a recipe the unit is in the key: `warmup_percent=5`, `every_steps=100`."""
+
+    value: float
+    unit: str = "steps"
+
+    def steps(self, batch_size: int, num_examples: int, total_steps: int) -> int:
+        """In optimiser steps, rounded up: 0 only where the value is 0. Exact in decimals (5 percent of 100 is 5)."""
+        value = Fraction(str(self.value))
+        if self.unit == "epochs":
+            value *= Fraction(num_examples, batch_size)
+        elif self.unit == "examples":
+            value /= batch_size
+        elif self.unit == "percent":
+            value *= Fraction(total_steps, 100)
+        return math.ceil(value)
+
+
+def _require(ok: bool, key: str, value: Any, rule: str) -> None:
+    if not ok:
+        raise UserError(f"{key}={value!r}: must be {rule}")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where examples come from: `pretrain` unlabelled, `probe` and `test` labelled (None: no evaluation).
+
+    `threads` decode on the host (0: in the training thread), `prefetch` batches ahead; the run stops when more than
+    `max_bad_fraction` of the records cannot be read.
+    """
+
+    pretrain: Component
+    probe: Component | None = None
+    test: Component | None = None
+    threads: int = 0
+    prefetch: int = 2
+    max_bad_fraction: float = 0.001
+
+    def __post_init__(self) -> None:
+        _require(self.threads >= 0, "data.threads", self.threads, "0 or more")
+        _require(self.prefetch >= 0, "data.prefetch", self.prefetch, "0 or more")
+        _require(0 <= self.max_bad_fraction <= 1, "data.max_bad_fraction", self.max_bad_fraction, "between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """The optimiser. `lr` belongs to `reference_batch` examples a step and is rescaled for other batch sizes.
+
+    `b1`, `b2` and `eps` are AdamW's; `momentum` is that of SGD and LARS, `nesterov` SGD's, `eta` the trust coefficient
+    of LARS. `weight_decay` moves to `weight_decay_final` along a cosine unless that is None; `groups` are
+    (path regex, {"lr_scale": s, "weight_decay": d}). `clip` is a global gradient norm or None; `accumulation`
+    microbatches make one step; the run stops after `max_nonfinite_steps` steps in a row whose loss or gradient is not
+    finite.
+    """
+
+    name: str = "adamw"
+    lr: float = 1e-3
+    reference_batch: int | None = None
+    scaling: str = "linear"
+    weight_decay: float = 0.05
+    weight_decay_final: float | None = None
+    b1: float = 0.9
+    b2: float = 0.95
+    eps: float = 1e-8
+    momentum: float = 0.9
+    nesterov: bool = False
+    eta: float = 1e-3
+    groups: tuple = ()
+    clip: float | None = None
+    accumulation: int = 1
+    max_nonfinite_steps: int = 5
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, "optimizer.lr", self.lr, "greater than 0")
+        _require(self.scaling in ("linear", "sqrt"), "optimizer.scaling", self.scaling, "'linear' or 'sqrt'")
+        for key in ("weight_decay", "weight_decay_final"):
+            value = getattr(self, key)
+            _require(value is None or value >= 0, f"optimizer.{key}", value, "0 or more")
+        for key in ("b1", "b2", "momentum"):
+            _require(0 <= getattr(self, key) < 1, f"optimizer.{key}", getattr(self, key), "at least 0 and below 1")
+        for key in ("eps", "eta", "reference_batch", "clip", "accumulation", "max_nonfinite_steps"):
+            value = getattr(self, key)
+            _require(value is None or value > 0, f"optimizer.{key}", value, "greater than 0")
+
+    def scaled_lr(self, batch_size: int) -> tuple[float, str | None]:
+        """The learning rate for `batch_size`, and what to tell the user if it is another one than written.
+
+        linear: `lr * B / reference_batch` (Goyal et al. 2017); sqrt: `lr * sqrt(B / reference_batch)`.
+        """
+        if self.reference_batch in (None, batch_size):
+            return self.lr, None
+        ratio = batch_size / self.reference_batch
+        factor = ratio if self.scaling == "linear" else math.sqrt(ratio)
+        rule = f"x {'sqrt' if self.scaling == 'sqrt' else ''}({batch_size} / {self.reference_batch})"
+        lr = self.lr * factor
+        return lr, f"learning rate {self.lr:g} -> {lr:g}: {self.scaling} rule, {rule} for batch_size={batch_size}"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate over time: linear warm-up from `start` to 1, then `name` to `final`, in fractions of the peak."""
+
+    name: str = "cosine"
+    warmup: Duration = Duration(5, "percent")
+    start: float = 0.0
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        for key in ("start", "final"):
+            value = getattr(self, key)
+            _require(0 <= value <= 1, f"schedule.{key}", value, "between 0 and 1 (a fraction of the peak)")
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Devices along each axis (-1: all that are left), parameter `rules` (path regex, axes), and steps per dispatch."""
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+    rules: tuple = ()
+    steps_per_dispatch: int = 1
+
+    def __post_init__(self) -> None:
+        for key in ("data", "fsdp", "tensor"):
+            size = getattr(self, key)
+            _require(size == -1 or size > 0, f"mesh.{key}", size, "a number of devices, or -1 for all that are left")
+        _require(self.steps_per_dispatch > 0, "mesh.steps_per_dispatch", self.steps_per_dispatch, "greater than 0")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """When to save, how many of the newest to keep, and every how many steps one is kept for good (0: none)."""
+
+    every: Duration = Duration(25, "percent")
+    keep: int = 3
+    keep_every: Duration = Duration(0, "steps")
+
+    def __post_init__(self) -> None:
+        _require(self.keep > 0, "checkpoint.keep", self.keep, "greater than 0")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """How good the representation is: which encoder, which probes, at how many labels per class (`shots`).
+
+    `every`: the cheap online probe and collapse measures on `health_examples`; `draws` label subsets are averaged;
+    `baselines` stand beside the result, the supervised one trained for `supervised_examples` (None: as pretraining).
+    """
+
+    encoder: str = "student"
+    probes: tuple[str, ...] = ("linear", "knn", "fewshot")
+    every: Duration = Duration(10, "percent")
+    health_examples: int = 1000
+    shots: tuple[int, ...] = (10, 100)
+    draws: int = 3
+    baselines: tuple[str, ...] = ("raw", "random", "supervised")
+    supervised_examples: int | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("health_examples", "draws", "supervised_examples"):
+            value = getattr(self, key)
+            _require(value is None or value > 0, f"evaluate.{key}", value, "greater than 0")
+        _require(all(s > 0 for s in self.shots), "evaluate.shots", self.shots, "numbers of labels greater than 0")
+
+
+@dataclass(frozen=True)
+class Log:
+    """What is written while training, and how often."""
+
+    every: Duration = Duration(10, "steps")
+    tensorboard: bool = True
+    pictures: bool = True
+
+    def __post_init__(self) -> None:
+        _require(self.every.value > 0, f"log.every_{self.every.unit}", self.every.value, "greater than 0")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run. `batch_size` is global; exactly one of `total_steps`, `total_epochs`, `total_examples` is set."""
+
+    seed: int
+    batch_size: int
+    objective: Component
+    model: Component
+    data: Data
+    augment: Component
+    total_steps: int | None = None
+    total_epochs: int | None = None
+    total_examples: int | None = None
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    mesh: Mesh = Mesh()
+    checkpoint: Checkpoint = Checkpoint()
+    evaluate: Evaluate = Evaluate()
+    log: Log = Log()
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.seed < 2**31, "seed", self.seed, "at least 0 and below 2**31")
+        _require(self.batch_size > 0, "batch_size", self.batch_size, "greater than 0")
+        totals = {k: getattr(self, k) for k in ("total_steps", "total_epochs", "total_examples")}
+        given = {k: v for k, v in totals.items() if v is not None}
+        if len(given) != 1:
+            found = ", ".join(f"{k}={v}" for k, v in given.items()) or "none"
+            raise UserError(f"give exactly one of total_steps, total_epochs and total_examples; found {found}")
+        for key, value in given.items():
+            _require(value > 0, key, value, "greater than 0")
+
+    def steps(self, num_examples: int) -> int:
+        """Optimiser steps of the whole run over `num_examples` pretraining records, rounded up."""
+        unit = next(u for u in UNITS if getattr(self, f"total_{u}", None) is not None)
+        return Duration(getattr(self, f"total_{unit}"), unit).steps(self.batch_size, num_examples, 0)
+
+    def duration(self, duration: Duration, num_examples: int) -> int:
+        """`duration` in optimiser steps of this run: `recipe.duration(recipe.schedule.warmup, len(source))`."""
+        return duration.steps(self.batch_size, num_examples, self.steps(num_examples))
+
+    def check(self) -> None:
+        """Import every target and check its options, so that a misspelt one is told before anything is written."""
+        self.objective.check(given=("encoder", "augment"))
+        for component in (self.model, self.augment, self.data.pretrain, self.data.probe, self.data.test):
+            if component is not None:
+                component.check()
+
+
+def parse(config: ConfigDict | Mapping[str, Any], allow: tuple[str, ...] = ()) -> Recipe:
+    """The validated recipe. Its components may come from `ssl_jax` and the packages in `allow`; none is imported yet.
+
+    Raises UserError for unknown keys (with the nearest known one), missing keys, wrong types and values out of range.
+    """
+    return _section(Recipe, plain(config), "", tuple(allow))
+
+
+def complete(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` (plain) with the default of every key that it leaves out, so that what was run is written in full."""
+    return _completed(Recipe, config)
+
+
+def _completed(section: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    full, hints = dict(given), typing.get_type_hints(section)
+    for f in dataclasses.fields(section):
+        if dataclasses.is_dataclass(hints[f.name]) and hints[f.name] not in (Component, Duration):
+            if isinstance(full.setdefault(f.name, {}), Mapping):
+                full[f.name] = _completed(hints[f.name], full[f.name])
+        elif isinstance(f.default, Duration):
+            if not any(f"{f.name}_{unit}" in full for unit in UNITS):
+                full[f"{f.name}_{f.default.unit}"] = f.default.value
+        elif f.default is not dataclasses.MISSING and not f.name.startswith("total_"):
+            full.setdefault(f.name, f.default)
+    return full
+
+
+def _section(section: Any, given: Mapping[str, Any], path: str, allow: tuple[str, ...]) -> Any:
+    hints = typing.get_type_hints(section)
+    fields = {key: _field(key, hints) for key in given}
+    for key, (name, _) in fields.items():
+        if not name:
+            known = [k for n, h in hints.items() for k in ([f"{n}_{u}" for u in UNITS] if h is Duration else [n])]
+            near = did_you_mean(path + key, [path + k for k in known])
+            raise UserError(f"unknown config key {path + key!r}{near} Known here: {', '.join(known)}")
+    for f in dataclasses.fields(section):
+        if f.default is dataclasses.MISSING and f.name not in given:
+            raise UserError(f"the recipe has no {path}{f.name}; add it (`ssl-jax recipes` lists recipes that have it)")
+    values: dict[str, Any] = {}
+    for key, (name, unit) in fields.items():
+        where = path + key
+        if unit is None:
+            values[name] = _value(given[key], hints[name], where, allow)
+        elif given[key] is not None:
+            if name in values:
+                raise UserError(f"{path}{name}_{values[name].unit} and {where} are both set; give one of them")
+            number = typed(given[key], int | float, where)
+            _require(number >= 0, where, number, "0 or more")
+            values[name] = Duration(number, unit)
+    return section(**values)
+
+
+def _field(key: str, hints: Mapping[str, Any]) -> tuple[str, str | None]:
+    """The field that `key` sets ("": none) and, where the field is a duration, the unit in the key."""
+    stem, _, unit = key.rpartition("_")
+    if unit in UNITS and hints.get(stem) is Duration:
+        return stem, unit
+    return (key, None) if key in hints and hints[key] is not Duration else ("", None)
+
+
+def _value(value: Any, hint: Any, where: str, allow: tuple[str, ...]) -> Any:
+    optional = typing.get_origin(hint) is types.UnionType and types.NoneType in typing.get_args(hint)
+    if optional and value is None:
+        return None
+    kind = next(a for a in typing.get_args(hint) if a is not types.NoneType) if optional else hint
+    if not dataclasses.is_dataclass(kind):
+        return typed(value, hint, where)
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}={value!r}: expected a section, e.g. {where} = dict(...)")
+    if kind is not Component:
+        return _section(kind, value, where + ".", allow)
+    options = dict(value)
+    target = options.pop("target", None)
+    if not isinstance(target, str):
+        raise UserError(f"{where}.target={target!r}: name a class as 'package.module:Name'")
+    return Component(target, options, where, allow)

@@ -1,0 +1,94 @@
+"""Curves of a run from its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ssl_jax.report.record import Record
+
+Series = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG with the words that go with it. `name` is its file in `samples/`, `alt` what is to be seen in words."""
+
+    name: str
+    png: bytes
+    alt: str
+    caption: str = ""
+
+
+def curves(record: Record) -> list[Picture]:
+    """Loss, learning rate, online probe, feature standard deviation, ranks: those that were logged."""
+    training, checks = record.training, record.checks
+    losses = {"loss": series(training, "loss")}
+    drawn = [
+        _curve("loss", "Loss", losses, "The objective's own loss on training batches; pale: every logged step.", 0.8),
+        _curve("learning_rate", "Learning rate", {"lr": series(training, "lr")}, "", 0.0),
+    ]
+    accuracy = {name: (steps, 100 * y) for name, (steps, y) in {"probe": series(checks, "probe_accuracy")}.items()}
+    start = float(accuracy["probe"][1][0]) if checks and checks[0]["step"] == 0 else float("nan")
+    drawn += [
+        _curve(
+            "online_probe",
+            "Online probe accuracy (%)",
+            accuracy,
+            "A quick ridge probe on part of the probe split, to watch progress. The table has the real evaluation.",
+            baselines={"before training": start} if np.isfinite(start) else {},
+        ),
+        _curve(
+            "feature_std",
+            "Spread of features",
+            {"std": series(checks, "feature_std")},
+            "Standard deviation of feature directions: 1 where they fill the sphere evenly, near 0 where all inputs look alike.",
+        ),
+        _curve(
+            "rank",
+            "Effective rank of features",
+            {"RankMe": series(checks, "rankme"), "centred": series(checks, "centred_rank")},
+            "About how many directions the features use (RankMe); centred: after taking off their mean.",
+        ),
+    ]
+    return [picture for picture in drawn if picture]
+
+
+def series(lines: Sequence[Mapping[str, Any]], key: str) -> Series:
+    """(steps [n], values [n]) of the lines that have `key`; what is not a number is NaN."""
+    found = [(line["step"], line[key]) for line in lines if key in line]
+    values = [v if isinstance(v, int | float) else np.nan for _, v in found]
+    return np.array([s for s, _ in found], np.int64), np.array(values, np.float64)
+
+
+def _curve(
+    name: str,
+    title: str,
+    lines: Mapping[str, Series],
+    caption: str,
+    smooth: float = 0.0,
+    baselines: Mapping[str, float] | None = None,
+) -> Picture | None:
+    from ssl_jax.report.pictures import curve
+
+    shown = {k: s for k, s in lines.items() if np.isfinite(s[1]).any()}
+    if not shown:
+        return None
+    png = curve(shown, title=title, smooth=smooth, baselines=baselines)
+    return Picture(
+        name, png, f"{title} over training steps. {' '.join(_told(k, *s) for k, s in shown.items())}", caption
+    )
+
+
+def _told(name: str, steps: np.ndarray, values: np.ndarray) -> str:
+    """A line in words."""
+    known = np.isfinite(values)
+    steps, values = steps[known], values[known]
+    low, high = values.argmin(), values.argmax()
+    return (
+        f"{name}: {values[0]:.4g} at step {steps[0]}, {values[-1]:.4g} at step {steps[-1]}, "
+        f"lowest {values[low]:.4g} at step {steps[low]}, highest {values[high]:.4g} at step {steps[high]}."
+    )

@@ -1,0 +1,171 @@
+"""Pictures from a checkpoint: what the objective makes of test examples, and how its frozen features lie."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ssl_jax.errors import UserError
+from ssl_jax.report.charts import Picture
+from ssl_jax.report.preview import EXAMPLES, first_views, panels_of, with_ids
+
+if TYPE_CHECKING:
+    from ssl_jax.evaluate.features import Features
+    from ssl_jax.objectives.base import Panel
+    from ssl_jax.recipe import Recipe
+    from ssl_jax.step import Setup, TrainState
+
+QUERIES, NEAREST = 10, 6
+SEARCHED = 10_000  # records of the probe split among which neighbours are looked for
+MAPPED = 2_000  # test records on a map; t-SNE of more takes minutes
+FEWEST = 10  # records without which a map says nothing
+
+
+class Trained(NamedTuple):
+    """A run as its newest checkpoint left it."""
+
+    setup: Setup
+    source: Any
+    state: TrainState
+    step: int
+
+
+def restore(recipe: Recipe, setup: Setup, source: Any, workdir: Path) -> Trained:
+    """The newest checkpoint of the run in `workdir`, on the devices there are. UserError if there is none."""
+    import jax
+
+    from ssl_jax.checkpoint import Checkpoints
+    from ssl_jax.data.pipeline import BadRecords
+    from ssl_jax.mesh import make_mesh
+    from ssl_jax.train import batch_like, state_like
+
+    folder = workdir / "checkpoints"
+    if not folder.is_dir():
+        raise UserError(f"{workdir} has no checkpoint yet")
+    # The run's own mesh may not fit here. Split over all devices, a state is as small on each as it gets.
+    mesh = make_mesh(data=1, fsdp=-1)
+    with closing(Checkpoints(folder, read_only=True)) as saved, jax.set_mesh(mesh):
+        batch = batch_like(source, recipe.batch_size, BadRecords(recipe.data.max_bad_fraction))
+        state = saved.restore(state_like(setup, batch, mesh, recipe.mesh.rules))
+    return Trained(setup, source, state, int(state.step))
+
+
+def shown(recipe: Recipe, trained: Trained) -> list[Picture]:
+    """Panels of `objective.show` on test examples (pretraining ones without a test split)."""
+    import jax
+
+    from ssl_jax.data.pipeline import once
+
+    split = "pretraining" if recipe.data.test is None else "test"
+    source = trained.source if recipe.data.test is None else recipe.data.test.build()
+    batch, _ = next(once(source, min(EXAMPLES, len(source))))
+    views, _ = jax.jit(trained.setup.views)(trained.state, batch)
+    panels = trained.setup.objective.show(trained.state.params, trained.state.extra, views)
+    told = f"{len(batch['_id'])} {split} examples, step {trained.step:,}"
+    return [_panel(name, panel, batch["_id"], told) for name, panel in panels.items()]
+
+
+def given(recipe: Recipe, setup: Setup, source: Any) -> list[Picture]:
+    """Panels of what the model was given at step 0."""
+    views, ids = first_views(recipe, setup, source)
+    told = f"the first {len(ids)} examples of step 0, seed {recipe.seed}"
+    return [_panel(f"given_{name}", panel, ids, told) for name, panel in panels_of(setup, views).items()]
+
+
+def of_features(recipe: Recipe, trained: Trained) -> list[Picture]:
+    """The neighbour grid and the maps of frozen features; [] without a test split."""
+    from ssl_jax.evaluate.features import extract
+    from ssl_jax.evaluate.online import encoder_named
+    from ssl_jax.objectives.base import State
+
+    if recipe.data.test is None:
+        return []
+    encoder = encoder_named(trained.setup.objective, recipe.evaluate.encoder)
+    variables = encoder.variables(State(trained.state.params, trained.state.extra))
+    tested = _part(recipe.data.test.build(), MAPPED, recipe.seed)
+    found = extract(encoder, variables, tested)
+    pictures = []
+    if recipe.data.probe is not None and "image" in tested[0]:
+        searched = _part(recipe.data.probe.build(), SEARCHED, recipe.seed)
+        among = extract(encoder, variables, searched)
+        pictures.append(_neighbours(tested, found, searched, among, recipe.evaluate.encoder))
+    return pictures + _maps(found, getattr(tested, "classes", ()), recipe.seed)
+
+
+def one_of_each(labels: np.ndarray | None, total: int, count: int) -> np.ndarray:
+    """Places of up to `count` examples: the first of each class, spread over the classes; the first ones without labels."""
+    if labels is None:
+        return np.arange(min(count, total))
+    _, first = np.unique(labels, return_index=True)
+    return first[np.unique(np.linspace(0, len(first) - 1, min(count, len(first))).round().astype(int))]
+
+
+def _neighbours(tested: Any, test: Features, searched: Any, probe: Features, encoder: str) -> Picture:
+    from ssl_jax.evaluate.knn import neighbours
+    from ssl_jax.report import pictures
+
+    queries = one_of_each(test.y, len(test.x), QUERIES)
+    _, found = neighbours(probe.x, test.x[queries], min(NEAREST, len(probe.x)))
+    images = [_unit(tested[int(test.ids[i])]["image"]) for i in queries]
+    images += [_unit(searched[int(probe.ids[i])]["image"]) for i in found.ravel()]
+    labels = None
+    told = ""
+    if test.y is not None and probe.y is not None:
+        labels = np.concatenate([test.y[queries], probe.y[found.ravel()]])
+        told = f" {np.mean(probe.y[found] == test.y[queries, None]):.0%} of these have the class of their query."
+    places = len(queries) + np.arange(found.size).reshape(found.shape)
+    png = pictures.neighbours(np.stack(images), np.arange(len(queries)), places, labels, getattr(tested, "classes", ()))
+    alt = (
+        f"{len(queries)} test images, each with the {found.shape[1]} nearest probe images by cosine of features.{told}"
+    )
+    caption = (
+        f"Test images and what lies nearest to them among {len(probe.x):,} images of the probe split, by cosine of the "
+        f"frozen features ({encoder}). Another class than the query's is marked ≠. Labels played no part in training."
+    )
+    return Picture("neighbours", png, alt, caption)
+
+
+def _maps(test: Features, classes: tuple[str, ...], seed: int) -> list[Picture]:
+    from ssl_jax.evaluate.features import standardise
+    from ssl_jax.report import pictures
+
+    if len(test.x) < FEWEST:
+        return []
+    (x,) = standardise(test.x)
+    drawn = []
+    for method, name, caption in (
+        ("pca", "PCA", "The two directions along which the features vary most. Distances are true, overlap is common."),
+        ("tsne", "t-SNE", "Near points are near in feature space; sizes of and distances between groups mean little."),
+    ):
+        png = pictures.scatter(pictures.embed_2d(x, method, seed), test.y, classes, title=name)
+        coloured = "" if test.y is None else f", coloured by their {len(np.unique(test.y))} classes"
+        alt = f"{name} map of the features of {len(x):,} test examples{coloured}."
+        drawn.append(Picture(method, png, alt, f"{len(x):,} test examples. {caption}"))
+    return drawn
+
+
+def _panel(name: str, panel: Panel, ids: np.ndarray, told: str) -> Picture:
+    from ssl_jax.report import tiles
+
+    columns = f" Columns: {', '.join(panel.captions)}." if panel.captions else ""
+    file = re.sub(r"[^A-Za-z0-9_-]+", "_", name)
+    title = name.replace("_", " ").capitalize()
+    png = tiles.png(with_ids(replace(panel, note=""), ids))
+    return Picture(file, png, f"{title}: {told}.{columns}", f"{title}: {told}. {panel.note}".strip())
+
+
+def _part(source: Any, most: int, seed: int) -> Any:
+    """`source`, or a random part of it of about `most` records: sources may be sorted by class."""
+    from ssl_jax.data.sources import Subset
+
+    return source if len(source) <= most else Subset(source, 0.0, most / len(source), seed)
+
+
+def _unit(image: Any) -> np.ndarray:
+    image = np.asarray(image)
+    return image.astype(np.float32) / 255 if image.dtype == np.uint8 else image.astype(np.float32)

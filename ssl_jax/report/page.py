@@ -1,0 +1,81 @@
+"""A run as one HTML page that needs nothing else: no network, no script, no other file."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssl_jax import __version__
+from ssl_jax.errors import UserError
+from ssl_jax.log import logger, replace_file
+from ssl_jax.recipe import parse
+from ssl_jax.report import charts, scores, sections
+from ssl_jax.report.charts import Picture
+from ssl_jax.report.html import document, el
+from ssl_jax.report.record import Record, read
+
+if TYPE_CHECKING:
+    from ssl_jax.recipe import Recipe
+
+Groups = dict[str, list[Picture]]
+
+
+def report(workdir: Path, allow: tuple[str, ...] = ()) -> Path:
+    """Write `report.html` and `samples/*.png` of the run in `workdir`; returns the page.
+
+    What is not there is left out, and the page says so: a run that never saved has no pictures of its features. `allow`
+    are the packages besides `ssl_jax` that the recipe may use.
+    Raises UserError for a recipe that is damaged or that needs code that was not allowed.
+    """
+    record = read(workdir)
+    recipe = parse(record.config, allow)
+    recipe.check()
+    curves = charts.curves(record)
+    groups, problems = drawn(recipe, workdir)
+    for problem in problems:
+        logger.warning("report: %s", problem)
+    folder = workdir / "samples"
+    folder.mkdir(exist_ok=True)
+    for picture in [*curves, *(p for group in groups.values() for p in group)]:
+        (folder / f"{picture.name}.png").write_bytes(picture.png)
+    page = workdir / "report.html"
+    replace_file(page, html(record, curves, groups, problems))
+    return page
+
+
+def html(record: Record, curves: list[Picture], groups: Groups, problems: list[str]) -> str:
+    """The page."""
+    style = resources.files("ssl_jax.report").joinpath("page.css").read_text(encoding="utf-8")
+    body = (
+        sections.headline(record),
+        scores.section(record),
+        sections.curves(curves),
+        sections.samples(groups, problems),
+        sections.config(record),
+        sections.environment(record),
+        sections.bad_records(record),
+        el("footer", f"Made by ssl-jax {__version__} from {record.path.resolve().name}/. This file needs no other."),
+    )
+    return document(f"{record.path.resolve().name} · ssl-jax", style, el("main", *body))
+
+
+def drawn(recipe: Recipe, workdir: Path) -> tuple[Groups, list[str]]:
+    """Pictures by heading from the data and the newest checkpoint, and what kept some from being drawn."""
+    if not recipe.log.pictures:
+        return {}, ["the recipe turns them off (log.pictures=False)"]
+    from ssl_jax.report import figures
+    from ssl_jax.train import build
+
+    groups: Groups = {"What it makes of it": [], "What its features know": [], "What it was given": []}
+    problems: list[str] = []
+    try:
+        source = recipe.data.pretrain.build()
+        setup, _ = build(recipe, len(source))
+        groups["What it was given"] = figures.given(recipe, setup, source)
+        trained = figures.restore(recipe, setup, source, workdir)
+        groups["What it makes of it"] = figures.shown(recipe, trained)
+        groups["What its features know"] = figures.of_features(recipe, trained)
+    except UserError as error:  # no checkpoint yet, or the data is on another machine: the rest of the page stands
+        problems.append(str(error))
+    return groups, problems

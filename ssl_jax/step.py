@@ -1,0 +1,138 @@
+"""One training step, as pure functions of a setup, a state and a batch.
+
+A step holds augmentation, loss, gradient, clipping, optimiser and `objective.update`; `train.py` jits it, with the state
+donated, on a mesh.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from ssl_jax.errors import UserError
+from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Progress, example_keys, step_key
+
+Metrics = dict[str, Array]
+
+
+class TrainState(NamedTuple):
+    """Everything that must survive. Counters are int32 scalars.
+
+    `step` counts batches seen, `skipped` those whose update was not finite and so not applied, `nonfinite` how many of
+    them came in a row just now. Schedules run on `step - skipped`: a skipped step leaves no trace but the counters.
+    """
+
+    step: Array
+    skipped: Array
+    nonfinite: Array
+    params: dict
+    extra: dict
+    opt_state: Any
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What does not change during a run."""
+
+    objective: Objective
+    optimizer: optax.GradientTransformation
+    seed: int
+    total_steps: int
+    accumulation: int = 1
+
+    def progress(self, state: TrainState) -> Progress:
+        """How many updates were applied, of how many planned."""
+        return Progress(state.step - state.skipped, self.total_steps)
+
+    def views(self, state: TrainState, batch: Batch) -> tuple[dict[str, Array], Array]:
+        """The views of a batch at this step, and the key for the loss. `batch` holds `_id` and `_epoch` [B]."""
+        shared = step_key(self.seed, state.step)
+        keys = Keys(example_keys(self.seed, batch["_epoch"], batch["_id"]), jax.random.fold_in(shared, 0))
+        records = {k: v for k, v in batch.items() if not k.startswith("_")}
+        return self.objective.views(keys, records, self.progress(state)), jax.random.fold_in(shared, 1)
+
+
+def init_state(setup: Setup, batch: Batch) -> TrainState:
+    """A fresh state for batches of this shape. Pure: jit it with `out_shardings` to initialise sharded."""
+    zero = jnp.zeros((), jnp.int32)
+    views, _ = setup.views(TrainState(zero, zero, zero, {}, {}, ()), batch)
+    params, extra = setup.objective.init(jax.random.fold_in(jax.random.key(setup.seed), 2), views)
+    return TrainState(zero, zero, zero, params, extra, setup.optimizer.init(params))
+
+
+def value_and_gradient(setup: Setup, state: TrainState, batch: Batch) -> tuple[Out, Any]:
+    """The loss terms of a batch and the gradient of their sum, over `setup.accumulation` microbatches.
+
+    Each term is `sum(total) / sum(weight)` over all microbatches, so the gradient is that of the full batch. The weights
+    depend on data only: a first pass adds them up, in which the compiler drops the model as dead code.
+    """
+
+    def out_of(params: dict, rows: Batch) -> Out:
+        views, key = setup.views(state, rows)
+        return setup.objective.loss(params, state.extra, views, key, setup.progress(state))
+
+    def weighted(params: dict, rows: Batch, weights: dict[str, Array]) -> tuple[Array, Out]:
+        out = out_of(params, rows)
+        return sum(term.total / weights[name] for name, term in out.losses.items()), out
+
+    if setup.accumulation == 1:
+        (_, out), gradient = jax.value_and_grad(lambda p: _with_total(out_of(p, batch)), has_aux=True)(state.params)
+        return out, gradient
+
+    refusal = setup.objective.accumulation_refusal(state.extra)
+    if refusal:
+        raise UserError(f"optimizer.accumulation={setup.accumulation} is refused: {refusal}")
+    rows = {k: _split(v, setup.accumulation) for k, v in batch.items()}
+    counted = jax.lax.map(lambda r: {k: t.weight for k, t in out_of(state.params, r).losses.items()}, rows)
+    weights = jax.tree.map(lambda w: w.sum(0), counted)
+
+    def add(gradient: Any, r: Batch) -> tuple[Any, Out]:
+        (_, out), g = jax.value_and_grad(weighted, has_aux=True)(state.params, r, weights)
+        return jax.tree.map(jnp.add, gradient, g), out
+
+    gradient, outs = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, state.params), rows)
+    summed = partial(jax.tree.map, lambda x: x.sum(0))
+    joined = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), outs.rows)
+    return Out(summed(outs.losses), summed(outs.metrics), summed(outs.sums), joined), gradient
+
+
+def train_step(setup: Setup, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    """One update. If loss or gradient is not finite, no part of the state changes but the counters.
+
+    Returns the new state and scalars: `loss`, `grad_norm`, each loss term and metric by name, `skipped`, `skipped_in_a_row`.
+    """
+    out, gradient = value_and_gradient(setup, state, batch)
+    updates, opt_state = setup.optimizer.update(gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    params, extra = setup.objective.update(params, state.extra, out, setup.progress(state))
+
+    loss, norm = out.total(), optax.global_norm(gradient)
+    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+    keep = partial(jnp.where, finite)
+    params, extra, opt_state = jax.tree.map(
+        keep, (params, extra, opt_state), (state.params, state.extra, state.opt_state)
+    )
+    bad = 1 - finite.astype(jnp.int32)
+    new = TrainState(state.step + 1, state.skipped + bad, (state.nonfinite + 1) * bad, params, extra, opt_state)
+    named = {k: m.value for k, m in (out.losses | out.metrics).items()}
+    return new, {"loss": loss, "grad_norm": norm, "skipped": new.skipped, "skipped_in_a_row": new.nonfinite} | named
+
+
+def train_steps(setup: Setup, state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
+    """`train_step` over batches stacked along axis 0, in one dispatch; metrics come back stacked."""
+    return jax.lax.scan(partial(train_step, setup), state, batches)
+
+
+def _with_total(out: Out) -> tuple[Array, Out]:
+    return out.total(), out
+
+
+def _split(x: Array, parts: int) -> Array:
+    # Strided rows: every microbatch lies across all devices, so that nothing moves between them.
+    return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)

@@ -1,0 +1,159 @@
+"""The trainer: from a recipe to a run. It knows no objective by name and no modality.
+
+`init_state` and `train_step` are pure (`step.py`); `run` adds the effects: data in, metrics out, checkpoints and checks at
+their intervals. The loop never waits for the device: metrics are fetched one dispatch late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from ssl_jax import optim
+from ssl_jax.checkpoint import Checkpoints
+from ssl_jax.data.pipeline import BadRecords, batches
+from ssl_jax.errors import UserError
+from ssl_jax.evaluate.online import OnlineCheck
+from ssl_jax.log import MetricsLog, logger, read_metrics
+from ssl_jax.mesh import batch_sharding, check_batch, make_mesh, place_batch, state_shardings
+from ssl_jax.monitor import Monitor
+from ssl_jax.objectives.base import Objective
+from ssl_jax.recipe import Recipe, to_json
+from ssl_jax.step import Setup as Setup
+from ssl_jax.step import TrainState as TrainState
+from ssl_jax.step import init_state as init_state
+from ssl_jax.step import train_step as train_step
+from ssl_jax.step import train_steps as train_steps
+from ssl_jax.workdir import Workdir
+
+
+def build_objective(recipe: Recipe) -> Objective:
+    """The objective that the recipe names, with its encoder and augmentation."""
+    return recipe.objective.build(encoder=recipe.model.build(), augment=recipe.augment.build())
+
+
+def build(recipe: Recipe, num_examples: int) -> tuple[Setup, optim.Schedule]:
+    """Everything the step needs, for a source of `num_examples` records, and the learning-rate schedule."""
+    total = recipe.steps(num_examples)
+    peak, note = recipe.optimizer.scaled_lr(recipe.batch_size)
+    if note:
+        logger.info(note)
+    optimizer, lr = optim.from_recipe(
+        recipe.optimizer, recipe.schedule, peak, total, recipe.duration(recipe.schedule.warmup, num_examples)
+    )
+    return Setup(build_objective(recipe), optimizer, recipe.seed, total, recipe.optimizer.accumulation), lr
+
+
+def run(recipe: Recipe, workdir: Workdir) -> TrainState:
+    """Train, or resume, in an open run directory; returns the final state.
+
+    Raises UserError for what the user can fix: sizes that do not fit the mesh, other data than the checkpoint's, too many
+    unreadable records, a loss that stays non-finite.
+    """
+    source = recipe.data.pretrain.build()
+    setup, lr = build(recipe, len(source))
+    mesh = make_mesh(recipe.mesh.data, recipe.mesh.fsdp, recipe.mesh.tensor)
+    check_batch(recipe.batch_size, mesh, setup.accumulation)
+    meta = {"data": source.fingerprint(), "batch_size": recipe.batch_size}
+    workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), data=meta["data"])
+    steps = partial(recipe.duration, num_examples=len(source))
+    save, check, per_dispatch = (
+        steps(recipe.checkpoint.every),
+        steps(recipe.evaluate.every),
+        recipe.mesh.steps_per_dispatch,
+    )
+
+    with jax.set_mesh(mesh), ExitStack() as stack:
+        log = stack.enter_context(MetricsLog(workdir, setup.total_steps, recipe.log.tensorboard))
+        keep_every = steps(recipe.checkpoint.keep_every)
+        saved = Checkpoints(workdir.path / "checkpoints", recipe.checkpoint.keep, keep_every)
+        stack.enter_context(closing(saved))
+        bad = BadRecords(recipe.data.max_bad_fraction, workdir.path / "bad_records.jsonl")
+        like = state_like(setup, batch_like(source, recipe.batch_size, bad), mesh, recipe.mesh.rules)
+        state, start = (restored(saved, like, meta), saved.latest()) if saved.latest() else (None, 0)
+        log.cut_back(start if state is not None else -1)
+        stream = batches(
+            source, seed=recipe.seed, batch_size=recipe.batch_size, start_step=start, bad=bad,
+            process_index=jax.process_index(), process_count=jax.process_count(),
+            threads=recipe.data.threads, prefetch=recipe.data.prefetch,
+        )  # fmt: skip
+        monitor = Monitor(log, lr, recipe, saved.age, max(1, steps(recipe.log.every)))
+        online = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
+        step_of = {n: compiled(setup, n, like) for n in {per_dispatch, 1}}
+        if state is None:
+            zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), batch_like(source, recipe.batch_size, bad))
+            state = jax.jit(partial(init_state, setup), out_shardings=jax.tree.map(lambda x: x.sharding, like))(zeros)
+            log.write(0, **online(state))
+
+        step = start
+        while step < setup.total_steps:
+            count = per_dispatch if step + per_dispatch <= setup.total_steps else 1
+            batch = monitor.timed(lambda: stacked(stream, count))  # noqa: B023 (called at once)
+            state, metrics = step_of[count](state, place_batch(batch, batch_sharding(mesh, steps_axis=count > 1)))
+            before, step = step, step + count
+            monitor.push(step, count, metrics, batch["_id"])
+            last = step == setup.total_steps
+            if last or _due(check, before, step):
+                monitor.flush()
+                log.write(step, **monitor.health(online(state)))
+            if last or _due(save, before, step):
+                monitor.flush()
+                saved.save(step, state, meta | {"cursor": step * recipe.batch_size, "recipe": to_json(workdir.config)})
+        saved.wait()
+        if bad.count:
+            logger.warning(
+                "%d records could not be read and were replaced; see %s", bad.count, workdir.path / "bad_records.jsonl"
+            )
+    return state
+
+
+def batch_like(source: Any, batch_size: int, bad: BadRecords) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of a global batch, from the first record that can be read."""
+    record = bad.read(source, 0)[1] | {"_id": np.int32(0), "_epoch": np.int32(0)}
+    fields = {k: np.asarray(v) for k, v in record.items()}
+    return {k: jax.ShapeDtypeStruct((batch_size, *v.shape), v.dtype) for k, v in fields.items()}
+
+
+def state_like(
+    setup: Setup, batch: dict[str, jax.ShapeDtypeStruct], mesh: jax.sharding.Mesh, rules: Any = ()
+) -> TrainState:
+    """Shapes and shardings of the state on `mesh`, without computing anything."""
+    shapes = jax.eval_shape(partial(init_state, setup), batch)
+    shardings = state_shardings(shapes, mesh, rules)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+
+
+def compiled(setup: Setup, count: int, like: TrainState) -> Any:
+    """The jitted step (`count` of them in one dispatch), with the state donated and its shardings pinned."""
+    step = train_step if count == 1 else train_steps
+    out = (jax.tree.map(lambda x: x.sharding, like), None)
+    return jax.jit(partial(step, setup), donate_argnums=0, out_shardings=out)
+
+
+def restored(checkpoints: Checkpoints, like: TrainState, meta: dict[str, Any]) -> TrainState:
+    """The newest state, after checking that the data and the batch size are those it was trained with."""
+    saved = checkpoints.meta()
+    for key, remedy in (("data", "restore the data"), ("batch_size", "restore the batch size")):
+        if saved[key] != meta[key]:
+            raise UserError(
+                f"the checkpoint was trained with {key}={saved[key]}, this run has {meta[key]}: "
+                f"the order of examples would change; {remedy}, or start in another --workdir"
+            )
+    return checkpoints.restore(like)
+
+
+def stacked(stream: Iterator[dict[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
+    """The next batch, or the next `count` batches stacked along a new axis 0."""
+    if count == 1:
+        return next(stream)
+    several = [next(stream) for _ in range(count)]
+    return {k: np.stack([b[k] for b in several]) for k in several[0]}
+
+
+def _due(every: int, before: int, after: int) -> bool:
+    return bool(every) and after // every > before // every

@@ -1,0 +1,10 @@
+"""Every test sees 8 CPU devices and exact matmuls; a test that needs float64 uses `jax.enable_x64`."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 " + os.environ.get("XLA_FLAGS", "")
+
+import jax  # the environment above must be set before the first import
+
+jax.config.update("jax_default_matmul_precision", "highest")

@@ -1,0 +1,39 @@
+"""What the documentation shows is so: snippets run, commands parse."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from ssl_jax.cli import _arguments
+from ssl_jax.recipe import load
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def fenced(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every `ssl-jax` command in a shell block, with continuation lines joined."""
+    blocks = [(page.name, block.replace("\\\n", " ")) for page in PAGES for block in fenced(page, "(?:bash|sh|console)")]
+    lines = [(name, line.partition("  #")[0].strip()) for name, block in blocks for line in block.splitlines()]
+    found = [(name, re.search(r"(?:^|[\s/])(ssl-jax .*)", line)) for name, line in lines]
+    return [(name, match.group(1)) for name, match in found if match]
+
+
+def test_every_snippet_of_the_page_on_pmap_runs():
+    namespace: dict = {}
+    for block in fenced(ROOT / "docs" / "from-pmap.md", "python"):
+        exec(block, namespace)
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_every_command_in_the_documentation_is_understood(page, line, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    arguments = _arguments(shlex.split(line)[1:])
+    if getattr(arguments, "config", None):
+        load(arguments.config, arguments.overrides)

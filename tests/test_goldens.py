@@ -1,0 +1,342 @@
+"""Every golden whose method is implemented, at the manifest's tolerances: values and, where the file holds them, gradients.
+
+`SSL_JAX_GOLDENS` points at another folder of the same format (`manifest.json` and the files it names). Nothing is
+hard-coded: shapes, temperatures and weights come from manifest and files. Entries of methods without a check here are
+not collected.
+"""
+
+import hashlib
+import json
+import os
+from contextlib import nullcontext
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ssl_jax import optim
+from ssl_jax.data import image_ops
+from ssl_jax.data.augment import ImageViews
+from ssl_jax.evaluate.health import rankme
+from ssl_jax.losses.contrastive import nt_xent
+from ssl_jax.models.tokens import patchify, sincos_2d
+from ssl_jax.models.vit import ViT
+from ssl_jax.objectives.base import Progress
+from ssl_jax.objectives.ema import cosine_momentum
+from ssl_jax.objectives.ijepa import IJEPA
+from ssl_jax.objectives.mae import MAE
+
+FOLDER = Path(os.environ.get("SSL_JAX_GOLDENS") or Path(__file__).parent / "data" / "goldens")
+PROGRESS = Progress(0, 1)
+
+
+# --- torch names -> our trees
+
+
+def nhwc(x):
+    return jnp.asarray(np.moveaxis(x, 1, -1))
+
+
+def linear(arrays, name):
+    suffix = ("weight", "bias") if f"{name}.weight" in arrays else ("w", "b")
+    return {"kernel": arrays[f"{name}.{suffix[0]}"].T, "bias": arrays[f"{name}.{suffix[1]}"]}
+
+
+def norm(arrays, name):
+    suffix = ("weight", "bias") if f"{name}.weight" in arrays else ("w", "b")
+    return {"scale": arrays[f"{name}.{suffix[0]}"], "bias": arrays[f"{name}.{suffix[1]}"]}
+
+
+def patch_embed(arrays, name):
+    weight = arrays[f"{name}.weight"]  # (D, C, p, q) -> (p*q*C, D)
+    return {"kernel": weight.transpose(2, 3, 1, 0).reshape(-1, weight.shape[0]), "bias": arrays[f"{name}.bias"]}
+
+
+def block(arrays, names, heads):
+    """One transformer block; `names` gives the torch names of norm1, qkv (fused or three), proj, norm2, fc1, fc2."""
+    fused = [linear(arrays, n) for n in names["qkv"]]
+    kernel = np.concatenate([f["kernel"] for f in fused], axis=1)
+    width = kernel.shape[0]
+    return {
+        "norm1": norm(arrays, names["norm1"]),
+        "qkv": {
+            "kernel": kernel.reshape(width, 3, heads, width // heads),
+            "bias": np.concatenate([f["bias"] for f in fused]).reshape(3, heads, width // heads),
+        },
+        "proj": {
+            "kernel": linear(arrays, names["proj"])["kernel"].reshape(heads, width // heads, width),
+            "bias": linear(arrays, names["proj"])["bias"],
+        },
+        "norm2": norm(arrays, names["norm2"]),
+        "fc1": linear(arrays, names["fc1"]),
+        "fc2": linear(arrays, names["fc2"]),
+    }
+
+
+def stack(blocks):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)
+
+
+def hugging_face(layer):
+    attention = f"{layer}.attention"
+    return {
+        "norm1": f"{layer}.layernorm_before", "norm2": f"{layer}.layernorm_after", "proj": f"{attention}.o_proj",
+        "qkv": [f"{attention}.{k}_proj" for k in "qkv"], "fc1": f"{layer}.mlp.fc1", "fc2": f"{layer}.mlp.fc2",
+    }  # fmt: skip
+
+
+def timm(layer):
+    return {
+        "norm1": f"{layer}.norm1", "norm2": f"{layer}.norm2", "qkv": [f"{layer}.attn.qkv"],
+        "proj": f"{layer}.attn.proj", "fc1": f"{layer}.mlp.fc1", "fc2": f"{layer}.mlp.fc2",
+    }  # fmt: skip
+
+
+def plain(layer):
+    return {"norm1": f"{layer}.n1", "norm2": f"{layer}.n2", "qkv": [f"{layer}.qkv"], "proj": f"{layer}.o",
+            "fc1": f"{layer}.fc1", "fc2": f"{layer}.fc2"}  # fmt: skip
+
+
+def transformer(arrays, naming, prefix, depth, heads, final):
+    blocks = [block(arrays, naming(f"{prefix}{i}"), heads) for i in range(depth)]
+    return {"blocks": stack(blocks), "norm": norm(arrays, final)}
+
+
+def under(arrays, prefix):
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+
+# --- one check per method
+
+
+def check_nt_xent(entry, arrays, close):
+    loss = lambda z0, z1: nt_xent(z0, z1, entry["config"]["temperature"]).value  # noqa: E731
+    value, gradient = jax.value_and_grad(loss, (0, 1))(jnp.asarray(arrays["z0"]), jnp.asarray(arrays["z1"]))
+    close(value, arrays["loss"])
+    close(gradient[0], arrays["grad_z0"])
+    close(gradient[1], arrays["grad_z1"])
+
+
+def mae_of(config):
+    size, patch, width = config["image_size"], config["patch_size"], config["hidden_size"]
+    encoder = ViT(width, config["num_hidden_layers"], config["num_attention_heads"], config["intermediate_size"], patch)
+    channels = config["num_channels"]
+    return MAE(
+        encoder, ImageViews(size, (0.0,) * channels, (1.0,) * channels, {"image": {}}), config["mask_ratio"],
+        config["norm_pix_loss"], config["decoder_hidden_size"], config["decoder_num_hidden_layers"],
+        config["decoder_num_attention_heads"], config["decoder_intermediate_size"] / config["decoder_hidden_size"],
+    )  # fmt: skip
+
+
+def mae_params(config, w):
+    heads, decoder_heads = config["num_attention_heads"], config["decoder_num_attention_heads"]
+    return {
+        "encoder": {
+            "class_token": w["vit.embeddings.cls_token"],
+            "patch_embed": patch_embed(w, "vit.embeddings.patch_embeddings.projection"),
+            "transformer": transformer(
+                w, hugging_face, "vit.layers.", config["num_hidden_layers"], heads, "vit.layernorm"
+            ),
+        },
+        "decoder": {
+            "embed": linear(w, "decoder.decoder_embed"),
+            "mask_token": w["decoder.mask_token"],
+            "transformer": transformer(
+                w, hugging_face, "decoder.decoder_layers.", config["decoder_num_hidden_layers"], decoder_heads,
+                "decoder.decoder_norm",
+            ),
+            "pred": linear(w, "decoder.decoder_pred"),
+        },
+    }  # fmt: skip
+
+
+def check_mae(entry, arrays, close):
+    config, w = entry["config"], under(arrays, "w/")
+    objective, params = mae_of(config), mae_params(config, w)
+    image = nhwc(arrays["in/pixel_values_nchw"])
+    views = {"image": image[:, None], "noise": jnp.asarray(arrays["in/noise"])}
+    grid = (config["image_size"] // config["patch_size"],) * 2
+    for table, width in (
+        ("out/pos_embed", config["hidden_size"]),
+        ("out/decoder_pos_embed", config["decoder_hidden_size"]),
+    ):
+        close(sincos_2d(width, grid), arrays[table][0, 1:])
+        close(np.zeros(width), arrays[table][0, 0])
+    close(patchify(image, config["patch_size"]), arrays["out/patchify_target"])
+
+    keep, restore, mask = objective._mask(views)
+    np.testing.assert_array_equal(restore, arrays["out/ids_restore"])
+    np.testing.assert_array_equal(mask, arrays["out/mask"])
+    close(objective.encoder.apply({"params": params["encoder"]}, image, keep), arrays["out/encoder_last"])
+    close(objective.reconstruct(params, views)[0], arrays["out/logits"])
+
+    loss = lambda p: objective.loss(p, {}, views, None, PROGRESS).total()  # noqa: E731
+    value, gradient = jax.value_and_grad(loss)(params)
+    close(value, arrays["out/loss"])
+    close(gradient["encoder"]["class_token"], arrays["grad/vit.embeddings.cls_token"])
+    close(gradient["decoder"]["mask_token"], arrays["grad/decoder.mask_token"])
+    close(gradient["decoder"]["pred"]["bias"], arrays["grad/decoder.decoder_pred.bias"])
+    name = "vit.embeddings.patch_embeddings.projection"
+    expected = patch_embed({f"{name}.weight": arrays[f"grad/{name}.weight"], f"{name}.bias": np.zeros(0)}, name)
+    close(gradient["encoder"]["patch_embed"]["kernel"], expected["kernel"])
+
+
+def ijepa_encoder(config, w):
+    return {
+        "patch_embed": patch_embed(w, "embeddings.patch_embeddings.projection"),
+        "transformer": transformer(
+            w, hugging_face, "layers.", config["num_hidden_layers"], config["num_attention_heads"], "layernorm"
+        ),
+    }
+
+
+def check_ijepa(entry, arrays, close):
+    config = entry["config"]
+    size, channels = config["image_size"], config["num_channels"]
+    encoder = ViT(
+        config["hidden_size"], config["num_hidden_layers"], config["num_attention_heads"], config["intermediate_size"],
+        config["patch_size"], class_token=False,
+    )  # fmt: skip
+    augment = ImageViews(size, (0.0,) * channels, (1.0,) * channels, {"image": {}})
+    objective = IJEPA(encoder, augment, config["predictor_dim"], config["predictor_depth"])
+    assert config["predictor_heads"] == config["num_attention_heads"]
+    grid = (size // config["patch_size"],) * 2
+    close(sincos_2d(config["hidden_size"], grid), arrays["out/encoder_pos"][0])
+    close(sincos_2d(config["predictor_dim"], grid), arrays["out/predictor_pos"])
+
+    w = under(arrays, "w/pred/")
+    predictor = {
+        "embed": linear(w, "embed"), "mask_token": w["mask_token"], "pred": linear(w, "proj"),
+        "transformer": transformer(w, plain, "", config["predictor_depth"], config["predictor_heads"], "norm"),
+    }  # fmt: skip
+    params = {"encoder": ijepa_encoder(config, under(arrays, "w/ctx/")), "predictor": predictor}
+    extra = {"teacher": {"encoder": ijepa_encoder(config, under(arrays, "w/tgt/"))}}
+    blocks = [arrays[f"in/tgt_idx{i}"] for i in range(sum(k.startswith("in/tgt_idx") for k in arrays))]
+    targets, context = jnp.asarray(np.stack(blocks, axis=1)), jnp.asarray(arrays["in/ctx_idx"])
+    image = nhwc(arrays["in/pixel_values_nchw"])
+    views = {
+        "image": image[:, None], "context": context, "context_valid": jnp.ones(context.shape, bool),
+        "targets": targets, "targets_valid": jnp.ones(targets.shape, bool),
+    }  # fmt: skip
+    block_major = lambda x: np.moveaxis(x, 1, 0).reshape(-1, *x.shape[2:])  # noqa: E731
+    close(encoder.apply({"params": params["encoder"]}, image, context), arrays["out/ctx_out"])
+    close(encoder.apply({"params": extra["teacher"]["encoder"]}, image), arrays["out/tgt_hf_last"])
+    close(block_major(objective.target(extra, views)), arrays["out/h"])
+    close(block_major(objective.predict(params, views)), arrays["out/z"])
+
+    loss = lambda p: objective.loss(p, extra, views, None, PROGRESS).total()  # noqa: E731
+    value, gradient = jax.value_and_grad(loss)(params)
+    close(value, arrays["out/loss"])
+    close(gradient["encoder"]["patch_embed"]["bias"], arrays["grad/embeddings.patch_embeddings.projection.bias"])
+
+
+def vit_of(arrays, depth, heads):
+    """A ViT and its parameters from timm's names; the sizes are read off the weights."""
+    weight, mlp = arrays["patch_embed.proj.weight"], arrays["blocks.0.mlp.fc1.weight"]
+    model = ViT(weight.shape[0], depth, heads, mlp.shape[0], weight.shape[-1], "learned", pool="class")
+    position = arrays["pos_embed"][0]
+    params = {
+        "class_token": arrays["cls_token"], "class_position": position[None, :1], "positions": position[1:],
+        "patch_embed": patch_embed(arrays, "patch_embed.proj"),
+        "transformer": transformer(arrays, timm, "blocks.", depth, heads, "norm"),
+    }  # fmt: skip
+    return model, {"params": params}
+
+
+def check_vit(entry, arrays, close):
+    config = entry["config"]
+    prefix = "w/" if "w/cls_token" in arrays else "param/"
+    heads = config.get("num_heads") or config["heads"]
+    model, variables = vit_of(under(arrays, prefix), config["depth"], heads)
+    image = nhwc(arrays["in/pixel_values_nchw"] if prefix == "w/" else arrays["input"])
+    close(model.apply(variables, image), arrays["out/features"] if prefix == "w/" else arrays["tokens"])
+    if "out/pooled" in arrays:
+        close(model.apply(variables, image, method="features"), arrays["out/pooled"])
+
+
+def check_lars(entry, arrays, close):
+    config = entry["config"]
+    constant = lambda value: lambda step: value  # noqa: E731
+    varying = lambda step: jnp.asarray(arrays["lrs"])[step]  # noqa: E731
+    for name, make, lr in (
+        ("w_reference", optim.lars, constant(config["lr"])),
+        ("w_simclr_tf", optim.lars_simclr, constant(config["lr"])),
+        ("w_reference_varlr", optim.lars, varying),
+        ("w_simclr_tf_varlr", optim.lars_simclr, varying),
+    ):
+        optimizer = make(lr, constant(config["wd"]), momentum=config["momentum"], eta=config["eta"])
+        params = {"kernel": jnp.asarray(arrays["w0"])}
+        state = optimizer.init(params)
+        for gradient, expected in zip(arrays["grads"], arrays[name], strict=True):
+            updates, state = optimizer.update({"kernel": jnp.asarray(gradient)}, state, params)
+            params = optax.apply_updates(params, updates)
+            close(params["kernel"], expected)
+
+
+def check_momentum(entry, arrays, close):
+    start, end, steps = (entry["config"][k] for k in ("start", "end", "steps"))
+    ours = np.array([cosine_momentum(start, end, Progress(t, steps)) for t in range(steps)])
+    close(ours, arrays["byol"])
+    close(ours, arrays["dino"])
+
+
+def check_rankme(entry, arrays, close):
+    close(rankme(arrays["X"]), arrays["rankme"])
+
+
+def check_augmentation(entry, arrays, close):
+    config, x = entry["config"], jnp.asarray(np.moveaxis(arrays["x"], 0, -1)[None])
+    number = lambda name: jnp.asarray([config[name]])  # noqa: E731
+    crop = config["resized_crop"]
+    results = {
+        "brightness": image_ops.brightness(x, number("brightness")),
+        "contrast": image_ops.contrast(x, number("contrast")),
+        "saturation": image_ops.saturation(x, number("saturation")),
+        "hue": image_ops.hue(x, number("hue")),
+        "gray": image_ops.grey(x),
+        "solarize": image_ops.solarize(x, config["solarize_threshold"]),
+        "blur": image_ops.gaussian_blur(x, number("blur_sigma"), config["blur_kernel"]),
+        "rrc_bicubic_aa": image_ops.resized_crop(
+            x, *(jnp.asarray([crop[k]]) for k in ("top", "left", "height", "width")), tuple(crop["size"]),
+            crop["interpolation"],
+        ),
+    }  # fmt: skip
+    for name, result in results.items():
+        close(np.moveaxis(np.broadcast_to(result[0], np.moveaxis(arrays[name], 0, -1).shape), -1, 0), arrays[name])
+
+
+CHECKS = {
+    "SimCLR NT-Xent": check_nt_xent,
+    "MAE": check_mae,
+    "I-JEPA": check_ijepa,
+    "ViT backbone": check_vit,
+    "plain ViT (DINO/iBOT/MoCo-v3 backbone)": check_vit,
+    "LARS": check_lars,
+    "momentum schedules": check_momentum,
+    "RankMe and LiDAR": check_rankme,
+    "augmentation primitives": check_augmentation,
+}
+
+ENTRIES = [e for e in json.loads((FOLDER / "manifest.json").read_text()) if e["method"] in CHECKS]
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=[e["file"] for e in ENTRIES])
+def test_golden(entry):
+    raw = (FOLDER / entry["file"]).read_bytes()
+    assert hashlib.sha256(raw).hexdigest() == entry["sha256"], "the file is not the one that the manifest describes"
+    with np.load(FOLDER / entry["file"], allow_pickle=False) as file:
+        arrays = {k: file[k] for k in file.files}
+
+    def close(ours, expected):
+        np.testing.assert_allclose(np.asarray(ours), expected, rtol=entry["rtol"], atol=entry["atol"])
+
+    double = any(a.dtype == np.float64 for a in arrays.values())
+    with jax.enable_x64(True) if double else nullcontext():
+        CHECKS[entry["method"]](entry, arrays, close)
+
+
+def test_every_implemented_method_has_a_golden():
+    assert {e["method"] for e in ENTRIES} == set(CHECKS) or "SSL_JAX_GOLDENS" in os.environ

@@ -1,0 +1,230 @@
+"""The step is the same function on every mesh, and a skipped step leaves no trace."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ssl_jax import optim
+from ssl_jax.data.augment import ImageViews
+from ssl_jax.errors import UserError
+from ssl_jax.mesh import batch_sharding, make_mesh, place_batch, state_shardings
+from ssl_jax.models.conv import ConvNet
+from ssl_jax.models.vit import ViT
+from ssl_jax.objectives.base import Objective
+from ssl_jax.objectives.ijepa import IJEPA
+from ssl_jax.objectives.mae import MAE
+from ssl_jax.objectives.simclr import SimCLR
+from ssl_jax.step import Setup, init_state, train_step, train_steps, value_and_gradient
+
+BATCH = 16
+
+
+def augment(count=1, **policy):
+    policy = {"count": count, "scale": (0.3, 1.0), "flip": 0.5} | policy
+    return ImageViews(16, (0.3,), (0.4,), {"image": policy})
+
+
+def vit(**options):
+    return ViT(width=32, depth=2, heads=2, mlp_dim=64, patch=4, **options)
+
+
+OBJECTIVES = {
+    "simclr": SimCLR(ConvNet((8, 16), (2, 2), (3, 3), norm="group"), augment(2), 0.2, (32,), 16, head_norm="none"),
+    "simclr_batchnorm": SimCLR(ConvNet((8, 16), (2, 2), (3, 3), norm="batch"), augment(2), 0.2, (32,), 16),
+    "mae": MAE(vit(), augment(), 0.75, True, 16, 1, 2),
+    "ijepa": IJEPA(vit(class_token=False), augment(), 16, 1, min_keep=2, context_tokens=5),
+}
+PAPER = ("simclr", "mae", "ijepa")
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (BATCH, 16, 16, 1)).astype(np.uint8)
+    return {"image": image, "_id": np.arange(BATCH, dtype=np.int32), "_epoch": np.zeros(BATCH, np.int32)}
+
+
+def setup_of(name, **changes):
+    objective = OBJECTIVES[name] if isinstance(name, str) else name
+    optimizer = optim.adamw(optim.warmup_cosine(1e-3, 10, 2), lambda step: 0.05)
+    return replace(Setup(objective, optimizer, seed=3, total_steps=10), **changes)
+
+
+def double(state):
+    """The same state and objective in float64."""
+    return jax.tree.map(lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, state)
+
+
+def in_double(objective):
+    return replace(objective, encoder=objective.encoder.clone(dtype="float64"))
+
+
+def on(mesh, setup, state, batch):
+    """Loss and gradient, with state and batch placed on `mesh`."""
+    with jax.set_mesh(mesh):
+        state = jax.device_put(state, state_shardings(state, mesh))
+        out, gradient = jax.jit(partial(value_and_gradient, setup))(state, place_batch(batch, batch_sharding(mesh)))
+        return float(out.total()), jax.tree.map(np.asarray, gradient)
+
+
+def distance(ours, theirs):
+    """Largest difference over the global norm: some leaves are zero in exact arithmetic."""
+    norm = np.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in jax.tree.leaves(theirs)))
+    return (
+        max(float(np.max(np.abs(a - b))) for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True))
+        / norm
+    )
+
+
+MESHES = {"8 devices": (8, 1, 1), "fsdp": (1, 8, 1), "data x fsdp": (2, 4, 1), "fsdp x tensor": (1, 4, 2)}
+
+
+@pytest.fixture(autouse=True)
+def split_small_leaves(monkeypatch):
+    monkeypatch.setattr("ssl_jax.mesh.SMALLEST_SPLIT", 64)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_loss_and_gradient_are_equal_on_every_mesh(name, batch):
+    setup = setup_of(name)
+    state = jax.jit(partial(init_state, setup))(batch)
+    one = make_mesh(devices=jax.devices()[:1])
+    loss, gradient = on(one, setup, state, batch)
+    for title, sizes in MESHES.items():
+        mesh = make_mesh(*sizes)
+        other_loss, other = on(mesh, setup, state, batch)
+        assert abs(other_loss - loss) <= 1e-5 * abs(loss), title
+        assert distance(other, gradient) <= 1e-5, title
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_loss_and_gradient_are_equal_on_every_mesh_to_1e9_in_float64(name, batch):
+    with jax.enable_x64(True):
+        setup = setup_of(in_double(OBJECTIVES[name]))
+        state = double(jax.jit(partial(init_state, setup))(batch))
+        loss, gradient = on(make_mesh(devices=jax.devices()[:1]), setup, state, batch)
+        for title in ("8 devices", "fsdp"):
+            other_loss, other = on(make_mesh(*MESHES[title]), setup, state, batch)
+            assert abs(other_loss - loss) <= 1e-9 * abs(loss), title
+            assert distance(other, gradient) <= 1e-9, title
+
+
+def test_fsdp_stores_parameters_moments_and_teacher_sharded(batch):
+    setup, mesh = setup_of("ijepa"), make_mesh(1, 8, 1)
+    state = jax.eval_shape(partial(init_state, setup), batch)
+    specs = {k: s.spec for k, s in _by_path(state_shardings(state, mesh)).items()}
+    name = "encoder/transformer/blocks/fc1/kernel"
+    expected = jax.sharding.PartitionSpec(None, None, "fsdp")
+    found = {k for k, spec in specs.items() if k.endswith(name) and spec == expected}
+    assert {k.split("/")[0] for k in found} == {"params", "extra", "opt_state"}
+    assert len(found) == 4  # parameter, teacher, both Adam moments
+
+
+def _by_path(tree):
+    from ssl_jax.mesh import path_name
+
+    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+@pytest.mark.parametrize("name", ["mae", "ijepa"])
+def test_accumulation_equals_the_full_batch(name, batch):
+    setup = setup_of(name)
+    state = jax.jit(partial(init_state, setup))(batch)
+    mesh = make_mesh(4, 1, 1, jax.devices()[:4])
+    loss, gradient = on(mesh, setup, state, batch)
+    other_loss, other = on(mesh, replace(setup, accumulation=4), state, batch)
+    assert abs(other_loss - loss) <= 1e-5 * abs(loss)
+    assert distance(other, gradient) <= 1e-5
+
+
+@pytest.mark.parametrize(("name", "reason"), [("simclr", "fewer negatives"), ("simclr_batchnorm", "fewer negatives")])
+def test_accumulation_is_refused_with_the_reason_where_it_would_change_the_loss(name, reason, batch):
+    setup = setup_of(name, accumulation=2)
+    state = jax.eval_shape(partial(init_state, setup), batch)
+    with pytest.raises(UserError, match=reason):
+        jax.eval_shape(partial(value_and_gradient, setup), state, batch)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_loss_falls_and_repeats_bit_for_bit(name, batch):
+    setup = setup_of(name, optimizer=optim.adamw(lambda step: 3e-3, lambda step: 0.0))
+    step = jax.jit(partial(train_step, setup))
+
+    def losses():
+        state, found = jax.jit(partial(init_state, setup))(batch), []
+        for _ in range(12):
+            state, metrics = step(state, batch)
+            found.append(float(metrics["loss"]))
+        return found
+
+    first = losses()
+    assert losses() == first
+    # Masks and views change from step to step; the trend does not.
+    assert np.mean(first[-4:]) < np.mean(first[:4])
+
+
+def test_several_steps_in_one_dispatch_equal_single_steps(batch):
+    setup = setup_of("mae")
+    several = {k: np.stack([v] * 4) for k, v in batch.items()}
+    state = one = jax.jit(partial(init_state, setup))(batch)
+    step, steps = jax.jit(partial(train_step, setup)), jax.jit(partial(train_steps, setup))
+    single = []
+    for _ in range(4):
+        one, metrics = step(one, batch)
+        single.append(float(metrics["loss"]))
+    many, metrics = steps(state, several)
+    np.testing.assert_allclose(np.asarray(metrics["loss"]), single, rtol=1e-6)
+    again, _ = steps(state, several)
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), many, again))
+
+
+@dataclass(frozen=True)
+class Poisoned(MAE):
+    """MAE whose loss is not a number at one step."""
+
+    at: int = 2
+
+    def loss(self, params, extra, views, key, progress):
+        """The loss, or NaN at the step `at` of the data."""
+        out = super().loss(params, extra, views, key, progress)
+        term = out.losses["reconstruction"]
+        poison = jnp.where(views["image"].max() > 1e6, jnp.nan, 0.0)
+        return out._replace(losses={"reconstruction": term._replace(total=term.total + poison)})
+
+
+def test_a_step_that_is_not_finite_changes_nothing_but_the_counters(batch):
+    mae = OBJECTIVES["mae"]
+    setup = setup_of(Poisoned(*(getattr(mae, f) for f in mae.__dataclass_fields__)))
+    bad = batch | {"image": np.full_like(batch["image"], 1e9, np.float32)}
+    good = batch | {"image": batch["image"].astype(np.float32) / 255}
+    step = jax.jit(partial(train_step, setup))
+    start, _ = step(jax.jit(partial(init_state, setup))(good), good)
+    skipped, metrics = step(start, bad)
+    assert not np.isfinite(metrics["loss"])
+    assert (int(skipped.step), int(skipped.skipped), int(skipped.nonfinite)) == (2, 1, 1)
+    for before, after in zip(jax.tree.leaves(start[3:]), jax.tree.leaves(skipped[3:]), strict=True):
+        np.testing.assert_array_equal(before, after)
+    onward, _ = step(skipped, good)
+    assert (int(onward.skipped), int(onward.nonfinite)) == (1, 0)
+
+
+def test_views_do_not_depend_on_the_place_in_the_batch(batch):
+    for name in PAPER:
+        setup = setup_of(name)
+        zero = jnp.zeros((), jnp.int32)
+        state = jax.jit(partial(init_state, setup))(batch)._replace(step=zero)
+        turned = {k: np.roll(v, 5, axis=0) for k, v in batch.items()}
+        views, _ = jax.jit(setup.views)(state, batch)
+        other, _ = jax.jit(setup.views)(state, turned)
+        for key in views:
+            np.testing.assert_allclose(np.roll(views[key], 5, axis=0), other[key], atol=1e-6, err_msg=f"{name} {key}")
+
+
+def test_an_objective_is_hashable_and_frozen():
+    for objective in OBJECTIVES.values():
+        assert isinstance(objective, Objective)
+        assert hash(objective) == hash(replace(objective))
