@@ -100,7 +100,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
 def _same_recipe(path: Path, config: ConfigDict | Mapping[str, Any], allow_change: Sequence[str]) -> bool:
     """Write config.json, or compare with the one there. True if a run was started here before."""
     file = path / "config.json"
-    if not file.exists():
+    if not file.exists() or not (path / "metrics.jsonl").exists():  # never started, or refused before its first step
         replace_file(file, to_json(config))
         return False
     changed = differences(from_json(file.read_text(encoding="utf-8"), str(file)), config)

@@ -62,7 +62,7 @@ def calls(monkeypatch) -> dict:
     stand_in("ssl_jax.train", "run", None)
     stand_in("ssl_jax.evaluate.run", "evaluate_run", "probe   accuracy\nlinear      84.3")
     stand_in("ssl_jax.report.preview", "preview", lambda recipe, out: out)
-    stand_in("ssl_jax.report.page", "report", lambda workdir: workdir / "report.html")
+    stand_in("ssl_jax.report.page", "report", lambda workdir, allow: workdir / "report.html")
     seen["stand_in"] = stand_in
     return seen
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from ssl_jax.cli import _arguments
-from ssl_jax.recipe import load
+from ssl_jax.errors import UserError
+from ssl_jax.mesh import check_batch, make_mesh
+from ssl_jax.recipe import load, parse
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -19,7 +21,9 @@ def fenced(page: Path, language: str) -> list[str]:
 
 def commands() -> list[tuple[str, str]]:
     """Every `ssl-jax` command in a shell block, with continuation lines joined."""
-    blocks = [(page.name, block.replace("\\\n", " ")) for page in PAGES for block in fenced(page, "(?:bash|sh|console)")]
+    blocks = [
+        (page.name, block.replace("\\\n", " ")) for page in PAGES for block in fenced(page, "(?:bash|sh|console)")
+    ]
     lines = [(name, line.partition("  #")[0].strip()) for name, block in blocks for line in block.splitlines()]
     found = [(name, re.search(r"(?:^|[\s/])(ssl-jax .*)", line)) for name, line in lines]
     return [(name, match.group(1)) for name, match in found if match]
@@ -37,3 +41,21 @@ def test_every_command_in_the_documentation_is_understood(page, line, monkeypatc
     arguments = _arguments(shlex.split(line)[1:])
     if getattr(arguments, "config", None):
         load(arguments.config, arguments.overrides)
+
+
+def test_the_messages_on_the_page_on_accelerators_are_the_real_ones():
+    text = (ROOT / "docs" / "accelerators.md").read_text(encoding="utf-8")
+    with pytest.raises(UserError) as uneven:
+        check_batch(100, make_mesh())
+    with pytest.raises(UserError) as misfit:
+        make_mesh(fsdp=3)
+    recipe = parse(load("mae_vit_fashion:tiny", ["--config.optimizer.reference_batch=256"]))
+    _, scaled = recipe.optimizer.scaled_lr(recipe.batch_size)
+    for message in (str(uneven.value), str(misfit.value), scaled):
+        assert message in text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target

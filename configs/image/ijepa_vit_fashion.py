@@ -7,7 +7,7 @@ From at most 16 visible patches of a 7x7 grid, the teacher's features of four bl
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import FASHION_PIXELS, embedded, image_views, small_vit
+from ssl_jax.recipe.fragments import FASHION_PIXELS, embedded, evaluation, image_views, small_vit
 
 RESULT = ""
 
@@ -32,7 +32,7 @@ def get_config(arg: str = "") -> ConfigDict:
             schedule=dict(name="cosine", warmup_percent=10),
             mesh=dict(data=-1),
             checkpoint=dict(every_percent=25),
-            evaluate=dict(encoder="teacher", supervised_examples=640 if tiny else None, health_examples=200 if tiny else 1000),
+            evaluate=evaluation("teacher", tiny),
             log=dict(every_steps=4 if tiny else 20),
         )
     )  # fmt: skip

@@ -7,7 +7,7 @@
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import FASHION_PIXELS, embedded, image_views, small_vit
+from ssl_jax.recipe.fragments import FASHION_PIXELS, embedded, evaluation, image_views, small_vit
 
 RESULT = ""
 
@@ -30,9 +30,7 @@ def get_config(arg: str = "") -> ConfigDict:
             schedule=dict(name="cosine", warmup_percent=10),
             mesh=dict(data=-1),
             checkpoint=dict(every_percent=25),
-            evaluate=dict(
-                encoder="student", supervised_examples=640 if tiny else None, health_examples=200 if tiny else 1000
-            ),
+            evaluate=evaluation("student", tiny),
             log=dict(every_steps=4 if tiny else 20),
         )
     )

@@ -7,7 +7,7 @@ Two crops of each of 20,000 unlabelled images; a CPU is enough.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import FASHION_PIXELS, embedded, image_views
+from ssl_jax.recipe.fragments import FASHION_PIXELS, embedded, evaluation, image_views
 
 RESULT = ""
 
@@ -26,13 +26,11 @@ def get_config(arg: str = "") -> ConfigDict:
             model=dict(target="ssl_jax.models.conv:ConvNet", widths=(32, 64, 128), norm="batch", pool="flatten"),
             data=embedded(limit=500 if tiny else None),
             augment=image_views(28, FASHION_PIXELS, views),
-            optimizer=dict(name="adamw", lr=2e-3, weight_decay=1e-4),
+            optimizer=dict(name="adamw", lr=8e-3, weight_decay=1e-4),
             schedule=dict(name="cosine", warmup_percent=5),
             mesh=dict(data=-1),
             checkpoint=dict(every_percent=25),
-            evaluate=dict(
-                encoder="student", supervised_examples=640 if tiny else None, health_examples=200 if tiny else 1000
-            ),
+            evaluate=evaluation("student", tiny),
             log=dict(every_steps=4 if tiny else 20),
         )
     )

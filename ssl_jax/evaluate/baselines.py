@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from ssl_jax.data.pipeline import once
-from ssl_jax.evaluate.features import Split, check_finite, extract, raw_inputs
+from ssl_jax.evaluate.features import Split, extract, labelled_split, raw_inputs, unlabelled
 from ssl_jax.objectives.base import Encoder
 
 # fit(source, examples, seed): an encoder trained from scratch with the labels of `source`, and its variables.
@@ -41,46 +41,56 @@ class Rows:
         return f"{self.source.fingerprint()}[{','.join(str(i) for i in self.ids)}]"
 
 
-def random_variables(encoder: Encoder, source: Any, seed: int) -> dict:
+def random_variables(encoder: Encoder, source: Any, seed: int, label: str = "label") -> dict:
     """Freshly initialised variables of `encoder`: the same architecture, layer and pooling without any training.
 
     `source` gives the shapes. BatchNorm has its initial statistics, mean 0 and variance 1.
     """
     batch, _ = next(once(source, 1))
-    inputs = encoder.preprocess({k: v for k, v in batch.items() if not k.startswith("_")})
+    inputs = encoder.preprocess(unlabelled(batch, label))
     init = jax.jit(partial(encoder.module.init, method="features"))
     return init(jax.random.key(seed), *(inputs[name] for name in encoder.inputs))
 
 
-def raw_split(encoder: Encoder, train: Any, test: Any, classes: int, **options: Any) -> Split:
+def raw_split(encoder: Encoder, train: Any, test: Any, classes: int | None = None, **options: Any) -> Split:
     """The encoder's own inputs as features."""
     features = (raw_inputs(encoder.preprocess, s, inputs=encoder.inputs, **options) for s in (train, test))
-    return Split(*features, classes)
+    return labelled_split(*features, classes)
 
 
-def encoded_split(encoder: Encoder, variables: dict, train: Any, test: Any, classes: int, **options: Any) -> Split:
-    """Frozen features of both sources.
+def encoded_split(
+    encoder: Encoder, variables: dict, train: Any, test: Any, classes: int | None = None, **options: Any
+) -> Split:
+    """Frozen features of both sources. `options` are those of `extract`."""
+    return labelled_split(*(extract(encoder, variables, s, **options) for s in (train, test)), classes)
 
-    Raises:
-      UserError: the features are not finite.
-    """
-    features = [extract(encoder, variables, s, **options) for s in (train, test)]
-    for part in features:
-        check_finite(part)
-    return Split(*features, classes)
+
+def random_split(
+    encoder: Encoder, seed: int, train: Any, test: Any, classes: int | None = None, label: str = "label", **options: Any
+) -> Split:
+    """Features of the untrained encoder."""
+    variables = random_variables(encoder, train, seed, label)
+    return encoded_split(encoder, variables, train, test, classes, label=label, **options)
 
 
 def supervised_split(
-    fit: Fit, train: Any, test: Any, classes: int, examples: int, few_examples: int, seed: int, **options: Any
+    fit: Fit,
+    examples: int,
+    few_examples: int,
+    seed: int,
+    train: Any,
+    test: Any,
+    classes: int | None = None,
+    **options: Any,
 ) -> Split:
     """Features of an encoder trained from scratch on the labels of `train`, for `examples` examples.
 
     Few-label probes get one encoder for each draw, trained on the drawn labels only, for `few_examples`.
     """
+    whole = encoded_split(*fit(train, examples, seed), train, test, classes, **options)
 
     def learn(rows: np.ndarray) -> Split:
         drawn = Rows(train, np.asarray(rows))
-        return encoded_split(*fit(drawn, few_examples, seed), drawn, test, classes, **options)
+        return encoded_split(*fit(drawn, few_examples, seed), drawn, test, whole.classes, **options)
 
-    whole = encoded_split(*fit(train, examples, seed), train, test, classes, **options)
-    return Split(whole.train, whole.test, classes, learn)
+    return replace(whole, learn=learn)

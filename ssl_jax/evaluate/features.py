@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ssl_jax.data.arrays import check_labels
 from ssl_jax.errors import UserError
 from ssl_jax.objectives.base import Batch, Encoder, Preprocess
 
@@ -60,8 +61,8 @@ def extract(
 ) -> Features:
     """Features of every record of `source`, in order, compiled once for an encoder and batch size.
 
-    The encoder is given the numeric fields of a record but never the label. `place` puts a batch on a mesh. Features may
-    be NaN if the encoder diverged: `check_finite` says so.
+    The encoder is given the numeric fields of a record but never the label. `place` puts a batch on a mesh. Features of
+    an encoder that diverged come back as they are: `labelled_split` refuses them, `health.measures` calls them collapsed.
     """
     return _collect(partial(_encode, encoder, variables), source, batch_size, label, place)
 
@@ -98,6 +99,27 @@ def standardise(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...
     constant = std <= 1e-6 * (1 + np.abs(mean))
     shift, scale = mean.astype(train.dtype), np.where(constant, 0, 1 / np.where(constant, 1, std)).astype(train.dtype)
     return tuple((x - shift) * scale for x in (train, *others))
+
+
+def unlabelled(batch: Batch, label: str = "label") -> Batch:
+    """The fields of a batch that an encoder may see: numbers, without the label and the pipeline's own."""
+    return {k: v for k, v in batch.items() if k != label and not k.startswith("_") and v.dtype.kind in "biuf"}
+
+
+def labelled_split(
+    train: Features, test: Features, classes: int | None = None, learn: Callable[[np.ndarray], Split] | None = None
+) -> Split:
+    """A `Split` of features that were looked at: finite, labelled, labels in [0, classes) (None: those of train).
+
+    Raises:
+      UserError: what is wrong, with the first record that has it.
+    """
+    for name, part in (("probe", train), ("test", test)):
+        if part.y is None:
+            raise UserError(f"the {name} split has no labels; name a labelled source in data.{name}")
+        check_finite(part)
+    classes = int(train.y.max()) + 1 if classes is None else classes
+    return Split(*(p._replace(y=check_labels(p.y, classes)) for p in (train, test)), classes, learn)
 
 
 def check_finite(features: Features) -> None:
@@ -143,7 +165,7 @@ def _one_ahead(
 
     waiting = None
     for batch, valid in once(source, batch_size):
-        inputs = {k: v for k, v in batch.items() if k != label and not k.startswith("_") and v.dtype.kind in "biuf"}
+        inputs = unlabelled(batch, label)
         result = run(inputs if place is None else place(inputs))
         if waiting is not None:
             yield waiting

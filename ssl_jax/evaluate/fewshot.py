@@ -40,7 +40,7 @@ class Probe:
         """The protocol in a few words."""
         shots = " and ".join(str(n) for n in sorted(self.shots, reverse=True))
         return (
-            f"{shots} labels per class: the same with C by {self.folds}-fold cross-validation on the drawn labels, "
+            f"{shots} labels per class: the same, C by loss in {self.folds}-fold cross-validation on the drawn labels, "
             f"mean ± std of {self.draws} draws"
         )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ssl_jax.evaluate.features import Split
 
@@ -52,8 +53,9 @@ def rankme(x: np.ndarray, epsilon: float = 1e-7) -> float:
     are those of the smaller Gram matrix in float64: what that rounds away is below `epsilon`.
     """
     x = np.asarray(x, np.float64)
-    gram = x @ x.T if len(x) < x.shape[1] else x.T @ x
-    s = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0))
+    with threadpool_limits(1, user_api="blas"):  # on a busy machine the threads of a decomposition wait for each other
+        gram = x @ x.T if len(x) < x.shape[1] else x.T @ x
+        s = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0))
     p = s / max(s.sum(), 1e-300) + epsilon
     return float(np.exp(-np.sum(p * np.log(p))))
 
@@ -82,7 +84,8 @@ def ridge_accuracy(
     n, classes = len(x), int(max(y.max(), held_y.max())) + 1
     targets = np.eye(classes)[y]
     share = targets.mean(0)
-    values, axes = np.linalg.eigh(x.astype(np.float64) @ x.T)
+    with threadpool_limits(1, user_api="blas"):
+        values, axes = np.linalg.eigh(x.astype(np.float64) @ x.T)
     values = np.maximum(values, 0)
     along = axes.T @ (targets - share)
 

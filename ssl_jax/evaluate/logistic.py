@@ -144,7 +144,7 @@ class _Search(NamedTuple):
     clock: Array
 
 
-@partial(jax.jit, static_argnames=("iterations",))
+@jax.jit
 def _minimise(
     z: Array, own: Array, rows: Array, ridge: Array, scale: Array, tolerance: float, iterations: int
 ) -> tuple[Array, Array, Array]:
@@ -192,10 +192,10 @@ def _minimise(
 
     lanes = rows.shape[0]
     u = jnp.zeros((lanes, z.shape[1], own.shape[1]), z.dtype)
-    (_, value), gradient = evaluate(u)
     one, memory = jnp.ones(lanes, z.dtype), jnp.zeros((_MEMORY, *u.shape), z.dtype)
+    # The first evaluation is that of the starting point: no step, accepted since any loss is below infinity.
     start = _Search(
-        u, value, gradient, gradient, one, memory, memory, jnp.zeros((_MEMORY, lanes), z.dtype), one,
+        u, one * jnp.inf, u, u, one, memory, memory, jnp.zeros((_MEMORY, lanes), z.dtype), one,
         one < 0, jnp.zeros(lanes, jnp.int32), jnp.zeros((), jnp.int32),
     )  # fmt: skip
     end = jax.lax.while_loop(lambda at: ~jnp.all(at.done) & (at.clock < iterations), body, start)

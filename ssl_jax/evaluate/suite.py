@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from ssl_jax.data.arrays import check_labels
 from ssl_jax.errors import UserError
-from ssl_jax.evaluate.baselines import Fit, encoded_split, random_variables, raw_split, supervised_split
+from ssl_jax.evaluate.baselines import Fit, encoded_split, random_split, raw_split, supervised_split
 from ssl_jax.evaluate.features import Split
 from ssl_jax.objectives.base import Encoder
 
 Encoders = Mapping[str, tuple[Encoder, dict]]
 PROBES = ("linear", "knn", "fewshot")
-BASELINES = ("raw", "random", "supervised")
+_BASELINES = {"random": "random init", "raw": "raw input", "supervised": "supervised"}
 
 
 class Probe(Protocol):
@@ -45,7 +46,7 @@ class Settings:
     """
 
     probes: tuple[str, ...] = PROBES
-    baselines: tuple[str, ...] = BASELINES
+    baselines: tuple[str, ...] = tuple(_BASELINES)
     shots: tuple[int, ...] = (10, 100)
     draws: int = 3
     seed: int = 0
@@ -59,7 +60,7 @@ def evaluate(
     encoders: Encoders,
     train: Any,
     test: Any,
-    settings: Settings = Settings(),  # noqa: B008 (frozen)
+    settings: Settings = Settings(),
     fit: Fit | None = None,
     step: int | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -82,25 +83,19 @@ def evaluate(
       UserError: unknown probes or baselines, unlabelled or wrongly labelled data, too few labels, features not finite.
     """
     probes = {name: _probe(name, settings) for name in dict.fromkeys((*settings.probes, "health"))}
-    _check_baselines(settings)
-    classes = _classes(train, test, settings)
     rows = {}
-    for name, split in _splits(encoders, train, test, classes, settings, fit):
-        say(f"probing {name}")
-        rows[name] = {}
-        features = split()
-        _check(features, train, test, settings)
-        for probe, instrument in probes.items():
-            rows[name][probe] = instrument.run(features)
+    for name, split in _rows(encoders, train, test, settings, fit).items():
+        say(f"evaluating: {name}")
+        features = split()  # one set of features in memory at a time
+        rows[name] = {probe: instrument.run(features) for probe, instrument in probes.items()}
     return {
         "encoders": list(encoders),
         "step": step,
         "seed": settings.seed,
-        "classes": classes,
         "train": {"records": len(train), "fingerprint": train.fingerprint()},
         "test": {"records": len(test), "fingerprint": test.fingerprint()},
         "protocol": {name: probe.protocol for name, probe in probes.items()},
-        "columns": [dict(column, probe=name) for name, probe in probes.items() for column in probe.columns],
+        "columns": [column | {"probe": name} for name, probe in probes.items() for column in probe.columns],
         "rows": rows,
     }
 
@@ -123,7 +118,7 @@ def save(results: Mapping[str, Any], directory: str | Path) -> list[Path]:
     """Write `<directory>/eval/<probe>.json` for each probe, each whole or not at all; returns their paths."""
     folder = Path(directory) / "eval"
     folder.mkdir(parents=True, exist_ok=True)
-    shared = {k: results[k] for k in ("encoders", "step", "seed", "classes", "train", "test")}
+    shared = {k: results[k] for k in ("encoders", "step", "seed", "train", "test")}
     paths = []
     for probe, protocol in results["protocol"].items():
         content = {
@@ -141,36 +136,76 @@ def save(results: Mapping[str, Any], directory: str | Path) -> list[Path]:
     return paths
 
 
-def _splits(
-    encoders: Encoders, train: Any, test: Any, classes: int, settings: Settings, fit: Fit | None
-) -> list[tuple[str, Callable[[], Split]]]:
-    """Rows of the table in order, each with what makes its features: one set of features is held at a time."""
-    options = {"batch_size": settings.batch_size, "label": settings.label}
-    rows = [
-        (
-            f"pretrained ({name})",
-            lambda encoder=encoder, variables=variables: encoded_split(
-                encoder, variables, train, test, classes, **options
-            ),
-        )
+def _rows(
+    encoders: Encoders, train: Any, test: Any, settings: Settings, fit: Fit | None
+) -> dict[str, Callable[[], Split]]:
+    """Rows of the table in order, each with what makes its features."""
+    classes = len(getattr(train, "classes", ())) or None
+    data = {"train": train, "test": test, "classes": classes}
+    data |= {"batch_size": settings.batch_size, "label": settings.label}
+    rows = {
+        f"pretrained ({name})": partial(encoded_split, encoder, variables, **data)
         for name, (encoder, variables) in encoders.items()
-    ]
+    }
     encoder, _ = next(iter(encoders.values()))
     few = settings.supervised_few_examples or settings.supervised_examples
-
-    def random() -> Split:
-        variables = random_variables(encoder, train, settings.seed + 1)
-        return encoded_split(encoder, variables, train, test, classes, **options)
-
     known = {
-        "random": lambda: random(),
-        "raw": lambda: raw_split(encoder, train, test, classes, **options),
-        "supervised": lambda: supervised_split(
-            fit, train, test, classes, settings.supervised_examples, few, settings.seed, **options
-        ),
+        "random": partial(random_split, encoder, settings.seed + 1, **data),
+        "raw": partial(raw_split, encoder, **data),
+        "supervised": partial(supervised_split, fit, settings.supervised_examples, few, settings.seed, **data),
     }
-    wanted = [b for b in settings.baselines if b != "supervised" or fit is not None]
-    return rows + [(_TITLES[name], known[name]) for name in wanted]
+    for name in settings.baselines:
+        if name not in known:
+            raise UserError(f"evaluate.baselines: {name!r} is unknown; use any of {', '.join(known)}")
+    return rows | {
+        title: known[name]
+        for name, title in _BASELINES.items()
+        if name in settings.baselines and not (name == "supervised" and fit is None)
+    }
 
 
-_TITLES = {"random": "random init", "raw": "raw input", "supervised": "supervised"}
+def _probe(name: str, settings: Settings) -> Probe:
+    """The probe of that name, with its share of the settings."""
+    module = f"ssl_jax.evaluate.{name}"
+    known = name.isidentifier() and importlib.util.find_spec(module) is not None
+    kind = getattr(importlib.import_module(module), "Probe", None) if known and name != "suite" else None
+    if kind is None:
+        raise UserError(f"evaluate.probes: {name!r} is unknown; use any of {', '.join(PROBES)}")
+    shared = {f.name for f in fields(kind)} & {f.name for f in fields(Settings)}
+    return kind(**{key: getattr(settings, key) for key in shared})
+
+
+def _cell(result: Mapping[str, Any], column: Mapping[str, str]) -> str:
+    value = result[column["value"]]
+    if column["unit"] != "percent":
+        return f"{value:.3g}"
+    spread = f" ± {100 * result[column['spread']]:.1f}" if "spread" in column else ""
+    return f"{100 * value:.1f}{spread}"
+
+
+def _protocol(results: Mapping[str, Any]) -> str:
+    step = "" if results["step"] is None else f" at step {results['step']}"
+    parts = [
+        f"Test accuracy in % on {results['test']['records']} records after learning from {results['train']['records']}"
+        f"{_chance(results)}, frozen features{step}, seed {results['seed']}",
+        *results["protocol"].values(),
+    ]
+    return "; ".join(parts) + "."
+
+
+def _chance(results: Mapping[str, Any]) -> str:
+    for row in results["rows"].values():
+        for result in row.values():
+            if "chance" in result:
+                return f" (chance {100 * result['chance']:.1f})"
+    return ""
+
+
+def _notes(results: Mapping[str, Any]) -> list[str]:
+    """Warnings of the probes, one line each."""
+    return [
+        f"Note: {name}, {probe}: {result['note']}."
+        for name, row in results["rows"].items()
+        for probe, result in row.items()
+        if result.get("note")
+    ]

@@ -18,7 +18,6 @@ from ssl_jax.models.heads import MaskedDecoder
 from ssl_jax.models.tokens import grid_of, patchify, unpatchify
 from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Panel, Progress, State, Views
 
-
 BORROWED = "Targets are normalised per patch: mean and contrast of the reconstruction are borrowed from the input."
 
 
@@ -103,10 +102,17 @@ class MAE(Objective):
         return random_keep(views["noise"], self.mask_ratio)
 
     def _decoder(self, views: Views) -> MaskedDecoder:
+        width = self.decoder_width
         return MaskedDecoder(
-            self.encoder.patch**2 * views["image"].shape[-1], self.encoder.prefix, self.decoder_width,
-            self.decoder_depth, self.decoder_heads, int(self.decoder_mlp_ratio * self.decoder_width), self.encoder.dtype, self.encoder.remat,
-        )  # fmt: skip
+            out=self.encoder.patch**2 * views["image"].shape[-1],
+            prefix=self.encoder.prefix,
+            width=width,
+            depth=self.decoder_depth,
+            heads=self.decoder_heads,
+            mlp_dim=int(self.decoder_mlp_ratio * width),
+            dtype=self.encoder.dtype,
+            remat=self.encoder.remat,
+        )
 
     def _masked(self, views: Views) -> tuple[Array, Array]:
         image = self.augment.denormalise(views["image"][:, 0])

@@ -41,3 +41,11 @@ def small_vit(width: int, depth: int, heads: int, patch: int, **options: Any) ->
     """The `model` section for a ViT of a custom size, with an MLP four times as wide."""
     sizes = {"width": width, "depth": depth, "heads": heads, "mlp_dim": 4 * width, "patch": patch}
     return {"target": "ssl_jax.models.vit:ViT", **sizes, **options}
+
+
+def evaluation(encoder: str = "student", tiny: bool = False) -> dict[str, Any]:
+    """The `evaluate` section: which encoder is probed, and how long the supervised baseline trains."""
+    if tiny:
+        few = {"shots": (5, 10), "supervised_examples": 256, "supervised_few_examples": 128}
+        return {"encoder": encoder, "health_examples": 200, **few}
+    return {"encoder": encoder, "supervised_examples": 60_000, "supervised_few_examples": 12_800}

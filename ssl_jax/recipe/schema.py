@@ -168,7 +168,8 @@ class Evaluate:
     """How good the representation is: which encoder, which probes, at how many labels per class (`shots`).
 
     `every`: the cheap online probe and collapse measures on `health_examples`; `draws` label subsets are averaged;
-    `baselines` stand beside the result, the supervised one trained for `supervised_examples` (None: as pretraining).
+    `baselines` stand beside the result, the supervised one trained from scratch for
+    `supervised_examples` on all labels, and for `supervised_few_examples` on each draw of few.
     """
 
     encoder: str = "student"
@@ -178,10 +179,11 @@ class Evaluate:
     shots: tuple[int, ...] = (10, 100)
     draws: int = 3
     baselines: tuple[str, ...] = ("raw", "random", "supervised")
-    supervised_examples: int | None = None
+    supervised_examples: int = 100_000
+    supervised_few_examples: int = 20_000
 
     def __post_init__(self) -> None:
-        for key in ("health_examples", "draws", "supervised_examples"):
+        for key in ("health_examples", "draws", "supervised_examples", "supervised_few_examples"):
             value = getattr(self, key)
             _require(value is None or value > 0, f"evaluate.{key}", value, "greater than 0")
         _require(all(s > 0 for s in self.shots), "evaluate.shots", self.shots, "numbers of labels greater than 0")

@@ -29,7 +29,12 @@ def curves(record: Record) -> list[Picture]:
     losses = {"loss": series(training, "loss")}
     drawn = [
         _curve("loss", "Loss", losses, "The objective's own loss on training batches; pale: every logged step.", 0.8),
-        _curve("learning_rate", "Learning rate", {"lr": series(training, "lr")}, "", 0.0),
+        _curve(
+            "learning_rate",
+            "Learning rate",
+            {"lr": series(training, "lr")},
+            "Warm-up, then the schedule of the recipe.",
+        ),
     ]
     accuracy = {name: (steps, 100 * y) for name, (steps, y) in {"probe": series(checks, "probe_accuracy")}.items()}
     start = float(accuracy["probe"][1][0]) if checks and checks[0]["step"] == 0 else float("nan")

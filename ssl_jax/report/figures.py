@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,13 +15,13 @@ from ssl_jax.report.preview import EXAMPLES, first_views, panels_of, with_ids
 
 if TYPE_CHECKING:
     from ssl_jax.evaluate.features import Features
-    from ssl_jax.objectives.base import Panel
+    from ssl_jax.objectives.base import Panel, State
     from ssl_jax.recipe import Recipe
-    from ssl_jax.step import Setup, TrainState
+    from ssl_jax.step import Setup
 
 QUERIES, NEAREST = 10, 6
 SEARCHED = 10_000  # records of the probe split among which neighbours are looked for
-MAPPED = 2_000  # test records on a map; t-SNE of more takes minutes
+MAPPED = 1_500  # test records on a map: t-SNE takes about 8 CPU-seconds for so many
 FEWEST = 10  # records without which a map says nothing
 
 
@@ -30,41 +29,33 @@ class Trained(NamedTuple):
     """A run as its newest checkpoint left it."""
 
     setup: Setup
-    source: Any
-    state: TrainState
+    state: State
     step: int
 
 
-def restore(recipe: Recipe, setup: Setup, source: Any, workdir: Path) -> Trained:
+def restore(recipe: Recipe, setup: Setup, workdir: Path) -> Trained:
     """The newest checkpoint of the run in `workdir`, on the devices there are. UserError if there is none."""
-    import jax
+    from ssl_jax.evaluate.run import restore as restored
 
-    from ssl_jax.checkpoint import Checkpoints
-    from ssl_jax.data.pipeline import BadRecords
-    from ssl_jax.mesh import make_mesh
-    from ssl_jax.train import batch_like, state_like
-
-    folder = workdir / "checkpoints"
-    if not folder.is_dir():
+    if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir} has no checkpoint yet")
-    # The run's own mesh may not fit here. Split over all devices, a state is as small on each as it gets.
-    mesh = make_mesh(data=1, fsdp=-1)
-    with closing(Checkpoints(folder, read_only=True)) as saved, jax.set_mesh(mesh):
-        batch = batch_like(source, recipe.batch_size, BadRecords(recipe.data.max_bad_fraction))
-        state = saved.restore(state_like(setup, batch, mesh, recipe.mesh.rules))
-    return Trained(setup, source, state, int(state.step))
+    _, state, step = restored(workdir, recipe)
+    return Trained(setup, state, step)
 
 
 def shown(recipe: Recipe, trained: Trained) -> list[Picture]:
-    """Panels of `objective.show` on test examples (pretraining ones without a test split)."""
+    """Panels of `objective.show` on the first test examples (pretraining ones without a test split)."""
     import jax
+    import jax.numpy as jnp
 
     from ssl_jax.data.pipeline import once
+    from ssl_jax.step import TrainState
 
     split = "pretraining" if recipe.data.test is None else "test"
-    source = trained.source if recipe.data.test is None else recipe.data.test.build()
+    source = (recipe.data.test or recipe.data.pretrain).build()
     batch, _ = next(once(source, min(EXAMPLES, len(source))))
-    views, _ = jax.jit(trained.setup.views)(trained.state, batch)
+    zero = jnp.zeros((), jnp.int32)
+    views, _ = jax.jit(trained.setup.views)(TrainState(zero + trained.step, zero, zero, {}, {}, ()), batch)
     panels = trained.setup.objective.show(trained.state.params, trained.state.extra, views)
     told = f"{len(batch['_id'])} {split} examples, step {trained.step:,}"
     return [_panel(name, panel, batch["_id"], told) for name, panel in panels.items()]
@@ -81,12 +72,11 @@ def of_features(recipe: Recipe, trained: Trained) -> list[Picture]:
     """The neighbour grid and the maps of frozen features; [] without a test split."""
     from ssl_jax.evaluate.features import extract
     from ssl_jax.evaluate.online import encoder_named
-    from ssl_jax.objectives.base import State
 
     if recipe.data.test is None:
         return []
     encoder = encoder_named(trained.setup.objective, recipe.evaluate.encoder)
-    variables = encoder.variables(State(trained.state.params, trained.state.extra))
+    variables = encoder.variables(trained.state)
     tested = _part(recipe.data.test.build(), MAPPED, recipe.seed)
     found = extract(encoder, variables, tested)
     pictures = []
@@ -125,12 +115,15 @@ def _neighbours(tested: Any, test: Features, searched: Any, probe: Features, enc
     )
     caption = (
         f"Test images and what lies nearest to them among {len(probe.x):,} images of the probe split, by cosine of the "
-        f"frozen features ({encoder}). Another class than the query's is marked ≠. Labels played no part in training."
+        f"frozen features ({encoder}). Another class than the query's is marked ≠."
     )
     return Picture("neighbours", png, alt, caption)
 
 
 def _maps(test: Features, classes: tuple[str, ...], seed: int) -> list[Picture]:
+    import sklearn.manifold  # noqa: F401 (loads its OpenMP, or the limit below would not reach it)
+    from threadpoolctl import threadpool_limits
+
     from ssl_jax.evaluate.features import standardise
     from ssl_jax.report import pictures
 
@@ -139,10 +132,16 @@ def _maps(test: Features, classes: tuple[str, ...], seed: int) -> list[Picture]:
     (x,) = standardise(test.x)
     drawn = []
     for method, name, caption in (
-        ("pca", "PCA", "The two directions along which the features vary most. Distances are true, overlap is common."),
+        (
+            "pca",
+            "PCA",
+            "The two directions along which the features vary most; what overlaps here may be apart in others.",
+        ),
         ("tsne", "t-SNE", "Near points are near in feature space; sizes of and distances between groups mean little."),
     ):
-        png = pictures.scatter(pictures.embed_2d(x, method, seed), test.y, classes, title=name)
+        with threadpool_limits(1):  # threads that spin while they wait made this 5 times slower on a busy machine
+            points = pictures.embed_2d(x, method, seed)
+        png = pictures.scatter(points, test.y, classes, title=name)
         coloured = "" if test.y is None else f", coloured by their {len(np.unique(test.y))} classes"
         alt = f"{name} map of the features of {len(x):,} test examples{coloured}."
         drawn.append(Picture(method, png, alt, f"{len(x):,} test examples. {caption}"))
@@ -154,7 +153,7 @@ def _panel(name: str, panel: Panel, ids: np.ndarray, told: str) -> Picture:
 
     columns = f" Columns: {', '.join(panel.captions)}." if panel.captions else ""
     file = re.sub(r"[^A-Za-z0-9_-]+", "_", name)
-    title = name.replace("_", " ").capitalize()
+    title = name.removeprefix("given_").replace("_", " ").capitalize()
     png = tiles.png(with_ids(replace(panel, note=""), ids))
     return Picture(file, png, f"{title}: {told}.{columns}", f"{title}: {told}. {panel.note}".strip())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 EMPTY = frozenset({"img", "meta", "br"})
 
@@ -19,7 +19,7 @@ class Html(str):
 Child = object  # Html, None, anything with a text, or an iterable of them
 
 
-def el(name: str, *children: Child, **attributes: object) -> Html:
+def el(name: str, /, *children: Child, **attributes: object) -> Html:
     """`<name key="value">children</name>`; `class_` is the attribute `class`. None is left out, everything else escaped.
 
     >>> el("p", "a < b", class_="note")
@@ -39,15 +39,12 @@ def picture(png: bytes, alt: str, caption: Child = None) -> Html:
     return el("figure", image, el("figcaption", caption) if caption else None)
 
 
-def table(head: Iterable[Child], rows: Iterable[Iterable[Child]], class_: str | None = None) -> Html:
-    """A table whose first column names the rows. It scrolls by itself where the screen is narrow."""
-    first, *others = head
-    header = el("tr", el("th", first, scope="col"), *(el("th", h, scope="col") for h in others))
-    body = []
-    for name, *cells in rows:
-        body.append(el("tr", el("th", name, scope="row"), *(el("td", c) for c in cells)))
-    whole = el("table", el("thead", header), el("tbody", *body), class_=class_)
-    return el("div", whole, class_="wide", tabindex="0", role="region", aria_label="table")
+def table(head: Sequence[Child], rows: Iterable[Sequence[Child]], class_: str | None = None) -> Html:
+    """A table whose first column names the rows, `head` () for none. It scrolls by itself where the screen is narrow."""
+    header = el("thead", el("tr", *(el("th", h, scope="col") for h in head))) if head else None
+    body = [el("tr", el("th", name, scope="row"), *(el("td", c) for c in cells)) for name, *cells in rows]
+    whole = el("table", header, el("tbody", *body), class_=class_)
+    return el("div", whole, class_="wide")
 
 
 def document(title: str, style: str, *body: Child) -> str:

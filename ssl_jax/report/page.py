@@ -18,6 +18,8 @@ from ssl_jax.report.record import Record, read
 if TYPE_CHECKING:
     from ssl_jax.recipe import Recipe
 
+MADE, KNOWN, GIVEN = "What it makes of new examples", "What lies close in its features", "What it was given"
+
 Groups = dict[str, list[Picture]]
 
 
@@ -67,15 +69,15 @@ def drawn(recipe: Recipe, workdir: Path) -> tuple[Groups, list[str]]:
     from ssl_jax.report import figures
     from ssl_jax.train import build
 
-    groups: Groups = {"What it makes of it": [], "What its features know": [], "What it was given": []}
+    groups: Groups = {MADE: [], KNOWN: [], GIVEN: []}
     problems: list[str] = []
     try:
         source = recipe.data.pretrain.build()
         setup, _ = build(recipe, len(source))
-        groups["What it was given"] = figures.given(recipe, setup, source)
-        trained = figures.restore(recipe, setup, source, workdir)
-        groups["What it makes of it"] = figures.shown(recipe, trained)
-        groups["What its features know"] = figures.of_features(recipe, trained)
+        groups[GIVEN] = figures.given(recipe, setup, source)
+        trained = figures.restore(recipe, setup, workdir)
+        groups[MADE] = figures.shown(recipe, trained)
+        groups[KNOWN] = figures.of_features(recipe, trained)
     except UserError as error:  # no checkpoint yet, or the data is on another machine: the rest of the page stands
         problems.append(str(error))
     return groups, problems

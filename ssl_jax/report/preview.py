@@ -39,14 +39,9 @@ def first_views(recipe: Recipe, setup: Setup, source: Any, count: int = EXAMPLES
     from ssl_jax.data.pipeline import BadRecords, batches
     from ssl_jax.step import TrainState
 
-    stream = batches(
-        source,
-        seed=recipe.seed,
-        batch_size=min(count, recipe.batch_size),
-        bad=BadRecords(recipe.data.max_bad_fraction),
-    )
-    batch = next(stream)
-    stream.close()
+    rows = min(count, recipe.batch_size)
+    bad = BadRecords(recipe.data.max_bad_fraction)
+    batch = next(batches(source, seed=recipe.seed, batch_size=rows, bad=bad))
     zero = jnp.zeros((), jnp.int32)
     # Jitted as in training: compiled and uncompiled arithmetic differ in the last bits.
     views, _ = jax.jit(setup.views)(TrainState(zero, zero, zero, {}, {}, ()), batch)

@@ -43,7 +43,7 @@ class Record:
         """What `--config` was when the run was first started, or ""."""
         first = (self.env.get("earlier") or [self.env])[0]
         argv = list(first.get("argv") or ())
-        for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        for word, following in zip(argv, [*argv[1:], ""], strict=False):
             if word == "--config" or word.startswith("--config="):
                 return str(following if word == "--config" else word.partition("=")[2])
         return ""

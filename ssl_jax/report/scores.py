@@ -2,112 +2,137 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ssl_jax.report.html import Html, el, table
 from ssl_jax.report.record import Record
 
-ROWS = {
-    "pretrained": ("Pretrained", "this run, frozen"),
-    "random": ("Random init", "same encoder, untrained"),
-    "raw": ("Raw inputs", "no encoder"),
-    "supervised": ("Supervised", "same encoder, trained on the same labels"),
+PROBES = ("linear", "knn", "fewshot")  # in this order; others follow
+ABOUT = {
+    "pretrained": "this run, frozen",
+    "random": "same encoder, untrained",
+    "raw": "no encoder at all",
+    "supervised": "same encoder, trained on the same labels",
 }
-PROBES = ("linear", "knn", "fewshot")
 
 
 class Score(NamedTuple):
-    """A mean, and the standard deviation over draws of the labels where there are several. Fractions, if `percent`."""
+    """A number; its standard deviation over draws, or its 95 % interval over test examples, where they were measured."""
 
-    mean: float
-    std: float | None
+    value: float
     percent: bool
+    std: float | None = None
+    interval: tuple[float, float] | None = None
 
 
 class Scores(NamedTuple):
-    """`cells[row][column]`, the column titles in order, and a line of protocol for each probe."""
+    """`rows[row][column]` and the column titles, in order; how it was measured, and what to beware of, in sentences."""
 
-    cells: Mapping[str, Mapping[str, Score]]
+    rows: Mapping[str, Mapping[str, Score]]
     columns: tuple[str, ...]
-    protocols: tuple[str, ...]
+    protocol: str
+    notes: tuple[str, ...]
 
 
 def scores(evaluations: Mapping[str, Mapping[str, Any]]) -> Scores:
-    """All evaluations that name their `columns`, the usual probes first, as one table. Rows in the order of `ROWS`."""
-    found: dict[str, dict[str, Score]] = {}
+    """All evaluations that say which `columns` they have, as one table."""
+    rows: dict[str, dict[str, Score]] = {}
     columns: list[str] = []
-    protocols = []
-    named = {name: e for name, e in evaluations.items() if e.get("columns")}
-    for name in sorted(named, key=lambda n: (PROBES.index(n) if n in PROBES else len(PROBES), n)):
-        evaluation = named[name]
-        if evaluation.get("protocol"):
-            protocols.append(str(evaluation["protocol"]))
+    order = sorted(evaluations, key=lambda name: (PROBES.index(name) if name in PROBES else len(PROBES), name))
+    known = [evaluations[name] for name in order if evaluations[name].get("columns")]
+    for evaluation in known:
         for column in evaluation["columns"]:
             columns.append(str(column["title"]))
-            for row, result in evaluation.get("results", {}).items():
-                mean = result.get(column["value"])
-                if isinstance(mean, int | float):
-                    percent = column.get("unit") == "percent"
-                    score = Score(mean, result.get(column.get("spread")), percent)
-                    found.setdefault(row, {})[columns[-1]] = score
-    order = [*(r for r in ROWS if r in found), *(r for r in found if r not in ROWS)]
-    return Scores({row: found[row] for row in order}, tuple(columns), tuple(protocols))
+            for row, result in evaluation.get("rows", {}).items():
+                if isinstance(result.get(column["value"]), int | float):
+                    rows.setdefault(row, {})[columns[-1]] = _score(result, column)
+    return Scores(rows, tuple(columns), _protocol(known), tuple(_notes(known)))
 
 
-def verdict(scores: Scores) -> str:
-    """The first column in a sentence, e.g. `linear 86.1 %: 5.7 points above random init.`, or ""."""
-    own = next(iter(scores.cells.get("pretrained", {}).items()), None)
-    if own is None:
+def verdict(found: Scores) -> str:
+    """The first column in a sentence, e.g. `Linear 86.1 %: 5.7 points above random init, ...`, or ""."""
+    own = next((row for row in found.rows if row.startswith("pretrained")), None)
+    column = next((c for c in found.columns if own and c in found.rows[own]), None)
+    if own is None or column is None or not found.rows[own][column].percent:
         return ""
-    column, score = own
-    others = [(name, scores.cells[row][column]) for row, (name, _) in ROWS.items()
-              if row != "pretrained" and column in scores.cells.get(row, {})]  # fmt: skip
-    told = [f"{_difference(score, other)} {name.lower()}" for name, other in others]
-    sentence = f"{column[:1].upper()}{column[1:]} {_number(score)}"
-    return f"{sentence}: {', '.join(told)}." if told else f"{sentence}."
+    value = found.rows[own][column].value
+    gaps = []
+    for row, cells in found.rows.items():
+        if row != own and column in cells:
+            gap = 100 * (value - cells[column].value)
+            gaps.append(f"{abs(gap):.1f} points {'above' if gap >= 0 else 'below'} {row}")
+    sentence = f"{column[:1].upper()}{column[1:]} probe {100 * value:.1f} %"
+    return f"{sentence}: {', '.join(gaps)}." if gaps else f"{sentence}."
 
 
 def section(record: Record) -> Html:
     """Probes and baselines, or how to get them."""
     found = scores(record.evaluations)
     title = el("h2", "Is it any good?")
-    if not found.cells:
+    if not found.rows:
         command = el("code", f"ssl-jax eval --workdir {record.path}")
         return el("section", title, el("p", "Not evaluated yet: ", command))
-    best = {c: max(row[c].mean for row in found.cells.values() if c in row) for c in found.columns}
+    best = {c: max(row[c].value for row in found.rows.values() if c in row) for c in found.columns}
     rows = []
-    for key, cells in found.cells.items():
-        name, about = ROWS.get(key, (key, ""))
-        rows.append([[name, el("small", about)], *(_cell(cells.get(c), best[c]) for c in found.columns)])
-    at = {e["step"] for e in record.evaluations.values() if "step" in e}
-    where = f"Checkpoint of step {', '.join(str(s) for s in sorted(at, key=str))}. " if at else ""
+    for row, cells in found.rows.items():
+        about = next((text for start, text in ABOUT.items() if row.startswith(start)), "")
+        name = [f"{row[:1].upper()}{row[1:]}", el("small", about)]
+        rows.append([name, *(_cell(cells.get(c), best[c]) for c in found.columns)])
+    intro = "Test accuracy in percent, best of each column bold; under it its 95 % interval, or ± std over label draws."
     return el(
         "section",
         title,
-        el("p", "Accuracy on the test split in percent; the best of each column is bold."),
-        table(["Features", *found.columns], rows, class_="scores"),
-        el("p", f"{where}{'; '.join(found.protocols)}.", class_="note") if found.protocols or where else None,
+        el("p", intro),
+        table(["features", *found.columns], rows, class_="scores"),
+        el("p", found.protocol, class_="note"),
+        [el("p", note, class_="note") for note in found.notes],
     )
+
+
+def _score(result: Mapping[str, Any], column: Mapping[str, str]) -> Score:
+    percent = column.get("unit") == "percent"
+    std = result.get(column["spread"]) if "spread" in column else None
+    interval = result.get("interval") if column["value"] == "accuracy" else None
+    return Score(result[column["value"]], percent, std, tuple(interval) if interval else None)
 
 
 def _cell(score: Score | None, best: float) -> Html:
     if score is None:
         return el("span", "-", aria_label="not measured")
-    scale = 100 if score.percent else 1
-    mean = el(
-        "strong" if score.mean == best else "span",
-        f"{scale * score.mean:.1f}" if score.percent else f"{score.mean:.4g}",
-    )
-    spread = f" ± {scale * score.std:.1f}" if isinstance(score.std, int | float) else None
-    return el("span", mean, spread)
+    if not score.percent:
+        return el("span", f"{score.value:.3g}")
+    value = el("strong" if score.value == best else "span", f"{100 * score.value:.1f}")
+    if score.std is not None:
+        return el("span", value, el("small", f"± {100 * score.std:.1f}"))
+    if score.interval is not None:
+        return el("span", value, el("small", " to ".join(f"{100 * end:.1f}" for end in score.interval)))
+    return el("span", value)
 
 
-def _number(score: Score) -> str:
-    return f"{100 * score.mean:.1f} %" if score.percent else f"{score.mean:.4g}"
+def _protocol(known: Iterable[Mapping[str, Any]]) -> str:
+    """What was learnt from and tested on, then each probe's protocol, in one line."""
+    parts: list[str] = []
+    for evaluation in known:
+        if not parts:
+            count = lambda split: f"{(evaluation.get(split) or {}).get('records', 0):,}"  # noqa: E731, B023
+            step = evaluation.get("step")
+            at = "" if step is None else f"Checkpoint of step {step:,}. "
+            parts.append(
+                f"{at}Learnt from {count('train')} records, tested once on {count('test')}{_chance(evaluation)}"
+            )
+        if evaluation.get("protocol"):
+            parts.append(str(evaluation["protocol"]))
+    return f"{'; '.join(parts)}." if parts else ""
 
 
-def _difference(score: Score, other: Score) -> str:
-    gap = (score.mean - other.mean) * (100 if score.percent else 1)
-    size = f"{abs(gap):.1f} points" if score.percent else f"{abs(gap):.3g}"
-    return f"{size} {'above' if gap >= 0 else 'below'}"
+def _chance(evaluation: Mapping[str, Any]) -> str:
+    found = [r["chance"] for r in evaluation.get("rows", {}).values() if "chance" in r]
+    return f" (chance {100 * found[0]:.1f} %)" if found else ""
+
+
+def _notes(known: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    for evaluation in known:
+        for row, result in evaluation.get("rows", {}).items():
+            if result.get("note"):
+                yield f"Note on {row}, {evaluation.get('probe', 'a probe')}: {result['note']}."

@@ -46,13 +46,13 @@ def headline(record: Record) -> Html:
 
 def curves(pictures: Sequence[Picture]) -> Html:
     """Loss, rate, online probe, collapse measures."""
-    body = gallery(pictures) if pictures else el("p", "No step was logged yet.", class_="note")
+    body = gallery(pictures, "curves") if pictures else el("p", "No step was logged yet.", class_="note")
     return el("section", el("h2", "How it went"), body)
 
 
 def samples(groups: Mapping[str, Sequence[Picture]], problems: Iterable[str]) -> Html | None:
     """Pictures under a heading for each group, and why some are not there; None if there is nothing to say."""
-    body = [[el("h2", title), [_figure(p) for p in group]] for title, group in groups.items() if group]
+    body = [[el("h2", title), gallery(group)] for title, group in groups.items() if group]
     told = [el("p", f"No picture here: {problem}", class_="note") for problem in problems]
     if not body and not told:
         return None
@@ -66,7 +66,7 @@ def config(record: Record) -> Html:
         group, dot, rest = key.partition(".")
         groups.setdefault(group if dot else "run", {})[rest if dot else key] = value
     cards = [
-        el("section", el("h3", name), table(["key", "value"], [[k, el("code", _shown(v))] for k, v in keys.items()]))
+        el("section", el("h3", name), table((), [[k, el("code", _shown(v))] for k, v in keys.items()]))
         for name, keys in groups.items()
     ]
     again = f"ssl-jax train --config {shlex.quote(str(record.path / 'config.json'))} --workdir NEW"
@@ -92,7 +92,7 @@ def environment(record: Record) -> Html:
         "Data fingerprint": el("code", env["data"]) if env.get("data") else None,
     }
     known = [[k, v] for k, v in rows.items() if v not in (None, "")]
-    body = table(["", ""], known) if known else el("p", "env.json is not there.", class_="note")
+    body = table((), known) if known else el("p", "env.json is not there.", class_="note")
     return el("section", el("h2", "Environment"), body)
 
 
@@ -106,12 +106,12 @@ def bad_records(record: Record) -> Html | None:
     return el("section", el("h2", "Bad records"), el("p", told), table(["record", "name", "why"], rows))
 
 
-def gallery(pictures: Sequence[Picture]) -> Html:
+def gallery(pictures: Sequence[Picture], class_: str = "") -> Html:
     """Pictures side by side where the screen is wide enough; an odd first one takes the whole width."""
     figures = [_figure(p) for p in pictures]
     if len(figures) % 2:
         figures[0] = el("div", figures[0], class_="full")
-    return el("div", figures, class_="pictures")
+    return el("div", figures, class_=f"pictures {class_}".strip())
 
 
 def _figure(p: Picture) -> Html:
@@ -187,5 +187,5 @@ def _shown(value: Any) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:g}"
     if isinstance(value, tuple | list):
-        return f"({', '.join(map(_shown, value))})"
+        return f"[{', '.join(map(_shown, value))}]"
     return str(value)

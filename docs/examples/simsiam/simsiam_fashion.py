@@ -5,7 +5,7 @@ ssl-jax train --config docs/examples/simsiam/simsiam_fashion.py --workdir runs/s
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import FASHION_PIXELS, embedded, image_views
+from ssl_jax.recipe.fragments import FASHION_PIXELS, embedded, evaluation, image_views
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -23,9 +23,7 @@ def get_config(arg: str = "") -> ConfigDict:
             augment=image_views(28, FASHION_PIXELS, views),
             optimizer=dict(name="sgd", lr=0.05, reference_batch=256, momentum=0.9, weight_decay=1e-4),
             schedule=dict(name="cosine", warmup_percent=5),
-            evaluate=dict(
-                encoder="student", supervised_examples=640 if tiny else None, health_examples=200 if tiny else 1000
-            ),
+            evaluate=evaluation("student", tiny),
             log=dict(every_steps=4 if tiny else 20),
         )
     )

@@ -1,0 +1,186 @@
+"""The page of a run: complete without a checkpoint, offline, and deaf to what hostile names say."""
+
+import base64
+import hashlib
+import json
+import re
+
+import numpy as np
+import pytest
+
+from ssl_jax.errors import UserError
+from ssl_jax.recipe import load, to_json
+from ssl_jax.report import figures, scores
+from ssl_jax.report.charts import series
+from ssl_jax.report.html import Html, el
+from ssl_jax.report.page import report
+from ssl_jax.report.record import read
+
+HOSTILE = "<script>alert('x')</script>"
+
+
+def evaluation(probe, columns, rows):
+    data = {"records": 5000, "fingerprint": "0"}
+    return {"probe": probe, "protocol": f"how {probe} works", "step": 8, "train": data, "test": data,
+            "columns": columns, "rows": rows}  # fmt: skip
+
+
+LINEAR = evaluation(
+    "linear",
+    [{"title": "linear", "value": "accuracy", "unit": "percent"}],
+    {
+        "pretrained (student)": {"accuracy": 0.861, "interval": [0.851, 0.871], "chance": 0.1},
+        "random init": {"accuracy": 0.804, "interval": [0.79, 0.81], "note": "C at the edge"},
+    },
+)
+FEWSHOT = evaluation(
+    "fewshot",
+    [{"title": "10/class", "value": "accuracy_10", "spread": "std_10", "unit": "percent"}],
+    {"pretrained (student)": {"accuracy_10": 0.7, "std_10": 0.012}, "raw input": {"accuracy_10": 0.72, "std_10": 0.02}},
+)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run directory as training leaves it, without a checkpoint; pictures are off, so that nothing is computed."""
+    folder = tmp_path / "a & b"
+    folder.mkdir()
+    config = load("mae_vit_fashion:tiny", ["--config.log.pictures=False"])
+    config.data.pretrain = {"target": "ssl_jax.data.sources:ImageFolder", "root": HOSTILE, "size": 28}
+    (folder / "config.json").write_text(to_json(config))
+    env = {"argv": ["ssl-jax", "train", "--config", "mae_vit_fashion:tiny", HOSTILE], "devices": {"cpu:cpu": 2}}
+    (folder / "env.json").write_text(json.dumps(env))
+    lines = [{"step": 0, "health": "healthy", "feature_std": 0.4, "rankme": 9.0, "probe_accuracy": 0.5}]
+    lines += [{"step": s, "loss": 3.0 / s, "lr": 1e-3, "examples_per_s": 64.0} for s in (4, 8)]
+    lines += [{"step": 8, "health": "collapsed", "feature_std": 0.01, "rankme": 1.1, "probe_accuracy": 0.1}]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "bad_records.jsonl").write_text(json.dumps({"index": 3, "name": HOSTILE, "reason": "torn"}) + "\n")
+    return folder
+
+
+def page_of(folder):
+    return report(folder).read_text(encoding="utf-8")
+
+
+def evaluated(folder, *evaluations):
+    (folder / "eval").mkdir(exist_ok=True)
+    for e in evaluations:
+        (folder / "eval" / f"{e['probe']}.json").write_text(json.dumps(e))
+
+
+def test_page_has_every_section_without_a_checkpoint(run):
+    evaluated(run, LINEAR, FEWSHOT)
+    page = page_of(run)
+    for text in ("mae_vit_fashion:tiny", "MAE with a small ViT", "✕ collapsed", "planned 256 examples", "cpu:cpu"):
+        assert text in page
+    assert sorted(p.stem for p in (run / "samples").iterdir()) == [
+        "feature_std", "learning_rate", "loss", "online_probe", "rank",
+    ]  # fmt: skip
+    assert page.count("data:image/png;base64,") == 5
+    assert "Not evaluated yet" not in page
+
+
+def test_missing_evaluation_is_said_with_the_command_that_makes_it(run):
+    assert "Not evaluated yet: <code>ssl-jax eval --workdir" in page_of(run)
+
+
+def test_hostile_names_are_text(run):
+    evaluated(run, evaluation(HOSTILE.replace("/", ""), [{"title": HOSTILE, "value": "a"}], {HOSTILE: {"a": 1.0}}))
+    page = page_of(run)
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 5  # config, command line, bad record, and both names in the table
+    assert "a &amp; b" in page
+
+
+def test_page_refers_to_nothing_outside_itself(run):
+    page = page_of(run)
+    assert not re.search(
+        r"https?:|//[a-z]|url\(|@import|<link|<script|<iframe| on\w+=", page.lower().split("base64,")[0]
+    )
+    assert not re.search(r"https?://", page)
+    assert all(src.startswith("data:image/png;base64,") for src in re.findall(r'(?:src|href)="([^"]*)', page))
+
+
+def test_policy_allows_exactly_the_style_of_the_page(run):
+    page = page_of(run)
+    style = re.search(r"<style>(.*?)</style>", page, re.DOTALL).group(1)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert "default-src &#x27;none&#x27;" in page
+    assert f"style-src &#x27;sha256-{digest}&#x27;" in page
+    assert "style=" not in page
+
+
+def test_every_picture_is_described(run):
+    images = re.findall(r"<img [^>]*>", page_of(run))
+    assert images
+    assert all(re.search(r'alt="[^"]{20,}"', image) for image in images)
+    assert "0.375 at step 8" in " ".join(images)
+
+
+def test_a_run_without_checkpoint_says_why_there_are_no_features(run):
+    config = load("mae_vit_fashion:tiny")
+    config.data.pretrain = {"target": "ssl_jax.data.sources:ImageFolder", "root": str(run / HOSTILE), "size": 28}
+    (run / "config.json").write_text(to_json(config))
+    page = page_of(run)
+    assert "No picture here:" in page
+    assert "<script" not in page
+
+
+def test_empty_run_directory_still_has_a_page(tmp_path):
+    (tmp_path / "config.json").write_text(to_json(load("mae_vit_fashion:tiny", ["--config.log.pictures=False"])))
+    page = page_of(tmp_path)
+    assert "No step was logged yet." in page
+    assert "not checked" in page
+
+
+def test_code_that_was_not_allowed_is_refused(run):
+    config = load("mae_vit_fashion:tiny")
+    config.objective.target = "elsewhere:Thing"
+    (run / "config.json").write_text(to_json(config))
+    with pytest.raises(UserError, match="--allow elsewhere"):
+        report(run)
+
+
+def test_best_of_a_column_is_bold_and_spread_is_shown(run):
+    evaluated(run, LINEAR, FEWSHOT)
+    page = page_of(run)
+    assert "<strong>86.1</strong><small>85.1 to 87.1</small>" in page
+    assert "<strong>72.0</strong><small>± 2.0</small>" in page
+    assert "<span>70.0</span><small>± 1.2</small>" in page
+    assert "not measured" in page
+    assert "(chance 10.0 %); how linear works; how fewshot works." in page
+    assert "Note on random init, linear: C at the edge." in page
+
+
+def test_verdict_compares_the_first_column_with_every_baseline_that_has_it():
+    found = scores.scores({"fewshot": FEWSHOT, "linear": LINEAR})
+    assert found.columns == ("linear", "10/class")
+    assert scores.verdict(found) == "Linear probe 86.1 %: 5.7 points above random init."
+    assert scores.verdict(scores.scores({})) == ""
+
+
+def test_training_time_counts_steps_at_their_logged_speed(run):
+    assert read(run).seconds() == pytest.approx(8 * 32 / 64.0)
+
+
+def test_record_of_damaged_files_is_that_of_empty_ones(run):
+    (run / "env.json").write_text("{")
+    (run / "bad_records.jsonl").write_text("torn")
+    record = read(run)
+    assert (record.env, record.bad, record.spec) == ({}, (), "")
+
+
+def test_series_keeps_gaps():
+    steps, values = series([{"step": 1, "loss": 2.0}, {"step": 2}, {"step": 3, "loss": None}], "loss")
+    assert steps.tolist() == [1, 3]
+    np.testing.assert_array_equal(values, [2.0, np.nan])
+
+
+def test_queries_cover_the_classes():
+    labels = np.repeat(np.arange(30), 2)
+    assert labels[figures.one_of_each(labels, 60, 4)].tolist() == [0, 10, 19, 29]
+    assert figures.one_of_each(None, 3, 10).tolist() == [0, 1, 2]
+
+
+def test_elements_escape_text_and_attributes_but_not_html():
+    assert el("p", "a < b", Html("<br>"), title='"') == '<p title="&quot;">a &lt; b<br></p>'

@@ -1,0 +1,102 @@
+"""Optimisers and schedules: known answers, per-layer ratios, masks by name (LARS itself is in the goldens)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ssl_jax import optim
+from ssl_jax.errors import UserError
+from ssl_jax.recipe import schema
+
+
+def constant(value):
+    return lambda step: value
+
+
+def test_warmup_cosine_starts_peaks_and_ends_where_it_should():
+    lr = optim.warmup_cosine(2.0, 100, warmup=10, final=0.2, start=0.0)
+    np.testing.assert_allclose(
+        [lr(0), lr(5), lr(10), lr(55), lr(100), lr(200)], [0, 1.0, 2.0, 1.1, 0.2, 0.2], rtol=1e-6
+    )
+
+
+def test_cosine_moves_weight_decay_from_start_to_end():
+    decay = optim.cosine(0.04, 0.4, 10)
+    np.testing.assert_allclose([decay(0), decay(5), decay(10)], [0.04, 0.22, 0.4], rtol=1e-6)
+
+
+def test_adamw_equals_optax_where_nothing_is_masked():
+    params = {"kernel": jnp.array([[1.0, -2.0]])}
+    ours, theirs = optim.adamw(constant(0.1), constant(0.3), b2=0.95), optax.adamw(0.1, b2=0.95, weight_decay=0.3)
+    a, b, state_a, state_b = params, params, ours.init(params), theirs.init(params)
+    for i in range(3):
+        gradient = jax.tree.map(lambda p: jnp.sin(p + i), params)  # noqa: B023
+        update, state_a = ours.update(gradient, state_a, a)
+        a = optax.apply_updates(a, update)
+        update, state_b = theirs.update(gradient, state_b, b)
+        b = optax.apply_updates(b, update)
+    np.testing.assert_allclose(a["kernel"], b["kernel"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [optim.adamw, optim.sgd, optim.lars, optim.lars_simclr])
+def test_biases_norms_and_tokens_are_not_decayed_even_when_stacked(make):
+    params = {
+        "blocks": {
+            "fc1": {"kernel": jnp.ones((2, 3, 4)), "bias": jnp.ones((2, 4))},
+            "norm1": {"scale": jnp.ones((2, 3))},
+        },
+        "class_token": jnp.ones((1, 1, 3)),
+    }
+    optimizer = make(constant(0.1), constant(0.5))
+    update, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    assert (update["blocks"]["fc1"]["kernel"] < 0).all()
+    for leaf in (update["blocks"]["fc1"]["bias"], update["blocks"]["norm1"]["scale"], update["class_token"]):
+        assert (leaf == 0).all()
+
+
+def test_lars_gives_stacked_layers_one_trust_ratio_each():
+    rng = np.random.default_rng(0)
+    w, g = (jnp.asarray(rng.normal(size=(3, 4, 5)) * np.array([1, 10, 100]).reshape(3, 1, 1)) for _ in range(2))
+    ratio = optim.trust_ratio(1e-3)
+    stacked, _ = ratio.update(
+        {"blocks": {"fc1": {"kernel": g}}}, optax.EmptyState(), {"blocks": {"fc1": {"kernel": w}}}
+    )
+    for layer in range(3):
+        alone, _ = ratio.update({"fc1": {"kernel": g[layer]}}, optax.EmptyState(), {"fc1": {"kernel": w[layer]}})
+        np.testing.assert_allclose(stacked["blocks"]["fc1"]["kernel"][layer], alone["fc1"]["kernel"], rtol=1e-6)
+
+
+def test_groups_scale_learning_rate_and_decay_by_path():
+    groups = (("patch_embed", {"lr_scale": 0.2, "weight_decay": 0.0}), ("frozen", {"lr_scale": 0.0}))
+    optimizer = optim.sgd(constant(1.0), constant(0.0), momentum=0.0, groups=groups)
+    params = {name: {"kernel": jnp.ones(2)} for name in ("patch_embed", "frozen", "head")}
+    update, _ = optimizer.update(params, optimizer.init(params), params)
+    assert [float(update[k]["kernel"][0]) for k in ("patch_embed", "frozen", "head")] == [
+        pytest.approx(-0.2), 0.0, pytest.approx(-1.0),
+    ]  # fmt: skip
+
+
+def test_clip_limits_the_global_norm():
+    optimizer = optim.with_clip(optim.sgd(constant(1.0), constant(0.0), momentum=0.0), 1.0)
+    params = {"kernel": jnp.array([3.0, 4.0])}
+    update, _ = optimizer.update(params, optimizer.init(params), params)
+    np.testing.assert_allclose(update["kernel"], [-0.6, -0.8], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_a_recipe_reaches_every_optimiser(name):
+    section = schema.Optimizer(name=name, lr=0.1, weight_decay=0.01, clip=1.0)
+    optimizer, lr = optim.from_recipe(section, schema.Schedule(final=0.1), 0.2, 100, 10)
+    params = {"kernel": jnp.ones((2, 2))}
+    update, _ = optimizer.update(params, optimizer.init(params), params)
+    assert update["kernel"].shape == (2, 2)
+    np.testing.assert_allclose([lr(10), lr(100)], [0.2, 0.02], rtol=1e-6)
+
+
+def test_unknown_names_are_refused_with_those_that_exist():
+    with pytest.raises(UserError, match=r"optimizer.name='adam' .* adamw, sgd, lars"):
+        optim.from_recipe(schema.Optimizer(name="adam"), schema.Schedule(), 0.1, 10, 1)
+    with pytest.raises(UserError, match=r"schedule.name='step' .* cosine, constant"):
+        optim.from_recipe(schema.Optimizer(), schema.Schedule(name="step"), 0.1, 10, 1)
