@@ -5,6 +5,8 @@ import os
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 " + os.environ.get("XLA_FLAGS", "")
 
-import jax  # the environment above must be set before the first import
+import jax  # the environment above, and what ssl_jax adds to it, must be set before the first device is used
+
+import ssl_jax  # noqa: F401
 
 jax.config.update("jax_default_matmul_precision", "highest")

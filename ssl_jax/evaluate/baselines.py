@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 import jax
 import numpy as np
+from jax import Array
 
 from ssl_jax.data.pipeline import once
 from ssl_jax.evaluate.features import Split, extract, labelled_split, raw_inputs, unlabelled
-from ssl_jax.objectives.base import Encoder
+from ssl_jax.objectives.base import Batch, Encoder
+
+_CALIBRATION = 256  # records in a batch that BatchNorm statistics are taken from
 
 # fit(source, examples, seed): an encoder trained from scratch with the labels of `source`, and its variables.
 Fit = Callable[[Any, int, int], tuple[Encoder, dict]]
@@ -44,12 +48,30 @@ class Rows:
 def random_variables(encoder: Encoder, source: Any, seed: int, label: str = "label") -> dict:
     """Freshly initialised variables of `encoder`: the same architecture, layer and pooling without any training.
 
-    `source` gives the shapes. BatchNorm has its initial statistics, mean 0 and variance 1.
+    BatchNorm gets the statistics of `source`, as a trained encoder has them: with the initial mean 0 and variance 1 the
+    baseline would be weaker than it need be (by 0.3 to 0.5 points for a small convolutional encoder).
     """
-    batch, _ = next(once(source, 1))
-    inputs = encoder.preprocess(unlabelled(batch, label))
-    init = jax.jit(partial(encoder.module.init, method="features"))
-    return init(jax.random.key(seed), *(inputs[name] for name in encoder.inputs))
+    size = min(_CALIBRATION, len(source))
+    inputs = _inputs(encoder, next(once(source, size))[0], label)
+    variables = jax.jit(partial(encoder.module.init, method="features"))(jax.random.key(seed), *inputs)
+    if "batch_stats" not in variables:
+        return variables
+
+    @jax.jit
+    def settled(variables: dict, batch: Batch) -> dict:
+        inputs = _inputs(encoder, batch, label)
+        _, new = encoder.module.apply(variables, *inputs, train=True, method="features", mutable=["batch_stats"])
+        return variables | new
+
+    # Running averages forget a tenth in each batch: after 50, nothing is left of where they started.
+    for batch, _ in islice(chain.from_iterable(once(source, size) for _ in range(50)), 50):
+        variables = settled(variables, unlabelled(batch, label))
+    return variables
+
+
+def _inputs(encoder: Encoder, batch: Batch, label: str) -> list[Array]:
+    fields = encoder.preprocess(unlabelled(batch, label))
+    return [fields[name] for name in encoder.inputs]
 
 
 def raw_split(encoder: Encoder, train: Any, test: Any, classes: int | None = None, **options: Any) -> Split:

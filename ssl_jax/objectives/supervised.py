@@ -19,7 +19,7 @@ from ssl_jax.precision import wide
 
 @dataclass(frozen=True)
 class Supervised(Objective):
-    """Softmax cross-entropy on `label`, through a linear layer on the encoder's features, averaged over the views."""
+    """Softmax cross-entropy on `label`, through a linear layer on the encoder's features of one view."""
 
     classes: int = 10
 
@@ -39,8 +39,8 @@ class Supervised(Objective):
         return State({"encoder": encoder, "head": head}, extra)
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
-        """`image` [B, V, h, w, C] and `label` [B]."""
-        return self.augment(keys.example, batch) | {"label": batch["label"]}
+        """`image` [B, 1, h, w, C], the first view of the augmentation, and `label` [B]."""
+        return {"image": self.augment(keys.example, batch)["image"][:, :1], "label": batch["label"]}
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """Cross-entropy, and the accuracy on the training batch."""

@@ -1,12 +1,15 @@
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from ssl_jax.data.arrays import Arrays
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.baselines import Rows, random_variables, supervised_split
+from ssl_jax.evaluate.features import extract
 from ssl_jax.evaluate.suite import Settings, evaluate, save, table
 
 SETTINGS = Settings(shots=(5,), draws=2, supervised_examples=500, supervised_few_examples=50)
@@ -90,6 +93,20 @@ def test_the_random_baseline_has_other_weights_of_the_same_shapes(encoder, varia
     assert np.abs(kernel(fresh) - kernel(variables)).max() > 0.1
     again = random_variables(encoder, make_signals(9, 5), seed=1)
     np.testing.assert_array_equal(kernel(fresh), kernel(again))
+
+
+class Normed(nn.Module):
+    @nn.compact
+    def features(self, signal, train=False):
+        return nn.BatchNorm(not train, momentum=0.9, name="bn")(signal)
+
+
+def test_batch_statistics_of_the_random_baseline_are_those_of_the_data(encoder, make_signals):
+    normed = replace(encoder, module=Normed(), stats=("extra", "batch_stats"))
+    source = make_signals(50, 0)
+    features = extract(normed, random_variables(normed, source, seed=1), source).x
+    np.testing.assert_allclose(features.mean(0), 0, atol=0.02)
+    np.testing.assert_allclose(features.std(0), 1, atol=0.02)
 
 
 def test_a_supervised_split_learns_again_for_the_rows_it_is_given(fit, make_signals):
