@@ -71,7 +71,12 @@ def open_workdir(
         with messages(path), _lock(path / "LOCK"), _ending_in_log():
             resumed = _same_recipe(path, config, allow_change)
             _record_environment(path / "env.json")
-            yield Workdir(path, from_json(to_json(config)), resumed)
+            try:
+                yield Workdir(path, from_json(to_json(config)), resumed)
+            except UserError:
+                if not resumed and not (path / "metrics.jsonl").exists():
+                    (path / "config.json").unlink()  # refused before its first step: the corrected recipe is the first
+                raise
 
 
 def existing(path: str | os.PathLike[str]) -> Path:
@@ -100,7 +105,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
 def _same_recipe(path: Path, config: ConfigDict | Mapping[str, Any], allow_change: Sequence[str]) -> bool:
     """Write config.json, or compare with the one there. True if a run was started here before."""
     file = path / "config.json"
-    if not file.exists() or not (path / "metrics.jsonl").exists():  # never started, or refused before its first step
+    if not file.exists():
         replace_file(file, to_json(config))
         return False
     changed = differences(from_json(file.read_text(encoding="utf-8"), str(file)), config)

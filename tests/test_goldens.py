@@ -170,11 +170,16 @@ def check_mae(entry, arrays, close):
     keep, restore, mask = objective._mask(views)
     np.testing.assert_array_equal(restore, arrays["out/ids_restore"])
     np.testing.assert_array_equal(mask, arrays["out/mask"])
-    close(objective.encoder.apply({"params": params["encoder"]}, image, keep), arrays["out/encoder_last"])
-    close(objective.reconstruct(params, views)[0], arrays["out/logits"])
 
-    loss = lambda p: objective.loss(p, {}, views, None, PROGRESS).total()  # noqa: E731
-    value, gradient = jax.value_and_grad(loss)(params)
+    @jax.jit
+    def everything(p):
+        tokens = objective.encoder.apply({"params": p["encoder"]}, image, keep)
+        loss = lambda q: objective.loss(q, {}, views, None, PROGRESS).total()  # noqa: E731
+        return tokens, objective.reconstruct(p, views)[0], jax.value_and_grad(loss)(p)
+
+    tokens, prediction, (value, gradient) = everything(params)
+    close(tokens, arrays["out/encoder_last"])
+    close(prediction, arrays["out/logits"])
     close(value, arrays["out/loss"])
     close(gradient["encoder"]["class_token"], arrays["grad/vit.embeddings.cls_token"])
     close(gradient["decoder"]["mask_token"], arrays["grad/decoder.mask_token"])
@@ -222,13 +227,19 @@ def check_ijepa(entry, arrays, close):
         "targets": targets, "targets_valid": jnp.ones(targets.shape, bool),
     }  # fmt: skip
     block_major = lambda x: np.moveaxis(x, 1, 0).reshape(-1, *x.shape[2:])  # noqa: E731
-    close(encoder.apply({"params": params["encoder"]}, image, context), arrays["out/ctx_out"])
-    close(encoder.apply({"params": extra["teacher"]["encoder"]}, image), arrays["out/tgt_hf_last"])
-    close(block_major(objective.target(extra, views)), arrays["out/h"])
-    close(block_major(objective.predict(params, views)), arrays["out/z"])
 
-    loss = lambda p: objective.loss(p, extra, views, None, PROGRESS).total()  # noqa: E731
-    value, gradient = jax.value_and_grad(loss)(params)
+    @jax.jit
+    def everything(p, e):
+        context_out = encoder.apply({"params": p["encoder"]}, image, context)
+        last = encoder.apply({"params": e["teacher"]["encoder"]}, image)
+        loss = lambda q: objective.loss(q, e, views, None, PROGRESS).total()  # noqa: E731
+        return context_out, last, objective.target(e, views), objective.predict(p, views), jax.value_and_grad(loss)(p)
+
+    context_out, last, target, prediction, (value, gradient) = everything(params, extra)
+    close(context_out, arrays["out/ctx_out"])
+    close(last, arrays["out/tgt_hf_last"])
+    close(block_major(target), arrays["out/h"])
+    close(block_major(prediction), arrays["out/z"])
     close(value, arrays["out/loss"])
     close(gradient["encoder"]["patch_embed"]["bias"], arrays["grad/embeddings.patch_embeddings.projection.bias"])
 

@@ -20,7 +20,7 @@ def get_config(arg: str = "") -> ConfigDict:
         dict(
             seed=0,
             batch_size=32 if tiny else 256,
-            total_examples=256 if tiny else 300_000,
+            total_examples=256 if tiny else 90_000,
             objective=dict(
                 target="ssl_jax.objectives.ijepa:IJEPA", predictor_width=48, predictor_depth=1 if tiny else 2,
                 momentum=(0.99, 1.0), min_keep=6, context_tokens=16,

@@ -19,7 +19,7 @@ def get_config(arg: str = "") -> ConfigDict:
         dict(
             seed=0,
             batch_size=32 if tiny else 256,
-            total_examples=256 if tiny else 400_000,
+            total_examples=256 if tiny else 260_000,
             objective=dict(
                 target="ssl_jax.objectives.mae:MAE", mask_ratio=0.75, decoder_width=64, decoder_depth=1, decoder_heads=2
             ),

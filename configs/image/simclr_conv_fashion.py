@@ -14,16 +14,18 @@ RESULT = ""
 
 def get_config(arg: str = "") -> ConfigDict:
     tiny = arg == "tiny"
-    views = dict(count=2, scale=(0.3, 1.0), flip=0.5, jitter=(0.4, 0.4, 0.0, 0.0), jitter_prob=0.8)
+    views = dict(count=2, scale=(0.3, 1.0), ratio=(0.6, 1.67), flip=0.5, jitter=(0.4, 0.4, 0.0, 0.0), jitter_prob=0.8)
     return ConfigDict(
         dict(
             seed=0,
             batch_size=32 if tiny else 256,
-            total_examples=256 if tiny else 600_000,
+            total_examples=256 if tiny else 320_000,
             objective=dict(
-                target="ssl_jax.objectives.simclr:SimCLR", temperature=0.1, hidden=(512,), out=64, head_norm="batch"
+                target="ssl_jax.objectives.simclr:SimCLR", temperature=0.1, hidden=(256,), out=64, head_norm="batch"
             ),
-            model=dict(target="ssl_jax.models.conv:ConvNet", widths=(32, 64, 128), norm="batch", pool="flatten"),
+            model=dict(
+                target="ssl_jax.models.conv:ConvNet", widths=(96, 192), strides=(4, 2), kernels=(7, 3), norm="batch"
+            ),
             data=embedded(limit=500 if tiny else None),
             augment=image_views(28, FASHION_PIXELS, views),
             optimizer=dict(name="adamw", lr=8e-3, weight_decay=1e-4),

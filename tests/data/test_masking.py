@@ -1,5 +1,7 @@
 """Masks: exact counts, static shapes, the published sampler's habits, and its traps."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +11,14 @@ from ssl_jax.data.masking import MultiBlock, random_keep
 from ssl_jax.errors import UserError
 
 
+@functools.cache
+def sampler(masking):
+    return jax.jit(masking.__call__)
+
+
 def draw(masking, examples=64, step=0):
     keys = jax.random.split(jax.random.key(7), examples)
-    return jax.tree.map(np.asarray, jax.jit(masking.__call__)(keys, jax.random.key(step)))
+    return jax.tree.map(np.asarray, sampler(masking)(keys, jax.random.key(step)))
 
 
 def covered(index, valid, count):
