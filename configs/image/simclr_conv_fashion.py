@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments import FASHION_PIXELS, embedded, evaluation, image_views
 
-RESULT = ""
+RESULT = "linear 87.0 % (random init 84.3, raw pixels 82.0); 100 labels per class 83.9 (80.6, 79.3); 3 min on 2 cores"
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -10,9 +10,10 @@ from ssl_jax.precision import wide
 
 
 class ConvNet(nn.Module):
-    """One 3x3 convolution, norm and ReLU per entry of `widths`; `strides` halve the map where they are 2.
+    """A convolution of side `kernels[i]` and stride `strides[i]`, norm and ReLU per entry of `widths`.
 
-    28x28 pixels and three strides of 2 leave a 4x4 map. `pool="flatten"` keeps the places apart, `"mean"` averages them.
+    28x28 pixels and strides of 2, 2, 2 (or 4, 2) leave a 4x4 map. `pool="flatten"` keeps the places apart, `"mean"`
+    averages them.
     """
 
     widths: tuple[int, ...] = (32, 64, 128)
