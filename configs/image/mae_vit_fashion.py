@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments import FASHION_PIXELS, embedded, evaluation, image_views, small_vit
 
-RESULT = ""
+RESULT = "linear 80.9 % (random init 77.5, raw pixels 82.0); kNN 76.4 (59.9, 81.7)"
 
 
 def get_config(arg: str = "") -> ConfigDict:
