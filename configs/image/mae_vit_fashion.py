@@ -1,4 +1,4 @@
-"""MAE with a small ViT on the embedded Fashion-MNIST subset, in ten CPU-minutes.
+"""MAE with a small ViT on the embedded Fashion-MNIST subset, in about eleven CPU-minutes.
 
     ssl-jax train --config mae_vit_fashion --workdir runs/mae
 
