@@ -32,6 +32,8 @@ TENSOR_RULES: Rules = (
     (r"blocks/proj/kernel$", (None, "tensor", None, None)),
     (r"blocks/fc1/kernel$", (None, None, "tensor")),
     (r"blocks/fc1/bias$", (None, "tensor")),
+    (r"blocks/fc1/kernel$", (None, None, None, "tensor")),  # SwiGLU: gate and value apart
+    (r"blocks/fc1/bias$", (None, None, "tensor")),
     (r"blocks/fc2/kernel$", (None, "tensor", None)),
 )
 
@@ -57,7 +59,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
 
 def check_batch(batch_size: int, mesh: Mesh, microbatches: int = 1) -> None:
     """UserError, naming the axes and the nearest valid sizes, unless every device gets the same number of rows."""
-    shards = int(np.prod([mesh.shape[a] for a in BATCH_AXES])) * microbatches
+    shards = _shards(mesh) * microbatches
     if batch_size % shards:
         below, above = batch_size // shards * shards, (batch_size // shards + 1) * shards
         near = " or ".join(str(n) for n in (below, above) if n > 0)
@@ -69,12 +71,17 @@ def check_batch(batch_size: int, mesh: Mesh, microbatches: int = 1) -> None:
 def shard_batch(x: Array) -> Array:
     """Pin axis 0 of an activation to the batch axes of the mesh in use, if there is one.
 
-    Without this the partitioner may move activations instead of gathering FSDP weights, at many times the bytes.
+    Without this the partitioner may move activations instead of gathering FSDP weights, at many times the bytes. An axis
+    that the devices do not divide (few logical groups) is left to the partitioner.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or not set(BATCH_AXES) <= set(mesh.axis_names):
+    if mesh.empty or not set(BATCH_AXES) <= set(mesh.axis_names) or x.shape[0] % _shards(mesh):
         return x
     return jax.lax.with_sharding_constraint(x, P(BATCH_AXES, *[None] * (x.ndim - 1)))
+
+
+def _shards(mesh: Any) -> int:
+    return int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
 
 
 def path_name(path: tuple) -> str:

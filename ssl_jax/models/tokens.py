@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
@@ -56,3 +58,46 @@ def sincos_2d(width: int, grid: tuple[int, int]) -> np.ndarray:
     row, column = np.meshgrid(np.arange(grid[0]), np.arange(grid[1]), indexing="ij")
     halves = [sincos_1d(width // 2, axis.reshape(-1)) for axis in (column, row)]
     return np.concatenate(halves, axis=1)
+
+
+def rope_2d(head_width: int, grid: tuple[int, int], base: float, rescale: Array | float = 1.0) -> tuple[Array, Array]:
+    """Axial rotary table (cos, sin), each [rows*columns, head_width] (DINOv3, arXiv 2508.10104, section 3.2).
+
+    Patch centres lie in [-1, 1] on both axes, times `rescale`; angles are `2 pi x / base^(4i / d)` for i < d/4, those of
+    the row first, then those of the column, and all of them once more for the second half.
+    """
+    if head_width % 4:
+        raise UserError(f"rotary positions need a head width divisible by 4, got {head_width}; change width or heads")
+    axes = [(2 * np.arange(n) + 1) / n - 1 for n in grid]
+    place = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    period = base ** (4 * np.arange(head_width // 4) / head_width)
+    angle = np.tile((2 * np.pi * place[:, :, None] / period).reshape(len(place), -1), 2) * rescale
+    return jnp.cos(angle), jnp.sin(angle)
+
+
+@cache
+def bicubic_matrix(size: int, source: int, offset: float = 0.0) -> np.ndarray:
+    """[size, source]: bicubic resampling of `source` points to `size`, as torch does without antialias (a = -0.75).
+
+    Point i reads at `(i + 1/2) * source / (size + offset) - 1/2` from four neighbours; those outside repeat the edge.
+    """
+    at = (np.arange(size) + 0.5) * source / (size + offset) - 0.5
+    neighbours = np.floor(at).astype(int)[:, None] + np.arange(-1, 3)
+    distance = np.abs(at[:, None] - neighbours)
+    a = -0.75
+    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    far = ((distance - 5) * distance + 8) * distance * a - 4 * a
+    weight = np.where(distance <= 1, near, far)
+    matrix = np.zeros((size, source))
+    np.add.at(matrix, (np.arange(size)[:, None], np.clip(neighbours, 0, source - 1)), weight)
+    return matrix
+
+
+def resize_tokens(tokens: Array, grid: tuple[int, int], target: tuple[int, int], offset: float = 0.0) -> Array:
+    """Tokens [..., rows*columns, D] of `grid`, resampled to `target` with `bicubic_matrix` along both axes."""
+    if grid == target:
+        return tokens
+    rows, columns = (jnp.asarray(bicubic_matrix(t, g, offset), tokens.dtype) for t, g in zip(target, grid, strict=True))
+    map_ = tokens.reshape(*tokens.shape[:-2], *grid, tokens.shape[-1])
+    out = jnp.einsum("ir,jc,...rcd->...ijd", rows, columns, map_)
+    return out.reshape(*tokens.shape[:-2], -1, tokens.shape[-1])

@@ -1,14 +1,17 @@
-"""Vision transformer encoders (Dosovitskiy et al. 2020, arXiv 2010.11929; MAE's token dropping, He et al. 2021)."""
+"""Vision transformer encoders (Dosovitskiy et al. 2020, arXiv 2010.11929): token dropping (MAE), mask tokens (iBOT),
+registers, rotary positions and several resolutions at once (DINOv2, DINOv3)."""
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
 from ssl_jax.errors import UserError
-from ssl_jax.models.tokens import grid_of, patchify, sincos_2d, take_tokens
-from ssl_jax.models.transformer import Transformer
+from ssl_jax.models.drop_path import DropPath, Section, split_sections
+from ssl_jax.models.tokens import grid_of, patchify, resize_tokens, rope_2d, sincos_2d
+from ssl_jax.models.transformer import NOISE, Transformer
 from ssl_jax.precision import wide
 
 # width, depth, heads, MLP width
@@ -20,13 +23,19 @@ VARIANTS = {
     "H": (1280, 32, 16, 5120),
     "g": (1408, 40, 16, 6144),
 }
+POSITIONS = ("sincos", "learned", "rope")
+INITIALIZERS = {"xavier": nn.initializers.xavier_uniform(), "normal": nn.initializers.truncated_normal(0.02)}
+INTERPOLATION_OFFSET = 0.1  # what DINO and DINOv2 add to the size when they resize learned positions
 
 
 class ViT(nn.Module):
-    """A ViT whose tokens can be dropped before the patch embedding.
+    """A ViT whose tokens can be dropped or masked, on images of one or several sizes.
 
     Prefix tokens (class token first, then registers) come before the patch tokens. `positions="sincos"` is a constant
-    table and `"learned"` a parameter; neither is added to registers, and the class token's code is zero or learned.
+    table and `"learned"` a parameter for a `grid` of patches (default: that of the first image it sees), resampled for
+    images of other sizes; neither is added to registers, and the class token's code is zero or learned. `"rope"` turns
+    queries and keys of patches instead, in training with coordinates rescaled by a factor between `1/rope_rescale` and
+    `rope_rescale`, drawn once for each size. `mlp_dim` is the hidden width of a GELU or SwiGLU MLP.
     """
 
     width: int = 192
@@ -34,7 +43,7 @@ class ViT(nn.Module):
     heads: int = 3
     mlp_dim: int = 768
     patch: int = 16
-    positions: str = "sincos"  # sincos | learned
+    positions: str = "sincos"  # sincos | learned | rope
     class_token: bool = True
     registers: int = 0
     pool: str = "mean"  # mean of the patch tokens | class token
@@ -42,14 +51,23 @@ class ViT(nn.Module):
     remat: str = "full"
     unroll: int = 1
     attention: str = "xla"
-    kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
+    initializer: str = "xavier"  # xavier | normal (truncated, 0.02)
+    mlp: str = "gelu"  # gelu | swiglu
+    layer_scale: float | None = None
+    qkv_bias: str = "all"  # all | query_value | none
+    drop_path: float = 0.0
+    drop_path_mode: str = "linear"  # linear | subset
+    drop_path_groups: int = 1
+    grid: tuple[int, int] | None = None
+    rope_base: float = 100.0
+    rope_rescale: float = 1.0
+    local_norm: bool = False  # class token and registers of all sizes but the first have a final LayerNorm of their own
 
     @property
     def prefix(self) -> int:
         """How many tokens stand before the patch tokens."""
         return int(self.class_token) + self.registers
 
-    @nn.compact
     def __call__(self, image: Array, keep: Array | None = None, valid: Array | None = None) -> Array:
         """Tokens [B, prefix + N, D] after the final LayerNorm.
 
@@ -58,25 +76,69 @@ class ViT(nn.Module):
             keep: [B, K] indices of the patches to encode; the others are never embedded. None encodes all N.
             valid: [B, K] bool; False marks a kept slot that is padding and that no token may attend to.
         """
-        grid = grid_of(image.shape, self.patch)
-        patches = patchify(image.astype(self.dtype), self.patch)
-        table = self._position_table(grid)
-        batch = image.shape[0]
-        if keep is None:
-            position = table[None]
-        else:
-            patches, position = take_tokens(patches, keep), table[keep]
-        x = nn.Dense(self.width, dtype=self.dtype, kernel_init=self.kernel_init, name="patch_embed")(patches)
-        x = x + position.astype(x.dtype)
+        kept = None if keep is None else (keep[:, None],)
+        return self.crops((image[:, None],), keep=kept, valid=valid)[0][:, 0]
+
+    @nn.compact
+    def crops(
+        self,
+        images: tuple[Array, ...],
+        masks: tuple[Array | None, ...] | None = None,
+        keep: tuple[Array | None, ...] | None = None,
+        valid: Array | None = None,
+        train: bool = False,
+    ) -> tuple[Array, ...]:
+        """Tokens [B, V, prefix + N, D] of the crops of every size, after the final LayerNorm.
+
+        What works on single tokens sees those of all crops in one array; attention is one call for each size.
+
+        Args:
+            images: for each size, [B, V, H, W, C] normalised.
+            masks: for each size, [B, V, N] bool or None; masked patches are replaced by the mask token, before positions.
+            keep: for each size, [B, V, K] indices of the patches to encode, or None for all.
+            valid: [B, K] as in `__call__`; only with one crop.
+            train: draw stochastic depth and rotary scales from the stream `noise`.
+        """
+        if keep is not None and self.positions == "rope":
+            raise UserError("patches cannot be dropped with positions='rope'; use 'sincos' or 'learned'")
+        none = (None,) * len(images)
+        grids = [grid_of(image.shape, self.patch) for image in images]
+        tables = self._position_tables(grids)
+        patches, positions = [], []
+        for image, table, kept in zip(images, tables, keep or none, strict=True):
+            flat = patchify(image.reshape(-1, *image.shape[2:]).astype(self.dtype), self.patch)
+            part = flat.reshape(*image.shape[:2], *flat.shape[1:])
+            if kept is not None:
+                part = jnp.take_along_axis(part, kept[..., None], axis=2)
+                table = table[kept]
+            patches.append(part)
+            positions.append(jnp.broadcast_to(table, (*part.shape[:3], self.width)))
+        bodies = tuple(Section(*part.shape[1:3]) for part in patches)
+        x = nn.Dense(self.width, dtype=self.dtype, kernel_init=self._kernel_init, name="patch_embed")(_pack(patches))
+        if masks is not None:
+            x = self._masked(x, masks, patches)
+        if self.positions != "rope":
+            x = x + _pack(positions).astype(x.dtype)
+
         prefix = self._prefix_tokens(x.dtype)
-        x = jnp.concatenate([jnp.broadcast_to(t, (batch, *t.shape[1:])) for t in prefix] + [x], axis=1)
+        sequences = [part.reshape(*p.shape[:3], -1) for part, p in zip(split_sections(x, bodies), patches, strict=True)]
+        sequences = [
+            jnp.concatenate([jnp.broadcast_to(t, (*s.shape[:2], *t.shape[1:])) for t in prefix] + [s], axis=2)
+            for s in sequences
+        ]
         if valid is not None and self.prefix:
-            valid = jnp.concatenate([jnp.ones((batch, self.prefix), bool), valid], axis=1)
+            valid = jnp.concatenate([jnp.ones((valid.shape[0], self.prefix), bool), valid], axis=1)
+        sections = tuple(Section(*s.shape[1:3]) for s in sequences)
+        drop = DropPath(self.drop_path, self.drop_path_mode, self.drop_path_groups)
         stack = Transformer(
-            self.depth, self.heads, self.mlp_dim, self.dtype, self.remat, self.unroll, self.attention, self.kernel_init,
+            self.depth, self.heads, self.mlp_dim, self.dtype, self.remat, self.unroll, self.attention,
+            self._kernel_init, self.mlp, self.layer_scale, self.qkv_bias, drop, self.prefix if self.local_norm else 0,
             name="transformer",
         )  # fmt: skip
-        return stack(x, valid)
+        out = stack(_pack(sequences), valid, sections, self._rotations(grids, train), train)
+        return tuple(
+            part.reshape(*s.shape[:3], -1) for part, s in zip(split_sections(out, sections), sequences, strict=True)
+        )
 
     def features(self, image: Array, train: bool = False) -> Array:
         """Pooled features [B, D] of whole images: what probes see. `train` has no effect (no dropout, no BatchNorm)."""
@@ -85,10 +147,33 @@ class ViT(nn.Module):
             return tokens[:, 0]
         return tokens[:, self.prefix :].mean(axis=1, dtype=wide(tokens.dtype))
 
-    def _position_table(self, grid: tuple[int, int]) -> Array:
+    @property
+    def _kernel_init(self) -> nn.initializers.Initializer:
+        return INITIALIZERS[self.initializer]
+
+    def _position_tables(self, grids: list[tuple[int, int]]) -> list[Array]:
+        """Codes [N, D] for the patches of each grid."""
         if self.positions == "sincos":
-            return jnp.asarray(sincos_2d(self.width, grid), self.dtype)
-        return self.param("positions", nn.initializers.normal(0.02), (grid[0] * grid[1], self.width))
+            return [jnp.asarray(sincos_2d(self.width, grid), self.dtype) for grid in grids]
+        if self.positions == "rope":
+            return [jnp.zeros((grid[0] * grid[1], self.width), self.dtype) for grid in grids]
+        base = self.grid or grids[0]
+        if self.has_variable("params", "positions"):
+            learned = self.get_variable("params", "positions").shape[0]
+            if learned != base[0] * base[1]:
+                raise UserError(
+                    f"positions were learned for {learned} patches and the image has {base[0]}x{base[1]}; "
+                    "set model.grid to the rows and columns of training, so that they can be resampled"
+                )
+        table = self.param("positions", nn.initializers.normal(0.02), (base[0] * base[1], self.width))
+        return [resize_tokens(table, base, grid, INTERPOLATION_OFFSET) for grid in grids]
+
+    def _masked(self, x: Array, masks: tuple[Array | None, ...], patches: list[Array]) -> Array:
+        token = self.param("mask_token", nn.initializers.zeros_init(), (1, 1, self.width)).astype(x.dtype)
+        full = [
+            jnp.zeros(p.shape[:3], bool) if m is None else m.astype(bool) for p, m in zip(patches, masks, strict=True)
+        ]
+        return jnp.where(_pack([m[..., None] for m in full]), token, x)
 
     def _prefix_tokens(self, dtype: jnp.dtype) -> list[Array]:
         tokens = []
@@ -102,16 +187,36 @@ class ViT(nn.Module):
             tokens.append(self.param("registers", init, (1, self.registers, self.width)).astype(dtype))
         return tokens
 
+    def _rotations(self, grids: list[tuple[int, int]], train: bool) -> tuple[tuple[Array, Array], ...] | None:
+        """(cos, sin) for prefix and patches of each grid; the prefix is not rotated."""
+        if self.positions != "rope":
+            return None
+        head, tables = self.width // self.heads, []
+        for grid in grids:
+            scale: Array | float = 1.0
+            if train and self.rope_rescale > 1:
+                scale = self.rope_rescale ** jax.random.uniform(self.make_rng(NOISE), minval=-1.0, maxval=1.0)
+            cos, sin = rope_2d(head, grid, self.rope_base, scale)
+            still = (jnp.ones((self.prefix, head)), jnp.zeros((self.prefix, head)))
+            tables.append(tuple(jnp.concatenate(pair) for pair in zip(still, (cos, sin), strict=True)))
+        return tuple(tables)
+
     def __post_init__(self) -> None:
         if self.pool == "class" and not self.class_token:
             raise UserError("pool='class' needs class_token=True; use pool='mean'")
         for value, known, name in (
             (self.pool, ("mean", "class"), "pool"),
-            (self.positions, ("sincos", "learned"), "positions"),
+            (self.positions, POSITIONS, "positions"),
+            (self.initializer, INITIALIZERS, "initializer"),
         ):
             if value not in known:
                 raise UserError(f"{name}={value!r} is unknown; use one of {', '.join(known)}")
         super().__post_init__()
+
+
+def _pack(parts: list[Array]) -> Array:
+    """Arrays [B, V, N, D] -> [B, sum of V * N, D]."""
+    return jnp.concatenate([p.reshape(p.shape[0], -1, p.shape[-1]) for p in parts], axis=1)
 
 
 def vit(variant: str = "Ti", **options: object) -> ViT:
