@@ -28,3 +28,9 @@ def linear_momentum(start: float, end: float, progress: Progress) -> Array:
 def cosine_momentum(start: float, end: float, progress: Progress) -> Array:
     """`end - (end - start) * (1 + cos(pi t / T)) / 2` (BYOL, arXiv 2006.07733; DINO)."""
     return end - (end - start) * (1 + jnp.cos(jnp.pi * progress.step / progress.total)) / 2
+
+
+def move_centre(centre: Array, total: Array, count: Array | int, momentum: float) -> Array:
+    """`momentum * centre + (1 - momentum) * total / count`; unchanged where `count` is 0 (DINO, arXiv 2104.14294, eq. 4)."""
+    mean = total / jnp.maximum(count, 1)
+    return jnp.where(jnp.asarray(count) > 0, momentum * centre + (1 - momentum) * mean, centre)

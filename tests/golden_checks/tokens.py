@@ -1,0 +1,221 @@
+"""Goldens of self-distillation on tokens: heads, targets, losses with gradients, and the published ViTs."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssl_jax.data.block_masking import slots_of
+from ssl_jax.losses.assignment import masked_siamese, prototype_scores, sharpened_assignment
+from ssl_jax.losses.distillation import masked_patch_cross_entropy, multicrop_cross_entropy
+from ssl_jax.losses.gram import gram_anchoring
+from ssl_jax.losses.koleo import koleo
+from ssl_jax.losses.prototypes import centred_softmax, sinkhorn
+from ssl_jax.models.prototype_head import PrototypeHead
+from ssl_jax.models.tokens import rope_2d
+from ssl_jax.models.vit import ViT
+from ssl_jax.objectives.ema import move_centre
+
+
+def linear(arrays, name, separator="."):
+    weight, bias = (f"{name}{separator}{part}" for part in ("weight", "bias"))
+    return {"kernel": arrays[weight].T} | ({"bias": arrays[bias]} if bias in arrays else {})
+
+
+def check_dino(entry, arrays, close):
+    config = entry["config"]
+    centre = jnp.zeros(arrays["teacher"].shape[-1])
+    for i, temperature in enumerate(config["teacher_temps"]):
+        teacher = jnp.moveaxis(jnp.asarray(arrays["teacher"][i]), 0, 1)  # crop-major -> [B, G, K]
+        targets = centred_softmax(teacher, centre, temperature)
+
+        def loss(student, targets=targets):
+            terms = multicrop_cross_entropy(jnp.moveaxis(student, 0, 1), targets, config["student_temp"])
+            return sum(t.value for t in terms)
+
+        value, gradient = jax.value_and_grad(loss)(jnp.asarray(arrays["student"][i]))
+        close(value, arrays["losses"][i])
+        close(gradient, arrays["grad_student"][i])
+        rows = teacher.reshape(-1, teacher.shape[-1])
+        centre = move_centre(centre, rows.sum(0), len(rows), config["center_momentum"])
+        close(centre, arrays["center_after"][i])
+
+
+def check_ibot_patches(entry, arrays, close):
+    config = entry["config"]
+    centre = jnp.zeros(arrays["teacher0"].shape[-1])
+    for step in range(sum(name.startswith("mask") for name in arrays)):
+        mask = arrays[f"mask{step}"].reshape(len(arrays[f"mask{step}"]), 1, -1)
+        slots = slots_of(jnp.asarray(mask), mask.shape[-1])  # more slots than masked patches: some stay empty
+        valid, weight = (x.reshape(-1) for x in (slots.valid, slots.weight))
+
+        def in_slots(rows, filler, valid=valid):
+            return jnp.full((valid.size, rows.shape[-1]), filler).at[jnp.flatnonzero(valid)].set(rows)
+
+        teacher = in_slots(jnp.asarray(arrays[f"teacher{step}"]), 7.0)
+        targets = centred_softmax(teacher, centre, config["teacher_temp"])
+
+        def loss(student, targets=targets, weight=weight, mask=mask, in_slots=in_slots):
+            logits = in_slots(student, -3.0)
+            return masked_patch_cross_entropy(logits, targets, weight, config["student_temp"], len(mask)).value
+
+        value, gradient = jax.value_and_grad(loss)(jnp.asarray(arrays[f"student{step}"]))
+        close(value, arrays[f"loss{step}"])
+        close(gradient, arrays[f"grad{step}"])
+        centre = move_centre(centre, (teacher * valid[:, None]).sum(0), valid.sum(), config["center_momentum"])
+        close(centre, arrays[f"center{step}"])
+
+
+def check_head(entry, arrays, close):
+    params = {
+        name: linear(arrays, f"layers__{i}", "__") for i, name in ((0, "dense0"), (2, "dense1"), (4, "dense_out"))
+    }
+    params |= {"prototypes": arrays["last_layer__weight_v"].T, "magnitude": arrays["last_layer__weight_g"].T}
+    hidden, (count, bottleneck) = arrays["layers__0__bias"].size, arrays["last_layer__weight_v"].shape
+    head = PrototypeHead(count, hidden, bottleneck, magnitude=True, dtype="float64")
+    close(head.apply({"params": params}, jnp.asarray(arrays["x"])), arrays["y"])
+    if (params.pop("magnitude") == 1).all():  # frozen lengths are no parameter at all
+        close(head.clone(magnitude=False).apply({"params": params}, jnp.asarray(arrays["x"])), arrays["y"])
+
+
+def check_sinkhorn(entry, arrays, close):
+    config, logits = entry["config"], jnp.asarray(arrays["logits"])
+    close(sinkhorn(logits, config["temp"], config["iters"]), arrays["Q"])
+    padded = jnp.concatenate([logits, 3 + logits[:2]])
+    valid = jnp.arange(len(padded)) < len(logits)
+    close(sinkhorn(padded, config["temp"], config["iters"], valid)[: len(logits)], arrays["Q"])
+
+
+def check_koleo(entry, arrays, close):
+    loss = lambda x: koleo(x, epsilon=entry["config"]["eps"]).value  # noqa: E731
+    value, gradient = jax.value_and_grad(loss)(jnp.asarray(arrays["x"]))
+    close(value, arrays["loss"])
+    close(gradient, arrays["grad_x"])
+
+
+def check_gram(entry, arrays, close):
+    assert entry["config"] == {"img_level": True, "remove_neg": False}
+    loss = lambda x: gram_anchoring(x, jnp.asarray(arrays["teacher"])).value  # noqa: E731
+    value, gradient = jax.value_and_grad(loss)(jnp.asarray(arrays["student"]))
+    close(value, arrays["loss"])
+    close(gradient, arrays["grad_student"])
+
+
+def check_msn(entry, arrays, close):
+    config = entry["config"]
+
+    def loss(anchors, prototypes):
+        fixed = jax.lax.stop_gradient(prototypes)
+        scores = prototype_scores(jnp.asarray(arrays["targets"]), fixed)
+        targets = sharpened_assignment(scores, config["tau"], config["T"], config["sinkhorn_iterations"])
+        rows = prototype_scores(anchors, prototypes).reshape(config["anchor_views"], len(targets), -1)
+        agree, uneven = masked_siamese(jnp.moveaxis(rows, 0, 1), targets, config["tau"])
+        return agree.value + config["regularization_weight"] * uneven.value
+
+    inputs = [jnp.asarray(arrays[name]) for name in ("anchors", "prototypes")]
+    value, gradients = jax.value_and_grad(loss, (0, 1))(*inputs)
+    close(value, arrays["loss"])
+    close(gradients[0], arrays["grad_anchors"])
+    close(gradients[1], arrays["grad_prototypes"])
+
+
+def check_rope(entry, arrays, close):
+    config = entry["config"]
+    cos, sin = rope_2d(config["head_dim"], (config["H"], config["W"]), config["base"])
+    close(cos, arrays["cos"])
+    close(sin, arrays["sin"])
+
+
+def norm(arrays, name):
+    return {"scale": arrays[f"{name}.weight"], "bias": arrays[f"{name}.bias"]}
+
+
+def block(w, layer, heads):
+    """One block from Hugging Face's names; MLPs are GELU (`fc1`, `up_proj`) or SwiGLU (`gate_proj`)."""
+    attention, mlp = f"{layer}.attention", f"{layer}.mlp"
+    names = [f"{attention}.{k}_proj" for k in "qkv"]
+    width = len(w[f"{layer}.norm1.weight"])
+    shape = (heads, width // heads)
+    output = linear(w, f"{attention}.o_proj")
+    fc1, fc2 = (f"{mlp}.fc1", f"{mlp}.fc2") if f"{mlp}.fc1.weight" in w else (f"{mlp}.up_proj", f"{mlp}.down_proj")
+    up = linear(w, fc1)
+    if f"{mlp}.gate_proj.weight" in w:
+        gate = linear(w, f"{mlp}.gate_proj")
+        up = {k: np.stack([gate[k], up[k]], axis=-2) for k in up}
+    return {
+        "norm1": norm(w, f"{layer}.norm1"), "norm2": norm(w, f"{layer}.norm2"), "fc1": up, "fc2": linear(w, fc2),
+        "qkv": {
+            "kernel": np.stack([w[f"{n}.weight"].T.reshape(width, *shape) for n in names], axis=1),
+            "bias": np.stack([w[f"{n}.bias"].reshape(shape) for n in names if f"{n}.bias" in w]),
+        },
+        "proj": {"kernel": output["kernel"].reshape(*shape, width), "bias": output["bias"]},
+        "layer_scale1": w[f"{layer}.layer_scale1.lambda1"], "layer_scale2": w[f"{layer}.layer_scale2.lambda1"],
+    }  # fmt: skip
+
+
+def vit_of(config, w, layers, final, patch_embed, **options):
+    """A ViT and its variables from Hugging Face's names."""
+    blocks = [block(w, f"{layers}.{i}", config["heads"]) for i in range(config["layers"])]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)
+    weight = w[f"{patch_embed}.weight"]
+    params = {
+        "class_token": w["embeddings.cls_token"], "mask_token": w["embeddings.mask_token"].reshape(1, 1, -1),
+        "patch_embed": {
+            "kernel": weight.transpose(2, 3, 1, 0).reshape(-1, len(weight)), "bias": w[f"{patch_embed}.bias"],
+        },
+        "transformer": {"blocks": stacked, "norm": norm(w, final)},
+    }  # fmt: skip
+    if "embeddings.register_tokens" in w:
+        params["registers"] = w["embeddings.register_tokens"]
+    if "embeddings.position_embeddings" in w:
+        table = w["embeddings.position_embeddings"][0]
+        params |= {"class_position": table[None, :1], "positions": table[1:]}
+    mlp = blocks[0]["fc1"]["kernel"].shape[-1]
+    sizes = (config["hidden"], config["layers"], config["heads"], mlp, weight.shape[-1])
+    model = ViT(*sizes, registers=config.get("registers", 0), layer_scale=config["layerscale"], **options)
+    return model, {"params": params}
+
+
+def check_vit(entry, arrays, close, layers, final, patch_embed, **options):
+    w = {k.removeprefix("param/"): v for k, v in arrays.items() if k.startswith("param/")}
+    options["mlp"] = "swiglu" if any("gate_proj" in k for k in w) else "gelu"
+    model, variables = vit_of(entry["config"], w, layers, final, patch_embed, **options)
+    image = jnp.asarray(np.moveaxis(arrays["input"], 1, -1))
+    close(model.apply(variables, image), arrays["last_hidden"])
+    if "masked_hidden" in arrays:
+        mask = jnp.asarray(arrays["bool_masked_pos"])[:, None]
+        (masked,) = model.apply(variables, (image[:, None],), masks=(mask,), method="crops")
+        close(masked[:, 0], arrays["masked_hidden"])
+
+
+check_dinov2 = partial(
+    check_vit,
+    layers="encoder.layer",
+    final="layernorm",
+    patch_embed="embeddings.patch_embeddings.projection",
+    positions="learned",
+)
+check_dinov3 = partial(
+    check_vit,
+    layers="model.layer",
+    final="norm",
+    patch_embed="embeddings.patch_embeddings",
+    positions="rope",
+    qkv_bias="query_value",
+)
+
+
+CHECKS = {
+    "DINO": check_dino,
+    "DINO projection head forward": check_head,
+    "iBOT/DINOv2 patch loss (centering)": check_ibot_patches,
+    "DINOv2/v3 Sinkhorn centering": check_sinkhorn,
+    "KoLeo": check_koleo,
+    "DINOv3 Gram loss": check_gram,
+    "DINOv3 RoPE table": check_rope,
+    "MSN": check_msn,
+    "DINOv2 ViT forward": check_dinov2,
+    "DINOv2+registers forward": check_dinov2,
+    "DINOv3 ViT forward (RoPE)": check_dinov3,
+}
