@@ -40,16 +40,48 @@ def nt_xent(z0: Array, z1: Array, temperature: float) -> Mean:
     return mean_of(jax.nn.logsumexp(similarity, axis=-1) - jnp.concatenate([positive, positive]))
 
 
-def info_nce(queries: Array, keys: Array, temperature: float) -> Mean:
-    """Cross-entropy of each query with its own key among those of the batch (van den Oord et al. 2018, arXiv 1807.03748).
+def info_nce(queries: Array, keys: Array, temperature: float | Array) -> Mean:
+    """Cross-entropy of each query's own key among all keys (van den Oord et al. 2018, arXiv 1807.03748, eq. 4).
+
+    `-log exp(s_ii / t) / sum_j exp(s_ij / t)` with cosine similarities s, averaged over the B queries. MoCo v3's loss
+    (arXiv 2104.02057, algorithm 1) is `2 t (info_nce(q0, k1) + info_nce(q1, k0))` with keys behind `stop_gradient`.
 
     Args:
         queries: [B, D], not yet normalised.
-        keys: [B, D], not yet normalised; row i belongs to query i.
-        temperature: t > 0.
+        keys: [B, D]; key i belongs to query i.
+        temperature: t > 0; may be learned.
     """
     q, k = normalize(queries), normalize(keys)
-    return matching(q @ k.T / temperature, jnp.sum(q * k, axis=-1) / temperature)
+    return mean_of(jax.nn.logsumexp(q @ k.T / temperature, axis=-1) - jnp.sum(q * k, axis=-1) / temperature)
+
+
+def two_way_info_nce(u: Array, v: Array, temperature: float | Array) -> Mean:
+    """Mean of `info_nce` in both directions: CLIP's loss (Radford et al. 2021, arXiv 2103.00020, figure 3).
+
+    Args:
+        u: [B, D] embeddings of one modality, not yet normalised.
+        v: [B, D] embeddings of the other; v_i belongs to u_i.
+        temperature: t > 0; may be learned (CLIP learns log(1 / t)).
+    """
+    forth, back = info_nce(u, v, temperature), info_nce(v, u, temperature)
+    return Mean((forth.total + back.total) / 2, forth.weight)
+
+
+def sigmoid_pairwise(u: Array, v: Array, scale: float | Array, bias: float | Array) -> Mean:
+    """Every pair is a binary decision: same or not (Zhai et al. 2023, arXiv 2303.15343, eq. 1).
+
+    `-1/B sum_ij log sigmoid(z_ij (scale s_ij + bias))`, with cosine similarities s, z = 1 on the diagonal and -1 elsewhere.
+    The mean is over the B rows, not the B^2 pairs.
+
+    Args:
+        u: [B, D] embeddings of one modality, not yet normalised.
+        v: [B, D] embeddings of the other; v_i belongs to u_i.
+        scale: > 0, learned as its logarithm; starts at 10.
+        bias: learned; starts at -10, since nearly all pairs are negative.
+    """
+    logits = scale * normalize(u) @ normalize(v).T + bias
+    # log sigmoid(x) = -softplus(-x) and softplus(-x) = softplus(x) - x: the diagonal needs no second pass.
+    return mean_of(jax.nn.softplus(logits).sum(axis=-1) - jnp.diagonal(logits))
 
 
 def queue_info_nce(queries: Array, keys: Array, queue: Array, temperature: float) -> Mean:
