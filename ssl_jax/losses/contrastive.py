@@ -82,3 +82,37 @@ def sigmoid_pairwise(u: Array, v: Array, scale: float | Array, bias: float | Arr
     logits = scale * normalize(u) @ normalize(v).T + bias
     # log sigmoid(x) = -softplus(-x) and softplus(-x) = softplus(x) - x: the diagonal needs no second pass.
     return mean_of(jax.nn.softplus(logits).sum(axis=-1) - jnp.diagonal(logits))
+
+
+def queue_info_nce(queries: Array, keys: Array, queue: Array, temperature: float) -> Mean:
+    """Cross-entropy of each query with its own key among that key and a queue (He et al. 2019, arXiv 1911.05722, eq. 1).
+
+    Args:
+        queries: [B, D], not yet normalised.
+        keys: [B, D], not yet normalised.
+        queue: [K, D] unit vectors of earlier batches.
+        temperature: t > 0.
+    """
+    q, k = normalize(queries), normalize(keys)
+    positive = jnp.sum(q * k, axis=-1) / temperature
+    negatives = q @ queue.astype(q.dtype).T / temperature
+    return matching(jnp.concatenate([positive[:, None], negatives], axis=1), positive)
+
+
+def bilinear_info_nce(queries: Array, keys: Array, weight: Array) -> Mean:
+    """Cross-entropy on `q W k^T`, with neither norm nor temperature (CURL, Srinivas et al. 2020, arXiv 2004.04136, eq. 3).
+
+    Args:
+        queries: [B, D].
+        keys: [B, D]; row i belongs to query i.
+        weight: [D, D].
+    """
+    kind = wide(queries.dtype)
+    k = keys.astype(kind)
+    projected = queries.astype(kind) @ weight.astype(kind)
+    return matching(projected @ k.T, jnp.sum(projected * k, axis=-1))
+
+
+def matching(logits: Array, positive: Array) -> Mean:
+    """`logsumexp(row) - positive` averaged over rows: logits [B, K], among them the positive one [B] of each row."""
+    return mean_of(jax.nn.logsumexp(logits, axis=-1) - positive)

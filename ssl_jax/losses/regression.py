@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.losses.contrastive import normalize
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.precision import wide
 
@@ -46,3 +47,17 @@ def smooth_l1(prediction: Array, target: Array, valid: Array | None = None) -> M
     if valid is None:
         return mean_of(loss)
     return mean_of(loss, jnp.broadcast_to(valid[..., None], loss.shape).astype(loss.dtype))
+
+
+def negative_cosine(prediction: Array, target: Array) -> Mean:
+    """`-cos(prediction, sg(target))` of rows [..., D], averaged (SimSiam, Chen & He 2020, arXiv 2011.10566, eq. 1)."""
+    return mean_of(-jnp.sum(normalize(prediction) * normalize(jax.lax.stop_gradient(target)), axis=-1))
+
+
+def normalized_error(prediction: Array, target: Array) -> Mean:
+    """`|| p/|p| - sg(z/|z|) ||^2 = 2 - 2 cos` of rows [..., D], averaged (BYOL, Grill et al. 2020, arXiv 2006.07733, eq. 2).
+
+    A norm is at least 1e-6, as in the authors' code.
+    """
+    target = jax.lax.stop_gradient(target)
+    return mean_of(2 - 2 * jnp.sum(normalize(prediction, 1e-6) * normalize(target, 1e-6), axis=-1))

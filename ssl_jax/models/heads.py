@@ -1,7 +1,8 @@
-"""Heads on top of encoders: projections, the MAE decoder and the I-JEPA predictor."""
+"""Heads on top of encoders: projections, prototypes, the MAE decoder and the I-JEPA predictor."""
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
@@ -14,7 +15,9 @@ from ssl_jax.models.transformer import Transformer
 class ProjectionHead(nn.Module):
     """MLP: (Dense, norm, ReLU) per entry of `hidden`, then Dense to `out`.
 
-    With a norm the Dense layers have no bias. `final_norm` adds SimCLR's last norm, which has a scale but no offset.
+    `bias` and `out_bias` are those of the hidden and the last Dense layers; None means where no norm follows. `final_norm`
+    adds a norm at the end that has no offset, and no scale either with `final_scale=False`: SimCLR's last norm has a scale,
+    those of SimSiam and MoCo v3 have no parameters. There is none where `norm="none"`.
     """
 
     hidden: tuple[int, ...] = (2048,)
@@ -23,18 +26,41 @@ class ProjectionHead(nn.Module):
     final_norm: bool = False
     dtype: str = "float32"
     kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
+    bias: bool | None = None
+    out_bias: bool | None = None
+    final_scale: bool = True
 
     @nn.compact
     def __call__(self, x: Array, train: bool = True) -> Array:
-        """Features [B, F] -> projections [B, out]."""
+        """Features [..., F] -> projections [..., out]."""
         x = x.astype(self.dtype)
-        bias = self.norm == "none"
+        final = self.final_norm and self.norm != "none"
+        bias = self.norm == "none" if self.bias is None else self.bias
+        out_bias = not final if self.out_bias is None else self.out_bias
+        dense = {"dtype": self.dtype, "kernel_init": self.kernel_init}
         for i, width in enumerate(self.hidden):
-            x = nn.Dense(width, use_bias=bias, dtype=self.dtype, kernel_init=self.kernel_init, name=f"dense{i}")(x)
+            x = nn.Dense(width, use_bias=bias, name=f"dense{i}", **dense)(x)
             x = nn.relu(Norm(self.norm, self.dtype, name=f"norm{i}")(x, train))
-        final = self.final_norm and not bias
-        x = nn.Dense(self.out, use_bias=not final, dtype=self.dtype, kernel_init=self.kernel_init, name="dense_out")(x)
-        return Norm(self.norm, self.dtype, use_bias=False, name="norm_out")(x, train) if final else x
+        x = nn.Dense(self.out, use_bias=out_bias, name="dense_out", **dense)(x)
+        norm = Norm(self.norm, self.dtype, use_scale=self.final_scale, use_bias=False, name="norm_out")
+        return norm(x, train) if final else x
+
+
+class Prototypes(nn.Module):
+    """Scores against `count` prototypes: a linear layer without bias whose rows have unit length (SwAV).
+
+    The rows are divided by their norm in every forward pass, without gradient through the norm.
+    """
+
+    count: int
+    kernel_init: nn.initializers.Initializer = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+    @nn.compact
+    def __call__(self, z: Array) -> Array:
+        """Unit vectors z [..., D] -> cosines [..., count], in float32 or wider."""
+        kernel = self.param("kernel", self.kernel_init, (z.shape[-1], self.count))
+        norm = jax.lax.stop_gradient(jnp.linalg.norm(kernel, axis=0, keepdims=True))
+        return z @ (kernel / jnp.maximum(norm, 1e-12)).astype(z.dtype)
 
 
 class MaskedDecoder(nn.Module):

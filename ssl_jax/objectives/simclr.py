@@ -7,20 +7,18 @@ arXiv 2002.05709; the deeper head of v2 (arXiv 2006.10029) is `hidden=(2048, 204
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-import jax
 from jax import Array
 
-from ssl_jax.data.augment import panel_of_views
-from ssl_jax.errors import UserError
 from ssl_jax.losses.contrastive import nt_xent
-from ssl_jax.models.heads import ProjectionHead
-from ssl_jax.objectives.base import Batch, Keys, Out, Pairwise, Panel, Progress, State, Views
-from ssl_jax.objectives.forward import forward, forward_views, init_variables
+from ssl_jax.objectives.base import Out, Pairwise, Progress, Views
+from ssl_jax.objectives.forward import BatchNormRule, Chain
+from ssl_jax.objectives.joint import JointEmbedding, require_positive
 
 
 @dataclass(frozen=True)
-class SimCLR(Pairwise):
+class SimCLR(JointEmbedding, Pairwise):
     """NT-Xent between two views through a projection head.
 
     Fidelity: the value is the paper's mean over 2B rows; the authors' code reports, and follows the gradient of, twice
@@ -36,44 +34,22 @@ class SimCLR(Pairwise):
     head_norm: str = "batch"
     scale: float = 1.0
 
+    bn: ClassVar[BatchNormRule] = "joint"
+
     def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise UserError(f"objective.temperature={self.temperature} must be > 0; the paper uses 0.1 to 0.5")
+        require_positive(temperature=self.temperature)
 
     @property
-    def head(self) -> ProjectionHead:
-        """The projection head g: F -> out."""
-        return ProjectionHead(self.hidden, self.out, self.head_norm, final_norm=True, dtype=self.encoder.dtype)
-
-    def init(self, key: Array, views: Views) -> State:
-        """`params`: encoder, head. `extra`: their BatchNorm statistics, if any."""
-        key_encoder, key_head = jax.random.split(key)
-        params, stats = {}, {}
-        image = views["image"][:, 0]
-        params["encoder"], stats["encoder"] = init_variables(self.encoder, key_encoder, image)
-        h, _ = forward(self.encoder, params["encoder"], stats["encoder"], image, method="features")
-        params["head"], stats["head"] = init_variables(self.head, key_head, h)
-        stats = {name: s for name, s in stats.items() if s is not None}
-        return State(params, {"batch_stats": stats} if stats else {})
-
-    def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
-        """`image` [B, 2, h, w, C]."""
-        return self.augment(keys.example, batch)
+    def modules(self) -> Chain:
+        """The encoder f and the projection head g."""
+        return {"encoder": self.encoder, "head": self.mlp(self.hidden, self.out, norm=self.head_norm, final_norm=True)}
 
     def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[Array, dict]:
         """Projections [B, 2, out] and the new BatchNorm statistics."""
-        stats = extra.get("batch_stats", {})
-        h, encoder = forward_views(
-            self.encoder, params["encoder"], stats.get("encoder"), views["image"], method="features"
-        )
-        z, head = forward_views(self.head, params["head"], stats.get("head"), h)
-        return z, {name: s for name, s in (("encoder", encoder), ("head", head)) if s is not None}
+        outs, stats = self.student(params, extra, views["image"])
+        return outs["head"], stats
 
     def score(self, params: dict, extra: dict, embeddings: Array, progress: Progress) -> Out:
         """NT-Xent of the two views."""
         loss = nt_xent(embeddings[:, 0], embeddings[:, 1], self.temperature)
         return Out({"nt_xent": loss._replace(total=self.scale * loss.total)})
-
-    def preview(self, views: Views) -> dict[str, Panel]:
-        """The views of each image, side by side."""
-        return {"views": panel_of_views(views["image"], self.augment.denormalise)}

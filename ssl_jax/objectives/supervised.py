@@ -6,15 +6,13 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 
 from ssl_jax.data.augment import panel_of_views
-from ssl_jax.losses.mean import mean_of
+from ssl_jax.losses.classification import classification
 from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Panel, Progress, State, Views
 from ssl_jax.objectives.forward import forward, forward_views, init_variables
-from ssl_jax.precision import wide
 
 
 @dataclass(frozen=True)
@@ -47,12 +45,10 @@ class Supervised(Objective):
         stats = extra.get("batch_stats", {}).get("encoder")
         h, stats = forward_views(self.encoder, params["encoder"], stats, views["image"], method="features")
         logits, _ = forward_views(self.head, params["head"], None, h)
-        logits = logits.astype(wide(logits.dtype))
         labels = jnp.broadcast_to(views["label"][:, None], logits.shape[:2])
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        right = (logits.argmax(-1) == labels).astype(logits.dtype)
+        loss, accuracy = classification(logits, labels)
         new = {} if stats is None else {"encoder": stats}
-        return Out({"cross_entropy": mean_of(loss)}, {"accuracy": mean_of(right)}, batch_stats=new)
+        return Out({"cross_entropy": loss}, {"accuracy": accuracy}, batch_stats=new)
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """The views of each image, side by side."""
