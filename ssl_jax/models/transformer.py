@@ -30,7 +30,6 @@ from ssl_jax.models.drop_path import (
     subset_of_sequences,
 )
 
-LAYER_NORM_EPSILON = 1e-6
 NOISE = "noise"  # the stream of randomness that training draws from
 
 
@@ -42,9 +41,9 @@ REMAT_POLICIES = {
 }
 
 
-def layer_norm(name: str, dtype: Any) -> nn.LayerNorm:
-    """LayerNorm with float32 statistics, epsilon 1e-6 and an exact (two-pass) variance."""
-    return nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, dtype=dtype, use_fast_variance=False, name=name)
+def layer_norm(name: str, dtype: Any, epsilon: float = 1e-6) -> nn.LayerNorm:
+    """LayerNorm with float32 statistics and an exact (two-pass) variance."""
+    return nn.LayerNorm(epsilon=epsilon, dtype=dtype, use_fast_variance=False, name=name)
 
 
 class Block(nn.Module):
@@ -63,6 +62,7 @@ class Block(nn.Module):
     mlp: str = "gelu"
     layer_scale: float | None = None
     qkv_bias: str = "all"
+    norm_epsilon: float = 1e-6
     sections: Sections = ()
     drop: DropPath | None = None
 
@@ -82,13 +82,13 @@ class Block(nn.Module):
             return h * self.param(name, nn.initializers.constant(self.layer_scale), (width,)).astype(h.dtype)
 
         def attention(h: Array, sections: Sections) -> Array:
-            h = layer_norm("norm1", self.dtype)(h)
+            h = layer_norm("norm1", self.dtype, self.norm_epsilon)(h)
             qkv = Qkv(self.heads, self.qkv_bias, name="qkv", **dense)(h)
             h = attend_sections(ATTENTION[self.attention], qkv, sections, valid, rope)
             return scaled("layer_scale1", nn.DenseGeneral(width, axis=(-2, -1), name="proj", **dense)(h))
 
         def mlp(h: Array, sections: Sections) -> Array:
-            h = layer_norm("norm2", self.dtype)(h)
+            h = layer_norm("norm2", self.dtype, self.norm_epsilon)(h)
             if self.mlp == "swiglu":
                 h = nn.DenseGeneral((2, self.mlp_dim), name="fc1", **dense)(h)
                 h = nn.silu(h[..., 0, :]) * h[..., 1, :]
@@ -127,6 +127,7 @@ class Transformer(nn.Module):
     mlp: str = "gelu"  # gelu | swiglu
     layer_scale: float | None = None
     qkv_bias: str = "all"  # all | query_value | none
+    norm_epsilon: float = 1e-6
     drop: DropPath | None = None
     local_prefix: int = 0
 
@@ -163,13 +164,15 @@ class Transformer(nn.Module):
         )
         blocks = stack(
             self.heads, self.mlp_dim, self.dtype, self.attention, self.kernel_init, self.mlp, self.layer_scale,
-            self.qkv_bias, sections, drop, name=STACK,
+            self.qkv_bias, self.norm_epsilon, sections, drop, name=STACK,
         )  # fmt: skip
         x, _ = blocks(x, (drop or DropPath(0.0)).rates(self.depth), valid, rope)
-        normed = layer_norm("norm", self.dtype)(x)
+        normed = layer_norm("norm", self.dtype, self.norm_epsilon)(x)
         if self.local_prefix and len(sections) > 1:
             local = [np.tile(np.arange(s.tokens) < self.local_prefix * (i > 0), s.rows) for i, s in enumerate(sections)]
-            normed = jnp.where(np.concatenate(local)[:, None], layer_norm("norm_local", self.dtype)(x), normed)
+            normed = jnp.where(
+                np.concatenate(local)[:, None], layer_norm("norm_local", self.dtype, self.norm_epsilon)(x), normed
+            )
         return normed
 
     def _check(self, width: int) -> None:

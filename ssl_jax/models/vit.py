@@ -55,6 +55,7 @@ class ViT(nn.Module):
     mlp: str = "gelu"  # gelu | swiglu
     layer_scale: float | None = None
     qkv_bias: str = "all"  # all | query_value | none
+    norm_epsilon: float = 1e-6
     drop_path: float = 0.0
     drop_path_mode: str = "linear"  # linear | subset
     drop_path_groups: int = 1
@@ -132,8 +133,8 @@ class ViT(nn.Module):
         drop = DropPath(self.drop_path, self.drop_path_mode, self.drop_path_groups)
         stack = Transformer(
             self.depth, self.heads, self.mlp_dim, self.dtype, self.remat, self.unroll, self.attention,
-            self._kernel_init, self.mlp, self.layer_scale, self.qkv_bias, drop, self.prefix if self.local_norm else 0,
-            name="transformer",
+            self._kernel_init, self.mlp, self.layer_scale, self.qkv_bias, self.norm_epsilon, drop,
+            self.prefix if self.local_norm else 0, name="transformer",
         )  # fmt: skip
         out = stack(_pack(sequences), valid, sections, self._rotations(grids, train), train)
         return tuple(
