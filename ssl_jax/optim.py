@@ -1,16 +1,16 @@
 """Optimisers and schedules.
 
 Schedules are pure functions of the step (a traced scalar). Rules that depend on the parameter are data: regexes on its
-path (`encoder/transformer/blocks/qkv/kernel`). Transformer layers are stacked along axis 0 under `blocks`, and norms that
-belong to one layer are taken over the other axes.
+path (`encoder/transformer/blocks/qkv/kernel`), in `param_rules.py`. Transformer layers are stacked along axis 0 under
+`blocks`, and norms that belong to one layer are taken over the other axes.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +18,25 @@ import optax
 from jax import Array
 
 from ssl_jax.errors import UserError
-from ssl_jax.mesh import STACK, path_name
+from ssl_jax.param_rules import (
+    CountState,
+    Groups,
+    clip_norm,
+    decay_factor,
+    layer_axes,
+    map_named,
+    no_updates_yet,
+    rule_for,
+    scale_by_adam,
+    scale_by_layer,
+    with_groups,
+)
 
 Schedule = Callable[[Array], Array]
 
 # Biases, norm parameters, tokens and position tables are not decayed (MAE, I-JEPA, SimCLR). By name, not by rank: the
 # layer axis makes a stacked bias look like a matrix.
-NO_DECAY = r"(^|/)(bias|scale|class_token|class_position|positions|registers|mask_token)$"
+NO_DECAY = r"(^|/)(bias|scale|class_token|class_position|positions|registers|mask_token|layer_scale[12])$"
 
 
 def warmup_cosine(peak: float, total: int, warmup: int = 0, final: float = 0.0, start: float = 0.0) -> Schedule:
@@ -52,56 +64,43 @@ def cosine(start: float, end: float, total: int) -> Schedule:
 SCHEDULES = {"cosine": warmup_cosine, "constant": warmup_constant}
 
 
-def path_mask(pattern: str, params: Any) -> Any:
-    """True on the leaves whose path matches the regex."""
-    return jax.tree_util.tree_map_with_path(lambda p, _: bool(re.search(pattern, path_name(p))), params)
-
-
-class CountState(NamedTuple):
-    """How many updates were applied."""
-
-    count: Array
-
-
 def decay_and_scale(
-    lr: Schedule,
-    weight_decay: Schedule,
-    groups: Sequence[tuple[str, Mapping[str, float]]] = (),
-    no_decay: str = NO_DECAY,
+    lr: Schedule, weight_decay: Schedule, groups: Groups = (), no_decay: str = NO_DECAY
 ) -> optax.GradientTransformation:
     """`update = -lr(t) * s * (u + wd(t) * d * w)`: decoupled weight decay, both on schedules.
 
-    `groups` are `(path regex, {"lr_scale": s, "weight_decay": d})`; the first match wins, d multiplies the schedule's
-    decay and is 0 for paths that match `no_decay`.
+    `groups` give `lr_scale` s, the factor `weight_decay` d, which is 0 by default on paths that match `no_decay`, and
+    `zero_lr_until`, the step from which s counts.
     """
-
-    def factors(path: tuple) -> tuple[float, float]:
-        name = path_name(path)
-        rule = next((r for pattern, r in groups if re.search(pattern, name)), {})
-        decay = rule.get("weight_decay", 0.0 if re.search(no_decay, name) else 1.0)
-        return rule.get("lr_scale", 1.0), decay
 
     def update(updates: Any, state: CountState, params: Any) -> tuple[Any, CountState]:
         rate, decay = lr(state.count), weight_decay(state.count)
 
-        def step(path: tuple, u: Array, w: Array) -> Array:
-            scale, decayed = factors(path)
-            return (-rate * scale * (u + decay * decayed * w)).astype(w.dtype)
+        def step(name: str, u: Array, w: Array) -> Array:
+            rule, factor = rule_for(groups, name), decay_factor(groups, no_decay, name)
+            scale = rule.get("lr_scale", 1.0)
+            if rule.get("zero_lr_until"):
+                scale = jnp.where(state.count >= rule["zero_lr_until"], scale, 0.0)
+            return (-rate * scale * (u + decay * factor * w)).astype(w.dtype)
 
-        return jax.tree_util.tree_map_with_path(step, updates, params), CountState(state.count + 1)
+        return map_named(step, updates, params), CountState(state.count + 1)
 
-    return optax.GradientTransformation(lambda params: CountState(jnp.zeros((), jnp.int32)), update)
+    return optax.GradientTransformation(no_updates_yet, update)
 
 
-def add_decay(weight_decay: Schedule, no_decay: str = NO_DECAY) -> optax.GradientTransformation:
-    """`g + wd(t) * w` except on paths that match `no_decay`: coupled (L2) weight decay, as in SGD and LARS."""
+def add_decay(weight_decay: Schedule, groups: Groups = (), no_decay: str = NO_DECAY) -> optax.GradientTransformation:
+    """`g + wd(t) * d * w`, d as in `decay_and_scale`: coupled (L2) weight decay, as in SGD and LARS."""
 
     def update(updates: Any, state: CountState, params: Any) -> tuple[Any, CountState]:
-        decay, skip = weight_decay(state.count), path_mask(no_decay, params)
-        add = lambda g, w, s: g if s else g + (decay * w).astype(g.dtype)  # noqa: E731
-        return jax.tree.map(add, updates, params, skip), CountState(state.count + 1)
+        decay = weight_decay(state.count)
 
-    return optax.GradientTransformation(lambda params: CountState(jnp.zeros((), jnp.int32)), update)
+        def add(name: str, g: Array, w: Array) -> Array:
+            factor = decay_factor(groups, no_decay, name)
+            return g + (decay * factor * w).astype(g.dtype) if factor else g
+
+        return map_named(add, updates, params), CountState(state.count + 1)
+
+    return optax.GradientTransformation(no_updates_yet, update)
 
 
 def trust_ratio(eta: float = 1e-3, exclude: str = NO_DECAY) -> optax.GradientTransformation:
@@ -111,68 +110,87 @@ def trust_ratio(eta: float = 1e-3, exclude: str = NO_DECAY) -> optax.GradientTra
     """
 
     def update(updates: Any, state: Any, params: Any) -> tuple[Any, Any]:
-        def scale(path: tuple, u: Array, w: Array) -> Array:
-            name = path_name(path)
+        def scale(name: str, u: Array, w: Array) -> Array:
             if re.search(exclude, name):
                 return u
-            axes = tuple(range(1 if f"/{STACK}/" in f"/{name}" else 0, w.ndim))
+            axes = layer_axes(name, w)
             norm_w, norm_u = (jnp.sqrt(jnp.sum(jnp.square(x), axes, keepdims=True)) for x in (w, u))
             ratio = jnp.where((norm_w > 0) & (norm_u > 0), eta * norm_w / jnp.where(norm_u > 0, norm_u, 1.0), 1.0)
             return u * ratio
 
-        return jax.tree_util.tree_map_with_path(scale, updates, params), state
+        return map_named(scale, updates, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def scale_by_rate(lr: Schedule) -> optax.GradientTransformation:
-    """`-lr(t) * u`."""
-    return decay_and_scale(lr, lambda step: 0.0)
+def scale_by_rate(lr: Schedule, groups: Groups = ()) -> optax.GradientTransformation:
+    """`-lr(t) * s * u`."""
+    return decay_and_scale(lr, lambda step: 0.0, groups)
 
 
 def adamw(
-    lr: Schedule, weight_decay: Schedule, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, groups=()
+    lr: Schedule,
+    weight_decay: Schedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    groups: Groups = (),
 ) -> optax.GradientTransformation:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2017, arXiv 1711.05101), both on schedules."""
-    return optax.chain(optax.scale_by_adam(b1, b2, eps), decay_and_scale(lr, weight_decay, groups))
+    return optax.chain(scale_by_adam(b1, b2, eps, groups), decay_and_scale(lr, weight_decay, groups))
 
 
 def sgd(
-    lr: Schedule, weight_decay: Schedule, *, momentum: float = 0.9, nesterov: bool = False, groups=()
+    lr: Schedule,
+    weight_decay: Schedule,
+    *,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    groups: Groups = (),
 ) -> optax.GradientTransformation:
     """SGD with momentum and L2 weight decay: `m = mu m + g + wd w; w -= lr m`."""
-    rate = decay_and_scale(lr, lambda step: 0.0, groups)
-    return optax.chain(add_decay(weight_decay), optax.trace(momentum, nesterov), rate)
+    return optax.chain(add_decay(weight_decay, groups), optax.trace(momentum, nesterov), scale_by_rate(lr, groups))
 
 
 def lars(
-    lr: Schedule, weight_decay: Schedule, *, momentum: float = 0.9, eta: float = 1e-3
+    lr: Schedule,
+    weight_decay: Schedule,
+    *,
+    momentum: float = 0.9,
+    eta: float = 1e-3,
+    groups: Groups = (),
 ) -> optax.GradientTransformation:
     """LARS as in the code of BYOL, Barlow Twins, VICReg, MoCo v3 and DINO: `m = mu m + r (g + wd w); w -= lr m`."""
-    return optax.chain(add_decay(weight_decay), trust_ratio(eta), optax.trace(momentum), scale_by_rate(lr))
+    return optax.chain(
+        add_decay(weight_decay, groups), trust_ratio(eta), optax.trace(momentum), scale_by_rate(lr, groups)
+    )
 
 
 def lars_simclr(
-    lr: Schedule, weight_decay: Schedule, *, momentum: float = 0.9, eta: float = 1e-3
+    lr: Schedule,
+    weight_decay: Schedule,
+    *,
+    momentum: float = 0.9,
+    eta: float = 1e-3,
+    groups: Groups = (),
 ) -> optax.GradientTransformation:
     """LARS as in SimCLR's code: `v = mu v + lr r (g + wd w); w -= v`. Differs from `lars` while the rate changes."""
-    return optax.chain(add_decay(weight_decay), trust_ratio(eta), scale_by_rate(lr), optax.trace(momentum))
+    return optax.chain(
+        add_decay(weight_decay, groups), trust_ratio(eta), scale_by_rate(lr, groups), optax.trace(momentum)
+    )
 
 
 OPTIMIZERS = {"adamw": adamw, "sgd": sgd, "lars": lars, "lars_simclr": lars_simclr}
 
 
-def with_clip(optimizer: optax.GradientTransformation, clip: float | None) -> optax.GradientTransformation:
-    """`optimizer` behind a clip of the global gradient norm, or as it is where `clip` is None."""
-    return optimizer if clip is None else optax.chain(optax.clip_by_global_norm(clip), optimizer)
-
-
 def from_recipe(
-    section: Any, schedule: Any, peak: float, total: int, warmup: int
+    section: Any, schedule: Any, peak: float, total: int, warmup: int, groups: Groups = ()
 ) -> tuple[optax.GradientTransformation, Schedule]:
     """The optimiser and learning-rate schedule of a recipe's `optimizer` and `schedule` sections.
 
-    `peak` is the learning rate after batch-size scaling; `total` and `warmup` are in steps. Options that the named
+    `peak` is the learning rate after batch-size scaling; `total`, `warmup` and the durations of `groups` (the recipe's
+    `parameter_groups`, which stand for those of the section) are in steps. Options that the named
     optimiser does not take (`b1` of AdamW under SGD) are not passed on.
     """
     if schedule.name not in SCHEDULES:
@@ -183,5 +201,10 @@ def from_recipe(
     end = section.weight_decay if section.weight_decay_final is None else section.weight_decay_final
     make = OPTIMIZERS[section.name]
     options = {name: getattr(section, name) for name in inspect.signature(make).parameters if hasattr(section, name)}
-    options.pop("lr"), options.pop("weight_decay")
-    return with_clip(make(lr, cosine(section.weight_decay, end, total), **options), section.clip), lr
+    options |= {"lr": lr, "weight_decay": cosine(section.weight_decay, end, total), "groups": groups}
+    optimizer = with_groups(make(**options), groups)
+    if section.layer_decay is not None:
+        optimizer = optax.chain(optimizer, scale_by_layer(section.layer_decay))
+    if section.clip is not None:  # before freezing: a frozen layer counts in the norm of its module (DINOv2)
+        optimizer = optax.chain(clip_norm(section.clip, section.clip_by), optimizer)
+    return optimizer, lr

@@ -43,9 +43,8 @@ def build(recipe: Recipe, num_examples: int) -> tuple[Setup, optim.Schedule]:
     peak, note = recipe.optimizer.scaled_lr(recipe.batch_size)
     if note:
         logger.info(note)
-    optimizer, lr = optim.from_recipe(
-        recipe.optimizer, recipe.schedule, peak, total, recipe.duration(recipe.schedule.warmup, num_examples)
-    )
+    warmup, groups = recipe.duration(recipe.schedule.warmup, num_examples), recipe.parameter_groups(num_examples)
+    optimizer, lr = optim.from_recipe(recipe.optimizer, recipe.schedule, peak, total, warmup, groups)
     return Setup(build_objective(recipe), optimizer, recipe.seed, total, recipe.optimizer.accumulation), lr
 
 

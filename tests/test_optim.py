@@ -8,6 +8,7 @@ import pytest
 
 from ssl_jax import optim
 from ssl_jax.errors import UserError
+from ssl_jax.param_rules import clip_norm, scale_by_layer, with_groups
 from ssl_jax.recipe import schema
 
 
@@ -79,10 +80,83 @@ def test_groups_scale_learning_rate_and_decay_by_path():
 
 
 def test_clip_limits_the_global_norm():
-    optimizer = optim.with_clip(optim.sgd(constant(1.0), constant(0.0), momentum=0.0), 1.0)
+    optimizer = optax.chain(clip_norm(1.0), optim.sgd(constant(1.0), constant(0.0), momentum=0.0))
     params = {"kernel": jnp.array([3.0, 4.0])}
     update, _ = optimizer.update(params, optimizer.init(params), params)
     np.testing.assert_allclose(update["kernel"], [-0.6, -0.8], rtol=1e-6)
+
+
+def test_clip_by_module_and_by_tensor_leave_small_gradients_alone_and_see_layers_apart():
+    gradient = {
+        "encoder": {"a": jnp.array([6.0]), "b": jnp.array([8.0]), "blocks": {"c": jnp.array([[0.0], [0.0]])}},
+        "head": {"a": jnp.array([0.5])},
+    }
+    by_module, _ = clip_norm(1.0, "module").update(gradient, optax.EmptyState())
+    np.testing.assert_allclose([by_module["encoder"]["a"][0], by_module["encoder"]["b"][0]], [0.6, 0.8], rtol=1e-5)
+    assert by_module["head"]["a"] == 0.5
+    gradient["encoder"]["blocks"]["c"] = jnp.array([[3.0], [0.5]])
+    by_tensor, _ = clip_norm(1.0, "tensor").update(gradient, optax.EmptyState())
+    np.testing.assert_allclose([by_tensor["encoder"][k][0] for k in "ab"], [1.0, 1.0], rtol=1e-5)
+    np.testing.assert_allclose(by_tensor["encoder"]["blocks"]["c"], [[1.0], [0.5]], rtol=1e-5)
+    with pytest.raises(UserError, match=r"clip_by='value' .* global, module, tensor"):
+        clip_norm(1.0, "value")
+
+
+def test_layer_decay_counts_from_the_head_and_leaves_heads_alone():
+    params = {
+        "encoder": {
+            "transformer": {"blocks": {"fc1": {"kernel": jnp.ones((3, 2))}}, "norm": {"scale": jnp.ones(2)}},
+            "patch_embed": {"kernel": jnp.ones(2)},
+            "class_token": jnp.ones(2),
+        },
+        "head": {"dense0": {"kernel": jnp.ones(2)}},
+    }
+    scaled, _ = scale_by_layer(0.5).update(params, optax.EmptyState())
+    encoder = scaled["encoder"]
+    np.testing.assert_allclose(encoder["transformer"]["blocks"]["fc1"]["kernel"][:, 0], [0.125, 0.25, 0.5])
+    for leaf, factor in (
+        (encoder["patch_embed"]["kernel"], 0.5**4), (encoder["class_token"], 0.5**4),
+        (encoder["transformer"]["norm"]["scale"], 1.0), (scaled["head"]["dense0"]["kernel"], 1.0),
+    ):  # fmt: skip
+        np.testing.assert_allclose(leaf, factor)
+
+
+@pytest.mark.parametrize("make", optim.OPTIMIZERS.values(), ids=optim.OPTIMIZERS)
+def test_a_frozen_parameter_starts_at_its_thaw_as_if_training_began_there(make):
+    groups = (("late", {"freeze_until": 3}),)
+    params = {"late": jnp.array([1.0, -2.0]), "early": jnp.array([1.0, -2.0])}
+    gradient = lambda p: jax.tree.map(lambda w: jnp.sin(3 * w), p)  # noqa: E731
+
+    def train(optimizer, params, steps):
+        state, update = optimizer.init(params), jax.jit(optimizer.update)
+        for _ in range(steps):
+            updates, state = update(gradient(params), state, params)
+            params = optax.apply_updates(params, updates)
+        return params
+
+    make_one = lambda groups=(): make(constant(0.1), constant(0.3), groups=groups)  # noqa: E731
+    frozen = with_groups(make_one(groups), groups)
+    np.testing.assert_array_equal(train(frozen, params, 3)["late"], params["late"])
+    found = train(frozen, params, 5)
+    np.testing.assert_allclose(found["early"], train(make_one(), params, 5)["early"], rtol=1e-6)
+    np.testing.assert_allclose(found["late"], train(make_one(), params, 2)["early"], rtol=1e-6)
+
+
+def test_moments_gather_while_only_the_rate_is_zero():
+    groups = (("head", {"zero_lr_until": 2}), ("head", {"lr_scale": 0.5}))
+    optimizer = with_groups(optim.sgd(constant(1.0), constant(0.0), momentum=1.0, groups=groups), groups)
+    params = {"head": jnp.zeros(1)}
+    state, moved = optimizer.init(params), []
+    for _ in range(3):
+        update, state = optimizer.update({"head": jnp.ones(1)}, state, params)
+        moved.append(float(update["head"][0]))
+    assert moved == [0.0, 0.0, -1.5]
+
+
+def test_a_group_that_matches_nothing_is_refused():
+    optimizer = with_groups(optim.sgd(constant(1.0), constant(0.0)), (("hed/", {"lr_scale": 0.1}),))
+    with pytest.raises(UserError, match=r"'hed/' matches no parameter; there are head/kernel"):
+        optimizer.init({"head": {"kernel": jnp.ones(1)}})
 
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -65,15 +66,39 @@ class Data:
         _require(0 <= self.max_bad_fraction <= 1, "data.max_bad_fraction", self.max_bad_fraction, "between 0 and 1")
 
 
+CLIPS = ("global", "module", "tensor")
+GROUP_FACTORS, GROUP_DURATIONS = ("lr_scale", "weight_decay"), ("freeze_until", "zero_lr_until")
+GROUP_KEYS = (*GROUP_FACTORS, *(f"{key}_{unit}" for key in GROUP_DURATIONS for unit in UNITS))
+
+
+def _check_group(group: Any) -> None:
+    """UserError unless `group` is (regex, {key of GROUP_KEYS: number of at least 0})."""
+    try:
+        pattern, keys = group
+        re.compile(pattern)
+        pairs = dict(keys).items()
+    except (TypeError, ValueError, re.error) as error:
+        raise UserError(f"optimizer.groups: {group!r} is not (path regex, {{key: value}}): {error}") from None
+    for key, value in pairs:
+        if key not in GROUP_KEYS:
+            near = did_you_mean(key, GROUP_KEYS)
+            raise UserError(f"optimizer.groups: {pattern!r} has no key {key!r}{near} Keys: {', '.join(GROUP_KEYS)}")
+        _require(
+            isinstance(value, int | float) and value >= 0, f"optimizer.groups[{pattern}].{key}", value, "0 or more"
+        )
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """The optimiser. `lr` belongs to `reference_batch` examples a step and is rescaled for other batch sizes.
 
     `b1`, `b2` and `eps` are AdamW's; `momentum` is that of SGD and LARS, `nesterov` SGD's, `eta` the trust coefficient
-    of LARS. `weight_decay` moves to `weight_decay_final` along a cosine unless that is None; `groups` are
-    (path regex, {"lr_scale": s, "weight_decay": d}). `clip` is a global gradient norm or None; `accumulation`
-    microbatches make one step; the run stops after `max_nonfinite_steps` steps in a row whose loss or gradient is not
-    finite.
+    of LARS. `weight_decay` moves to `weight_decay_final` along a cosine unless that is None. `groups` are
+    (path regex, {key: value}), see `param_rules.py`: factors `lr_scale` and `weight_decay`, durations
+    `freeze_until_<unit>` (parameter and moments) and `zero_lr_until_<unit>` (parameter only). `layer_decay` multiplies the
+    rate once for each encoder layer from the last to the first. `clip` is a gradient norm or None, by `clip_by`: global,
+    module or tensor. `accumulation` microbatches make one step; the run stops after `max_nonfinite_steps` steps in a row
+    whose loss or gradient is not finite.
     """
 
     name: str = "adamw"
@@ -89,7 +114,9 @@ class Optimizer:
     nesterov: bool = False
     eta: float = 1e-3
     groups: tuple = ()
+    layer_decay: float | None = None
     clip: float | None = None
+    clip_by: str = "global"
     accumulation: int = 1
     max_nonfinite_steps: int = 5
 
@@ -101,7 +128,10 @@ class Optimizer:
             _require(value is None or value >= 0, f"optimizer.{key}", value, "0 or more")
         for key in ("b1", "b2", "momentum"):
             _require(0 <= getattr(self, key) < 1, f"optimizer.{key}", getattr(self, key), "at least 0 and below 1")
-        for key in ("eps", "eta", "reference_batch", "clip", "accumulation", "max_nonfinite_steps"):
+        _require(self.clip_by in CLIPS, "optimizer.clip_by", self.clip_by, f"one of {', '.join(CLIPS)}")
+        for group in self.groups:
+            _check_group(group)
+        for key in ("eps", "eta", "reference_batch", "clip", "layer_decay", "accumulation", "max_nonfinite_steps"):
             value = getattr(self, key)
             _require(value is None or value > 0, f"optimizer.{key}", value, "greater than 0")
 
@@ -240,6 +270,18 @@ class Recipe:
     def duration(self, duration: Duration, num_examples: int) -> int:
         """`duration` in optimiser steps of this run: `recipe.duration(recipe.schedule.warmup, len(source))`."""
         return duration.steps(self.batch_size, num_examples, self.steps(num_examples))
+
+    def parameter_groups(self, num_examples: int) -> tuple[tuple[str, dict[str, float]], ...]:
+        """`optimizer.groups` with their durations in steps, under the keys `freeze_until` and `zero_lr_until`."""
+
+        def in_steps(key: str, value: float) -> tuple[str, float]:
+            name, _, unit = key.rpartition("_")
+            return (name, self.duration(Duration(value, unit), num_examples)) if unit in UNITS else (key, value)
+
+        return tuple(
+            (pattern, dict(in_steps(key, value) for key, value in dict(keys).items()))
+            for pattern, keys in self.optimizer.groups
+        )
 
     def check(self) -> None:
         """Import every target and check its options, so that a misspelt one is told before anything is written."""
