@@ -8,6 +8,7 @@ not collected.
 import hashlib
 import json
 import os
+import runpy
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -330,6 +331,9 @@ CHECKS = {
     "RankMe and LiDAR": check_rankme,
     "augmentation primitives": check_augmentation,
 }
+
+for path in sorted((Path(__file__).parent / "golden_checks").glob("*.py")):
+    CHECKS |= runpy.run_path(str(path))["CHECKS"]
 
 ENTRIES = [e for e in json.loads((FOLDER / "manifest.json").read_text()) if e["method"] in CHECKS]
 

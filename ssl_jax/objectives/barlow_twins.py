@@ -36,7 +36,10 @@ class BarlowTwins(JointEmbedding, Pairwise):
     @property
     def modules(self) -> Chain:
         """Encoder and projector, whose Dense layers have no biases."""
-        return {"encoder": self.encoder, "projector": self.mlp(self.hidden, self.out, norm=self.head_norm, out_bias=False)}
+        return {
+            "encoder": self.encoder,
+            "projector": self.mlp(self.hidden, self.out, norm=self.head_norm, out_bias=False),
+        }
 
     def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[Array, dict]:
         """Projections [B, 2, out] and the new BatchNorm statistics."""

@@ -41,7 +41,9 @@ class RotNet(JointEmbedding):
         """`image` [B, 4, h, h, C]: the first view of the augmentation, turned by 0, 90, 180 and 270 degrees."""
         image = self.augment(keys.example, batch)["image"][:, 0]
         if image.shape[1] != image.shape[2]:
-            raise UserError(f"rotations need square views, these are {image.shape[1:3]}; set augment.size to one number")
+            raise UserError(
+                f"rotations need square views, these are {image.shape[1:3]}; set augment.size to one number"
+            )
         return {"image": rotations(image)}
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:

@@ -95,7 +95,7 @@ class SwAV(JointEmbedding, Pairwise):
             assigned: number of global views.
             use: scalar, whether the queue takes part.
         """
-        batch, views = scores.shape[:2]
+        batch = scores.shape[0]
         valid = jnp.concatenate([jnp.ones(batch, bool), jnp.broadcast_to(use, waiting.shape[:1])])
         total = 0.0
         for i in range(assigned):
