@@ -21,6 +21,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.mesh import STACK, path_name
 
 Schedule = Callable[[Array], Array]
+Groups = Sequence[tuple[str, Mapping[str, float]]]
 
 # Biases, norm parameters, tokens and position tables are not decayed (MAE, I-JEPA, SimCLR). By name, not by rank: the
 # layer axis makes a stacked bias look like a matrix.
@@ -49,12 +50,34 @@ def cosine(start: float, end: float, total: int) -> Schedule:
     return lambda step: end + (start - end) * 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(step / total, 0.0, 1.0)))
 
 
-SCHEDULES = {"cosine": warmup_cosine, "constant": warmup_constant}
+def warmup_milestones(
+    peak: float,
+    total: int,
+    warmup: int = 0,
+    final: float = 0.0,
+    start: float = 0.0,
+    milestones: Sequence[float] = (),
+    factor: float = 0.1,
+) -> Schedule:
+    """Linear from `start` to `peak`, which is multiplied by `factor` at each of the `milestones`, fractions of `total`."""
+
+    def schedule(step: Array) -> Array:
+        passed = sum((step >= round(m * total)) * 1.0 for m in milestones)
+        return (start + (peak - start) * jnp.minimum(step / max(warmup, 1), 1.0)) * factor**passed
+
+    return schedule
+
+
+SCHEDULES = {"cosine": warmup_cosine, "constant": warmup_constant, "milestones": warmup_milestones}
 
 
 def path_mask(pattern: str, params: Any) -> Any:
-    """True on the leaves whose path matches the regex."""
-    return jax.tree_util.tree_map_with_path(lambda p, _: bool(re.search(pattern, path_name(p))), params)
+    """True on the leaves whose path matches the regex; an empty one matches nothing."""
+    return jax.tree_util.tree_map_with_path(lambda p, _: _matches(pattern, path_name(p)), params)
+
+
+def _matches(pattern: str, name: str) -> bool:
+    return bool(pattern and re.search(pattern, name))
 
 
 class CountState(NamedTuple):
@@ -66,27 +89,25 @@ class CountState(NamedTuple):
 def decay_and_scale(
     lr: Schedule,
     weight_decay: Schedule,
-    groups: Sequence[tuple[str, Mapping[str, float]]] = (),
+    groups: Groups = (),
     no_decay: str = NO_DECAY,
 ) -> optax.GradientTransformation:
     """`update = -lr(t) * s * (u + wd(t) * d * w)`: decoupled weight decay, both on schedules.
 
-    `groups` are `(path regex, {"lr_scale": s, "weight_decay": d})`; the first match wins, d multiplies the schedule's
-    decay and is 0 for paths that match `no_decay`.
+    `groups` are `(path regex, {"lr_scale": s, "weight_decay": d, "lr": c, "freeze_until": n})`, all optional; the first
+    match wins. d multiplies the schedule's decay and is 0 for paths that match `no_decay`; c stands in for lr(t); for the
+    first n steps the whole update is 0.
     """
-
-    def factors(path: tuple) -> tuple[float, float]:
-        name = path_name(path)
-        rule = next((r for pattern, r in groups if re.search(pattern, name)), {})
-        decay = rule.get("weight_decay", 0.0 if re.search(no_decay, name) else 1.0)
-        return rule.get("lr_scale", 1.0), decay
 
     def update(updates: Any, state: CountState, params: Any) -> tuple[Any, CountState]:
         rate, decay = lr(state.count), weight_decay(state.count)
 
         def step(path: tuple, u: Array, w: Array) -> Array:
-            scale, decayed = factors(path)
-            return (-rate * scale * (u + decay * decayed * w)).astype(w.dtype)
+            name = path_name(path)
+            rule = next((r for pattern, r in groups if re.search(pattern, name)), {})
+            decayed = rule.get("weight_decay", 0.0 if _matches(no_decay, name) else 1.0)
+            scale = rule.get("lr_scale", 1.0) * (state.count >= rule.get("freeze_until", 0))
+            return (-rule.get("lr", rate) * scale * (u + decay * decayed * w)).astype(w.dtype)
 
         return jax.tree_util.tree_map_with_path(step, updates, params), CountState(state.count + 1)
 
@@ -113,10 +134,9 @@ def trust_ratio(eta: float = 1e-3, exclude: str = NO_DECAY) -> optax.GradientTra
     def update(updates: Any, state: Any, params: Any) -> tuple[Any, Any]:
         def scale(path: tuple, u: Array, w: Array) -> Array:
             name = path_name(path)
-            if re.search(exclude, name):
+            if _matches(exclude, name):
                 return u
-            axes = tuple(range(1 if f"/{STACK}/" in f"/{name}" else 0, w.ndim))
-            norm_w, norm_u = (jnp.sqrt(jnp.sum(jnp.square(x), axes, keepdims=True)) for x in (w, u))
+            norm_w, norm_u = _layer_norm(name, w), _layer_norm(name, u)
             ratio = jnp.where((norm_w > 0) & (norm_u > 0), eta * norm_w / jnp.where(norm_u > 0, norm_u, 1.0), 1.0)
             return u * ratio
 
@@ -125,41 +145,87 @@ def trust_ratio(eta: float = 1e-3, exclude: str = NO_DECAY) -> optax.GradientTra
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def scale_by_rate(lr: Schedule) -> optax.GradientTransformation:
-    """`-lr(t) * u`."""
-    return decay_and_scale(lr, lambda step: 0.0)
+def separate_trust_ratio(weight_decay: Schedule, eta: float = 1e-3) -> optax.GradientTransformation:
+    """`r (g + wd(t) w)` with `r = eta ||w|| / (||g|| + wd(t) ||w|| + 1e-8)`: LARS as its paper and apex's LARC write it.
+
+    On all parameters. Where a norm is zero, g stays as it is. Stacked layers get one ratio each.
+    """
+
+    def update(updates: Any, state: CountState, params: Any) -> tuple[Any, CountState]:
+        decay = weight_decay(state.count)
+
+        def scale(path: tuple, g: Array, w: Array) -> Array:
+            norm_w, norm_g = (_layer_norm(path_name(path), x) for x in (w, g))
+            ratio = eta * norm_w / (norm_g + decay * norm_w + 1e-8)
+            return jnp.where((norm_w > 0) & (norm_g > 0), ratio * (g + decay * w), g).astype(g.dtype)
+
+        return jax.tree_util.tree_map_with_path(scale, updates, params), CountState(state.count + 1)
+
+    return optax.GradientTransformation(lambda params: CountState(jnp.zeros((), jnp.int32)), update)
+
+
+def _layer_norm(name: str, x: Array) -> Array:
+    axes = tuple(range(1 if f"/{STACK}/" in f"/{name}" else 0, x.ndim))
+    return jnp.sqrt(jnp.sum(jnp.square(x), axes, keepdims=True))
+
+
+def scale_by_rate(lr: Schedule, groups: Groups = ()) -> optax.GradientTransformation:
+    """`-lr(t) * s * u`, with the rules of `groups`."""
+    return decay_and_scale(lr, lambda step: 0.0, groups)
 
 
 def adamw(
-    lr: Schedule, weight_decay: Schedule, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, groups=()
+    lr: Schedule,
+    weight_decay: Schedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    groups: Groups = (),
+    no_decay: str = NO_DECAY,
 ) -> optax.GradientTransformation:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2017, arXiv 1711.05101), both on schedules."""
-    return optax.chain(optax.scale_by_adam(b1, b2, eps), decay_and_scale(lr, weight_decay, groups))
+    return optax.chain(optax.scale_by_adam(b1, b2, eps), decay_and_scale(lr, weight_decay, groups, no_decay))
 
 
 def sgd(
-    lr: Schedule, weight_decay: Schedule, *, momentum: float = 0.9, nesterov: bool = False, groups=()
+    lr: Schedule,
+    weight_decay: Schedule,
+    *,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    groups: Groups = (),
+    no_decay: str = NO_DECAY,
 ) -> optax.GradientTransformation:
     """SGD with momentum and L2 weight decay: `m = mu m + g + wd w; w -= lr m`."""
-    rate = decay_and_scale(lr, lambda step: 0.0, groups)
-    return optax.chain(add_decay(weight_decay), optax.trace(momentum, nesterov), rate)
+    decayed = add_decay(weight_decay, no_decay)
+    return optax.chain(decayed, optax.trace(momentum, nesterov), scale_by_rate(lr, groups))
 
 
 def lars(
-    lr: Schedule, weight_decay: Schedule, *, momentum: float = 0.9, eta: float = 1e-3
+    lr: Schedule, weight_decay: Schedule, *, momentum: float = 0.9, eta: float = 1e-3, groups: Groups = ()
 ) -> optax.GradientTransformation:
     """LARS as in the code of BYOL, Barlow Twins, VICReg, MoCo v3 and DINO: `m = mu m + r (g + wd w); w -= lr m`."""
-    return optax.chain(add_decay(weight_decay), trust_ratio(eta), optax.trace(momentum), scale_by_rate(lr))
+    rate = scale_by_rate(lr, groups)
+    return optax.chain(add_decay(weight_decay), trust_ratio(eta), optax.trace(momentum), rate)
 
 
 def lars_simclr(
-    lr: Schedule, weight_decay: Schedule, *, momentum: float = 0.9, eta: float = 1e-3
+    lr: Schedule, weight_decay: Schedule, *, momentum: float = 0.9, eta: float = 1e-3, groups: Groups = ()
 ) -> optax.GradientTransformation:
     """LARS as in SimCLR's code: `v = mu v + lr r (g + wd w); w -= v`. Differs from `lars` while the rate changes."""
-    return optax.chain(add_decay(weight_decay), trust_ratio(eta), scale_by_rate(lr), optax.trace(momentum))
+    rate = scale_by_rate(lr, groups)
+    return optax.chain(add_decay(weight_decay), trust_ratio(eta), rate, optax.trace(momentum))
 
 
-OPTIMIZERS = {"adamw": adamw, "sgd": sgd, "lars": lars, "lars_simclr": lars_simclr}
+def larc(
+    lr: Schedule, weight_decay: Schedule, *, momentum: float = 0.9, eta: float = 1e-3, groups: Groups = ()
+) -> optax.GradientTransformation:
+    """LARC around SGD, without clipping, as in SwAV's code: `separate_trust_ratio`, then momentum."""
+    return optax.chain(separate_trust_ratio(weight_decay, eta), optax.trace(momentum), scale_by_rate(lr, groups))
+
+
+OPTIMIZERS = {"adamw": adamw, "sgd": sgd, "lars": lars, "lars_simclr": lars_simclr, "larc": larc}
 
 
 def with_clip(optimizer: optax.GradientTransformation, clip: float | None) -> optax.GradientTransformation:
@@ -179,9 +245,23 @@ def from_recipe(
         raise UserError(f"schedule.name={schedule.name!r} is unknown; use one of {', '.join(SCHEDULES)}")
     if section.name not in OPTIMIZERS:
         raise UserError(f"optimizer.name={section.name!r} is unknown; use one of {', '.join(OPTIMIZERS)}")
-    lr = SCHEDULES[schedule.name](peak, total, warmup, schedule.final * peak, schedule.start * peak)
+    shape = SCHEDULES[schedule.name]
+    extra = _options(schedule, shape, ("warmup", "final", "start"))
+    lr = shape(peak, total, warmup, schedule.final * peak, schedule.start * peak, **extra)
     end = section.weight_decay if section.weight_decay_final is None else section.weight_decay_final
     make = OPTIMIZERS[section.name]
-    options = {name: getattr(section, name) for name in inspect.signature(make).parameters if hasattr(section, name)}
-    options.pop("lr"), options.pop("weight_decay")
+    options = _options(section, make, ("lr", "weight_decay"))
+    options["groups"] = [(pattern, _with_rate(rule, peak)) for pattern, rule in section.groups]
+    if section.no_decay is None:
+        options.pop("no_decay", None)
     return with_clip(make(lr, cosine(section.weight_decay, end, total), **options), section.clip), lr
+
+
+def _options(section: Any, make: Callable, done: Sequence[str]) -> dict[str, Any]:
+    """What `section` has for the parameters of `make`, but for those that are `done`."""
+    return {n: getattr(section, n) for n in inspect.signature(make).parameters if n not in done and hasattr(section, n)}
+
+
+def _with_rate(rule: Mapping[str, Any], peak: float) -> dict[str, Any]:
+    """A recipe's rule in numbers: `constant` is the peak learning rate throughout (SimSiam's predictor)."""
+    return {k: v for k, v in rule.items() if k != "constant"} | ({"lr": peak} if rule.get("constant") else {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
 from jax import Array
@@ -11,7 +10,7 @@ from jax import Array
 from ssl_jax.losses.classification import classification
 from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.objectives.base import Out, Progress, State, Views
-from ssl_jax.objectives.forward import BatchNormRule, forward, init_variables
+from ssl_jax.objectives.forward import forward, init_variables
 from ssl_jax.objectives.joint import JointEmbedding
 
 
@@ -23,7 +22,7 @@ class Pieces(JointEmbedding):
     last of them side by side.
     """
 
-    bn: ClassVar[BatchNormRule] = "joint"
+    bn = "joint"
 
     @property
     def classifier(self) -> ProjectionHead:

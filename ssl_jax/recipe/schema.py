@@ -70,10 +70,11 @@ class Optimizer:
     """The optimiser. `lr` belongs to `reference_batch` examples a step and is rescaled for other batch sizes.
 
     `b1`, `b2` and `eps` are AdamW's; `momentum` is that of SGD and LARS, `nesterov` SGD's, `eta` the trust coefficient
-    of LARS. `weight_decay` moves to `weight_decay_final` along a cosine unless that is None; `groups` are
-    (path regex, {"lr_scale": s, "weight_decay": d}). `clip` is a global gradient norm or None; `accumulation`
-    microbatches make one step; the run stops after `max_nonfinite_steps` steps in a row whose loss or gradient is not
-    finite.
+    of LARS. `weight_decay` moves to `weight_decay_final` along a cosine unless that is None; it leaves out the paths that
+    match `no_decay` (None: biases, norms and tokens; "": nothing is left out). `groups` are (path regex, {"lr_scale": s,
+    "weight_decay": d, "constant": whether the rate stays at its peak, "freeze_until": steps}). `clip` is a global gradient
+    norm or None; `accumulation` microbatches make one step; the run stops after `max_nonfinite_steps` steps in a row
+    whose loss or gradient is not finite.
     """
 
     name: str = "adamw"
@@ -89,6 +90,7 @@ class Optimizer:
     nesterov: bool = False
     eta: float = 1e-3
     groups: tuple = ()
+    no_decay: str | None = None
     clip: float | None = None
     accumulation: int = 1
     max_nonfinite_steps: int = 5
@@ -121,15 +123,23 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate over time: linear warm-up from `start` to 1, then `name` to `final`, in fractions of the peak."""
+    """Learning rate over time: linear warm-up from `start` to 1, then `name` to `final`, in fractions of the peak.
+
+    `name="milestones"` multiplies the rate by `factor` at each of `milestones`, in fractions of the run.
+    """
 
     name: str = "cosine"
     warmup: Duration = Duration(5, "percent")
     start: float = 0.0
     final: float = 0.0
+    milestones: tuple[float, ...] = ()
+    factor: float = 0.1
 
     def __post_init__(self) -> None:
-        for key in ("start", "final"):
+        _require(
+            all(0 <= m <= 1 for m in self.milestones), "schedule.milestones", self.milestones, "fractions of the run"
+        )
+        for key in ("start", "final", "factor"):
             value = getattr(self, key)
             _require(0 <= value <= 1, f"schedule.{key}", value, "between 0 and 1 (a fraction of the peak)")
 

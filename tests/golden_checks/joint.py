@@ -31,7 +31,9 @@ def graded(loss, arrays, names, close, value="loss"):
     found, gradients = jax.jit(jax.value_and_grad(loss, tuple(range(len(names)))))(*inputs)
     close(found, arrays[value])
     for name, gradient in zip(names, gradients, strict=True):
-        close(gradient, arrays[f"grad_{name}"]) if f"grad_{name}" in arrays else close(gradient, np.zeros_like(gradient))
+        close(gradient, arrays[f"grad_{name}"]) if f"grad_{name}" in arrays else close(
+            gradient, np.zeros_like(gradient)
+        )
 
 
 def check_simsiam(entry, arrays, close):
