@@ -1,5 +1,7 @@
 """Whose BatchNorm statistics are used, and a queue that turns round."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,3 +88,10 @@ def test_a_queue_that_is_not_a_multiple_of_the_batch_is_refused(size, use):
     with pytest.raises(UserError, match=f"queue={size} is not a multiple of batch_size=16.*use {use}"):
         check_queue(size, 16)
     check_queue(96, 16)
+
+
+def test_the_message_on_the_page_about_methods_is_the_real_one():
+    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
+    with pytest.raises(UserError) as error:
+        check_queue(100, 16)
+    assert str(error.value) in page

@@ -12,6 +12,7 @@ import pytest
 from ssl_jax import optim
 from ssl_jax.data.augment import ImageViews
 from ssl_jax.errors import UserError
+from ssl_jax.losses.contrastive import normalize
 from ssl_jax.mesh import batch_sharding, make_mesh, place_batch, state_shardings
 from ssl_jax.models.conv import ConvNet, PixelEncoder
 from ssl_jax.models.vit import ViT
@@ -163,18 +164,55 @@ def test_a_batch_enters_the_queue_and_the_pointer_moves(name):
     assert np.abs(after["rows"][:BATCH] - before["rows"][:BATCH]).max() > 0.1
 
 
-def test_no_gradient_reaches_the_teacher_or_the_queue():
-    name = "moco"
-    setup, state = setup_of(OBJECTIVES[name]), started(name)
-    views, key = jax.jit(setup.views)(state, batch())
-    held = {k: state.extra[k] for k in ("teacher",)} | {"rows": state.extra["queue"]["rows"]}
+def test_keys_come_back_in_their_order_after_shuffling():
+    objective = replace(OBJECTIVES["moco"], encoder=NET.clone(norm="group"))
+    state = init_state(setup_of(objective), batch())
+    image = jnp.asarray(batch()["image"][:, None] / 255.0, jnp.float32)
+    shuffled, _ = objective._keys(state.extra, image, jax.random.key(5))
+    np.testing.assert_allclose(shuffled, objective.teacher(state.extra, image)[0]["head"][:, 0], atol=1e-5)
 
-    def loss(held):
-        extra = state.extra | {"teacher": held["teacher"], "queue": state.extra["queue"] | {"rows": held["rows"]}}
-        return setup.objective.loss(state.params, extra, views, key, Progress(0, 10)).total()
 
-    gradient = jax.jit(jax.grad(loss))(held)
-    assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradient["teacher"])) == 0
+def test_groups_of_keys_are_drawn_anew_from_the_step_key():
+    objective, extra = OBJECTIVES["moco"], started("moco").extra
+    image = jnp.asarray(batch()["image"][:, None] / 255.0, jnp.float32)
+    keys = [objective._keys(extra, image, jax.random.key(seed))[0] for seed in (5, 6)]
+    assert float(jnp.abs(keys[0] - keys[1]).max()) > 1e-3
+    alone = replace(objective, bn="separate")
+    keys = [alone._keys(extra, image, jax.random.key(seed))[0] for seed in (5, 6)]
+    np.testing.assert_array_equal(keys[0], keys[1])
+
+
+@pytest.mark.parametrize("name", ["moco_v3", "barlow_twins", "vicreg", "swav", "lejepa", "curl"])
+def test_the_order_of_images_in_the_batch_does_not_matter(name):
+    objective, state = OBJECTIVES[name], started(name)
+    rng, order = np.random.default_rng(1), np.random.default_rng(2).permutation(BATCH)
+    draw = lambda *shape: jnp.asarray(rng.standard_normal((BATCH, *shape)), jnp.float32)  # noqa: E731
+    embeddings = {
+        "moco_v3": lambda: {"q": draw(2, 8), "k": draw(2, 8)},
+        "curl": lambda: {"q": draw(6), "k": draw(6)},
+        "swav": lambda: {"global": draw(2, 8), "local": draw(2, 8)},
+        "lejepa": lambda: {"global": draw(2, 8), "local": draw(2, 8)},
+    }.get(name, lambda: draw(2, 8))()
+    turned = jax.tree.map(lambda z: z[order], embeddings)
+    losses = [objective.score(state.params, state.extra, z, Progress(3, 10)).total() for z in (embeddings, turned)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=2e-5)
+
+
+def test_the_queue_of_swav_takes_part_once_it_is_full_and_its_time_has_come():
+    objective = replace(OBJECTIVES["swav"], queue_start=0.5)
+    params, extra = started("swav").params, started("swav").extra
+    rng = np.random.default_rng(1)
+    unit = lambda *shape: normalize(jnp.asarray(rng.standard_normal(shape), jnp.float32))  # noqa: E731
+    z = {"global": unit(BATCH, 2, 8), "local": unit(BATCH, 2, 8)}
+    queue = extra["queue"] | {"rows": unit(32, 2, 8)}
+
+    def loss(filled, step):
+        waiting = extra | {"queue": queue | {"filled": jnp.asarray(filled)}}
+        return float(objective.score(params, waiting, z, Progress(step, 10)).total())
+
+    without = float(replace(objective, queue=0).score(params, {}, z, Progress(9, 10)).total())
+    np.testing.assert_allclose([loss(16, 9), loss(32, 4)], without, rtol=1e-6)
+    assert abs(loss(32, 5) - without) > 1e-4
 
 
 REFUSED = {
