@@ -96,7 +96,7 @@ def decay_and_scale(
 
     `groups` are `(path regex, {"lr_scale": s, "weight_decay": d, "lr": c, "freeze_until": n})`, all optional; the first
     match wins. d multiplies the schedule's decay and is 0 for paths that match `no_decay`; c stands in for lr(t); for the
-    first n steps the whole update is 0.
+    first n steps the whole update is 0, though moments and momentum already follow the gradient.
     """
 
     def update(updates: Any, state: CountState, params: Any) -> tuple[Any, CountState]:

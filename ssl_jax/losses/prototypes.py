@@ -12,8 +12,6 @@ from jax import Array
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.precision import wide
 
-EXCLUDED = -1e30  # the logit of what must not count: finite, so that a difference of two is no NaN
-
 
 def sinkhorn(scores: Array, temperature: float | Array, iterations: int = 3, valid: Array | None = None) -> Array:
     """Assignments that use all prototypes about equally (Caron et al. 2020, arXiv 2006.09882, section 3.1).
@@ -32,10 +30,9 @@ def sinkhorn(scores: Array, temperature: float | Array, iterations: int = 3, val
         Q [R, K] in float32 or wider; valid rows sum to 1. No gradient.
     """
     log_q = jax.lax.stop_gradient(scores.astype(wide(scores.dtype)) / temperature)
+    counted = None if valid is None else valid[:, None]
     for _ in range(iterations):
-        # Padding is masked anew each time: the row sums below give every row, padding too, a total of 1.
-        counted = log_q if valid is None else jnp.where(valid[:, None], log_q, EXCLUDED)
-        log_q -= jax.nn.logsumexp(counted, axis=0, keepdims=True)
+        log_q -= jax.nn.logsumexp(log_q, axis=0, keepdims=True, where=counted)
         log_q -= jax.nn.logsumexp(log_q, axis=1, keepdims=True)
     q = jnp.exp(log_q)
     return q if valid is None else jnp.where(valid[:, None], q, 0)
