@@ -8,11 +8,9 @@ path (`encoder/transformer/blocks/qkv/kernel`), in `param_rules.py`. Transformer
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
@@ -23,8 +21,9 @@ from ssl_jax.param_rules import (
     Groups,
     clip_norm,
     decay_factor,
-    layer_axes,
+    layer_norms,
     map_named,
+    matches,
     no_updates_yet,
     rule_for,
     scale_by_adam,
@@ -36,7 +35,7 @@ Schedule = Callable[[Array], Array]
 
 # Biases, norm parameters, tokens and position tables are not decayed (MAE, I-JEPA, SimCLR). By name, not by rank: the
 # layer axis makes a stacked bias look like a matrix.
-NO_DECAY = r"(^|/)(bias|scale|class_token|class_position|positions|registers|mask_token|layer_scale[12])$"
+NO_DECAY = r"(^|/)(bias|scale|class_token|class_position|positions|registers|mask_token)$"
 
 
 def warmup_cosine(peak: float, total: int, warmup: int = 0, final: float = 0.0, start: float = 0.0) -> Schedule:
@@ -61,7 +60,25 @@ def cosine(start: float, end: float, total: int) -> Schedule:
     return lambda step: end + (start - end) * 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(step / total, 0.0, 1.0)))
 
 
-SCHEDULES = {"cosine": warmup_cosine, "constant": warmup_constant}
+def warmup_milestones(
+    peak: float,
+    total: int,
+    warmup: int = 0,
+    final: float = 0.0,
+    start: float = 0.0,
+    milestones: Sequence[float] = (),
+    factor: float = 0.1,
+) -> Schedule:
+    """Linear from `start` to `peak`, which is multiplied by `factor` at each of the `milestones`, fractions of `total`."""
+
+    def schedule(step: Array) -> Array:
+        passed = sum((step >= round(m * total)) * 1.0 for m in milestones)
+        return (start + (peak - start) * jnp.minimum(step / max(warmup, 1), 1.0)) * factor**passed
+
+    return schedule
+
+
+SCHEDULES = {"cosine": warmup_cosine, "constant": warmup_constant, "milestones": warmup_milestones}
 
 
 def decay_and_scale(
@@ -69,8 +86,8 @@ def decay_and_scale(
 ) -> optax.GradientTransformation:
     """`update = -lr(t) * s * (u + wd(t) * d * w)`: decoupled weight decay, both on schedules.
 
-    `groups` give `lr_scale` s, the factor `weight_decay` d, which is 0 by default on paths that match `no_decay`, and
-    `zero_lr_until`, the step from which s counts.
+    `groups` give `lr_scale` s, a constant `lr` in the place of lr(t), the factor `weight_decay` d, which is 0 by default on
+    paths that match `no_decay`, and `zero_lr_until`, the step from which s counts.
     """
 
     def update(updates: Any, state: CountState, params: Any) -> tuple[Any, CountState]:
@@ -78,10 +95,10 @@ def decay_and_scale(
 
         def step(name: str, u: Array, w: Array) -> Array:
             rule, factor = rule_for(groups, name), decay_factor(groups, no_decay, name)
-            scale = rule.get("lr_scale", 1.0)
+            scale = rule.get("lr_scale", 1.0) * rule.get("lr", rate)
             if rule.get("zero_lr_until"):
                 scale = jnp.where(state.count >= rule["zero_lr_until"], scale, 0.0)
-            return (-rate * scale * (u + decay * factor * w)).astype(w.dtype)
+            return (-scale * (u + decay * factor * w)).astype(w.dtype)
 
         return map_named(step, updates, params), CountState(state.count + 1)
 
@@ -111,10 +128,9 @@ def trust_ratio(eta: float = 1e-3, exclude: str = NO_DECAY) -> optax.GradientTra
 
     def update(updates: Any, state: Any, params: Any) -> tuple[Any, Any]:
         def scale(name: str, u: Array, w: Array) -> Array:
-            if re.search(exclude, name):
+            if matches(exclude, name):
                 return u
-            axes = layer_axes(name, w)
-            norm_w, norm_u = (jnp.sqrt(jnp.sum(jnp.square(x), axes, keepdims=True)) for x in (w, u))
+            norm_w, norm_u = layer_norms(name, w), layer_norms(name, u)
             ratio = jnp.where((norm_w > 0) & (norm_u > 0), eta * norm_w / jnp.where(norm_u > 0, norm_u, 1.0), 1.0)
             return u * ratio
 
@@ -123,8 +139,27 @@ def trust_ratio(eta: float = 1e-3, exclude: str = NO_DECAY) -> optax.GradientTra
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
+def separate_trust_ratio(weight_decay: Schedule, eta: float = 1e-3) -> optax.GradientTransformation:
+    """`r (g + wd(t) w)` with `r = eta ||w|| / (||g|| + wd(t) ||w|| + 1e-8)`: LARS as its paper and apex's LARC write it.
+
+    On all parameters. Where a norm is zero, g stays as it is. Stacked layers get one ratio each.
+    """
+
+    def update(updates: Any, state: CountState, params: Any) -> tuple[Any, CountState]:
+        decay = weight_decay(state.count)
+
+        def scale(name: str, g: Array, w: Array) -> Array:
+            norm_w, norm_g = layer_norms(name, w), layer_norms(name, g)
+            ratio = eta * norm_w / (norm_g + decay * norm_w + 1e-8)
+            return jnp.where((norm_w > 0) & (norm_g > 0), ratio * (g + decay * w), g).astype(g.dtype)
+
+        return map_named(scale, updates, params), CountState(state.count + 1)
+
+    return optax.GradientTransformation(no_updates_yet, update)
+
+
 def scale_by_rate(lr: Schedule, groups: Groups = ()) -> optax.GradientTransformation:
-    """`-lr(t) * s * u`."""
+    """`-lr(t) * s * u`, with the rules of `groups`."""
     return decay_and_scale(lr, lambda step: 0.0, groups)
 
 
@@ -136,9 +171,10 @@ def adamw(
     b2: float = 0.999,
     eps: float = 1e-8,
     groups: Groups = (),
+    no_decay: str = NO_DECAY,
 ) -> optax.GradientTransformation:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2017, arXiv 1711.05101), both on schedules."""
-    return optax.chain(scale_by_adam(b1, b2, eps, groups), decay_and_scale(lr, weight_decay, groups))
+    return optax.chain(scale_by_adam(b1, b2, eps, groups), decay_and_scale(lr, weight_decay, groups, no_decay))
 
 
 def sgd(
@@ -148,40 +184,37 @@ def sgd(
     momentum: float = 0.9,
     nesterov: bool = False,
     groups: Groups = (),
+    no_decay: str = NO_DECAY,
 ) -> optax.GradientTransformation:
     """SGD with momentum and L2 weight decay: `m = mu m + g + wd w; w -= lr m`."""
-    return optax.chain(add_decay(weight_decay, groups), optax.trace(momentum, nesterov), scale_by_rate(lr, groups))
+    decayed = add_decay(weight_decay, groups, no_decay)
+    return optax.chain(decayed, optax.trace(momentum, nesterov), scale_by_rate(lr, groups))
 
 
 def lars(
-    lr: Schedule,
-    weight_decay: Schedule,
-    *,
-    momentum: float = 0.9,
-    eta: float = 1e-3,
-    groups: Groups = (),
+    lr: Schedule, weight_decay: Schedule, *, momentum: float = 0.9, eta: float = 1e-3, groups: Groups = ()
 ) -> optax.GradientTransformation:
     """LARS as in the code of BYOL, Barlow Twins, VICReg, MoCo v3 and DINO: `m = mu m + r (g + wd w); w -= lr m`."""
-    return optax.chain(
-        add_decay(weight_decay, groups), trust_ratio(eta), optax.trace(momentum), scale_by_rate(lr, groups)
-    )
+    rate = scale_by_rate(lr, groups)
+    return optax.chain(add_decay(weight_decay, groups), trust_ratio(eta), optax.trace(momentum), rate)
 
 
 def lars_simclr(
-    lr: Schedule,
-    weight_decay: Schedule,
-    *,
-    momentum: float = 0.9,
-    eta: float = 1e-3,
-    groups: Groups = (),
+    lr: Schedule, weight_decay: Schedule, *, momentum: float = 0.9, eta: float = 1e-3, groups: Groups = ()
 ) -> optax.GradientTransformation:
     """LARS as in SimCLR's code: `v = mu v + lr r (g + wd w); w -= v`. Differs from `lars` while the rate changes."""
-    return optax.chain(
-        add_decay(weight_decay, groups), trust_ratio(eta), scale_by_rate(lr, groups), optax.trace(momentum)
-    )
+    rate = scale_by_rate(lr, groups)
+    return optax.chain(add_decay(weight_decay, groups), trust_ratio(eta), rate, optax.trace(momentum))
 
 
-OPTIMIZERS = {"adamw": adamw, "sgd": sgd, "lars": lars, "lars_simclr": lars_simclr}
+def larc(
+    lr: Schedule, weight_decay: Schedule, *, momentum: float = 0.9, eta: float = 1e-3, groups: Groups = ()
+) -> optax.GradientTransformation:
+    """LARC around SGD, without clipping, as in SwAV's code: `separate_trust_ratio`, then momentum."""
+    return optax.chain(separate_trust_ratio(weight_decay, eta), optax.trace(momentum), scale_by_rate(lr, groups))
+
+
+OPTIMIZERS = {"adamw": adamw, "sgd": sgd, "lars": lars, "lars_simclr": lars_simclr, "larc": larc}
 
 
 def from_recipe(
@@ -197,14 +230,30 @@ def from_recipe(
         raise UserError(f"schedule.name={schedule.name!r} is unknown; use one of {', '.join(SCHEDULES)}")
     if section.name not in OPTIMIZERS:
         raise UserError(f"optimizer.name={section.name!r} is unknown; use one of {', '.join(OPTIMIZERS)}")
-    lr = SCHEDULES[schedule.name](peak, total, warmup, schedule.final * peak, schedule.start * peak)
+    shape = SCHEDULES[schedule.name]
+    extra = _options(schedule, shape, ("warmup", "final", "start"))
+    lr = shape(peak, total, warmup, schedule.final * peak, schedule.start * peak, **extra)
     end = section.weight_decay if section.weight_decay_final is None else section.weight_decay_final
     make = OPTIMIZERS[section.name]
-    options = {name: getattr(section, name) for name in inspect.signature(make).parameters if hasattr(section, name)}
-    options |= {"lr": lr, "weight_decay": cosine(section.weight_decay, end, total), "groups": groups}
-    optimizer = with_groups(make(**options), groups)
+    options = _options(section, make, ("lr", "weight_decay"))
+    groups = [(pattern, _with_rate(rule, peak)) for pattern, rule in groups]
+    options["groups"] = groups
+    if section.no_decay is None:
+        options.pop("no_decay", None)
+    optimizer = make(lr, cosine(section.weight_decay, end, total), **options)
+    optimizer = with_groups(optimizer, groups)
     if section.layer_decay is not None:
         optimizer = optax.chain(optimizer, scale_by_layer(section.layer_decay))
     if section.clip is not None:  # before freezing: a frozen layer counts in the norm of its module (DINOv2)
         optimizer = optax.chain(clip_norm(section.clip, section.clip_by), optimizer)
     return optimizer, lr
+
+
+def _options(section: Any, make: Callable, done: Sequence[str]) -> dict[str, Any]:
+    """What `section` has for the parameters of `make`, but for those that are `done`."""
+    return {n: getattr(section, n) for n in inspect.signature(make).parameters if n not in done and hasattr(section, n)}
+
+
+def _with_rate(rule: Mapping[str, Any], peak: float) -> dict[str, Any]:
+    """A recipe's rule in numbers: `constant` is the peak learning rate throughout (SimSiam's predictor)."""
+    return {k: v for k, v in rule.items() if k != "constant"} | ({"lr": peak} if rule.get("constant") else {})

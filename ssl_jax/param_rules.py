@@ -2,7 +2,7 @@
 
 A group is `(path regex, {key: value})`; all groups that match a path apply, and the first to give a key wins. Keys:
 
-* lr_scale: factor on the learning rate.
+* lr_scale: factor on the learning rate. lr: a constant rate instead of the schedule's.
 * weight_decay: factor on the decay; wins over the names that are not decayed.
 * freeze_until: steps in which the parameter, its moments and its step count in Adam stay as they are (DINO's last layer).
 * zero_lr_until: steps in which only the parameter stays, while its moments gather (DINOv2's last layer).
@@ -50,7 +50,12 @@ def rule_for(groups: Groups, name: str) -> dict[str, float]:
 
 def decay_factor(groups: Groups, no_decay: str, name: str) -> float:
     """The factor on weight decay of the path `name`: its group's, or 0 where `no_decay` matches and 1 elsewhere."""
-    return rule_for(groups, name).get("weight_decay", 0.0 if re.search(no_decay, name) else 1.0)
+    return rule_for(groups, name).get("weight_decay", 0.0 if matches(no_decay, name) else 1.0)
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether the regex `pattern` is found in the path `name`; an empty one matches nothing."""
+    return bool(pattern and re.search(pattern, name))
 
 
 def map_named(function: Any, *trees: Any) -> Any:
@@ -146,22 +151,22 @@ def clip_norm(limit: float, by: str = "global") -> optax.GradientTransformation:
     if by == "global":
         return optax.clip_by_global_norm(limit)
 
-    def shrink(g: Array, square: Array) -> Array:
-        return g * jnp.minimum(1.0, limit / (jnp.sqrt(square) + 1e-6)).astype(g.dtype)
+    def shrink(g: Array, norm: Array) -> Array:
+        return g * jnp.minimum(1.0, limit / (norm + 1e-6)).astype(g.dtype)
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        squares = map_named(lambda name, g: jnp.sum(jnp.square(g), layer_axes(name, g), keepdims=True), updates)
         if by == "tensor":
-            return jax.tree.map(shrink, updates, squares), state
-        totals = {key: sum(s.sum() for s in jax.tree.leaves(part)) for key, part in squares.items()}
-        return {k: jax.tree.map(lambda g: shrink(g, totals[k]), part) for k, part in updates.items()}, state  # noqa: B023
+            return map_named(lambda name, g: shrink(g, layer_norms(name, g)), updates), state
+        norms = {name: optax.global_norm(module) for name, module in updates.items()}
+        return {k: jax.tree.map(lambda g: shrink(g, norms[k]), module) for k, module in updates.items()}, state  # noqa: B023
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def layer_axes(name: str, x: Array) -> tuple[int, ...]:
-    """The axes of one parameter of one layer: all but the layer axis of a stack."""
-    return tuple(range(1 if _in_stack(name) else 0, x.ndim))
+def layer_norms(name: str, x: Array) -> Array:
+    """The Euclidean norm of a parameter, or of each layer of a stack, with axes kept."""
+    axes = tuple(range(1 if _in_stack(name) else 0, x.ndim))
+    return jnp.sqrt(jnp.sum(jnp.square(x), axes, keepdims=True))
 
 
 def _in_stack(name: str) -> bool:

@@ -278,6 +278,7 @@ def check_lars(entry, arrays, close):
         ("w_simclr_tf", optim.lars_simclr, constant(config["lr"])),
         ("w_reference_varlr", optim.lars, varying),
         ("w_simclr_tf_varlr", optim.lars_simclr, varying),
+        ("w_lightly", optim.larc, constant(config["lr"])),
     ):
         optimizer = make(lr, constant(config["wd"]), momentum=config["momentum"], eta=config["eta"])
         params = {"kernel": jnp.asarray(arrays["w0"])}

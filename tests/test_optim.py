@@ -174,3 +174,30 @@ def test_unknown_names_are_refused_with_those_that_exist():
         optim.from_recipe(schema.Optimizer(name="adam"), schema.Schedule(), 0.1, 10, 1)
     with pytest.raises(UserError, match=r"schedule.name='step' .* cosine, constant"):
         optim.from_recipe(schema.Optimizer(), schema.Schedule(name="step"), 0.1, 10, 1)
+
+
+def test_milestones_multiply_the_rate_from_their_steps_on():
+    schedule = optim.warmup_milestones(1.0, 100, 10, 0.0, 0.5, (0.3, 0.6), 0.1)
+    np.testing.assert_allclose([schedule(t) for t in (0, 10, 29, 30, 59, 60)], [0.5, 1, 1, 0.1, 0.1, 0.01], rtol=1e-6)
+
+
+def test_rules_hold_a_rate_freeze_a_layer_and_scale_another():
+    section = schema.Optimizer(
+        name="sgd", lr=1.0, momentum=0.0, weight_decay=0.5, no_decay="",
+        groups=(("^predictor/", {"constant": True}), ("^prototypes/", {"zero_lr_until_steps": 2}), ("bias$", {"lr_scale": 0.1})),
+    )  # fmt: skip
+    groups = tuple((p, {k.removesuffix("_steps"): v for k, v in rule.items()}) for p, rule in section.groups)
+    optimizer, _ = optim.from_recipe(section, schema.Schedule(name="cosine"), 1.0, 4, 0, groups)
+    params = {"predictor": {"w": 1.0}, "prototypes": {"w": 1.0}, "encoder": {"w": 1.0, "bias": 1.0}}
+    params = jax.tree.map(jnp.asarray, params)
+    state, found = optimizer.init(params), []
+    for _ in range(4):
+        updates, state = optimizer.update(jax.tree.map(jnp.zeros_like, params), state, params)
+        found.append(jax.tree.map(float, updates))
+    rates = [float(optim.warmup_cosine(1.0, 4)(t)) for t in range(4)]
+    np.testing.assert_allclose([f["predictor"]["w"] for f in found], [-0.5] * 4, rtol=1e-6)
+    np.testing.assert_allclose(
+        [f["prototypes"]["w"] for f in found], [0, 0, -0.5 * rates[2], -0.5 * rates[3]], rtol=1e-6
+    )
+    np.testing.assert_allclose([f["encoder"]["w"] for f in found], [-0.5 * r for r in rates], rtol=1e-6)
+    np.testing.assert_allclose([f["encoder"]["bias"] for f in found], [-0.05 * r for r in rates], rtol=1e-6)

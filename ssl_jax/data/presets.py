@@ -7,11 +7,43 @@ from typing import Any
 
 from ssl_jax.errors import UserError
 
+# The sources say which values: papers where they agree with their code, else the code.
 # SimCLR: Chen et al. 2020, arXiv 2002.05709, appendix A, colour strength s = 1. Its TensorFlow code has no mean/std
 # normalisation, and other jitter formulas: jitter_backend="tf" (version 1) or "tf_multiplicative" (version 2).
 # SimCLR on CIFAR-10: appendix B.9, s = 0.5 and no blur.
+# MoCo v1: He et al. 2019, arXiv 1911.05722: grey comes before the jitter, whose hue is 0.4. v2: Chen et al. 2020,
+# arXiv 2003.04297; SimSiam: Chen & He 2020, arXiv 2011.10566. v3: Chen et al. 2021, arXiv 2104.02057; with ResNet-50 the
+# scale is (0.2, 1).
+# BYOL: Grill et al. 2020, arXiv 2006.07733, table 6; TensorFlow's jitter with additive brightness, and a kernel of a tenth
+# of 224 pixels. Barlow Twins (arXiv 2103.03230) and VICReg (arXiv 2105.04906) take its values with torchvision's jitter.
+# On CIFAR-10 solo-learn takes them without blur.
+# SwAV: Caron et al. 2020, arXiv 2006.09882: 2 global and 6 local views.
+# LeJEPA: Balestriero & LeCun 2025, arXiv 2511.08544: 2 global and 6 local views.
+# RotNet on ImageNet: arXiv 1803.07728. Jigsaw as in vissl: 255 of 256 pixels. Relative position: the crop is ours and puts
+# the grid of arXiv 1505.05192 anywhere in the image. CURL (arXiv 2004.04136): 84 of 100 pixels, at their own size.
 # MAE: He et al. 2022, arXiv 2111.06377, appendix A.1.
 # I-JEPA: Assran et al. 2023, arXiv 2301.08243: crops and nothing else.
+_BLUR: dict[str, Any] = {"blur": 0.5, "blur_sigma": (0.1, 2.0)}
+_MOCO: dict[str, Any] = {"count": 2, "scale": (0.2, 1.0), "interpolation": "bilinear", "flip": 0.5, "grey": 0.2}
+_MOCO_V2 = _MOCO | _BLUR | {"jitter": (0.4, 0.4, 0.4, 0.1), "jitter_prob": 0.8}
+_SOFT: dict[str, Any] = {"flip": 0.5, "jitter": (0.4, 0.4, 0.2, 0.1), "jitter_prob": 0.8, "grey": 0.2}
+_ASYMMETRIC = _SOFT | {  # view 1 is always blurred, view 2 rarely, but at times solarised
+    "count": 2,
+    "scale": (0.08, 1.0),
+    "interpolation": "bicubic",
+    "blur": (1.0, 0.1),
+    "blur_sigma": (0.1, 2.0),
+    "solarize": (0.0, 0.2),
+    "solarize_threshold": 0.5,
+}
+_SWAV = _BLUR | {
+    "interpolation": "bilinear",
+    "flip": 0.5,
+    "jitter": (0.8, 0.8, 0.8, 0.2),
+    "jitter_prob": 0.8,
+    "grey": 0.2,
+}
+_LEJEPA = _SOFT | _BLUR | {"interpolation": "bicubic", "solarize": 0.2, "solarize_threshold": 0.5}
 PRESETS: dict[str, dict[str, Any]] = {
     "simclr": {
         "count": 2,
@@ -33,6 +65,22 @@ PRESETS: dict[str, dict[str, Any]] = {
         "jitter_prob": 0.8,
         "grey": 0.2,
     },
+    "moco_v1": _MOCO | {"jitter": (0.4, 0.4, 0.4, 0.4), "jitter_prob": 1.0, "grey_first": True},
+    "moco_v2": _MOCO_V2,
+    "moco_v3": _ASYMMETRIC | {"interpolation": "bilinear"},
+    "simsiam": _MOCO_V2,
+    "byol": _ASYMMETRIC | {"jitter_backend": "tf", "blur_kernel": 23},
+    "byol_cifar": _ASYMMETRIC | {"blur": 0.0},
+    "barlow_twins": _ASYMMETRIC,
+    "vicreg": _ASYMMETRIC,
+    "swav": _SWAV | {"count": 2, "scale": (0.14, 1.0)},
+    "swav_local": _SWAV | {"count": 6, "scale": (0.05, 0.14)},
+    "lejepa": _LEJEPA | {"count": 2, "scale": (0.3, 1.0)},
+    "lejepa_local": _LEJEPA | {"count": 6, "scale": (0.05, 0.3)},
+    "rotnet": {"count": 1, "scale": (0.08, 1.0), "interpolation": "bilinear", "flip": 0.5},
+    "jigsaw": {"count": 1, "scale": ((255 / 256) ** 2,) * 2, "ratio": (1.0, 1.0), "flip": 0.5, "grey": 0.66},
+    "relative_position": {"count": 1, "scale": (0.5, 1.0)},
+    "curl": {"count": 2, "scale": (0.7056, 0.7056), "ratio": (1.0, 1.0)},
     "mae": {"count": 1, "scale": (0.2, 1.0), "interpolation": "bicubic", "flip": 0.5},
     "ijepa": {"count": 1, "scale": (0.3, 1.0), "interpolation": "bilinear"},
 }

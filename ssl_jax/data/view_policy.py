@@ -52,6 +52,7 @@ class ViewPolicy:
         U[-s, s], and the order of the four is uniformly random; all of it is drawn anew for every view.
     jitter_backend: whose definitions: "torch" (torchvision); "tf" (additive brightness U[-s, s], contrast by channel,
         saturation in HSV: SimCLR v1, BYOL); "tf_multiplicative" (the same with a factor for brightness: SimCLR v2).
+    grey_first: grey comes before the jitter, as in MoCo v1, and not after it.
     blur_sigma: range of the Gaussian's standard deviation in pixels; blur_kernel: its taps, None for 3 sigma each way.
     solarize_threshold: pixels from here on are inverted.
     flip, jitter_prob, grey, blur, solarize: probabilities; a tuple has one for each of the `count` views (BYOL, DINO).
@@ -68,6 +69,7 @@ class ViewPolicy:
     jitter_prob: Probability = 1.0
     jitter_backend: str = "torch"
     grey: Probability = 0.0
+    grey_first: bool = False
     blur: Probability = 0.0
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     blur_kernel: int | None = None
@@ -101,7 +103,8 @@ class ViewPolicy:
             "blur": self._sometimes(self.blur, _blur(self.blur_sigma, self.blur_kernel)),
             "solarize": self._sometimes(self.solarize, lambda draws, x: image_ops.solarize(x, self.solarize_threshold)),
         }
-        return {name: step for name, step in steps.items() if step is not None}
+        order = ("translate", "flip", "grey", "jitter", "blur", "solarize") if self.grey_first else steps
+        return {name: steps[name] for name in order if steps[name] is not None}
 
     def _crop(self, draws: Array, images: Array) -> Array:
         """[B, V, h, w, C] of the images [B, H, W, C]: a box for each of the draws [B, V, BOX_DRAWS]."""

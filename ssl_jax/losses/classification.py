@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
-import optax
 from jax import Array
 
 from ssl_jax.losses.mean import Mean, mean_of
+from ssl_jax.losses.vocabulary import softmax_cross_entropy
 from ssl_jax.precision import wide
 
 
 def classification(logits: Array, labels: Array) -> tuple[Mean, Mean]:
     """Softmax cross-entropy and accuracy of logits [..., K] against labels [...] in [0, K), both averaged."""
-    logits = logits.astype(wide(logits.dtype))
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return mean_of(loss), mean_of((logits.argmax(-1) == labels).astype(logits.dtype))
+    loss = softmax_cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
+    return loss, mean_of((logits.argmax(-1) == labels).astype(wide(logits.dtype)))

@@ -41,3 +41,35 @@ class ConvNet(nn.Module):
         if self.pool == "mean":
             return x.mean(axis=(1, 2), dtype=wide(x.dtype))
         return x.reshape(x.shape[0], -1)
+
+
+class PixelEncoder(nn.Module):
+    """Encoder of stacked frames in pixel control (SAC-AE, Yarats et al. 2019, arXiv 1910.01741; used by CURL).
+
+    A 3x3 convolution with stride 2, `layers` - 1 with stride 1, all without padding and followed by ReLU, then Dense,
+    LayerNorm and tanh.
+    """
+
+    filters: int = 32
+    layers: int = 4
+    out: int = 50
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, image: Array, train: bool = False) -> Array:
+        """Frames [B, H, W, C x frames] -> features [B, out] in (-1, 1)."""
+        x = image.astype(self.dtype)
+        for i in range(self.layers):
+            conv = nn.Conv(
+                self.filters, (3, 3), 2 if i == 0 else 1, padding="VALID", dtype=self.dtype,
+                kernel_init=nn.initializers.delta_orthogonal(2**0.5), name=f"conv{i}",
+            )  # fmt: skip
+            x = nn.relu(conv(x))
+        x = nn.Dense(self.out, dtype=self.dtype, kernel_init=nn.initializers.orthogonal(), name="dense")(
+            x.reshape(x.shape[0], -1)
+        )
+        return nn.tanh(nn.LayerNorm(1e-5, dtype=self.dtype, name="norm")(x))
+
+    def features(self, image: Array, train: bool = False) -> Array:
+        """The same as a call: features [B, out]."""
+        return self(image, train)

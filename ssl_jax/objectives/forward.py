@@ -117,9 +117,20 @@ def forward_chain(
         for part in views if x is None else (x,):
             out, before = forward_views(module, params[name], before, part, _method(name), bn)
             parts.append(out)
-        x = outs[name] = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=1)
+        x = outs[name] = _side_by_side(parts)
         new |= {} if before is None else {name: before}
     return outs, new
+
+
+def _side_by_side(parts: list[Array]) -> Array:
+    """Outputs [B, V_r, F] of every resolution -> [B, V, F]."""
+    widths = sorted({part.shape[-1] for part in parts})
+    if len(widths) > 1:
+        raise UserError(
+            f"crops of different sizes give features of {' and '.join(map(str, widths))} numbers; "
+            "average them over places (model.pool='mean'), or use crops of one size"
+        )
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=1)
 
 
 def _method(name: str) -> str:

@@ -24,8 +24,8 @@ class Jigsaw(Pieces):
 
     Fidelity: nine tiles with random gaps between them, each standardised by itself, against edges and colour fringes
     that give the answer away; the orders are a greedy choice far from each other, where ties go to the lexicographically
-    first. `tile_hidden` is the layer on each tile (fc6 of 512 in the paper; 2048 and 1000 in vissl), `hidden` that on all
-    nine (fc7). BatchNorm sees all 9B tiles at once.
+    first. `tile_out` is the layer on each tile (fc6 of 512 in the paper; 1000 in vissl), with BatchNorm over all 9B tiles and
+    ReLU, `hidden` that on all nine (fc7; none in vissl).
     """
 
     permutations: int = 1000
@@ -38,7 +38,8 @@ class Jigsaw(Pieces):
     @property
     def modules(self) -> Chain:
         """The encoder, and a head on each tile."""
-        return {"encoder": self.encoder, "head": self.mlp(self.tile_hidden, self.tile_out, norm=self.head_norm)}
+        head = self.mlp(self.tile_hidden, self.tile_out, norm=self.head_norm, final_norm=True)
+        return {"encoder": self.encoder, "head": head}
 
     @property
     def classifier(self) -> ProjectionHead:

@@ -6,7 +6,6 @@ A method names its `modules`, says with `bn` which rows share BatchNorm statisti
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +18,14 @@ from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.objectives.base import Batch, Encoder, Keys, Objective, Out, Panel, Progress, State, Views
 from ssl_jax.objectives.ema import ema_update
-from ssl_jax.objectives.forward import BatchNormRule, Chain, check_rule, forward_chain, init_chain
+from ssl_jax.objectives.forward import Chain, check_rule, forward_chain, init_chain
 
 
 @dataclass(frozen=True)
 class JointEmbedding(Objective):
     """Views of an image through `modules`. `views["image"]` [B, V, h, w, C]; other resolutions under other names."""
 
-    bn: ClassVar[BatchNormRule] = "separate"
+    bn = "separate"
 
     @property
     def modules(self) -> Chain:

@@ -6,7 +6,6 @@ Balestriero, LeCun 2025, "LeJEPA: Provable and Scalable Self-Supervised Learning
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ from jax import Array
 from ssl_jax.losses.decorrelation import random_directions, sigreg
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.objectives.base import Out, Pairwise, Progress, Views
-from ssl_jax.objectives.forward import BatchNormRule, Chain
+from ssl_jax.objectives.forward import Chain
 from ssl_jax.objectives.joint import JointEmbedding, resolutions, spread
 from ssl_jax.precision import wide
 
@@ -39,7 +38,7 @@ class LeJEPA(JointEmbedding, Pairwise):
     out: int = 128
     head_norm: str = "batch"
 
-    bn: ClassVar[BatchNormRule] = "joint"
+    bn = "joint"
 
     @property
     def modules(self) -> Chain:

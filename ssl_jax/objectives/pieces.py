@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from ssl_jax.losses.classification import classification
 from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.objectives.base import Out, Progress, State, Views
-from ssl_jax.objectives.forward import BatchNormRule, forward, init_variables
+from ssl_jax.objectives.forward import forward, init_variables
 from ssl_jax.objectives.joint import JointEmbedding
 
 
@@ -20,10 +20,10 @@ class Pieces(JointEmbedding):
     """Cross-entropy of `label` [B], from the P pieces `image` [B, P, t, t, C] in their order.
 
     `modules` run on each piece, all pieces of the batch in one BatchNorm batch; the `classifier` sees the outputs of the
-    last of them side by side.
+    last of them side by side, after ReLU.
     """
 
-    bn: ClassVar[BatchNormRule] = "joint"
+    bn = "joint"
 
     @property
     def classifier(self) -> ProjectionHead:
@@ -35,7 +35,7 @@ class Pieces(JointEmbedding):
         params, extra = super().init(key, views)
         stats = extra.get("batch_stats", {})
         joined = jax.eval_shape(lambda image: self._joined(params, extra, image)[0], views["image"])
-        zeros = jax.numpy.zeros(joined.shape, joined.dtype)
+        zeros = jnp.zeros(joined.shape, joined.dtype)
         params["classifier"], new = init_variables(self.classifier, jax.random.fold_in(key, 1), zeros)
         stats |= {} if new is None else {"classifier": new}
         return State(params, {"batch_stats": stats} if stats else {})
@@ -52,4 +52,4 @@ class Pieces(JointEmbedding):
     def _joined(self, params: dict, extra: dict, image: Array) -> tuple[Array, dict]:
         outs, stats = self.student(params, extra, image)
         last = outs[list(self.modules)[-1]]
-        return last.reshape(last.shape[0], -1), stats
+        return jax.nn.relu(last.reshape(last.shape[0], -1)), stats

@@ -39,7 +39,8 @@ class RelativePosition(Pieces):
     @property
     def modules(self) -> Chain:
         """The encoder, and a head on each patch."""
-        return {"encoder": self.encoder, "head": self.mlp(self.patch_hidden, self.patch_out, norm=self.head_norm)}
+        head = self.mlp(self.patch_hidden, self.patch_out, norm=self.head_norm, final_norm=True)
+        return {"encoder": self.encoder, "head": head}
 
     @property
     def classifier(self) -> ProjectionHead:

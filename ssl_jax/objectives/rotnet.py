@@ -6,7 +6,6 @@ Gidaris, Singh, Komodakis 2018, "Unsupervised Representation Learning by Predict
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax.numpy as jnp
 from jax import Array
@@ -14,7 +13,7 @@ from jax import Array
 from ssl_jax.errors import UserError
 from ssl_jax.losses.classification import classification
 from ssl_jax.objectives.base import Batch, Keys, Out, Progress, Views
-from ssl_jax.objectives.forward import BatchNormRule, Chain
+from ssl_jax.objectives.forward import Chain
 from ssl_jax.objectives.joint import JointEmbedding
 
 
@@ -30,7 +29,7 @@ class RotNet(JointEmbedding):
     head_norm: str = "batch"
     hidden: tuple[int, ...] = ()
 
-    bn: ClassVar[BatchNormRule] = "joint"
+    bn = "joint"
 
     @property
     def modules(self) -> Chain:

@@ -7,13 +7,12 @@ arXiv 2002.05709; the deeper head of v2 (arXiv 2006.10029) is `hidden=(2048, 204
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jax import Array
 
 from ssl_jax.losses.contrastive import nt_xent
 from ssl_jax.objectives.base import Out, Pairwise, Progress, Views
-from ssl_jax.objectives.forward import BatchNormRule, Chain
+from ssl_jax.objectives.forward import Chain
 from ssl_jax.objectives.joint import JointEmbedding, require_positive
 
 
@@ -34,7 +33,7 @@ class SimCLR(JointEmbedding, Pairwise):
     head_norm: str = "batch"
     scale: float = 1.0
 
-    bn: ClassVar[BatchNormRule] = "joint"
+    bn = "joint"
 
     def __post_init__(self) -> None:
         require_positive(temperature=self.temperature)

@@ -7,7 +7,6 @@ Assignments", arXiv 2006.09882.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,7 @@ from ssl_jax.losses.mean import Mean
 from ssl_jax.losses.prototypes import prototype_cross_entropy, sinkhorn
 from ssl_jax.models.heads import Prototypes
 from ssl_jax.objectives.base import Out, Pairwise, Progress, State, Views
-from ssl_jax.objectives.forward import BatchNormRule, Chain, init_variables
+from ssl_jax.objectives.forward import Chain, init_variables
 from ssl_jax.objectives.joint import JointEmbedding, require_positive, resolutions, spread
 from ssl_jax.objectives.queue import check_queue, empty_queue, enqueue, is_full
 
@@ -46,7 +45,7 @@ class SwAV(JointEmbedding, Pairwise):
     queue_start: float = 0.0
     head_norm: str = "batch"
 
-    bn: ClassVar[BatchNormRule] = "joint"
+    bn = "joint"
 
     def __post_init__(self) -> None:
         require_positive(temperature=self.temperature, sinkhorn_temperature=self.sinkhorn_temperature)
@@ -95,7 +94,7 @@ class SwAV(JointEmbedding, Pairwise):
             assigned: number of global views.
             use: scalar, whether the queue takes part.
         """
-        batch, views = scores.shape[:2]
+        batch = scores.shape[0]
         valid = jnp.concatenate([jnp.ones(batch, bool), jnp.broadcast_to(use, waiting.shape[:1])])
         total = 0.0
         for i in range(assigned):

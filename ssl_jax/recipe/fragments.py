@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ssl_jax.data.presets import preset
+
 # Mean and standard deviation of Fashion-MNIST's training pixels in [0, 1].
 FASHION_PIXELS: dict[str, Any] = {"mean": (0.286,), "std": (0.353,)}
 IMAGENET_PIXELS: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+SWAV_PIXELS: dict[str, Any] = IMAGENET_PIXELS | {"std": (0.228, 0.224, 0.225)}  # as its code has it
+CIFAR10_PIXELS: dict[str, Any] = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616)}
+UNCHANGED_PIXELS: dict[str, Any] = {"mean": (0.0,), "std": (1.0,)}
 
 
 def image_views(size: int, pixels: dict[str, Any], image: dict[str, Any], **options: Any) -> dict[str, Any]:
@@ -49,3 +54,71 @@ def evaluation(encoder: str = "student", tiny: bool = False) -> dict[str, Any]:
         few = {"shots": (5, 10), "supervised_examples": 256, "supervised_few_examples": 128}
         return {"encoder": encoder, "health_examples": 200, **few}
     return {"encoder": encoder, "supervised_examples": 60_000, "supervised_few_examples": 12_800}
+
+
+def small_conv(**options: Any) -> dict[str, Any]:
+    """The `model` section for the small convolutional encoder of the Fashion-MNIST recipes: 28 pixels to a 4x4 map."""
+    sizes = {"widths": (96, 192), "strides": (4, 2), "kernels": (7, 3), "norm": "batch"}
+    return {"target": "ssl_jax.models.conv:ConvNet", **sizes, **options}
+
+
+def fashion_views(local: int = 0, **options: Any) -> dict[str, Any]:
+    """The `augment` section of two crops of a grey 28-pixel image, and of `local` small ones; `options` win."""
+    policy = {"count": 2, "scale": (0.3, 1.0), "ratio": (0.6, 1.67), "flip": 0.5}
+    policy |= {"jitter": (0.4, 0.4, 0.0, 0.0), "jitter_prob": 0.8} | options
+    views = {"image": policy} | ({"local": policy | {"count": local, "scale": (0.1, 0.3)}} if local else {})
+    return image_views(28, FASHION_PIXELS, policy) | {"views": views}
+
+
+def fashion_run(tiny: bool, examples: int, encoder: str = "student") -> dict[str, Any]:
+    """Every section of a run of `small_conv` on the embedded Fashion-MNIST subset but objective, views and optimiser."""
+    return {
+        "seed": 0,
+        "batch_size": 32 if tiny else 256,
+        "total_examples": 256 if tiny else examples,
+        "model": small_conv(),
+        "data": embedded(limit=500 if tiny else None),
+        "schedule": {"name": "cosine", "warmup_percent": 5},
+        "mesh": {"data": -1},
+        "checkpoint": {"every_percent": 25},
+        "evaluate": evaluation(encoder, tiny),
+        "log": {"every_steps": 4 if tiny else 20},
+    }
+
+
+def resnet(depth: int = 50, **options: Any) -> dict[str, Any]:
+    """The `model` section for a residual network."""
+    return {"target": "ssl_jax.models.resnet:ResNet", "depth": depth, **options}
+
+
+def preset_views(
+    tiny: bool, pixels: dict[str, Any] = IMAGENET_PIXELS, changes: dict[str, Any] | None = None, **policies: Any
+) -> dict[str, Any]:
+    """The `augment` section of published view policies: `image=("swav", 224), local=("swav_local", 96)`.
+
+    `changes` are made to each policy. `tiny` divides sizes by 8 and takes the pixels of Fashion-MNIST.
+    """
+    sizes = {name: size // 8 if tiny else size for name, (_, size) in policies.items()}
+    views = {name: preset(chosen, sizes[name], **(changes or {})) for name, (chosen, _) in policies.items()}
+    section = image_views(sizes["image"], FASHION_PIXELS if tiny else pixels, {}, crop_fraction=0.875)
+    return section | {"views": views}
+
+
+def in1k_run(tiny: bool, batch_size: int, epochs: int, warmup: int = 0, **schedule: Any) -> dict[str, Any]:
+    """Every section of a run on class folders of ImageNet but objective, views and optimiser; a ResNet-50.
+
+    `warmup` is in epochs. `tiny` runs a small network on embedded images instead, so that nothing is downloaded.
+    """
+    few = {"probes": ("knn", "linear"), "baselines": ("random",), "every_percent": 10}
+    return {
+        "seed": 0,
+        "batch_size": 32 if tiny else batch_size,
+        **({"total_examples": 256} if tiny else {"total_epochs": epochs}),
+        "model": small_conv(widths=(16, 32), pool="mean") if tiny else resnet(50),
+        "data": embedded(limit=500) if tiny else image_folders("data/imagenet", 256),
+        "schedule": {"name": "cosine", **({"warmup_percent": 10} if tiny else {"warmup_epochs": warmup}), **schedule},
+        "mesh": {"data": -1},
+        "checkpoint": {"every_percent": 5, "keep": 2},
+        "evaluate": evaluation("student", tiny) if tiny else {"encoder": "student", **few},
+        "log": {"every_steps": 4 if tiny else 50},
+    }

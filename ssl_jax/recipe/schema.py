@@ -67,7 +67,7 @@ class Data:
 
 
 CLIPS = ("global", "module", "tensor")
-GROUP_FACTORS, GROUP_DURATIONS = ("lr_scale", "weight_decay"), ("freeze_until", "zero_lr_until")
+GROUP_FACTORS, GROUP_DURATIONS = ("lr_scale", "weight_decay", "constant"), ("freeze_until", "zero_lr_until")
 GROUP_KEYS = (*GROUP_FACTORS, *(f"{key}_{unit}" for key in GROUP_DURATIONS for unit in UNITS))
 
 
@@ -93,8 +93,9 @@ class Optimizer:
     """The optimiser. `lr` belongs to `reference_batch` examples a step and is rescaled for other batch sizes.
 
     `b1`, `b2` and `eps` are AdamW's; `momentum` is that of SGD and LARS, `nesterov` SGD's, `eta` the trust coefficient
-    of LARS. `weight_decay` moves to `weight_decay_final` along a cosine unless that is None. `groups` are
-    (path regex, {key: value}), see `param_rules.py`: factors `lr_scale` and `weight_decay`, durations
+    of LARS. `weight_decay` moves to `weight_decay_final` along a cosine unless that is None; it leaves out the paths that
+    match `no_decay` (None: biases, norms and tokens; "": nothing is left out). `groups` are (path regex, {key: value}),
+    see `param_rules.py`: factors `lr_scale` and `weight_decay`, `constant` (whether the rate stays at its peak), durations
     `freeze_until_<unit>` (parameter and moments) and `zero_lr_until_<unit>` (parameter only). `layer_decay` multiplies the
     rate once for each encoder layer from the last to the first. `clip` is a gradient norm or None, by `clip_by`: global,
     module or tensor. `accumulation` microbatches make one step; the run stops after `max_nonfinite_steps` steps in a row
@@ -115,6 +116,7 @@ class Optimizer:
     eta: float = 1e-3
     groups: tuple = ()
     layer_decay: float | None = None
+    no_decay: str | None = None
     clip: float | None = None
     clip_by: str = "global"
     accumulation: int = 1
@@ -151,15 +153,23 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate over time: linear warm-up from `start` to 1, then `name` to `final`, in fractions of the peak."""
+    """Learning rate over time: linear warm-up from `start` to 1, then `name` to `final`, in fractions of the peak.
+
+    `name="milestones"` multiplies the rate by `factor` at each of `milestones`, in fractions of the run.
+    """
 
     name: str = "cosine"
     warmup: Duration = Duration(5, "percent")
     start: float = 0.0
     final: float = 0.0
+    milestones: tuple[float, ...] = ()
+    factor: float = 0.1
 
     def __post_init__(self) -> None:
-        for key in ("start", "final"):
+        _require(
+            all(0 <= m <= 1 for m in self.milestones), "schedule.milestones", self.milestones, "fractions of the run"
+        )
+        for key in ("start", "final", "factor"):
             value = getattr(self, key)
             _require(0 <= value <= 1, f"schedule.{key}", value, "between 0 and 1 (a fraction of the peak)")
 

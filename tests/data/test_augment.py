@@ -114,11 +114,12 @@ def test_it_is_a_value_that_can_be_hashed_compared_and_changed():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_policies(name):
-    augment = image_views({"image": preset(name, 16, count=3, flip=0.25)})
+    count = PRESETS[name]["count"]
+    augment = image_views({"image": preset(name, 16, flip=0.25)})
     shapes = jax.eval_shape(augment, KEYS, {"image": IMAGES})
-    assert shapes["image"].shape == (16, 3, 16, 16, 3)
+    assert shapes["image"].shape == (16, count, 16, 16, 3)
     assert dict(augment.views)["image"].flip == 0.25
-    assert dict(image_views({"image": preset(name, 16)}).views)["image"].count == PRESETS[name]["count"]
+    assert dict(image_views({"image": preset(name, 16)}).views)["image"].count == count
 
 
 def test_panel_has_a_column_for_each_view(views):

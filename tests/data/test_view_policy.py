@@ -198,3 +198,9 @@ def test_a_value_without_meaning_is_refused_by_name(options):
     with pytest.raises(UserError, match=f"^{name}=") as error:
         ViewPolicy(**options)
     assert str(value) in str(error.value) or name == "size"
+
+
+def test_grey_comes_before_the_jitter_only_where_it_is_asked_for():
+    options = {"jitter": (0.4, 0.4, 0.4, 0.1), "grey": 0.2, "flip": 0.5}
+    assert list(ViewPolicy(**options).operations(3)) == ["flip", "jitter", "grey"]
+    assert list(ViewPolicy(**options, grey_first=True).operations(3)) == ["flip", "grey", "jitter"]

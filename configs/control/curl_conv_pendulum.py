@@ -1,0 +1,33 @@
+"""CURL on stacks of three frames of a generated pendulum.
+
+    ssl-jax train --config curl_conv_pendulum --workdir runs/curl
+
+Labels are eight states (quadrant and direction of turning), only for the probes. `:reference` has the sizes of arXiv
+2004.04136: frames of 100 pixels cropped to 84, batches of 512, Adam.
+"""
+
+from ml_collections import ConfigDict
+
+from ssl_jax.recipe.fragments import UNCHANGED_PIXELS, fashion_run, image_views
+
+RESULT = "not tuned yet"
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    tiny, reference = arg == "tiny", arg == "reference"
+    size, crop = (100, 84) if reference else (40, 34)
+    share = (crop / size) ** 2
+    crops = dict(count=2, scale=(share, share), ratio=(1.0, 1.0))
+    source = dict(target="ssl_jax.data.pixel_control:Pendulum", size=size, limit=500 if tiny else None)
+    return ConfigDict(
+        fashion_run(tiny, examples=1_000_000 if reference else 200_000)
+        | (dict(batch_size=512) if reference else {})
+        | dict(
+            objective=dict(target="ssl_jax.objectives.curl:CURL", momentum=0.95, teacher_every=2),
+            model=dict(target="ssl_jax.models.conv:PixelEncoder") | (dict(filters=8, layers=2) if tiny else {}),
+            data={split: source | dict(split=split) for split in ("pretrain", "probe", "test")},
+            augment=image_views(crop, UNCHANGED_PIXELS, crops, crop_fraction=crop / size),
+            optimizer=dict(name="adamw", lr=1e-3, b2=0.999, weight_decay=0.0),
+            schedule=dict(name="constant", warmup_steps=0),
+        )
+    )

@@ -1,0 +1,30 @@
+"""Jigsaw with a small convolutional encoder on the embedded Fashion-MNIST subset.
+
+    ssl-jax train --config jigsaw_conv_fashion --workdir runs/jigsaw
+
+Nine tiles of 7 pixels out of cells of 9, in one of 100 orders.
+"""
+
+from ml_collections import ConfigDict
+
+from ssl_jax.recipe.fragments import fashion_run, fashion_views
+
+RESULT = "not tuned yet"
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    tiny = arg == "tiny"
+    return ConfigDict(
+        fashion_run(tiny, examples=320_000)
+        | dict(
+            objective=dict(
+                target="ssl_jax.objectives.jigsaw:Jigsaw",
+                permutations=20 if tiny else 100,
+                tile=7,
+                tile_out=64,
+                hidden=(256,),
+            ),
+            augment=fashion_views(count=1, scale=(1.0, 1.0)),
+            optimizer=dict(name="adamw", lr=2e-3, weight_decay=1e-4),
+        )
+    )

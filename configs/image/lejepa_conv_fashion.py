@@ -1,0 +1,24 @@
+"""LeJEPA with a small convolutional encoder on the embedded Fashion-MNIST subset.
+
+    ssl-jax train --config lejepa_conv_fashion --workdir runs/lejepa
+
+Two large and two small crops of each of 20,000 unlabelled images, all of 28 pixels.
+"""
+
+from ml_collections import ConfigDict
+
+from ssl_jax.recipe.fragments import fashion_run, fashion_views
+
+RESULT = "not tuned yet"
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    tiny = arg == "tiny"
+    return ConfigDict(
+        fashion_run(tiny, examples=320_000)
+        | dict(
+            objective=dict(target="ssl_jax.objectives.lejepa:LeJEPA", directions=256, hidden=(256,), out=32),
+            augment=fashion_views(local=2),
+            optimizer=dict(name="adamw", lr=2e-3, weight_decay=1e-2),
+        )
+    )

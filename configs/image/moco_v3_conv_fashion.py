@@ -1,0 +1,31 @@
+"""MoCo v3 with a small convolutional encoder on the embedded Fashion-MNIST subset.
+
+    ssl-jax train --config moco_v3_conv_fashion --workdir runs/moco_v3
+
+Two crops of each of 20,000 unlabelled images; the negatives are those of the batch.
+"""
+
+from ml_collections import ConfigDict
+
+from ssl_jax.recipe.fragments import fashion_run, fashion_views
+
+RESULT = "not tuned yet"
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    tiny = arg == "tiny"
+    return ConfigDict(
+        fashion_run(tiny, examples=320_000)
+        | dict(
+            objective=dict(
+                target="ssl_jax.objectives.moco_v3:MoCoV3",
+                temperature=0.2,
+                hidden=(256,),
+                predictor_hidden=(256,),
+                out=64,
+                momentum=(0.98, 1.0),
+            ),
+            augment=fashion_views(),
+            optimizer=dict(name="adamw", lr=4e-3, weight_decay=1e-4),
+        )
+    )

@@ -1,0 +1,31 @@
+"""Relative patch position with a small convolutional encoder on the embedded Fashion-MNIST subset.
+
+    ssl-jax train --config relative_position_conv_fashion --workdir runs/relative_position
+
+Pairs of patches of 7 pixels, 2 pixels apart.
+"""
+
+from ml_collections import ConfigDict
+
+from ssl_jax.recipe.fragments import fashion_run, fashion_views
+
+RESULT = "not tuned yet"
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    tiny = arg == "tiny"
+    return ConfigDict(
+        fashion_run(tiny, examples=320_000)
+        | dict(
+            objective=dict(
+                target="ssl_jax.objectives.relative_position:RelativePosition",
+                patch=7,
+                gap=2,
+                jitter=1,
+                patch_out=64,
+                hidden=(256,),
+            ),
+            augment=fashion_views(count=1, scale=(1.0, 1.0)),
+            optimizer=dict(name="adamw", lr=2e-3, weight_decay=1e-4),
+        )
+    )

@@ -1,0 +1,26 @@
+"""RotNet with a small convolutional encoder on the embedded Fashion-MNIST subset.
+
+    ssl-jax train --config rotnet_conv_fashion --workdir runs/rotnet
+
+Each image in all four rotations.
+"""
+
+from ml_collections import ConfigDict
+
+from ssl_jax.recipe.fragments import fashion_run, fashion_views
+
+RESULT = "not tuned yet"
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    tiny = arg == "tiny"
+    return ConfigDict(
+        fashion_run(tiny, examples=320_000)
+        | dict(
+            objective=dict(
+                target="ssl_jax.objectives.rotnet:RotNet",
+            ),
+            augment=fashion_views(count=1, flip=0.0),
+            optimizer=dict(name="adamw", lr=2e-3, weight_decay=1e-4),
+        )
+    )

@@ -1,0 +1,26 @@
+"""SimSiam with a small convolutional encoder on the embedded Fashion-MNIST subset.
+
+    ssl-jax train --config simsiam_conv_fashion --workdir runs/simsiam
+
+Two crops of each of 20,000 unlabelled images; the predictor is a bottleneck.
+"""
+
+from ml_collections import ConfigDict
+
+from ssl_jax.recipe.fragments import fashion_run, fashion_views
+
+RESULT = "not tuned yet"
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    tiny = arg == "tiny"
+    return ConfigDict(
+        fashion_run(tiny, examples=600_000)
+        | dict(
+            objective=dict(
+                target="ssl_jax.objectives.simsiam:SimSiam", hidden=(256, 256), out=256, predictor_hidden=64
+            ),
+            augment=fashion_views(),
+            optimizer=dict(name="sgd", lr=0.05, reference_batch=256, momentum=0.9, weight_decay=1e-4),
+        )
+    )

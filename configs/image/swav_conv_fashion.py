@@ -1,0 +1,31 @@
+"""SwAV with a small convolutional encoder on the embedded Fashion-MNIST subset.
+
+    ssl-jax train --config swav_conv_fashion --workdir runs/swav
+
+Two large and two small crops of each of 20,000 unlabelled images, all of 28 pixels, and a queue of 1,024.
+"""
+
+from ml_collections import ConfigDict
+
+from ssl_jax.recipe.fragments import fashion_run, fashion_views
+
+RESULT = "not tuned yet"
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    tiny = arg == "tiny"
+    return ConfigDict(
+        fashion_run(tiny, examples=320_000)
+        | dict(
+            objective=dict(
+                target="ssl_jax.objectives.swav:SwAV",
+                prototypes=64,
+                hidden=(256,),
+                out=64,
+                queue=64 if tiny else 1024,
+                queue_start=0.1,
+            ),
+            augment=fashion_views(local=2),
+            optimizer=dict(name="adamw", lr=4e-3, weight_decay=1e-4),
+        )
+    )

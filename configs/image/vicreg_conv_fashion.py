@@ -1,0 +1,24 @@
+"""VICReg with a small convolutional encoder on the embedded Fashion-MNIST subset.
+
+    ssl-jax train --config vicreg_conv_fashion --workdir runs/vicreg
+
+Two crops of each of 20,000 unlabelled images.
+"""
+
+from ml_collections import ConfigDict
+
+from ssl_jax.recipe.fragments import fashion_run, fashion_views
+
+RESULT = "not tuned yet"
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    tiny = arg == "tiny"
+    return ConfigDict(
+        fashion_run(tiny, examples=320_000)
+        | dict(
+            objective=dict(target="ssl_jax.objectives.vicreg:VICReg", hidden=(256,), out=256),
+            augment=fashion_views(),
+            optimizer=dict(name="adamw", lr=4e-3, weight_decay=1e-4),
+        )
+    )

@@ -1,0 +1,65 @@
+"""Every recipe of the package builds, and its `:tiny` form makes a state, without data or compiling."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from ssl_jax import optim
+from ssl_jax.data.pipeline import BadRecords
+from ssl_jax.recipe import load, parse, recipes
+from ssl_jax.step import Setup, init_state
+from ssl_jax.train import batch_like, build_objective
+
+NAMES = [r.name for r in recipes()]
+
+
+def test_there_is_a_reference_and_an_embedded_recipe_for_each_method():
+    methods = [
+        "simclr",
+        "byol",
+        "simsiam",
+        "moco_v3",
+        "barlow_twins",
+        "vicreg",
+        "swav",
+        "lejepa",
+        "rotnet",
+        "jigsaw",
+        "relative_position",
+    ]
+    for method in methods:
+        assert [n for n in NAMES if n.startswith(f"{method}_conv_fashion")], method
+        assert [n for n in NAMES if n.startswith(f"{method}_") and n.endswith("_in1k")], method
+    assert {"moco_v1_resnet50_in1k", "moco_v2_resnet50_in1k", "moco_conv_fashion", "curl_conv_pendulum"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_objective_and_optimiser_of_a_recipe_are_made(name):
+    recipe = parse(load(name))
+    recipe.check()
+    assert hash(build_objective(recipe))
+    optimizer, lr = optim.from_recipe(recipe.optimizer, recipe.schedule, recipe.optimizer.lr, 1000, 100)
+    rates = [float(lr(step)) for step in (0, 100, 999)]
+    assert max(rates) == pytest.approx(recipe.optimizer.lr)
+    assert min(rates) >= 0
+    assert optimizer.init({}) is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_tiny_form_makes_a_state_from_data_that_is_there(name, tmp_path):
+    recipe = parse(load(f"{name}:tiny"))
+    source = recipe.data.pretrain.build()
+    batch = batch_like(source, recipe.batch_size, BadRecords(0.0, tmp_path / "bad.jsonl"))
+    setup = Setup(build_objective(recipe), optim.adamw(lambda step: 1e-3, lambda step: 0.0), total_steps=8, seed=0)
+    state = jax.eval_shape(partial(init_state, setup), batch)
+    assert sum(np.prod(x.shape) for x in jax.tree.leaves(state.params)) < 2e6
+    assert recipe.evaluate.encoder in setup.objective.encoders()
+
+
+@pytest.mark.parametrize("method", ["byol", "moco", "moco_v3", "simsiam", "barlow_twins", "vicreg", "swav"])
+def test_the_cifar_recipe_has_a_form_for_each_method(method):
+    recipe = parse(load(f"joint_resnet18_cifar10:{method}"))
+    recipe.objective.check(given=("encoder", "augment"))
+    assert recipe.objective.target.startswith(f"ssl_jax.objectives.{method}:")
