@@ -66,7 +66,8 @@ class ImageViews:
         """Views {name: float32 [B, V, h, w, C]} of `batch`, drawn from the typed keys [B] of its examples."""
         images = self._images(batch)
         return {
-            name: self._normalise(policy(_view_keys(keys, name, policy.count), images)) for name, policy in self.views
+            name: self._normalise(policy(_view_keys(keys, policy.like or name, policy.count), images))
+            for name, policy in self.views
         }
 
     def evaluation(self, batch: Batch) -> Batch:
@@ -142,6 +143,10 @@ def _check(views: ImageViews) -> None:
         )
     if not views.views:
         raise UserError("augment.views is empty; name at least one policy, e.g. views=dict(image=dict(count=2))")
+    names = [name for name, _ in views.views]
+    for name, policy in views.views:
+        if policy.like is not None and policy.like not in names:
+            raise UserError(f"augment.views.{name}.like={policy.like!r}: one of the other policies, {', '.join(names)}")
     if not 0 < views.crop_fraction <= 1:
         raise UserError(f"augment.crop_fraction={views.crop_fraction}: give a fraction of the image in (0, 1]")
     if views.interpolation not in image_ops.INTERPOLATIONS:

@@ -56,6 +56,8 @@ class ViewPolicy:
     blur_sigma: range of the Gaussian's standard deviation in pixels; blur_kernel: its taps, None for 3 sigma each way.
     solarize_threshold: pixels from here on are inverted.
     flip, jitter_prob, grey, blur, solarize: probabilities; a tuple has one for each of the `count` views (BYOL, DINO).
+    like: the name of another policy whose draws this one takes, and so its crops and flips if `scale`, `ratio` and `flip`
+        are the same: the same views at another size, or without distortions (DINOv3's Gram teacher).
     """
 
     count: int = 1
@@ -75,6 +77,7 @@ class ViewPolicy:
     blur_kernel: int | None = None
     solarize: Probability = 0.0
     solarize_threshold: float = 0.5
+    like: str | None = None
 
     def __post_init__(self) -> None:
         for name in (f.name for f in fields(self)):

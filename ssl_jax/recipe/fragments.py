@@ -86,6 +86,53 @@ def fashion_run(tiny: bool, examples: int, encoder: str = "student") -> dict[str
     }
 
 
+def token_vit(tiny: bool, size: str, **options: Any) -> dict[str, Any]:
+    """The `model` section for self-distillation: a ViT read at its class token, with normal weights, learned positions.
+
+    `size`: "small" for Fashion-MNIST; "S" or "L" with patches of 16 pixels. `tiny` is smaller than all of them.
+    """
+    sizes = {"tiny": (32, 1, 2, 4), "small": (96, 4, 3, 4), "S": (384, 12, 6, 16), "L": (1024, 24, 16, 16)}
+    options = {"positions": "learned", "pool": "class", "initializer": "normal"} | options
+    return small_vit(*sizes["tiny" if tiny else size], **options)
+
+
+def token_run(tiny: bool, examples: int, crops: tuple[float, float] = (0.3, 0.3), **model: Any) -> dict[str, Any]:
+    """Every section of a run of a small ViT on the embedded Fashion-MNIST subset but objective and optimiser.
+
+    Two crops of 28 pixels, of at least `crops[0]` of the image, and four of 16 pixels, of at most `crops[1]`.
+    """
+    views = fashion_views(4)
+    views["views"]["image"] = views["views"]["image"] | {"scale": (crops[0], 1.0)}
+    views["views"]["local"] = views["views"]["local"] | {"size": 16, "scale": (0.1, crops[1])}
+    run = fashion_run(tiny, examples, "teacher")
+    model = {"remat": "none"} | model
+    return run | {"augment": views, "model": token_vit(tiny, "small", **model)}
+
+
+def token_adamw(lr: float, *groups: tuple[str, dict[str, Any]], **options: Any) -> dict[str, Any]:
+    """The `optimizer` section of the DINO family; tokens and positions decay like matrices; `options` win."""
+    tokens = r"encoder/(class_token|class_position|positions|registers|mask_token)$"
+    decay = {"weight_decay": 0.04, "weight_decay_final": 0.4}
+    groups = (*groups, (tokens, {"weight_decay": 1.0}))
+    return {
+        "name": "adamw",
+        "lr": lr,
+        "b2": 0.999,
+        **decay,
+        "clip": 3.0,
+        "clip_by": "tensor",
+        "groups": groups,
+    } | options
+
+
+def tiny_heads(tiny: bool, **options: Any) -> dict[str, Any]:
+    """Options of an objective with prototypes: as given, or with a few of them and narrow heads for `:tiny`."""
+    small = {"prototypes": 64, "hidden": 64, "bottleneck": 16}
+    if options.get("patch_prototypes"):
+        small |= {"patch_prototypes": 32, "patch_hidden": 64}
+    return options | (small if tiny else {})
+
+
 def resnet(depth: int = 50, **options: Any) -> dict[str, Any]:
     """The `model` section for a residual network."""
     return {"target": "ssl_jax.models.resnet:ResNet", "depth": depth, **options}

@@ -1,0 +1,31 @@
+"""DINO with a small ViT on the embedded Fashion-MNIST subset.
+
+    ssl-jax train --config dino_vit_fashion --workdir runs/dino
+
+Two crops of 28 pixels and four of 16; the teacher is evaluated.
+"""
+
+from ml_collections import ConfigDict
+
+from ssl_jax.recipe.fragments import tiny_heads, token_adamw, token_run
+
+RESULT = "a starting point: not tuned, not yet run at full length"
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    tiny = arg == "tiny"
+    return ConfigDict(
+        token_run(tiny, 200_000, drop_path=0.1)
+        | dict(
+            objective=tiny_heads(
+                tiny,
+                target="ssl_jax.objectives.dino:DINO",
+                prototypes=1024,
+                hidden=256,
+                bottleneck=64,
+                teacher_temperature=(0.04, 0.06),
+                momentum=(0.99, 1.0),
+            ),
+            optimizer=token_adamw(1e-3, (r"^head/(prototypes|magnitude)$", dict(freeze_until_percent=2))),
+        )
+    )

@@ -1,0 +1,54 @@
+"""DINOv3 with a small ViT on the embedded Fashion-MNIST subset.
+
+    ssl-jax train --config dinov3_vit_fashion --workdir runs/dinov3
+
+Rotary positions, constant rates, and Gram anchoring in the last fifth of the run.
+"""
+
+from ml_collections import ConfigDict
+
+from ssl_jax.recipe.fragments import tiny_heads, token_adamw, token_run
+
+RESULT = "a starting point: not tuned, not yet run at full length"
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    tiny = arg == "tiny"
+    return ConfigDict(
+        token_run(
+            tiny,
+            200_000,
+            positions="rope",
+            rope_rescale=2.0,
+            layer_scale=0.1,
+            registers=2,
+            mlp="swiglu",
+            local_norm=True,
+            qkv_bias="query_value",
+            norm_epsilon=1e-5,
+        )
+        | dict(
+            objective=tiny_heads(
+                tiny,
+                target="ssl_jax.objectives.dinov3:DINOv3",
+                prototypes=1024,
+                hidden=256,
+                bottleneck=64,
+                patch_prototypes=1024,
+                patch_hidden=256,
+                patch_bottleneck=64,
+                momentum=(0.994, 0.994),
+                gram_weight=2.0,
+                gram_start=0.8,
+                gram_every=0.05,
+            ),
+            optimizer=token_adamw(
+                1e-3,
+                (r"head/prototypes$", dict(zero_lr_until_percent=2)),
+                b2=0.99,
+                clip_by="module",
+                weight_decay_final=None,
+            ),
+            schedule=dict(name="constant", warmup_percent=10),
+        )
+    )

@@ -1,0 +1,33 @@
+"""iBOT with a small ViT on the embedded Fashion-MNIST subset.
+
+    ssl-jax train --config ibot_vit_fashion --workdir runs/ibot
+
+DINO, and masked patches of half of the large crops; one head for both.
+"""
+
+from ml_collections import ConfigDict
+
+from ssl_jax.recipe.fragments import tiny_heads, token_adamw, token_run
+
+RESULT = "a starting point: not tuned, not yet run at full length"
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    tiny = arg == "tiny"
+    return ConfigDict(
+        token_run(tiny, 200_000, drop_path=0.1)
+        | dict(
+            objective=tiny_heads(
+                tiny,
+                target="ssl_jax.objectives.ibot:IBOT",
+                prototypes=1024,
+                hidden=256,
+                bottleneck=64,
+                teacher_temperature=(0.04, 0.06),
+                momentum=(0.99, 1.0),
+                mask_smallest=4,
+                magnitude=True,
+            ),
+            optimizer=token_adamw(1e-3, (r"^head/(prototypes|magnitude)$", dict(freeze_until_percent=2))),
+        )
+    )

@@ -1,0 +1,29 @@
+"""MSN with a small ViT on the embedded Fashion-MNIST subset.
+
+    ssl-jax train --config msn_vit_fashion --workdir runs/msn
+
+The second crop loses 15 % of its patches; the small ones are focal views.
+"""
+
+from ml_collections import ConfigDict
+
+from ssl_jax.recipe.fragments import token_adamw, token_run
+
+RESULT = "a starting point: not tuned, not yet run at full length"
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    tiny = arg == "tiny"
+    return ConfigDict(
+        token_run(tiny, 200_000)
+        | dict(
+            objective=dict(
+                target="ssl_jax.objectives.msn:MSN",
+                prototypes=64 if tiny else 256,
+                hidden=64 if tiny else 256,
+                out=64,
+                momentum=(0.99, 1.0),
+            ),
+            optimizer=token_adamw(1e-3),
+        )
+    )
