@@ -10,6 +10,7 @@ from flax import linen as nn
 from jax import Array
 
 from ssl_jax.models.drop_path import Sections, split_sections
+from ssl_jax.models.rows import dot_rows
 from ssl_jax.precision import wide
 
 Attention = Callable[[Array, Array, Array, Array | None], Array]
@@ -75,7 +76,7 @@ class Qkv(nn.Module):
         width, shape = x.shape[-1], (3, self.heads, x.shape[-1] // self.heads)
         flat = lambda key, s: self.kernel_init(key, (width, 3 * width)).reshape(s)  # noqa: E731
         kernel = self.param("kernel", flat, (width, *shape))
-        out = jnp.einsum("...i,ijkl->...jkl", x.astype(self.dtype), kernel.astype(self.dtype))
+        out = dot_rows(x.astype(self.dtype), kernel.astype(self.dtype), (((x.ndim - 1,), (0,)), ((), ())))
         if self.bias == "none":
             return out
         rows = [0, 1, 2] if self.bias == "all" else [0, 2]

@@ -8,6 +8,7 @@ from flax import linen as nn
 from jax import Array
 
 from ssl_jax.models.norm import Norm
+from ssl_jax.models.rows import dot_rows
 from ssl_jax.models.tokens import sincos_2d, take_tokens
 from ssl_jax.models.transformer import Transformer
 
@@ -85,7 +86,7 @@ class MaskedDecoder(nn.Module):
         The P prefix tokens (class, registers) take part and are dropped at the end.
         """
         batch, count = restore.shape
-        dense = {"dtype": self.dtype, "kernel_init": nn.initializers.xavier_uniform()}
+        dense = {"dtype": self.dtype, "kernel_init": nn.initializers.xavier_uniform(), "dot_general": dot_rows}
         prefix, kept = jnp.split(nn.Dense(self.width, name="embed", **dense)(tokens), [self.prefix], axis=1)
         mask_token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width)).astype(kept.dtype)
         masked = jnp.broadcast_to(mask_token, (batch, count - kept.shape[1], self.width))
@@ -130,7 +131,7 @@ class BlockPredictor(nn.Module):
         """
         batch, blocks, size = index.shape
         table = jnp.asarray(sincos_2d(self.width, grid), self.dtype)
-        dense = {"dtype": self.dtype, "kernel_init": self.kernel_init}
+        dense = {"dtype": self.dtype, "kernel_init": self.kernel_init, "dot_general": dot_rows}
         mask_token = self.param("mask_token", nn.initializers.truncated_normal(0.02), (self.width,)).astype(self.dtype)
 
         z = nn.Dense(self.width, name="embed", **dense)(context) + table[context_index]

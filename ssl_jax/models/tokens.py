@@ -10,6 +10,7 @@ from einops import rearrange
 from jax import Array
 
 from ssl_jax.errors import UserError
+from ssl_jax.precision import wide
 
 
 def grid_of(image_shape: tuple[int, ...], patch: int) -> tuple[int, int]:
@@ -101,3 +102,19 @@ def resize_tokens(tokens: Array, grid: tuple[int, int], target: tuple[int, int],
     map_ = tokens.reshape(*tokens.shape[:-2], *grid, tokens.shape[-1])
     out = jnp.einsum("ir,jc,...rcd->...ijd", rows, columns, map_)
     return out.reshape(*tokens.shape[:-2], -1, tokens.shape[-1])
+
+
+def cell_means(tokens: Array, grid: tuple[int, int], cells: int) -> Array:
+    """Means of patch tokens [B, N, D] over `cells` x `cells` parts of the grid, side by side -> [B, cells * cells * D].
+
+    Row r of R belongs to part `r * cells // R`. The means are float32 or wider. Raises UserError for more parts than rows.
+    """
+    if not 1 <= cells <= min(grid):
+        raise UserError(f"model.cells={cells} does not fit {grid[0]}x{grid[1]} patches; use 1 to {min(grid)}")
+    row, column = (np.arange(side) * cells // side for side in grid)
+    part = (row[:, None] * cells + column[None]).reshape(-1)
+    member = part == np.arange(cells * cells)[:, None]
+    weights = member / member.sum(axis=1, keepdims=True)
+    kind = wide(tokens.dtype)
+    means = jnp.einsum("cn,bnd->bcd", jnp.asarray(weights, kind), tokens.astype(kind))
+    return means.reshape(means.shape[0], -1)

@@ -29,6 +29,7 @@ from ssl_jax.models.drop_path import (
     residual,
     subset_of_sequences,
 )
+from ssl_jax.models.rows import dot_rows
 
 NOISE = "noise"  # the stream of randomness that training draws from
 
@@ -75,6 +76,7 @@ class Block(nn.Module):
         """
         width = x.shape[-1]
         dense = {"dtype": self.dtype, "kernel_init": self.kernel_init}
+        tokenwise = dense | {"dot_general": dot_rows}
 
         def scaled(name: str, h: Array) -> Array:
             if self.layer_scale is None:
@@ -85,16 +87,16 @@ class Block(nn.Module):
             h = layer_norm("norm1", self.dtype, self.norm_epsilon)(h)
             qkv = Qkv(self.heads, self.qkv_bias, name="qkv", **dense)(h)
             h = attend_sections(ATTENTION[self.attention], qkv, sections, valid, rope)
-            return scaled("layer_scale1", nn.DenseGeneral(width, axis=(-2, -1), name="proj", **dense)(h))
+            return scaled("layer_scale1", nn.DenseGeneral(width, axis=(-2, -1), name="proj", **tokenwise)(h))
 
         def mlp(h: Array, sections: Sections) -> Array:
             h = layer_norm("norm2", self.dtype, self.norm_epsilon)(h)
             if self.mlp == "swiglu":
-                h = nn.DenseGeneral((2, self.mlp_dim), name="fc1", **dense)(h)
+                h = nn.DenseGeneral((2, self.mlp_dim), name="fc1", **tokenwise)(h)
                 h = nn.silu(h[..., 0, :]) * h[..., 1, :]
             else:
-                h = nn.gelu(nn.Dense(self.mlp_dim, name="fc1", **dense)(h), approximate=False)
-            return scaled("layer_scale2", nn.Dense(width, name="fc2", **dense)(h))
+                h = nn.gelu(nn.Dense(self.mlp_dim, name="fc1", **tokenwise)(h), approximate=False)
+            return scaled("layer_scale2", nn.Dense(width, name="fc2", **tokenwise)(h))
 
         x = shard_batch(x)
         for branch in (attention, mlp):

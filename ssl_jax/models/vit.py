@@ -10,9 +10,9 @@ from jax import Array
 
 from ssl_jax.errors import UserError
 from ssl_jax.models.drop_path import DropPath, Section, split_sections
-from ssl_jax.models.tokens import grid_of, patchify, resize_tokens, rope_2d, sincos_2d
+from ssl_jax.models.rows import dot_rows
+from ssl_jax.models.tokens import cell_means, grid_of, patchify, resize_tokens, rope_2d, sincos_2d
 from ssl_jax.models.transformer import NOISE, Transformer
-from ssl_jax.precision import wide
 
 # width, depth, heads, MLP width
 VARIANTS = {
@@ -47,6 +47,7 @@ class ViT(nn.Module):
     class_token: bool = True
     registers: int = 0
     pool: str = "mean"  # mean of the patch tokens | class token
+    cells: int = 1  # pool="mean" averages each of cells x cells parts of the image on its own
     dtype: str = "float32"
     remat: str = "full"
     unroll: int = 1
@@ -115,7 +116,8 @@ class ViT(nn.Module):
             patches.append(part)
             positions.append(jnp.broadcast_to(table, (*part.shape[:3], self.width)))
         bodies = tuple(Section(*part.shape[1:3]) for part in patches)
-        x = nn.Dense(self.width, dtype=self.dtype, kernel_init=self._kernel_init, name="patch_embed")(_pack(patches))
+        dense = {"dtype": self.dtype, "kernel_init": self._kernel_init, "dot_general": dot_rows}
+        x = nn.Dense(self.width, name="patch_embed", **dense)(_pack(patches))
         if masks is not None:
             x = self._masked(x, masks, patches)
         if self.positions != "rope":
@@ -142,11 +144,14 @@ class ViT(nn.Module):
         )
 
     def features(self, image: Array, train: bool = False) -> Array:
-        """Pooled features [B, D] of whole images: what probes see. `train` has no effect (no dropout, no BatchNorm)."""
+        """Pooled features [B, F] of whole images: what probes see. F is D, or cells * cells * D.
+
+        `train` has no effect (no dropout, no BatchNorm).
+        """
         tokens = self(image)
         if self.pool == "class":
             return tokens[:, 0]
-        return tokens[:, self.prefix :].mean(axis=1, dtype=wide(tokens.dtype))
+        return cell_means(tokens[:, self.prefix :], grid_of(image.shape, self.patch), self.cells)
 
     @property
     def _kernel_init(self) -> nn.initializers.Initializer:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ssl_jax.errors import UserError
-from ssl_jax.models.tokens import patchify, sincos_2d, unpatchify
+from ssl_jax.models.tokens import cell_means, patchify, sincos_2d, unpatchify
 from ssl_jax.models.transformer import rescale_residuals
 from ssl_jax.models.vit import ViT, vit
 
@@ -131,3 +131,24 @@ def test_pooling_names_what_probes_see(image):
 def test_bad_options_are_refused_with_value_and_remedy(image, options, words):
     with pytest.raises(UserError, match=words):
         init(ViT(**(SMALL | options)), image)
+
+
+def test_features_of_cells_are_means_over_parts_of_the_image(image):
+    model = ViT(**SMALL, cells=2)
+    variables = init(model, image)
+    tokens = np.asarray(model.apply(variables, image))[:, 1:].reshape(
+        2, 2, 2, 2, 2, -1
+    )  # rows: part, place; columns too
+    parts = tokens.mean((2, 4)).reshape(2, -1)
+    np.testing.assert_allclose(model.apply(variables, image, method="features"), parts, rtol=1e-5, atol=1e-6)
+
+
+def test_cells_of_an_uneven_grid_cover_every_patch_once():
+    rows = jnp.broadcast_to(jnp.arange(7.0)[:, None], (7, 7)).reshape(1, 49, 1)
+    means = cell_means(rows, (7, 7), 3).reshape(3, 3)
+    np.testing.assert_allclose(means, np.broadcast_to(np.array([[1.0], [3.5], [5.5]]), (3, 3)))  # rows 012, 34, 56
+
+
+def test_more_cells_than_patches_are_refused(image):
+    with pytest.raises(UserError, match=r"model.cells=5 does not fit 4x4 patches; use 1 to 4"):
+        ViT(**SMALL, cells=5).init(jax.random.key(0), image, method="features")
