@@ -173,7 +173,8 @@ class SelfDistillation(TokenTeacher):
         """Move the teacher and the centres."""
         params, extra = super().update(params, extra, out, progress)
         centres = {
-            name: move_centre(extra["centre"][name], *sums, self.centre_momentum) for name, sums in out.sums.items()
+            name: move_centre(extra["centre"][name], *sums, self.centre_momentum)
+            for name, sums in dict(out.sums).items()
         }
         return State(params, extra | ({"centre": centres} if centres else {}))
 
