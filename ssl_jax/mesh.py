@@ -36,21 +36,27 @@ TENSOR_RULES: Rules = (
 )
 
 
+def axis_sizes(count: int, data: int = -1, fsdp: int = 1, tensor: int = 1) -> tuple[int, int, int]:
+    """The sizes of the axes on `count` devices, with -1 filled in; raises UserError when they do not multiply to `count`."""
+    sizes = [data, fsdp, tensor]
+    known = int(np.prod([s for s in sizes if s != -1]))
+    if sizes.count(-1) == 1 and known and count % known == 0:
+        sizes[sizes.index(-1)] = count // known
+    if -1 in sizes or int(np.prod(sizes)) != count:
+        raise UserError(
+            f"mesh data={data} fsdp={fsdp} tensor={tensor} does not fit {count} device(s); "
+            "the product must equal the device count (one axis may be -1)"
+        )
+    return tuple(sizes)
+
+
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh over `devices` (default: all). One axis may be -1: whatever is left.
 
     Raises UserError when the sizes do not multiply to the number of devices.
     """
     devices = list(jax.devices() if devices is None else devices)
-    sizes = [data, fsdp, tensor]
-    known = int(np.prod([s for s in sizes if s != -1]))
-    if sizes.count(-1) == 1 and known and len(devices) % known == 0:
-        sizes[sizes.index(-1)] = len(devices) // known
-    if -1 in sizes or int(np.prod(sizes)) != len(devices):
-        raise UserError(
-            f"mesh data={data} fsdp={fsdp} tensor={tensor} does not fit {len(devices)} device(s); "
-            "the product must equal the device count (one axis may be -1)"
-        )
+    sizes = axis_sizes(len(devices), data, fsdp, tensor)
     # Auto axes: the partitioner propagates shardings, as under pjit. make_mesh's default is Explicit.
     return jax.make_mesh(sizes, AXES, devices=devices, axis_types=(AxisType.Auto,) * len(AXES))
 
