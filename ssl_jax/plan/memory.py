@@ -61,17 +61,18 @@ def batch_bytes(batch: Mapping[str, Any], sizes: Mapping[str, int]) -> int:
     return sum(_bytes(v) for v in batch.values()) // (sizes["data"] * sizes["fsdp"])
 
 
-def temporary_bytes(graph: Graph, twice: Graph, sizes: Mapping[str, int]) -> int:
+def temporary_bytes(graph: Graph, twice: Graph, sizes: Mapping[str, int], parts: int = 1) -> int:
     """An estimate of what a step keeps at its peak beside state and batch, per device.
 
-    `twice` is the graph of the same step at twice the batch: what is larger there is split over the batch.
+    `twice` is the graph of the same step at twice the batch: what is larger there is split over the batch. `parts` is how
+    many times fewer rows a device has than in the graph: other microbatches, or another batch size.
     """
-    return _Estimate(sizes).peak(graph, twice, top=True)
+    return _Estimate(sizes, parts).peak(graph, twice, top=True)
 
 
 class _Estimate:
-    def __init__(self, sizes: Mapping[str, int]) -> None:
-        self.rows, self.fsdp = sizes["data"] * sizes["fsdp"], sizes["fsdp"]
+    def __init__(self, sizes: Mapping[str, int], parts: int) -> None:
+        self.rows, self.fsdp = sizes["data"] * sizes["fsdp"] * parts, sizes["fsdp"]
 
     def peak(self, graph: Graph, twice: Graph, top: bool = False) -> int:
         """Most bytes alive at once. Inputs and outputs belong to the caller; those of the step are the donated state."""
