@@ -13,6 +13,7 @@ from typing import NoReturn
 from ssl_jax import __version__
 from ssl_jax.errors import UserError
 
+VERIFY_DEVICES = 8  # CPU devices pretended by `verify` where the machine has a single device
 DONE, FAILED, FIXABLE, DOES_NOT_FIT, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -76,6 +77,24 @@ def report(arguments: argparse.Namespace) -> None:
     from ssl_jax.report.page import report as write
 
     print(write(workdir, allow))
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Check on the user's recipe what the tests check on ours; 1 if a check fails."""
+    config, recipe = _recipe(arguments)
+    import jax
+
+    if jax.device_count() == 1 and arguments.cpu_devices is None:
+        return _again_on_cpu_devices(arguments, VERIFY_DEVICES)
+    from ssl_jax.verify.run import verify as run
+    from ssl_jax.verify.run import write
+
+    report = run(config, recipe.objective.allow, arguments.batch_size, tell=lambda line: print(line, flush=True))
+    if arguments.out:
+        write(report, config, Path(arguments.out))
+    failed = [name for name, made in report.outcomes.items() if made.status == "FAIL"]
+    print(f"FAILED: {', '.join(failed)}" if failed else "passed")
+    return FAILED if failed else DONE
 
 
 def plan(arguments: argparse.Namespace) -> int:
@@ -187,6 +206,15 @@ def _parser() -> _Parser:
     _add_workdir(sub, "a run directory written by ssl-jax train")
     _add_allow(sub)
     sub = command(
+        "verify",
+        verify,
+        "prove on your recipe that devices, sharding, accumulation, resume and resharding change nothing",
+        "ssl-jax verify --config mae_vit_fashion:tiny --out verify.json",
+    )
+    _add_config(sub)
+    sub.add_argument("--batch-size", type=int, metavar="N", help="examples in a batch (default: 4 on each device)")
+    sub.add_argument("--out", metavar="FILE", help="also write the result as JSON")
+    sub = command(
         "plan",
         plan,
         "say before a run what it needs and costs on chips that are not here: memory, FLOPs, wire, time, money",
@@ -247,7 +275,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"{arguments.command} needs --workdir DIR. See ssl-jax {arguments.command} --help")
     if overrides and "config" not in arguments:
         raise UserError(f"{arguments.command} takes no {overrides[0]!r}: it uses the config.json of the run as it is")
-    arguments.overrides = overrides
+    arguments.overrides, arguments.words = overrides, argv
     return arguments
 
 
@@ -328,6 +356,14 @@ def _pretend_cpu_devices(count: int) -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={count}".strip()
+
+
+def _again_on_cpu_devices(arguments: argparse.Namespace, count: int) -> int:
+    """The same command in a child process that pretends to have `count` CPU devices; its exit code."""
+    import subprocess
+
+    command = [sys.executable, "-m", "ssl_jax", *arguments.words, "--cpu-devices", str(count)]
+    return subprocess.run(command, check=False).returncode
 
 
 def _quoted(path: str) -> str:

@@ -88,11 +88,14 @@ def path_name(path: tuple) -> str:
     return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
 
 
-def leaf_spec(name: str, shape: tuple[int, ...], sizes: Mapping[str, int], rules: Rules = ()) -> PartitionSpec:
+def leaf_spec(
+    name: str, shape: tuple[int, ...], sizes: Mapping[str, int], rules: Rules = (), smallest: int | None = None
+) -> PartitionSpec:
     """Where one array of the state lives: the first rule whose regex matches `name`, then FSDP on what is left.
 
     FSDP splits the largest dimension that `fsdp` divides and no rule took; layer stacks keep their layer axis whole. The
-    rule depends on path and shape only, so moments and teacher land beside the parameters they mirror.
+    rule depends on path and shape only, so moments and teacher land beside the parameters they mirror. Leaves with fewer
+    than `smallest` elements (default: `SMALLEST_SPLIT`) are copied.
     """
     spec: list[str | None] = [None] * len(shape)
     for pattern, axes in (*rules, *TENSOR_RULES):
@@ -101,7 +104,7 @@ def leaf_spec(name: str, shape: tuple[int, ...], sizes: Mapping[str, int], rules
                 a if a and sizes.get(a, 1) > 1 and n % sizes[a] == 0 else None for a, n in zip(axes, shape, strict=True)
             ]
             break
-    if sizes.get("fsdp", 1) > 1 and "fsdp" not in spec and np.prod(shape) >= SMALLEST_SPLIT:
+    if sizes.get("fsdp", 1) > 1 and "fsdp" not in spec and np.prod(shape) >= (smallest or SMALLEST_SPLIT):
         first = 1 if f"/{STACK}/" in f"/{name}" and len(shape) > 1 else 0
         free = [d for d in range(first, len(shape)) if spec[d] is None and shape[d] % sizes["fsdp"] == 0]
         if free:
@@ -109,11 +112,11 @@ def leaf_spec(name: str, shape: tuple[int, ...], sizes: Mapping[str, int], rules
     return P(*spec)
 
 
-def state_shardings(state: Any, mesh: Mesh, rules: Rules = ()) -> Any:
+def state_shardings(state: Any, mesh: Mesh, rules: Rules = (), smallest: int | None = None) -> Any:
     """A `NamedSharding` for every leaf of `state` (arrays or shapes)."""
 
     def place(path: tuple, leaf: Any) -> NamedSharding:
-        return NamedSharding(mesh, leaf_spec(path_name(path), leaf.shape, dict(mesh.shape), rules))
+        return NamedSharding(mesh, leaf_spec(path_name(path), leaf.shape, dict(mesh.shape), rules, smallest))
 
     return jax.tree_util.tree_map_with_path(place, state)
 

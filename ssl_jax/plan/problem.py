@@ -48,7 +48,8 @@ class Problem:
 
     def state(self) -> TrainState:
         """Shapes of the state."""
-        return jax.eval_shape(partial(init_state, self.setup), self.batch)
+        with jax.sharding.use_abstract_mesh(abstract_mesh(dict.fromkeys(AXES, 1))):
+            return jax.eval_shape(partial(init_state, self.setup), self.batch)
 
     def changed(self, changes: Mapping[str, Any]) -> Problem:
         """The problem with some keys of the recipe set: `{"mesh.fsdp": 16}`."""
