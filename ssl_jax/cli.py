@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -86,10 +87,12 @@ def verify(arguments: argparse.Namespace) -> int:
 
     if jax.device_count() == 1 and arguments.cpu_devices is None:
         return _again_on_cpu_devices(arguments, VERIFY_DEVICES)
+    from ssl_jax.verify.run import chosen, write
     from ssl_jax.verify.run import verify as run
-    from ssl_jax.verify.run import write
 
-    report = run(config, recipe.objective.allow, arguments.batch_size, tell=lambda line: print(line, flush=True))
+    checks = chosen(arguments.checks)
+    tell = partial(print, flush=True)  # a line as soon as it is known
+    report = run(config, recipe.objective.allow, arguments.batch_size, checks, tell)
     if arguments.out:
         write(report, config, Path(arguments.out))
     failed = [name for name, made in report.outcomes.items() if made.status == "FAIL"]
@@ -212,6 +215,7 @@ def _parser() -> _Parser:
         "ssl-jax verify --config mae_vit_fashion:tiny --out verify.json",
     )
     _add_config(sub)
+    sub.add_argument("--checks", metavar="A,B", help="only these (default: all)")
     sub.add_argument("--batch-size", type=int, metavar="N", help="examples in a batch (default: 4 on each device)")
     sub.add_argument("--out", metavar="FILE", help="also write the result as JSON")
     sub = command(

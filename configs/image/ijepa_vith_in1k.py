@@ -11,8 +11,15 @@ from ml_collections import ConfigDict
 
 from ssl_jax.data.presets import PRESETS
 from ssl_jax.recipe.fragments import (
-    FASHION_PIXELS, IMAGENET_PIXELS, embedded, evaluation, frozen_evaluation, image_views, imagenet, small_vit,
-)  # fmt: skip
+    FASHION_PIXELS,
+    IMAGENET_PIXELS,
+    embedded,
+    evaluation,
+    frozen_evaluation,
+    image_views,
+    imagenet,
+    small_vit,
+)
 
 RESULT = ""
 

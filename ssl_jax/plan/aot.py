@@ -30,7 +30,6 @@ ENVIRONMENT = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # or a second process fails on a lock file
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
-EXTRA = {"tpu": "tpu", "cuda": "cuda"}
 # Autotuning needs the device; without it some Triton fusions have no valid tiling.
 GPU_OPTIONS = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
 
@@ -70,13 +69,20 @@ def compile_step(
         command = [sys.executable, "-m", "ssl_jax.plan.aot", str(question), str(answer)]
         environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
         child = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         try:
             _, said = child.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
+        except BaseException as stop:  # Ctrl-C too: the child has a session of its own and would go on compiling
             os.killpg(child.pid, signal.SIGKILL)
             child.communicate()
+            if not isinstance(stop, subprocess.TimeoutExpired):
+                raise
             return {"status": "timeout", "message": f"not compiled within {timeout:.0f} s"}
         if not answer.exists():
             return {"status": "crash", "message": said.strip()[-2000:] or f"exit code {child.returncode}"}
@@ -94,9 +100,10 @@ def answered(request: Mapping[str, Any]) -> dict[str, Any]:
 
     topology, count, compiler = request["topology"], request["count"], request["compiler"]
     target = (
-        parse_target(topology, slices=request["slices"]) if topology else parse_target(devices=count, chip=request["chip"])
+        parse_target(topology, slices=request["slices"])
+        if topology
+        else parse_target(devices=count, chip=request["chip"])
     )
-    mesh = None
     posed = problem(from_json(json.dumps(request["config"])), tuple(request["allow"]))
     mesh = _mesh(posed.recipe, target, compiler)
     begun = time.monotonic()

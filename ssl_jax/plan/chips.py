@@ -100,7 +100,9 @@ def _gpus(devices: int, name: str, slices: int) -> Target:
     if slices != 1:
         raise UserError("--slices is for --topology; GPUs are counted with --devices")
     if devices < 1 or (devices > chip.scale_up and devices % chip.scale_up):
-        raise UserError(f"--devices {devices}: {chip.name} nodes have {chip.scale_up}; use a multiple, or fewer than one node")
+        raise UserError(
+            f"--devices {devices}: {chip.name} nodes have {chip.scale_up}; use a multiple, or fewer than one node"
+        )
     return Target(chip, devices)
 
 
@@ -133,7 +135,8 @@ def gpu_description(chip: Chip) -> str:
     device = {
         "threads_per_block_limit": 1024, "threads_per_warp": 32, "threads_per_core_limit": 2048,
         "shared_memory_per_block": 49152, "shared_memory_per_block_optin": shared, "shared_memory_per_core": shared + 1024,
-        "registers_per_core_limit": 65536, "registers_per_block_limit": 65536, "core_count": cores, "fpus_per_core": 128 if major == 9 else 64,
+        "registers_per_core_limit": 65536, "registers_per_block_limit": 65536, "core_count": cores,
+        "fpus_per_core": 128 if major == 9 else 64,
         "block_dim_limit_x": 2**31 - 1, "block_dim_limit_y": 65535, "block_dim_limit_z": 65535, "clock_rate_ghz": clock,
         "l2_cache_size": l2, "memory_bandwidth": int(chip.bandwidth), "device_memory_size": memory,
     }  # fmt: skip

@@ -148,9 +148,7 @@ def _trips(loop: Instruction, condition: Iterable[Instruction]) -> int | None:
     known = re.search(r'known_trip_count"?:\{"?n"?:"(\d+)"', loop.rest)
     if known:
         return int(known[1])
-    bounds = [
-        int(n) for i in condition if i.operation == "constant" for n in re.findall(r"constant\((\d+)\)", i.rest)
-    ]
+    bounds = [int(n) for i in condition if i.operation == "constant" for n in re.findall(r"constant\((\d+)\)", i.rest)]
     return max(bounds, default=None)
 
 

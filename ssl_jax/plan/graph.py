@@ -116,7 +116,9 @@ def _prune(graph: Graph, wanted: set[int]) -> set[int]:
             used = _prune_scan(node, mask)
         else:
             for body in node.bodies:
-                pick = zip(body.outputs, mask, strict=True) if node.name == "shard_map" else ((o, 1) for o in body.outputs)
+                pick = (
+                    zip(body.outputs, mask, strict=True) if node.name == "shard_map" else ((o, 1) for o in body.outputs)
+                )
                 _prune(body, {o for o, wants in pick if wants})
             used = node.inputs
         for output, wants in zip(node.outputs, mask, strict=True):

@@ -132,7 +132,10 @@ def _head(plan: Plan) -> list[str]:
 
 def _model(plan: Plan) -> list[str]:
     made = plan.estimate.parameters
-    rows = [("parameters", number(sum(made.values())).strip()), *((f"  {k}", number(v).strip()) for k, v in made.items())]
+    rows = [
+        ("parameters", number(sum(made.values())).strip()),
+        *((f"  {k}", number(v).strip()) for k, v in made.items()),
+    ]
     return ["MODEL (computed)", *_table(rows)]
 
 
@@ -149,7 +152,9 @@ def _memory(plan: Plan) -> list[str]:
     if done["status"] == "ok":
         label = f"{COMPILERS[plan.compiler]}, {done['compile_seconds']} s"
         if plan.compiler == "cpu":
-            rows.append(("arguments + temporaries on a CPU", f"{size(done['arguments'] + done['temporaries'])}  ({label})"))
+            rows.append(
+                ("arguments + temporaries on a CPU", f"{size(done['arguments'] + done['temporaries'])}  ({label})")
+            )
         else:
             rows.append(("peak (compiled)", f"{size(done['peak'])}  ({label})"))
     rows += [("a program may use", f"{plan.target.chip.hbm_gib:.2f} GiB"), ("one checkpoint", size(made.checkpoint))]
@@ -174,9 +179,9 @@ def _work(plan: Plan) -> list[str]:
 def _network(plan: Plan) -> list[str]:
     compiled = plan.compiled["status"] == "ok"
     how = f"as compiled by {COMPILERS[plan.compiler]}" if compiled else "by formula, gradient and weights only"
-    rows = [
-        (f"{c['operation']} over {c['group']}", f"{c['count']:>5} x  {size(c['wire'])}") for c in plan.wire
-    ] or [("none", "")]
+    rows = [(f"{c['operation']} over {c['group']}", f"{c['count']:>5} x  {size(c['wire'])}") for c in plan.wire] or [
+        ("none", "")
+    ]
     if compiled and plan.compiled["unread"]:
         rows.append(("not understood", ", ".join(plan.compiled["unread"][:4])))
     return [f"WIRE, per device and step ({how})", *_table(rows)]
@@ -188,14 +193,19 @@ def _time(plan: Plan) -> list[str]:
     rows = [
         ("no step is faster than", f"{_seconds(line.floor)}, bound by {line.bound}"),
         ("  compute", f"{_seconds(line.compute)} at {chip.peak / 1e12:.0f} TFLOP/s"),
-        ("  network", f"{_seconds(line.network)} at {chip.link / 1e9:.0f} GB/s ({chip.outer / 1e9:.0f} beyond the fast links)"),
-        ("  state through memory", f"{_seconds(line.memory)} at {chip.bandwidth / 1e12:.2f} TB/s; activations come on top"),
+        (
+            "  network",
+            f"{_seconds(line.network)} at {chip.link / 1e9:.0f} GB/s ({chip.outer / 1e9:.0f} beyond the fast links)",
+        ),
+        (
+            "  state through memory",
+            f"{_seconds(line.memory)} at {chip.bandwidth / 1e12:.2f} TB/s; activations come on top",
+        ),
     ]
     table = [f"  {'at an MFU of':<14}{'step':>10}{'run':>12}{'chip-hours':>14}{'money':>14}"]
     for c in plan.costs:
-        table.append(
-            f"  {c.utilisation:<14.0%}{_seconds(c.step):>10}{_hours(c.hours):>12}{c.chip_hours:>14,.0f}{'$' + format(c.money, ',.0f'):>14}"
-        )
+        cells = f"{_seconds(c.step):>10}{_hours(c.hours):>12}{c.chip_hours:>14,.0f}{f'${c.money:,.0f}':>14}"
+        table.append(f"  {c.utilisation:<14.0%}{cells}")
     told = f"TIME (computed from assumed data-sheet rates; MFU and ${price:.2f} a chip-hour are assumptions)"
     return [told, *_table(rows), *table]
 

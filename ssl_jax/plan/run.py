@@ -20,7 +20,12 @@ TRIES = 2  # remedies that are compiled
 
 
 def make_plan(
-    config: Mapping[str, Any], allow: tuple[str, ...], target: Target, *, compiling: bool = True, price: float | None = None
+    config: Mapping[str, Any],
+    allow: tuple[str, ...],
+    target: Target,
+    *,
+    compiling: bool = True,
+    price: float | None = None,
 ) -> Plan:
     """The plan of a recipe on a target. UserError where batch, mesh or patches do not divide."""
     posed = problem(config, allow)

@@ -74,7 +74,9 @@ def fsdp(subject: Subject) -> Outcome:
     mesh = subject.mesh(fsdp=len(subject.devices))
     split = _split(subject, mesh, "fsdp")
     if not split:
-        return Outcome(NOT_APPLICABLE, note=f"no array of the state has a dimension that {len(subject.devices)} divides")
+        return Outcome(
+            NOT_APPLICABLE, note=f"no array of the state has a dimension that {len(subject.devices)} divides"
+        )
     return _compared(subject.gradient(subject.all_devices), subject.gradient(mesh), split)
 
 
@@ -131,7 +133,7 @@ CHECKS: tuple[Check, ...] = (
     Check("views", "views depend on the example alone, not on device or place in the batch", views),
     Check("devices", "loss and gradient are equal on one device and on all", devices),
     Check("fsdp", "loss and gradient are equal with parameters shared out and copied", fsdp),
-    Check("fsdp + tensor", "loss and gradient are equal with layers split and copied", tensor),
+    Check("tensor", "loss and gradient are equal with layers split and copied", tensor),
     Check("accumulation", "two microbatches give the gradient of the full batch", accumulation),
     Check("resume", "interrupted and resumed equals uninterrupted, to the last bit", resume),
     Check("reshard", "a state saved on all devices restores onto one", reshard),
@@ -163,7 +165,12 @@ def _compared(ours: tuple[float, Any], theirs: tuple[float, Any], note: str = ""
     }
     made = outcome(measured, dict.fromkeys(measured, LIMIT), note)
     if made.status == FAIL:
-        return Outcome(FAIL, measured, made.limits, f"the gradient differs most at {worst}; loss {loss:.7g} against {other_loss:.7g}")
+        return Outcome(
+            FAIL,
+            measured,
+            made.limits,
+            f"the gradient differs most at {worst}; loss {loss:.7g} against {other_loss:.7g}",
+        )
     return made
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from ssl_jax import __version__
+from ssl_jax.errors import UserError
 from ssl_jax.recipe import parse, plain
 from ssl_jax.verify.checks import CHECKS, FAIL, Check, Outcome, checked
 from ssl_jax.verify.subject import subject
@@ -47,7 +48,7 @@ def verify(
     rows = ROWS * len(devices) if batch_size is None else batch_size
     tested = subject(parse(in_float32(config, allow), allow), devices, rows)
     tell(f"{len(devices)} {devices[0].platform} devices, {rows} examples, float32")
-    tell(f"{'check':<15}{'result':<16}{'measured':<34}{'limit':<10}")
+    tell(f"{'check':<15}{'result':<16}{'measured':<35}{'limit':<10}")
     outcomes = {}
     with jax.default_matmul_precision("highest"):
         for check in checks:
@@ -55,6 +56,20 @@ def verify(
             for line in table_rows(check.name, made):
                 tell(line)
     return Report(outcomes, rows, len(devices), devices[0].device_kind)
+
+
+def chosen(names: str | None) -> tuple[Check, ...]:
+    """The checks that a comma-separated list names; all of them for None."""
+    if names is None:
+        return CHECKS
+    known = {c.name: c for c in CHECKS}
+    wanted = [n.strip() for n in names.split(",") if n.strip()]
+    unknown = [n for n in wanted if n not in known]
+    if unknown or not wanted:
+        raise UserError(
+            f"--checks {names}: there is no check {unknown[0] if unknown else ''!r}; known are {', '.join(known)}"
+        )
+    return tuple(known[n] for n in wanted)
 
 
 def in_float32(config: Mapping[str, Any], allow: tuple[str, ...]) -> dict[str, Any]:
@@ -69,7 +84,7 @@ def table_rows(name: str, made: Outcome) -> list[str]:
     """The lines of one check: a difference with its limit on each, then the note."""
     cells = [(f"{key} {value:.1e}", f"{made.limits[key]:.0e}") for key, value in made.measured.items()] or [("", "")]
     lines = [
-        f"{name if at == 0 else '':<15}{made.status if at == 0 else '':<16}{cell:<34}{limit:<10}".rstrip()
+        f"{name if at == 0 else '':<15}{made.status if at == 0 else '':<16}{cell:<35}{limit:<10}".rstrip()
         for at, (cell, limit) in enumerate(cells)
     ]
     return lines + [f"{'':<15}{line}" for line in made.note.splitlines()]
@@ -79,9 +94,10 @@ def write(report: Report, config: Mapping[str, Any], path: Path) -> None:
     """The report as JSON."""
     claims = {c.name: c.claim for c in CHECKS}
     rows = [{"name": k, "claim": claims.get(k, ""), **asdict(o)} for k, o in report.outcomes.items()]
+    versions = {"ssl_jax": __version__, "jax": jax.__version__, "python": platform.python_version()}
     about = {
         "passed": report.passed, "checks": rows, "batch_size": report.batch_size, "devices": report.devices,
-        "device_kind": report.kind, "versions": {"ssl_jax": __version__, "jax": jax.__version__, "python": platform.python_version()},
+        "device_kind": report.kind, "versions": versions,
         "recipe": plain(config),
     }  # fmt: skip
     path.write_text(json.dumps(about, indent=1) + "\n")
