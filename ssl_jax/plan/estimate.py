@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.mesh import path_name
@@ -30,11 +31,17 @@ class Estimate:
     flops: float  # of the step as written
     model_flops: float  # without recomputation
     tokens: int | None  # per example
+    width: int  # bytes of a weight or gradient on the wire: those of the compute type
 
     @property
     def peak(self) -> int:
         """State, batch and temporaries."""
         return sum(part.per_device for part in self.state.values()) + self.batch + self.temporaries
+
+    @property
+    def wire(self) -> float:
+        """Bytes of all weights, or of their gradient, as they move between devices."""
+        return sum(self.parameters.values()) * self.width
 
     @property
     def checkpoint(self) -> int:
@@ -63,6 +70,7 @@ def estimate(posed: Problem, count: int) -> Estimate:
         flops=as_written,
         model_flops=as_written if plain is None else flops(traced(plain, sizes, state)),
         tokens=tokens(posed, state),
+        width=jnp.dtype(getattr(_encoder(posed), "dtype", "float32")).itemsize,
     )
 
 
@@ -85,7 +93,7 @@ def parameters(params: Any, depth: int = 2) -> dict[str, int]:
 def tokens(posed: Problem, state: TrainState) -> int | None:
     """Tokens of all views of one example: patches of images, or entries of `tokens`. None where the model has neither."""
     views, _ = jax.eval_shape(posed.setup.views, state, posed.batch)
-    patch = getattr(getattr(posed.setup.objective, "encoder", None), "patch", None)
+    patch = getattr(_encoder(posed), "patch", None)
     count = 0
     for name, view in views.items():
         if view.ndim == 5 and isinstance(patch, int):
@@ -97,4 +105,8 @@ def tokens(posed: Problem, state: TrainState) -> int | None:
 
 def remat(posed: Problem) -> str | None:
     """The recomputation policy of the encoder, or None where it has no such option."""
-    return getattr(getattr(posed.setup.objective, "encoder", None), "remat", None)
+    return getattr(_encoder(posed), "remat", None)
+
+
+def _encoder(posed: Problem) -> Any:
+    return getattr(posed.setup.objective, "encoder", None)

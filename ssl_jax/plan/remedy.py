@@ -108,7 +108,7 @@ class _Search:
 
     def _seconds(self, graph: Graph, sizes: dict[str, int], parts: int) -> float:
         """Full rates, no overlap: compute, and an all-reduce, or under FSDP two gathers a microbatch and a reduce-scatter."""
-        fsdp, weights = sizes["fsdp"], self.now.state["params"].total
+        fsdp, weights = sizes["fsdp"], self.now.wire
         group = fsdp if fsdp > 1 else sizes["data"]
         network = (2 * parts + 1 if fsdp > 1 else 2) * weights * (group - 1) / group / link(self.target, group)
         if fsdp > 1 and sizes["data"] > 1:

@@ -71,8 +71,8 @@ def fits(peak: float | None, target: Target) -> bool | None:
 
 
 def formula_collectives(made: Estimate) -> list[dict[str, Any]]:
-    """What the parameters alone cost on the wire, in float32: an all-reduce, or two gathers and a reduce-scatter."""
-    weights, found = made.state["params"].total, []
+    """What the parameters alone cost on the wire: an all-reduce, or under FSDP two gathers and a reduce-scatter."""
+    weights, found = made.wire, []
 
     def add(operation: str, group: int, payload: float, count: int = 1) -> None:
         if group > 1:

@@ -86,9 +86,9 @@ def simsiam(checks):
 
 
 def test_the_example_of_a_fork_passes_and_resumes_from_a_real_checkpoint(capsys):
-    assert simsiam(["--checks", "fsdp,accumulation,resume"]) == 0
+    assert simsiam(["--checks", "accumulation,resume"]) == 0
     told = capsys.readouterr().out
-    assert "arrays split" in told
+    assert "arrays compared" in told
     assert "BatchNorm statistics" in told  # why accumulation is refused
 
 
@@ -123,5 +123,5 @@ def test_checks_are_chosen_by_name_and_run_in_float32():
     assert [c.name for c in chosen("resume, views")] == ["resume", "views"]
     with pytest.raises(UserError, match="no check 'vews'"):
         chosen("vews")
-    made = in_float32(load("mae_vit_fashion:tiny", ["--config.model.remat=none"]) | {}, ())
+    made = in_float32(load("mae_vit_fashion:tiny", ["--config.model.remat=none"]), ())
     assert made["model"]["dtype"] == "float32"
