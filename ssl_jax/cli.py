@@ -7,20 +7,23 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from ssl_jax import __version__
 from ssl_jax.errors import UserError
 
-DONE, FAILED, FIXABLE, INTERRUPTED = 0, 1, 2, 130
+VERIFY_DEVICES = 8  # CPU devices pretended by `verify` where the machine has a single device
+DONE, FAILED, FIXABLE, DOES_NOT_FIT, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0: done; 2: the user can fix it (one message on stderr); 130: Ctrl-C; 1: else."""
+    """Run one command. Returns 0: done; 1: failed, or a check of `verify` did; 2: the user can fix it (one message on
+    stderr); 3: `plan` says that it does not fit; 130: Ctrl-C."""
     try:
         arguments = _arguments(list(sys.argv[1:] if argv is None else argv))
-        arguments.run(arguments)
+        return arguments.run(arguments) or DONE
     except UserError as error:
         print(f"ssl-jax: {error}", file=sys.stderr)
         return FIXABLE
@@ -34,7 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception:
         traceback.print_exc()
         return FAILED
-    return DONE
 
 
 # --- commands
@@ -78,6 +80,45 @@ def report(arguments: argparse.Namespace) -> None:
     print(write(workdir, allow))
 
 
+def verify(arguments: argparse.Namespace) -> int:
+    """Check on the user's recipe what the tests check on ours; 1 if a check fails."""
+    config, recipe = _recipe(arguments)
+    import jax
+
+    if jax.device_count() == 1 and arguments.cpu_devices is None:
+        return _again_on_cpu_devices(arguments, VERIFY_DEVICES)
+    from ssl_jax.verify.run import chosen, write
+    from ssl_jax.verify.run import verify as run
+
+    checks = chosen(arguments.checks)
+    tell = partial(print, flush=True)  # a line as soon as it is known
+    report = run(config, recipe.objective.allow, arguments.batch_size, checks, tell)
+    if arguments.out:
+        write(report, config, Path(arguments.out))
+    failed = [name for name, made in report.outcomes.items() if made.status == "FAIL"]
+    print(f"FAILED: {', '.join(failed)}" if failed else "passed")
+    return FAILED if failed else DONE
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """What the run would need and cost; 3 if it does not fit."""
+    from ssl_jax.plan.chips import parse_target
+
+    target = parse_target(arguments.topology, arguments.devices, arguments.chip, arguments.slices)
+    os.environ["JAX_PLATFORMS"] = "cpu"  # planning must not take hold of an accelerator
+    config, recipe = _recipe(arguments)
+    from ssl_jax.plan.report import as_text
+    from ssl_jax.plan.run import make_plan, write
+
+    made = make_plan(config, recipe.objective.allow, target, compiling=not arguments.no_compile, price=arguments.price)
+    if arguments.out:
+        write(made, Path(arguments.out))
+    print(as_text(made))
+    if made.fits is None:
+        return FAILED
+    return DONE if made.fits else DOES_NOT_FIT
+
+
 def recipes(arguments: argparse.Namespace) -> None:
     """What ships with the package, and what it reached."""
     from ssl_jax.recipe import recipes as shipped
@@ -113,7 +154,7 @@ def _parser() -> _Parser:
     parser.add_argument("--version", action="version", version=f"ssl-jax {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command")
 
-    def command(name: str, run: Callable[[argparse.Namespace], None], about: str, example: str) -> _Parser:
+    def command(name: str, run: Callable[[argparse.Namespace], int | None], about: str, example: str) -> _Parser:
         added = commands.add_parser(
             name,
             help=about,
@@ -167,6 +208,30 @@ def _parser() -> _Parser:
     )
     _add_workdir(sub, "a run directory written by ssl-jax train")
     _add_allow(sub)
+    sub = command(
+        "verify",
+        verify,
+        "prove on your recipe that devices, sharding, accumulation, resume and resharding change nothing",
+        "ssl-jax verify --config mae_vit_fashion:tiny --out verify.json",
+    )
+    _add_config(sub)
+    sub.add_argument("--checks", metavar="A,B", help="only these (default: all)")
+    sub.add_argument("--batch-size", type=int, metavar="N", help="examples in a batch (default: 4 on each device)")
+    sub.add_argument("--out", metavar="FILE", help="also write the result as JSON")
+    sub = command(
+        "plan",
+        plan,
+        "say before a run what it needs and costs on chips that are not here: memory, FLOPs, wire, time, money",
+        "ssl-jax plan --config mae_vitl_in1k --topology v5e:16x16",
+    )
+    _add_config(sub)
+    sub.add_argument("--topology", metavar="KIND:SHAPE", help="a TPU slice: v5e:16x16, v5p:8x8x8, v6e:16x16, v4:4x4x4")
+    sub.add_argument("--slices", type=int, default=1, metavar="N", help="how many such slices (default: 1)")
+    sub.add_argument("--devices", type=int, metavar="N", help="GPUs instead of a slice")
+    sub.add_argument("--chip", metavar="NAME", help="a100, h100 (default) or h200")
+    sub.add_argument("--price", type=float, metavar="DOLLARS", help="of a chip-hour; default: a list price, assumed")
+    sub.add_argument("--no-compile", action="store_true", help="estimate only: seconds instead of minutes")
+    sub.add_argument("--out", metavar="FILE", help="also write the plan as JSON")
     command("recipes", recipes, "list the recipes that ship with the package and what each reached", "ssl-jax recipes")
     return parser
 
@@ -214,7 +279,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"{arguments.command} needs --workdir DIR. See ssl-jax {arguments.command} --help")
     if overrides and "config" not in arguments:
         raise UserError(f"{arguments.command} takes no {overrides[0]!r}: it uses the config.json of the run as it is")
-    arguments.overrides = overrides
+    arguments.overrides, arguments.words = overrides, argv
     return arguments
 
 
@@ -295,6 +360,14 @@ def _pretend_cpu_devices(count: int) -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={count}".strip()
+
+
+def _again_on_cpu_devices(arguments: argparse.Namespace, count: int) -> int:
+    """The same command in a child process that pretends to have `count` CPU devices; its exit code."""
+    import subprocess
+
+    command = [sys.executable, "-m", "ssl_jax", *arguments.words, "--cpu-devices", str(count)]
+    return subprocess.run(command, check=False).returncode
 
 
 def _quoted(path: str) -> str:

@@ -38,21 +38,27 @@ TENSOR_RULES: Rules = (
 )
 
 
+def axis_sizes(count: int, data: int = -1, fsdp: int = 1, tensor: int = 1) -> tuple[int, int, int]:
+    """The sizes of the axes on `count` devices, with -1 filled in; raises UserError when they do not multiply to `count`."""
+    sizes = [data, fsdp, tensor]
+    known = int(np.prod([s for s in sizes if s != -1]))
+    if sizes.count(-1) == 1 and known and count % known == 0:
+        sizes[sizes.index(-1)] = count // known
+    if -1 in sizes or int(np.prod(sizes)) != count:
+        raise UserError(
+            f"mesh data={data} fsdp={fsdp} tensor={tensor} does not fit {count} device(s); "
+            "the product must equal the device count (one axis may be -1)"
+        )
+    return tuple(sizes)
+
+
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh over `devices` (default: all). One axis may be -1: whatever is left.
 
     Raises UserError when the sizes do not multiply to the number of devices.
     """
     devices = list(jax.devices() if devices is None else devices)
-    sizes = [data, fsdp, tensor]
-    known = int(np.prod([s for s in sizes if s != -1]))
-    if sizes.count(-1) == 1 and known and len(devices) % known == 0:
-        sizes[sizes.index(-1)] = len(devices) // known
-    if -1 in sizes or int(np.prod(sizes)) != len(devices):
-        raise UserError(
-            f"mesh data={data} fsdp={fsdp} tensor={tensor} does not fit {len(devices)} device(s); "
-            "the product must equal the device count (one axis may be -1)"
-        )
+    sizes = axis_sizes(len(devices), data, fsdp, tensor)
     # Auto axes: the partitioner propagates shardings, as under pjit. make_mesh's default is Explicit.
     return jax.make_mesh(sizes, AXES, devices=devices, axis_types=(AxisType.Auto,) * len(AXES))
 
@@ -89,11 +95,14 @@ def path_name(path: tuple) -> str:
     return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
 
 
-def leaf_spec(name: str, shape: tuple[int, ...], sizes: Mapping[str, int], rules: Rules = ()) -> PartitionSpec:
+def leaf_spec(
+    name: str, shape: tuple[int, ...], sizes: Mapping[str, int], rules: Rules = (), smallest: int | None = None
+) -> PartitionSpec:
     """Where one array of the state lives: the first rule whose regex matches `name`, then FSDP on what is left.
 
     FSDP splits the largest dimension that `fsdp` divides and no rule took; layer stacks keep their layer axis whole. The
-    rule depends on path and shape only, so moments and teacher land beside the parameters they mirror.
+    rule depends on path and shape only, so moments and teacher land beside the parameters they mirror. Leaves with fewer
+    than `smallest` elements (default: `SMALLEST_SPLIT`) are copied.
     """
     spec: list[str | None] = [None] * len(shape)
     for pattern, axes in (*rules, *TENSOR_RULES):
@@ -102,7 +111,7 @@ def leaf_spec(name: str, shape: tuple[int, ...], sizes: Mapping[str, int], rules
                 a if a and sizes.get(a, 1) > 1 and n % sizes[a] == 0 else None for a, n in zip(axes, shape, strict=True)
             ]
             break
-    if sizes.get("fsdp", 1) > 1 and "fsdp" not in spec and np.prod(shape) >= SMALLEST_SPLIT:
+    if sizes.get("fsdp", 1) > 1 and "fsdp" not in spec and np.prod(shape) >= (smallest or SMALLEST_SPLIT):
         first = 1 if f"/{STACK}/" in f"/{name}" and len(shape) > 1 else 0
         free = [d for d in range(first, len(shape)) if spec[d] is None and shape[d] % sizes["fsdp"] == 0]
         if free:
@@ -110,11 +119,11 @@ def leaf_spec(name: str, shape: tuple[int, ...], sizes: Mapping[str, int], rules
     return P(*spec)
 
 
-def state_shardings(state: Any, mesh: Mesh, rules: Rules = ()) -> Any:
+def state_shardings(state: Any, mesh: Mesh, rules: Rules = (), smallest: int | None = None) -> Any:
     """A `NamedSharding` for every leaf of `state` (arrays or shapes)."""
 
     def place(path: tuple, leaf: Any) -> NamedSharding:
-        return NamedSharding(mesh, leaf_spec(path_name(path), leaf.shape, dict(mesh.shape), rules))
+        return NamedSharding(mesh, leaf_spec(path_name(path), leaf.shape, dict(mesh.shape), rules, smallest))
 
     return jax.tree_util.tree_map_with_path(place, state)
 

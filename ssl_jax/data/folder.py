@@ -76,6 +76,11 @@ class ImageFolder:
             return {"image": image}
         return {"image": image, "label": np.asarray(self.classes.index(path.split("/", 1)[0]), np.int32)}
 
+    @staticmethod
+    def example(size: int, channels: int = 3, **_: object) -> Record:
+        """A record of zeros like those of class folders with these options, for `ssl-jax plan`: reads nothing."""
+        return {"image": np.zeros((size, size, channels), np.uint8), "label": np.zeros((), np.int32)}
+
     def name_of(self, index: int) -> str:
         """The path of a record below `root`."""
         return self.paths[index]

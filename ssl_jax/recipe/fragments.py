@@ -42,10 +42,20 @@ def image_folders(root: str, size: int, threads: int = 16) -> dict[str, Any]:
     return {"pretrain": train, "probe": dict(train), "test": test, "threads": threads, "prefetch": 32}
 
 
+def imagenet(root: str, size: int = 256) -> dict[str, Any]:
+    """The `data` section for ImageNet-1k as class folders `root/train` and `root/val`; `ssl-jax plan` needs no files."""
+    return image_folders(root, size) | {"examples": 1_281_167}
+
+
 def small_vit(width: int, depth: int, heads: int, patch: int, **options: Any) -> dict[str, Any]:
     """The `model` section for a ViT of a custom size, with an MLP four times as wide."""
     sizes = {"width": width, "depth": depth, "heads": heads, "mlp_dim": 4 * width, "patch": patch}
     return {"target": "ssl_jax.models.vit:ViT", **sizes, **options}
+
+
+def frozen_evaluation(encoder: str = "student") -> dict[str, Any]:
+    """The `evaluate` section for large images: linear and kNN beside a random encoder, no supervised training."""
+    return {"encoder": encoder, "probes": ("linear", "knn"), "baselines": ("random",), "every_percent": 5}
 
 
 def evaluation(encoder: str = "student", tiny: bool = False) -> dict[str, Any]:

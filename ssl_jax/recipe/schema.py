@@ -50,7 +50,8 @@ class Data:
     """Where examples come from: `pretrain` unlabelled, `probe` and `test` labelled (None: no evaluation).
 
     `threads` decode on the host (0: in the training thread), `prefetch` batches ahead; the run stops when more than
-    `max_bad_fraction` of the records cannot be read.
+    `max_bad_fraction` of the records cannot be read. `examples`: how many records `pretrain` has, so that `ssl-jax plan`
+    works where the data is not; training counts them.
     """
 
     pretrain: Component
@@ -59,10 +60,12 @@ class Data:
     threads: int = 0
     prefetch: int = 2
     max_bad_fraction: float = 0.001
+    examples: int | None = None
 
     def __post_init__(self) -> None:
         _require(self.threads >= 0, "data.threads", self.threads, "0 or more")
         _require(self.prefetch >= 0, "data.prefetch", self.prefetch, "0 or more")
+        _require(self.examples is None or self.examples > 0, "data.examples", self.examples, "greater than 0")
         _require(0 <= self.max_bad_fraction <= 1, "data.max_bad_fraction", self.max_bad_fraction, "between 0 and 1")
 
 

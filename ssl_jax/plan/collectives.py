@@ -1,0 +1,193 @@
+"""Collectives in a compiled program: how often each runs, and how many bytes it puts on the wire.
+
+Reads optimised HLO text, which is no stable interface: what cannot be read is listed, never guessed. Loops are multiplied
+out. Conventions of the TPU compiler: an asynchronous collective is a chain of fusions that each hold a copy of it, of which
+only the start counts; a reduce-scatter is a fusion named `all-reduce-scatter` around an all-reduce.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
+
+OPERATIONS = ("all-gather", "all-reduce", "reduce-scatter", "collective-permute", "all-to-all")
+WIDTH = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8,
+         "s64": 8, "u64": 8}  # fmt: skip
+FUSED = " (fused)"
+_SHAPE = re.compile(rf"\b({'|'.join(WIDTH)})\[([\d,]*)\]")
+
+
+class Instruction(NamedTuple):
+    """One line of HLO: `name = type operation(arguments), attributes`."""
+
+    name: str
+    type: str
+    operation: str
+    rest: str
+
+    def called(self, attribute: str) -> str | None:
+        """The computation that an attribute names."""
+        match = re.search(rf"\b{attribute}=%?([\w.\-]+)", self.rest)
+        return match and match[1]
+
+
+@dataclass
+class Collective:
+    """All runs in one step of one kind of collective over groups of one size. Bytes are per device."""
+
+    operation: str
+    group: int
+    count: int = 0
+    payload: float = 0.0  # sizes of the full results
+    wire: float = 0.0
+
+
+@dataclass
+class Program:
+    """Computations of a module by name, and which is the entry."""
+
+    entry: str = ""
+    computations: dict[str, list[Instruction]] = field(default_factory=dict)
+
+
+def collectives(text: str) -> tuple[list[dict], list[str]]:
+    """Collectives of optimised HLO as plain dicts (see `Collective`), and what could not be read."""
+    program, found, unread = _program(text), {}, []
+    for instruction, times in _walk(program, program.entry, 1, unread):
+        operation, result, source = _collective(instruction, program)
+        group = 2 if operation == "collective-permute" else _group(source)
+        if group is None:
+            unread.append(f"{instruction.name}: groups")
+            continue
+        if group == 1:
+            continue
+        payload = _bytes(result) * (group if operation == "reduce-scatter" else 1)
+        operation = operation.removesuffix(FUSED)
+        entry = found.setdefault((operation, group), Collective(operation, group))
+        entry.count += times
+        entry.payload += times * payload
+        entry.wire += times * payload * wire_factor(operation, group)
+    return [asdict(found[k]) for k in sorted(found)], unread
+
+
+def wire_factor(operation: str, group: int) -> float:
+    """Bytes that each device sends per byte of full payload, in a ring of `group` devices."""
+    return {"all-reduce": 2 * (group - 1) / group, "collective-permute": 1.0}.get(operation, (group - 1) / group)
+
+
+def counts(found: Iterable[Mapping]) -> dict[str, int]:
+    """How many times each operation runs, over all group sizes."""
+    total: dict[str, int] = {}
+    for c in found:
+        total[c["operation"]] = total.get(c["operation"], 0) + c["count"]
+    return total
+
+
+def _program(text: str) -> Program:
+    program, current = Program(), None
+    for line in text.splitlines():
+        if line[:1] not in ("", " ", "}"):
+            match = re.match(r"(ENTRY )?%?([\w.\-]+) \(", line)
+            current = match[2] if match else None
+            if match:
+                program.computations[current] = []
+                program.entry = current if match[1] else program.entry
+        elif current and (match := re.match(r"\s*(?:ROOT )?%?([\w.\-]+) = (.*)", line)):
+            kind, rest = _split_type(match[2])
+            operation = re.match(r"([\w\-]+)\(", rest)
+            if operation:
+                program.computations[current].append(Instruction(match[1], kind, operation[1], rest))
+    return program
+
+
+def _walk(program: Program, name: str, times: int, unread: list[str]) -> Iterable[tuple[Instruction, int]]:
+    """Every instruction that is (or, as a TPU fusion, stands for) a collective, with how often it runs."""
+    for i in program.computations.get(name, ()):
+        if i.operation == "while":
+            condition, body = i.called("condition"), i.called("body")
+            trips = _trips(i, program.computations.get(condition, ()))
+            if trips is None:
+                unread.append(f"{i.name}: trip count")
+            yield from _walk(program, body, times * (trips or 1), unread)
+        elif i.operation == "conditional":
+            unread.extend([f"{i.name}: branches"] if _branches_communicate(program, i) else [])
+        elif _collective(i, program) is not None:
+            yield i, times
+        elif i.operation in ("call", "async-start"):
+            yield from _walk(program, i.called("calls") or i.called("to_apply"), times, unread)
+
+
+def _branches_communicate(program: Program, i: Instruction) -> bool:
+    names = re.findall(r"%([\w.\-]+)", i.rest.partition("branch_computations=")[2].partition("}")[0])
+    return any(True for n in names for _ in _walk(program, n, 1, []))
+
+
+def _collective(i: Instruction, program: Program) -> tuple[str, str, str] | None:
+    """(operation, type of the full result, where the groups stand), if the instruction is a collective."""
+    base = i.operation.removesuffix("-start")
+    if base in OPERATIONS:
+        # The type of a start is (operands, results, ...), but that of all-reduce-start is the result's alone.
+        started = base != i.operation and base != "all-reduce"
+        return base, _second(i.type) if started else i.type, i.rest
+    if i.operation != "fusion":
+        return None
+    called = i.called("calls") or ""
+    for inside in program.computations.get(called, ()):
+        if called.startswith("all-reduce-scatter") and inside.operation == "all-reduce":
+            # Its result is the full array, of which each device keeps a part.
+            return "reduce-scatter" + FUSED, inside.type, inside.rest
+        if i.name.startswith("async-collective-start") and inside.operation in OPERATIONS:
+            return inside.operation, inside.type, inside.rest
+    return None
+
+
+def _trips(loop: Instruction, condition: Iterable[Instruction]) -> int | None:
+    known = re.search(r'known_trip_count"?:\{"?n"?:"(\d+)"', loop.rest)
+    if known:
+        return int(known[1])
+    bounds = [int(n) for i in condition if i.operation == "constant" for n in re.findall(r"constant\((\d+)\)", i.rest)]
+    return max(bounds, default=None)
+
+
+def _split_type(text: str) -> tuple[str, str]:
+    """The type at the head of an instruction, which may be a tuple in parentheses, and what follows."""
+    if not text.startswith("("):
+        kind, _, rest = text.partition(" ")
+        return kind, rest
+    depth = 0
+    for at, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0:
+            return text[: at + 1], text[at + 1 :].strip()
+    return text, ""
+
+
+def _second(kind: str) -> str:
+    """The second element of a tuple type."""
+    depth, commas = 0, [0]
+    for at, letter in enumerate(kind):
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth == 1:
+            commas.append(at)
+    commas.append(len(kind))
+    return kind[commas[1] : commas[2]] if len(commas) > 2 else kind
+
+
+def _bytes(kind: str) -> int:
+    return sum(WIDTH[d] * math.prod(int(n) for n in shape.split(",") if n) for d, shape in _SHAPE.findall(kind))
+
+
+def _group(rest: str) -> int | None:
+    """Devices per group, from the four ways in which groups are written."""
+    named = re.search(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}", rest)
+    if named:
+        sizes = dict(part.split("=") for part in named[1].replace("'", "").replace(" ", "").split(","))
+        return math.prod(int(sizes[axis]) for axis in named[2].replace("'", "").replace(" ", "").split(",") if axis)
+    tiled = re.search(r"replica_groups=\[(\d+),(\d+)\]", rest)
+    if tiled:
+        return int(tiled[2])
+    listed = re.search(r"replica_groups=\{\{([\d,]+)\}", rest)
+    return listed[1].count(",") + 1 if listed else None

@@ -1,0 +1,61 @@
+"""`ssl-jax plan`: estimate, compile, and where it does not fit, look for the cheapest remedy and compile that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ssl_jax.plan.aot import compile_step, compiler_for
+from ssl_jax.plan.chips import Target
+from ssl_jax.plan.estimate import Estimate, estimate
+from ssl_jax.plan.problem import Problem, problem
+from ssl_jax.plan.remedy import Remedy, remedies
+from ssl_jax.plan.report import Plan, as_json, fits, peak_of
+from ssl_jax.recipe import to_json
+
+SKIPPED = {"status": "skipped"}
+TRIES = 2  # remedies that are compiled
+
+
+def make_plan(
+    config: Mapping[str, Any],
+    allow: tuple[str, ...],
+    target: Target,
+    *,
+    compiling: bool = True,
+    price: float | None = None,
+) -> Plan:
+    """The plan of a recipe on a target. UserError where batch, mesh or patches do not divide."""
+    posed = problem(config, allow)
+    made = estimate(posed, target.count)
+    compiler = compiler_for(target) if compiling else "cpu"
+    done = _compiled(posed, target, compiler) if compiling else SKIPPED
+    found: list[tuple[Remedy, Mapping[str, Any]]] = []
+    if fits(peak_of(done, compiler, made.peak), target) is False:
+        found = _remedied(posed, made, target, compiler, done)
+    return Plan(posed, target, made, compiler, done, tuple(found), price)
+
+
+def write(plan: Plan, path: Path) -> None:
+    """The plan as JSON."""
+    path.write_text(json.dumps(as_json(plan), indent=1) + "\n")
+
+
+def _compiled(posed: Problem, target: Target, compiler: str) -> dict[str, Any]:
+    return compile_step(json.loads(to_json(posed.config)), posed.allow, target, compiler)
+
+
+def _remedied(
+    posed: Problem, made: Estimate, target: Target, compiler: str, done: Mapping[str, Any]
+) -> list[tuple[Remedy, Mapping[str, Any]]]:
+    """The cheapest remedy that fits when compiled, after those that were tried and did not."""
+    measured = peak_of(done, compiler, made.peak)
+    found = []
+    for remedy in remedies(posed, made, target, max(1.0, measured / made.peak), TRIES):
+        answer = SKIPPED if compiler == "cpu" else _compiled(posed.changed(remedy.changes), target, compiler)
+        found.append((remedy, answer))
+        if fits(peak_of(answer, compiler, remedy.peak), target):
+            break
+    return found

@@ -1,0 +1,135 @@
+"""What the checks look at: a recipe at a small batch, its objective in float32, and how to run its step on a mesh."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from ssl_jax.data.bad import BadRecords
+from ssl_jax.data.pipeline import batches
+from ssl_jax.errors import UserError
+from ssl_jax.mesh import batch_sharding, make_mesh, place_batch, state_shardings
+from ssl_jax.recipe import Recipe
+from ssl_jax.step import Setup, TrainState, init_state, value_and_gradient
+from ssl_jax.train import batch_like, build, compiled, state_like
+
+Batch = Mapping[str, np.ndarray]
+SMALLEST = 2  # split every leaf that can be: the arrays of a tiny recipe are below the usual threshold
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A recipe under test on `devices`. States and compiled steps are made once per mesh and shared by the checks."""
+
+    recipe: Recipe
+    setup: Setup
+    source: Any
+    batch_size: int
+    devices: tuple[jax.Device, ...]
+
+    def mesh(self, data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+        """A mesh over the first devices."""
+        return make_mesh(data, fsdp, tensor, list(self.devices[: data * fsdp * tensor]))
+
+    def batches(self, start: int = 0) -> Iterator[Batch]:
+        """Batches of the real data, in the real order, from step `start`."""
+        return batches(
+            self.source, seed=self.recipe.seed, batch_size=self.batch_size, start_step=start, bad=BadRecords(1.0, None),
+            process_index=0, process_count=1, threads=0, prefetch=0,
+        )  # fmt: skip
+
+    @functools.cached_property
+    def batch(self) -> Batch:
+        """The first batch."""
+        return next(self.batches())
+
+    @functools.cached_property
+    def state(self) -> TrainState:
+        """A fresh state, in numpy, so that every mesh starts from the same numbers."""
+        with jax.set_mesh(self.mesh()):
+            return jax.tree.map(np.asarray, jax.jit(partial(init_state, self.setup))(dict(self.batch)))
+
+    def placed(self, state: TrainState, mesh: Mesh) -> TrainState:
+        """The state on `mesh`, shared out as training would, small leaves included."""
+        return jax.device_put(state, self.shardings(mesh))
+
+    def shardings(self, mesh: Mesh) -> Any:
+        """Where each leaf of the state lives on `mesh`."""
+        return state_shardings(self.state, mesh, self.recipe.mesh.rules, SMALLEST)
+
+    def gradient(self, mesh: Mesh, accumulation: int = 1, state: TrainState | None = None) -> tuple[float, Any]:
+        """Loss and gradient of the first batch on `mesh`, as numpy."""
+        with jax.set_mesh(mesh):
+            placed = self.placed(self.state if state is None else state, mesh)
+            out, gradient = self._gradient_of(mesh, accumulation)(placed, place_batch(self.batch, batch_sharding(mesh)))
+            return float(out.total()), jax.tree.map(np.asarray, gradient)
+
+    def views(self, mesh: Mesh, batch: Batch) -> dict[str, np.ndarray]:
+        """The views of a batch on `mesh`."""
+        with jax.set_mesh(mesh):
+            views, _ = self._views_of(mesh)(self.placed(self.state, mesh), place_batch(batch, batch_sharding(mesh)))
+            return {k: np.asarray(v) for k, v in views.items()}
+
+    def steps(self, state: TrainState, start: int, count: int) -> tuple[TrainState, list[float]]:
+        """`count` training steps from step `start` on the mesh of all devices; the state and the losses."""
+        mesh, stream, losses = self.all_devices, self.batches(start), []
+        with jax.set_mesh(mesh):
+            for _ in range(count):
+                state, metrics = self._step(state, place_batch(next(stream), batch_sharding(mesh)))
+                losses.append(float(metrics["loss"]))
+        return state, losses
+
+    @functools.cached_property
+    def all_devices(self) -> Mesh:
+        """Data parallel over every device."""
+        return self.mesh(data=len(self.devices))
+
+    @functools.cached_property
+    def like(self) -> TrainState:
+        """Shapes and shardings of the state on `all_devices`."""
+        mesh, batch = self.all_devices, batch_like(self.source, self.batch_size, BadRecords(1.0, None))
+        with jax.set_mesh(mesh):
+            return state_like(self.setup, batch, mesh, self.recipe.mesh.rules)
+
+    def fresh(self) -> TrainState:
+        """A fresh state on `all_devices`, made there."""
+        with jax.set_mesh(self.all_devices):
+            return self._init(dict(self.batch))
+
+    @functools.cached_property
+    def _init(self) -> Any:
+        return jax.jit(partial(init_state, self.setup), out_shardings=jax.tree.map(lambda x: x.sharding, self.like))
+
+    @functools.cached_property
+    def _step(self) -> Any:
+        return compiled(self.setup, 1, self.like)
+
+    @functools.cached_property
+    def _compiled(self) -> dict[Any, Any]:
+        return {}
+
+    def _gradient_of(self, mesh: Mesh, accumulation: int) -> Any:
+        setup = replace(self.setup, accumulation=accumulation)
+        return self._compiled.setdefault((mesh, accumulation), jax.jit(partial(value_and_gradient, setup)))
+
+    def _views_of(self, mesh: Mesh) -> Any:
+        return self._compiled.setdefault((mesh, "views"), jax.jit(self.setup.views))
+
+
+def subject(recipe: Recipe, devices: tuple[jax.Device, ...], batch_size: int) -> Subject:
+    """The subject for a recipe; UserError where `batch_size` does not divide over the devices."""
+    parts = 2 * len(devices)
+    if batch_size % parts:
+        raise UserError(
+            f"--batch-size {batch_size}: use a multiple of {parts}, two microbatches on each of {len(devices)} devices"
+        )
+    source = recipe.data.pretrain.build()
+    setup, _ = build(recipe, len(source))
+    return Subject(recipe, setup, source, batch_size, devices)
