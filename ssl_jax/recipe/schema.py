@@ -72,8 +72,8 @@ class Optimizer:
     `b1`, `b2` and `eps` are AdamW's; `momentum` is that of SGD and LARS, `nesterov` SGD's, `eta` the trust coefficient
     of LARS. `weight_decay` moves to `weight_decay_final` along a cosine unless that is None; `groups` are
     (path regex, {"lr_scale": s, "weight_decay": d}). `clip` is a global gradient norm or None; `accumulation`
-    microbatches make one step; the run stops after `max_nonfinite_steps` steps in a row whose loss or gradient is not
-    finite.
+    microbatches make one step. A step whose loss or gradient is not finite is not applied, nor, with `skip_spikes`, one
+    whose loss or gradient norm is far above the last 128; the run stops after `max_nonfinite_steps` of them in a row.
     """
 
     name: str = "adamw"
@@ -92,6 +92,7 @@ class Optimizer:
     clip: float | None = None
     accumulation: int = 1
     max_nonfinite_steps: int = 5
+    skip_spikes: bool = False
 
     def __post_init__(self) -> None:
         _require(self.lr > 0, "optimizer.lr", self.lr, "greater than 0")
@@ -153,14 +154,36 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """When to save, how many of the newest to keep, and every how many steps one is kept for good (0: none)."""
+    """When to save, how many of the newest to keep, and every how many steps one is kept for good (0: none).
+
+    A save that fails does not stop the run; `max_failures` in a row do.
+    """
 
     every: Duration = Duration(25, "percent")
     keep: int = 3
     keep_every: Duration = Duration(0, "steps")
+    max_failures: int = 3
 
     def __post_init__(self) -> None:
         _require(self.keep > 0, "checkpoint.keep", self.keep, "greater than 0")
+        _require(self.max_failures > 0, "checkpoint.max_failures", self.max_failures, "greater than 0")
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What ends a run that goes wrong without an error.
+
+    It exits when a step, or a wait for data, takes `hang_seconds` (0: never), or when restoring, compiling, a check or a
+    save takes `startup_seconds`; `replicas`: how often copies of the state are compared between devices (0: never).
+    """
+
+    hang_seconds: float = 1800.0
+    startup_seconds: float = 7200.0
+    replicas: Duration = Duration(10, "percent")
+
+    def __post_init__(self) -> None:
+        _require(self.hang_seconds >= 0, "watch.hang_seconds", self.hang_seconds, "0 or more")
+        _require(self.startup_seconds > 0, "watch.startup_seconds", self.startup_seconds, "greater than 0")
 
 
 @dataclass(frozen=True)
@@ -218,6 +241,7 @@ class Recipe:
     schedule: Schedule = Schedule()
     mesh: Mesh = Mesh()
     checkpoint: Checkpoint = Checkpoint()
+    watch: Watch = Watch()
     evaluate: Evaluate = Evaluate()
     log: Log = Log()
 
