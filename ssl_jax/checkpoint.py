@@ -25,7 +25,7 @@ from ssl_jax.mesh import path_name
 
 BARRIER_SECONDS = 300  # how long one process waits for the others while saving; orbax's default is 1200
 NONE, ALL_DAMAGED = -1, -2
-SAVE, THERE, FULL = 0, 1, 2
+SAVE, THERE, BLOCKED = 0, 1, 2
 
 
 class Checkpoints:
@@ -46,7 +46,9 @@ class Checkpoints:
         self._files = StepDirectories(directory, read_only)
         self._keep, self._keep_every, self._max_failures = keep, keep_every, max_failures
         handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
-        self._orbax = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler(**handlers), timeout_secs=BARRIER_SECONDS)
+        # Directories are made in the foreground: in the background, a failure leaves threads that wait for them.
+        options = ocp.options.AsyncOptions(timeout_secs=BARRIER_SECONDS, create_directories_asynchronously=False)
+        self._orbax = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler(**handlers), async_options=options)
         self._pool = ThreadPoolExecutor(1, "checkpoint")
         self._pending: tuple[int, float, Future[None]] | None = None
         self._failures = 0
@@ -65,8 +67,8 @@ class Checkpoints:
             return
         started = time.monotonic()
         try:
-            if verdict == FULL:
-                raise OSError(problem or "not enough free space")
+            if verdict == BLOCKED:
+                raise OSError(problem or "the first process cannot write")
             items = ocp.args.Composite(state=ocp.args.StandardSave(_as_dict(state)), meta=ocp.args.JsonSave(meta))
             self._orbax.save(self._files.saving(step), args=items, force=True)
             future = self._pool.submit(self._publish, step)
@@ -184,12 +186,9 @@ class Checkpoints:
             )  # fmt: skip
 
     def _verdict(self, step: int, size: int) -> tuple[int, str]:
-        """What the first process finds, known to all: SAVE, THERE or FULL; and why not."""
-        problem = ""
-        if is_first():
-            with suppress(OSError):  # if the disk cannot be asked, writing will tell
-                problem = self._files.lack_of_space(size)
-        verdict = THERE if step in self._files.steps() else FULL if problem else SAVE
+        """What the first process finds, known to all: SAVE, THERE or BLOCKED; and why not."""
+        problem = self._files.obstacle(size) if is_first() else ""
+        verdict = THERE if step in self._files.steps() else BLOCKED if problem else SAVE
         return agreed(verdict), problem
 
     def _publish(self, step: int) -> None:
@@ -220,6 +219,8 @@ class Checkpoints:
 def _short(error: BaseException) -> str:
     """The first line of an error, which is what a person can use."""
     lines = str(error).strip().splitlines()
+    if isinstance(error, OSError) and not error.errno:
+        return lines[0]
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 

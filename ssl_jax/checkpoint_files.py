@@ -71,9 +71,15 @@ class StepDirectories:
                     (self.path / str(old)).rename(gone)
                     shutil.rmtree(gone)
 
-    def lack_of_space(self, size: int) -> str:
-        """Why `size` bytes should not be written now, or nothing."""
-        free = shutil.disk_usage(self.path).free
+    def obstacle(self, size: int) -> str:
+        """Why `size` bytes should not be written now, or nothing. Writes a little, since a mode or a quota need not show."""
+        probe = self.path / f"probe{SAVING}"
+        try:
+            free = shutil.disk_usage(self.path).free
+            probe.write_bytes(b"x")
+            probe.unlink()
+        except OSError as error:
+            return f"{error.strerror}: {self.path}"
         return "" if free >= ROOM * size else f"{free / 1e6:.1f} MB are free, {ROOM * size / 1e6:.1f} MB are needed"
 
     def drop_partial(self, step: int) -> None:

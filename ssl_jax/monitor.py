@@ -89,7 +89,8 @@ class Monitor:
     def _write(self, step: int, metrics: dict[str, Any]) -> None:
         elapsed = max(time.monotonic() - self._since, 1e-9)
         rates = {"examples_per_s": self._steps * self._batch_size / elapsed, "data_wait": self._waited / elapsed}
-        lr = float(self._lr(step - 1 - int(metrics["skipped"])))
+        before = int(metrics["skipped"]) - bool(metrics["skipped_in_a_row"])  # skipped steps before this one
+        lr = float(self._lr(step - 1 - before))
         self._log.write(step, **metrics, lr=lr, **rates)
         self._log.progress(step, loss=metrics["loss"], lr=lr, checkpoint_age=self._age(), health=self._health, **rates)
         self._waited, self._steps, self._since = 0.0, 0, time.monotonic()
