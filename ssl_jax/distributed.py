@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -103,7 +104,8 @@ def start(
         bind = _bind_address(launch.coordinator)
         if launch.index == 0:
             _check_free(launch.coordinator, bind)
-    # Once the services run, whatever fails must be told by this process, since jax's own threads end it without a word.
+        else:
+            _wait_for(launch.coordinator, connect)
     try:
         jax.distributed.initialize(
             launch.coordinator,
@@ -133,6 +135,23 @@ def _bind_address(coordinator: str) -> str | None:
     """The coordinator of a run on one machine listens there only; that of others must be reachable."""
     host, _, port = coordinator.rpartition(":")
     return f"127.0.0.1:{port}" if host == "localhost" or host.startswith("127.") else None
+
+
+def _wait_for(coordinator: str, seconds: float) -> None:
+    """Until something listens there: jax ends the process from C++, with a stack and no message of ours, if nothing does."""
+    host, port = coordinator.rpartition(":")[::2]
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise UserError(
+                    f"nothing answers at --coordinator {coordinator} after {seconds} s ({error}). Is process 0 running, and "
+                    "is its address reachable from this machine? SSL_JAX_CONNECT_SECONDS waits longer"
+                ) from error
+            time.sleep(0.2)
 
 
 def _check_free(coordinator: str, bind: str | None) -> None:

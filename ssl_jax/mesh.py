@@ -77,6 +77,11 @@ def shard_batch(x: Array) -> Array:
     return jax.lax.with_sharding_constraint(x, P(BATCH_AXES, *[None] * (x.ndim - 1)))
 
 
+def replicate(x: Array) -> Array:
+    """A copy of all of `x` on every device of the mesh in use, if there is one, so that every process can read it."""
+    return x if jax.sharding.get_abstract_mesh().empty else jax.lax.with_sharding_constraint(x, P())
+
+
 def path_name(path: tuple) -> str:
     """A tree path as `a/b/c`."""
     return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)

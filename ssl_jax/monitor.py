@@ -66,7 +66,7 @@ class Monitor:
             return
         step, count, metrics, ids, epochs = self._pending
         self._pending = None
-        metrics = jax.tree.map(np.atleast_1d, jax.device_get(metrics))
+        metrics = jax.tree.map(np.atleast_1d, jax.device_get(jax.block_until_ready(metrics)))
         for i in range(count):
             self._record(step - count + 1 + i, {k: v[i] for k, v in metrics.items()}, ids[i], epochs[i])
 

@@ -107,6 +107,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         if state is None:
             zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), one)
             state = jax.jit(partial(init_state, setup), out_shardings=jax.tree.map(lambda x: x.sharding, like))(zeros)
+            jax.block_until_ready(state)  # here a lack of memory is an exception; where a value is read, jax aborts
             log.write(0, **online(state))
         stack.enter_context(bundle_on_divergence(workdir, setup, source, meta["data"], lambda: state, mesh))
 

@@ -20,6 +20,7 @@ from ssl_jax.log import logger
 
 KEY = "ssl_jax/progress/"
 ORDER = ("start", "data", "compile", "step", "check", "save")  # how far into a step each phase is
+GRACE = 2  # steps after a slow phase in which another process may still be in it
 
 
 class Watchdog:
@@ -27,13 +28,15 @@ class Watchdog:
 
     Args:
         hang_seconds: a step, or a wait for data, may take this long; 0 switches the watchdog off.
-        startup_seconds: restoring, compiling, a check or a save may take this long.
+        startup_seconds: restoring, compiling, a check or a save may take this long, and the two steps after it, since a
+            process that is through waits in them for one that is not.
     """
 
     def __init__(self, hang_seconds: float, startup_seconds: float) -> None:
-        self._limits = dict.fromkeys(ORDER, startup_seconds) | {"data": hang_seconds, "step": hang_seconds}
+        self._hang, self._startup = hang_seconds, startup_seconds
         self._off = hang_seconds <= 0
-        self._at: tuple[int, str, float] = (0, "start", time.monotonic())
+        self._grace = GRACE
+        self._at: tuple[int, str, float, float] = (0, "start", time.monotonic(), startup_seconds)
         self._told: tuple[int, str] | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -52,34 +55,39 @@ class Watchdog:
 
     def beat(self, step: int, phase: str) -> None:
         """This process is about to do `phase` (one of `ORDER`) of `step`; the clock starts again."""
-        self._at = (step, phase, time.monotonic())
+        limit = self._hang
+        if phase not in ("data", "step"):
+            limit, self._grace = self._startup, GRACE
+        elif phase == "step" and self._grace:
+            limit, self._grace = self._startup, self._grace - 1
+        self._at = (step, phase, time.monotonic(), limit)
         if not self._off:
-            faulthandler.dump_traceback_later(self._limits[phase], exit=True, file=_stderr())
+            faulthandler.dump_traceback_later(limit, exit=True, file=_stderr())
 
     def _watch(self) -> None:
         """Share how far this process is, and say who is behind when half of the time has passed without a beat."""
         store = client() if jax.process_count() > 1 else None
-        while not self._closed.wait(max(0.05, min(5.0, self._limits["step"] / 8))):
-            step, phase, since = self._at
+        while not self._closed.wait(max(0.05, min(5.0, self._hang / 8))):
+            step, phase, since, limit = self._at
             try:
                 if store is not None:
                     mine = f"{step} {phase} {socket.gethostname()}"
                     store.key_value_set(f"{KEY}{jax.process_index()}", mine, allow_overwrite=True)
                 waited = time.monotonic() - since
-                if waited > self._limits[phase] / 2 and self._told != (step, phase):
+                if waited > limit / 2 and self._told != (step, phase):
                     self._told = (step, phase)
-                    self._tell(waited, behind(dict(store.key_value_dir_get(KEY))) if store is not None else "")
+                    slowest = behind(dict(store.key_value_dir_get(KEY))) if store is not None else ""
+                    _tell(step, phase, waited, limit - waited, slowest)
             except Exception as error:  # the store went away with process 0; the timer still runs
                 logger.warning("watchdog: %s", str(error).splitlines()[0])
                 return
 
-    def _tell(self, waited: float, slowest: str) -> None:
-        step, phase, _ = self._at
-        left = self._limits[phase] - waited
-        logger.warning(
-            "no progress for %.0f s in phase %r of step %d%s; in %.0f s this process prints its stacks and exits 1",
-            waited, phase, step, f"; {slowest}" if slowest else "", max(0.0, left),
-        )  # fmt: skip
+
+def _tell(step: int, phase: str, waited: float, left: float, slowest: str) -> None:
+    logger.warning(
+        "no progress for %.0f s in phase %r of step %d%s; in %.0f s this process prints its stacks and exits 1",
+        waited, phase, step, f"; {slowest}" if slowest else "", max(0.0, left),
+    )  # fmt: skip
 
 
 def behind(progress: dict[str, str]) -> str:

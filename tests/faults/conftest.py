@@ -13,8 +13,10 @@ import fault_runs
 
 @pytest.fixture(scope="session", autouse=True)
 def server(tmp_path_factory):
+    """Where the runs keep what they compile."""
+    cache = tmp_path_factory.mktemp("compiled")
     env = {
-        "SSL_JAX_COMPILE_CACHE": str(tmp_path_factory.mktemp("compiled")),
+        "SSL_JAX_COMPILE_CACHE": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1"),
@@ -31,6 +33,7 @@ def server(tmp_path_factory):
     os.environ.update({k: v for k, v in before.items() if v is not None})
     for key in (k for k, v in before.items() if v is None):
         del os.environ[key]
+    return cache
 
 
 @pytest.fixture(scope="session")

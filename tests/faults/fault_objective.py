@@ -14,6 +14,7 @@ import numpy as np
 from flax import linen as nn
 
 from ssl_jax.losses.mean import Mean
+from ssl_jax.mesh import shard_batch
 from ssl_jax.objectives.base import Objective, Out, State, step_key
 
 SIDE = 4
@@ -62,7 +63,7 @@ class Flat(nn.Module):
 
     @nn.compact
     def __call__(self, image, train: bool = False):
-        return nn.Dense(self.width)(image.reshape(image.shape[0], -1))
+        return nn.Dense(self.width)(shard_batch(image.reshape(image.shape[0], -1)))
 
     def features(self, image):
         return self(image)

@@ -88,7 +88,7 @@ def test_after_too_many_nothing_is_applied_until_the_host_has_seen_it():
     assert int(later.nonfinite) == 2
 
 
-@pytest.mark.parametrize(("kind", "value"), [("nan_at", "nan"), ("inf_at", "inf")])
+@pytest.mark.parametrize(("kind", "value"), [("nan_at", "nan"), pytest.param("inf_at", "inf", marks=pytest.mark.slow)])
 def test_a_crash_bundle_shows_the_same_again(tmp_path, capsys, kind, value):
     workdir = tmp_path / "run"
     options = [f"--config.objective.{kind}=(9, 10, 11)", "--config.optimizer.max_nonfinite_steps=3"]
@@ -115,6 +115,7 @@ def test_a_crash_bundle_shows_the_same_again(tmp_path, capsys, kind, value):
     assert "is not a crash bundle" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_few_bad_steps_are_left_out_and_the_run_goes_on(tmp_path, straight):
     workdir = tmp_path / "run"
     options = ["--config.objective.nan_at=(5,)", "--config.objective.inf_at=(6,)", "--config.mesh.steps_per_dispatch=4"]

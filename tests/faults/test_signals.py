@@ -23,8 +23,8 @@ def test_a_signal_saves_the_step_and_the_run_resumes_there(tmp_path, straight, n
 
 def test_a_second_sigint_exits_at_once_even_while_data_is_waited_for(tmp_path):
     workdir = tmp_path / "run"
-    with Run(workdir, "--config.data.pretrain.stall=(0, 41)") as run:
-        run.until_step(4)
+    with Run(workdir, "--config.data.pretrain.stall=(0, 40)") as run:
+        run.until_step(3)
         run.signal(signal.SIGINT)
         run.until(lambda: "finishing the step and saving; once more stops at once" in run.said())
         run.signal(signal.SIGINT)
