@@ -1,13 +1,14 @@
 """Checkpoints: the only file that imports orbax.
 
 A checkpoint holds the state and, as JSON beside it, the cursor, the recipe and the fingerprint of the data. Saving is
-asynchronous and atomic: a step directory has its final name only when it is complete.
+asynchronous and atomic (`checkpoint_files.py`); what is restored is compared with its manifest first (`manifest.py`).
 """
 
 from __future__ import annotations
 
-import errno
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,52 +16,124 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
+from ssl_jax.checkpoint_files import StepDirectories
+from ssl_jax.distributed import agreed, any_process, is_first
 from ssl_jax.errors import UserError
+from ssl_jax.log import logger
+from ssl_jax.manifest import CheckpointCorrupt
 from ssl_jax.mesh import path_name
+
+BARRIER_SECONDS = 300  # how long one process waits for the others while saving; orbax's default is 1200
+NONE, ALL_DAMAGED = -1, -2
+SAVE, THERE, BLOCKED = 0, 1, 2
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run. With several processes all of them call every method, on one shared directory.
 
     Args:
         directory: `<workdir>/checkpoints`.
         keep: how many of the newest to keep.
         keep_every: steps between checkpoints that are kept for good; 0 keeps none for good.
+        max_failures: how many saves in a row may fail before the run is stopped.
         read_only: open for reading, without touching what is there.
     """
 
-    def __init__(self, directory: Path, keep: int = 3, keep_every: int = 0, read_only: bool = False) -> None:
+    def __init__(
+        self, directory: Path, keep: int = 3, keep_every: int = 0, max_failures: int = 3, read_only: bool = False
+    ) -> None:
         absl_logging.set_verbosity(absl_logging.ERROR)  # orbax narrates every step otherwise
-        self._directory = Path(directory).resolve()
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
-            keep_period=keep_every or None,
-            enable_async_checkpointing=True,
-            cleanup_tmp_directories=not read_only,
-            create=not read_only,
-            read_only=read_only,
-        )
+        self._files = StepDirectories(directory, read_only)
+        self._keep, self._keep_every, self._max_failures = keep, keep_every, max_failures
         handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
-        self._manager = ocp.CheckpointManager(self._directory, options=options, item_handlers=handlers)
+        # Directories are made in the foreground: in the background, a failure leaves threads that wait for them.
+        options = ocp.options.AsyncOptions(timeout_secs=BARRIER_SECONDS, create_directories_asynchronously=False)
+        self._orbax = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler(**handlers), async_options=options)
+        self._pool = ThreadPoolExecutor(1, "checkpoint")
+        self._pending: tuple[int, float, Future[None]] | None = None
+        self._failures = 0
         self._saved_at: float | None = None
+        if not read_only and is_first():
+            self._files.tidy()
 
     def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-        """Start saving. Returns when the state was copied to the host; a step that is there already is left alone."""
-        if step in self._manager.all_steps():
-            return
-        items = ocp.args.Composite(state=ocp.args.StandardSave(_as_dict(state)), meta=ocp.args.JsonSave(meta))
-        with _explained(self._directory):
-            self._manager.save(step, args=items)
-        self._saved_at = time.monotonic()
+        """Start saving. Returns when the state was copied to the host; a step that is there already is left alone.
 
-    def latest(self) -> int | None:
-        """The newest complete step, or None."""
-        return self._manager.latest_step()
+        A save that fails is told and training goes on. UserError when `max_failures` in a row have failed.
+        """
+        self.wait()
+        verdict, problem = self._verdict(step, sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
+        if verdict == THERE:
+            return
+        started = time.monotonic()
+        try:
+            if verdict == BLOCKED:
+                raise OSError(problem or "the first process cannot write")
+            items = ocp.args.Composite(state=ocp.args.StandardSave(_as_dict(state)), meta=ocp.args.JsonSave(meta))
+            self._orbax.save(self._files.saving(step), args=items, force=True)
+            future = self._pool.submit(self._publish, step)
+        except Exception as error:  # orbax has no common class of errors
+            future = Future()
+            future.set_exception(error)
+        self._pending = (step, started, future)
+        self.poll()
+
+    def poll(self) -> None:
+        """Notice, without waiting, how the save in the background ended. With several processes the next `wait` does."""
+        if self._pending and self._pending[2].done() and jax.process_count() == 1:
+            self.wait()
+
+    def wait(self) -> None:
+        """Block until the save in the background is on disk, or is known to have failed."""
+        if self._pending is None:
+            return
+        (step, started, future), self._pending = self._pending, None
+        error = future.exception()
+        if any_process(error is not None):
+            self._failed(step, _short(error) if error else "another process could not write its part")
+        else:
+            self._failures, self._saved_at = 0, started
+
+    def finish(self) -> None:
+        """Wait, and raise UserError if the newest state could not be saved."""
+        self.wait()
+        if self._failures:
+            raise UserError(
+                f"the last state could not be saved into {self._files.path}; {self._intact()}. "
+                "Free some space and start the same command again: it resumes"
+            )
+
+    def age(self) -> float | None:
+        """Seconds since the last save that succeeded was started by this process, or None."""
+        return None if self._saved_at is None else time.monotonic() - self._saved_at
+
+    def close(self) -> None:
+        """Let the save in the background end, and release what orbax holds. Raises nothing: `finish` tells."""
+        self._pool.shutdown(wait=True)
+        with suppress(Exception):
+            self._orbax.close()
+
+    def latest_valid_step(self) -> int | None:
+        """The newest step whose files are those that were written, or None. Damaged ones are set aside on the way.
+
+        Raises:
+          UserError: there are checkpoints, and all of them are damaged.
+        """
+        found = NONE
+        if is_first():
+            step, damaged = self._files.newest_sound()
+            found = step if step is not None else ALL_DAMAGED if damaged else NONE
+        found = agreed(found)
+        if found == ALL_DAMAGED:
+            raise UserError(
+                f"every checkpoint in {self._files.path} is damaged; the messages above and train.log say how. Bring one "
+                "back from a copy, or start the same command again to train from the beginning"
+            )
+        return None if found == NONE else found
 
     def meta(self, step: int | None = None) -> dict[str, Any]:
         """What was saved beside the state at `step` (default: the newest)."""
-        items = self._manager.restore(self._known(step), args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
-        return items["meta"]
+        return self._read(self._known(step), meta=ocp.args.JsonRestore())["meta"]
 
     def restore(self, like: Any, step: int | None = None) -> Any:
         """The state at `step` (default: the newest), with the tree, shapes, dtypes and shardings of `like`.
@@ -70,39 +143,33 @@ class Checkpoints:
         step = self._known(step)
         target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
         self._check_tree(step, _as_dict(target))
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(_as_dict(target)))
-        restored = self._manager.restore(step, args=items)["state"]
+        restored = self._read(step, state=ocp.args.StandardRestore(_as_dict(target)))["state"]
         return jax.tree.unflatten(jax.tree.structure(like), [restored[name] for name in _as_dict(like)])
 
-    def age(self) -> float | None:
-        """Seconds since the last save was started by this process, or None."""
-        return None if self._saved_at is None else time.monotonic() - self._saved_at
-
-    def wait(self) -> None:
-        """Block until every save is on disk."""
-        with _explained(self._directory):
-            self._manager.wait_until_finished()
-
-    def close(self) -> None:
-        """Wait, and release what orbax holds."""
-        self.wait()
-        self._manager.close()
+    def _read(self, step: int, **items: Any) -> Any:
+        return self._orbax.restore(self._files.path / str(step), args=ocp.args.Composite(**items))
 
     def _known(self, step: int | None) -> int:
-        steps = sorted(self._manager.all_steps())
-        if not steps:
-            raise UserError(
-                f"{self._directory} holds no complete checkpoint; run `ssl-jax train` with this workdir first"
-            )
-        if step is not None and step not in steps:
-            raise UserError(
-                f"{self._directory} holds no checkpoint of step {step}; it has {', '.join(map(str, steps))}"
-            )
-        return steps[-1] if step is None else step
+        if step is None:
+            step = self.latest_valid_step()
+            if step is None:
+                raise UserError(
+                    f"{self._files.path} holds no complete checkpoint; run `ssl-jax train` with this workdir first"
+                )
+            return step
+        steps = self._files.steps()
+        if step not in steps:
+            there = ", ".join(map(str, steps)) or "none"
+            raise UserError(f"{self._files.path} holds no checkpoint of step {step}; it has {there}")
+        try:
+            self._files.check(step)
+        except CheckpointCorrupt as error:
+            raise UserError(f"the checkpoint of step {step} is damaged: {error}; use another of {steps}") from error
+        return step
 
     def _check_tree(self, step: int, target: dict[str, Any]) -> None:
         """Orbax casts dtypes silently and explains shapes poorly: compare first, and say what differs."""
-        metadata = self._manager.item_metadata(step)["state"].tree
+        metadata = ocp.StandardCheckpointHandler().metadata(self._files.path / str(step) / "state").tree
         saved = {k: (tuple(m.shape), str(m.dtype)) for k, m in metadata.items()}
         wanted = {k: (tuple(x.shape), str(x.dtype)) for k, x in target.items()}
         show = lambda entry: f"{entry[1]}{list(entry[0])}" if entry else "absent"  # noqa: E731
@@ -118,29 +185,43 @@ class Checkpoints:
                 + "\nRestore with the recipe that wrote it, or start in another --workdir"
             )  # fmt: skip
 
+    def _verdict(self, step: int, size: int) -> tuple[int, str]:
+        """What the first process finds, known to all: SAVE, THERE or BLOCKED; and why not."""
+        problem = self._files.obstacle(size) if is_first() else ""
+        verdict = THERE if step in self._files.steps() else BLOCKED if problem else SAVE
+        return agreed(verdict), problem
 
-class _explained:
-    """Turn a full disk into a message that says what is safe."""
+    def _publish(self, step: int) -> None:
+        """In the background: wait for orbax, then name the step. Nothing else touches orbax until this has ended."""
+        self._orbax.wait_until_finished()
+        if is_first():
+            self._files.publish(step, self._keep, self._keep_every)
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or isinstance(error, UserError):
-            return
-        full = (
-            getattr(error, "errno", None) == errno.ENOSPC
-            or "RESOURCE_EXHAUSTED" in str(error)
-            or "No space" in str(error)
-        )
-        if full:
+    def _failed(self, step: int, reason: str) -> None:
+        self._failures += 1
+        if is_first():
+            self._files.drop_partial(step)
+        logger.warning(
+            "the checkpoint of step %d could not be saved (%s); %s, and training goes on (failure %d of %d in a row)",
+            step, reason, self._intact(), self._failures, self._max_failures,
+        )  # fmt: skip
+        if self._failures >= self._max_failures:
             raise UserError(
-                f"no space left to save into {self.directory}; earlier checkpoints are intact. "
-                "Free some space (or lower checkpoint.keep) and start the same command again: it resumes"
-            ) from error
+                f"{self._failures} checkpoints in a row could not be saved into {self._files.path} ({reason}); "
+                f"{self._intact()}. Free some space (or lower checkpoint.keep) and start the same command again: it resumes"
+            )
+
+    def _intact(self) -> str:
+        steps = self._files.steps()
+        return f"the checkpoint of step {steps[-1]} is intact" if steps else "there is no earlier checkpoint"
+
+
+def _short(error: BaseException) -> str:
+    """The first line of an error, which is what a person can use."""
+    lines = str(error).strip().splitlines()
+    if isinstance(error, OSError) and not error.errno:
+        return lines[0]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 def _as_dict(state: Any) -> dict[str, Any]:

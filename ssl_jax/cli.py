@@ -15,12 +15,13 @@ from ssl_jax import __version__
 from ssl_jax.errors import UserError
 
 VERIFY_DEVICES = 8  # CPU devices pretended by `verify` where the machine has a single device
-DONE, FAILED, FIXABLE, DOES_NOT_FIT, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, FAILED, FIXABLE, DOES_NOT_FIT, INTERRUPTED = 0, 1, 2, 3, 130  # docs/reliability.md lists what each means
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0: done; 1: failed, or a check of `verify` did; 2: the user can fix it (one message on
-    stderr); 3: `plan` says that it does not fit; 130: Ctrl-C."""
+    """Run one command. Returns 0: done, or saved after a signal; 2: the user can fix it (one message on stderr); 3: `plan`
+    says that it does not fit; 130: Ctrl-C before or after training; 1: else, a failed check of `verify` among it.
+    """
     try:
         arguments = _arguments(list(sys.argv[1:] if argv is None else argv))
         return arguments.run(arguments) or DONE
@@ -45,11 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train(arguments: argparse.Namespace) -> None:
     """Pretrain, or resume: `ssl_jax.train.run(recipe, workdir)` inside an open run directory."""
     config, recipe = _recipe(arguments)
+    from ssl_jax import distributed
+    from ssl_jax.compiler import keep_compiled_programs
     from ssl_jax.train import run
-    from ssl_jax.workdir import open_workdir
 
-    with open_workdir(arguments.workdir, config, arguments.allow_config_change) as workdir:
-        run(recipe, workdir)
+    distributed.start(arguments.coordinator, arguments.processes, arguments.process_id)
+    with distributed.open_together(arguments.workdir, config, arguments.allow_config_change) as workdir:
+        keep_compiled_programs()
+        run(recipe, workdir, allow_data_change=arguments.allow_data_change)
     print(f"{arguments.workdir}\nNext: ssl-jax eval --workdir {_quoted(arguments.workdir)}")
 
 
@@ -119,6 +123,18 @@ def plan(arguments: argparse.Namespace) -> int:
     return DONE if made.fits else DOES_NOT_FIT
 
 
+def replay(arguments: argparse.Namespace) -> int:
+    """Compute the step of a crash bundle again; 1 if it does not end the same way."""
+    allow = _allowed(arguments.allow)
+    if arguments.cpu_devices is not None:
+        _pretend_cpu_devices(arguments.cpu_devices)
+    from ssl_jax.replay import replay as again
+
+    report, reproduced = again(Path(arguments.bundle), allow)
+    print(report)
+    return DONE if reproduced else FAILED
+
+
 def recipes(arguments: argparse.Namespace) -> None:
     """What ships with the package, and what it reached."""
     from ssl_jax.recipe import recipes as shipped
@@ -181,6 +197,19 @@ def _parser() -> _Parser:
         metavar="KEY",
         help="resume although this key (optimizer.lr, or a section) differs from the run's config.json; repeatable",
     )
+    sub.add_argument(
+        "--allow-data-change",
+        action="store_true",
+        help="resume although the data is not what the checkpoint was trained with; the order of examples changes",
+    )
+    several = sub.add_argument_group(
+        "several processes (found by themselves under SLURM, Open MPI, GKE and on TPU VMs)"
+    )
+    several.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="of process 0; default: 127.0.0.1:47473, this machine"
+    )
+    several.add_argument("--processes", type=int, metavar="N", help="how many make up this run")
+    several.add_argument("--process-id", type=int, metavar="I", help="which one this is, 0 to N-1")
     sub = command(
         "eval",
         evaluate,
@@ -232,6 +261,15 @@ def _parser() -> _Parser:
     sub.add_argument("--price", type=float, metavar="DOLLARS", help="of a chip-hour; default: a list price, assumed")
     sub.add_argument("--no-compile", action="store_true", help="estimate only: seconds instead of minutes")
     sub.add_argument("--out", metavar="FILE", help="also write the plan as JSON")
+    sub = command(
+        "replay",
+        replay,
+        "compute the step of a crash bundle again, and name what is not finite",
+        "ssl-jax replay runs/x/crash/step_120",
+    )
+    sub.add_argument("bundle", metavar="BUNDLE", help="a directory <workdir>/crash/step_K")
+    _add_cpu_devices(sub)
+    _add_allow(sub)
     command("recipes", recipes, "list the recipes that ship with the package and what each reached", "ssl-jax recipes")
     return parser
 
@@ -246,10 +284,14 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config.KEY.SUB", dest="_override", metavar="VALUE", help="set one key of the recipe; repeatable"
     )
+    _add_cpu_devices(parser)
+    _add_allow(parser)
+
+
+def _add_cpu_devices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cpu-devices", type=int, metavar="N", help="pretend to have N CPU devices, to try a mesh without the hardware"
     )
-    _add_allow(parser)
 
 
 def _add_workdir(parser: argparse.ArgumentParser, about: str) -> None:

@@ -1,10 +1,13 @@
-"""What the XLA compiler must be told before jax starts."""
+"""What the XLA compiler must be told before jax starts, and where it keeps what it compiled."""
 
 from __future__ import annotations
 
 import os
+import stat
 from importlib import metadata
+from pathlib import Path
 
+CACHE = "SSL_JAX_COMPILE_CACHE"  # a directory, or "off"
 FLAG = "--xla_cpu_experimental_ynn_fusion_type="
 
 
@@ -18,3 +21,35 @@ def avoid_wrong_reductions() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if metadata.version("jaxlib").startswith("0.10.") and FLAG not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {FLAG}".strip()
+
+
+def keep_compiled_programs() -> Path | None:
+    """Let jax keep compiled programs on disk, so that a run that resumes does not compile again. Returns where.
+
+    The directory is `$SSL_JAX_COMPILE_CACHE`, or else `$JAX_COMPILATION_CACHE_DIR`, or else
+    `~/.cache/ssl_jax/compiled`; `SSL_JAX_COMPILE_CACHE=off` keeps nothing. What lies in it is executed: it is made private
+    (mode 0700), and one that others can write to, or that is not ours, is not used. jax recompiles what it cannot read.
+    """
+    import jax
+
+    from ssl_jax.log import logger
+
+    wanted = os.environ.get(CACHE) or os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/ssl_jax/compiled"
+    if wanted == "off":
+        jax.config.update("jax_compilation_cache_dir", None)
+        return None
+    if "://" in wanted:  # an object store has no modes
+        jax.config.update("jax_compilation_cache_dir", wanted)
+        return None
+    path = Path(wanted).expanduser()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
+    except OSError as error:
+        logger.warning("compiled programs are not kept: %s (%s); %s names another place", path, error.strerror, CACHE)
+        return None
+    if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        logger.warning("compiled programs are not kept: others can write to %s; chmod 700 it, or set %s", path, CACHE)
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    return path

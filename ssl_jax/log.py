@@ -21,7 +21,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import Any, TextIO
+
+from ssl_jax.lines import Lines
 
 logger = logging.getLogger("ssl_jax")
 logger.propagate = False  # orbax puts a handler on the root logger, which would print every line a second time
@@ -98,8 +100,8 @@ class _File(logging.FileHandler):
 
 
 @contextmanager
-def messages(folder: Path, stream: TextIO | None = None) -> Iterator[Console]:
-    """Show what the `ssl_jax` logger says on `stream` (default: stderr); append it to `folder`/train.log.
+def messages(folder: Path, stream: TextIO | None = None, name: str = "train.log") -> Iterator[Console]:
+    """Show what the `ssl_jax` logger says on `stream` (default: stderr); append it to `folder`/`name`.
 
     Inside a block for the same folder this is that block's console, so that nothing is told twice.
     """
@@ -108,7 +110,7 @@ def messages(folder: Path, stream: TextIO | None = None) -> Iterator[Console]:
             yield handler
             return
     console = Console(sys.stderr if stream is None else stream, folder)
-    file = _File(folder / "train.log", encoding="utf-8", delay=True)
+    file = _File(folder / name, encoding="utf-8", delay=True)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     level = logger.level
     logger.setLevel(logging.INFO)
@@ -187,7 +189,7 @@ class MetricsLog:
         self.folder = Path(getattr(workdir, "path", workdir))
         self.total_steps, self.clock = total_steps, clock
         self.path = self.folder / "metrics.jsonl"
-        self._file: IO[str] | None = None
+        self._file = Lines(self.path)
         self._board: Any = None
         self._board_wanted = tensorboard
         self._board_from: int | None = None
@@ -204,22 +206,17 @@ class MetricsLog:
         self.close()
 
     def write(self, step: int, **numbers: Any) -> None:
-        """Append one line to metrics.jsonl, on disk at once, and the finite numbers to TensorBoard.
+        """Append one line to metrics.jsonl, on disk at once if the disk allows, and the finite numbers to TensorBoard.
 
         Values are numbers, strings, booleans or None; arrays with one element count as numbers.
         """
         line = to_line(step, numbers)
-        if self._file is None:
-            self._file = self.path.open("a", encoding="utf-8")
-        self._file.write(line)
-        self._file.flush()
+        self._file.append(line)
         self._to_tensorboard(step, json.loads(line))
 
     def cut_back(self, step: int) -> None:
         """Drop what was written after `step`, the step that training resumes from."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._file.close()
         if self.path.exists():
             cut_back(self.path, step)
         self._board_from = step + 1
@@ -236,9 +233,7 @@ class MetricsLog:
     def close(self) -> None:
         """Finish the terminal line and close the files."""
         self._console.finish()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._file.close()
         if self._board is not None:
             self._guarded(self._board.close)
         self._messages.__exit__(None, None, None)
@@ -266,6 +261,28 @@ class MetricsLog:
             if self._board_wanted:
                 logger.warning("TensorBoard stopped (%s); metrics.jsonl still has every number", error)
             self._board_wanted = False
+
+
+class NoLog:
+    """Stands in for `MetricsLog` in every process but the first: the numbers are the same in all."""
+
+    def __init__(self, total_steps: int) -> None:
+        self.total_steps = total_steps
+
+    def __enter__(self) -> NoLog:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def write(self, step: int, **numbers: Any) -> None:
+        """Nothing."""
+
+    def cut_back(self, step: int) -> None:
+        """Nothing."""
+
+    def progress(self, step: int, **shown: Any) -> None:
+        """Nothing."""
 
 
 def progress_line(

@@ -90,6 +90,11 @@ def _shards(mesh: Any) -> int:
     return int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
 
 
+def replicate(x: Array) -> Array:
+    """A copy of all of `x` on every device of the mesh in use, if there is one, so that every process can read it."""
+    return x if jax.sharding.get_abstract_mesh().empty else jax.lax.with_sharding_constraint(x, P())
+
+
 def path_name(path: tuple) -> str:
     """A tree path as `a/b/c`."""
     return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from ssl_jax.errors import UserError
+from ssl_jax.crash import Diverged
 from ssl_jax.log import MetricsLog, logger
 from ssl_jax.recipe import Recipe
 
@@ -18,12 +19,12 @@ T = TypeVar("T")
 
 
 class Monitor:
-    """Writes each step's metrics when they are surely there, and stops a run whose loss stays non-finite.
+    """Writes each step's metrics when they are surely there, and stops a run whose steps are skipped again and again.
 
     Args:
         log: where they go.
         lr: the learning-rate schedule, a function of the number of updates.
-        recipe: for the batch size and the number of non-finite steps in a row that ends the run.
+        recipe: for the batch size and the number of skipped steps in a row that ends the run.
         checkpoint_age: seconds since the last save, or None.
         every: steps between lines.
     """
@@ -39,7 +40,7 @@ class Monitor:
             every,
         )
         self._patience = recipe.optimizer.max_nonfinite_steps
-        self._pending: tuple[int, int, Any, np.ndarray] | None = None
+        self._pending: tuple[int, int, Any, np.ndarray, np.ndarray] | None = None
         self._bad: deque[tuple[int, list[int]]] = deque(maxlen=self._patience)
         self._health: str | None = None
         self._waited, self._steps, self._since = 0.0, 0, time.monotonic()
@@ -51,20 +52,23 @@ class Monitor:
         self._waited += time.monotonic() - start
         return result
 
-    def push(self, step: int, count: int, metrics: Any, ids: np.ndarray) -> None:
-        """Take the metrics of the `count` steps that end at `step` (still being computed), and record the ones before."""
+    def push(self, step: int, count: int, metrics: Any, batch: dict[str, np.ndarray]) -> None:
+        """Take the metrics of the `count` steps that end at `step` (still being computed), and record the ones before.
+
+        Raises Diverged if one of those was the last skipped step in a row that is allowed.
+        """
         self.flush()
-        self._pending = (step, count, metrics, ids)
+        self._pending = (step, count, metrics, batch["_id"].reshape(count, -1), batch["_epoch"].reshape(count, -1))
 
     def flush(self) -> None:
         """Record what is pending. Waits for the device."""
         if self._pending is None:
             return
-        step, count, metrics, ids = self._pending
+        step, count, metrics, ids, epochs = self._pending
         self._pending = None
-        metrics = jax.tree.map(np.atleast_1d, jax.device_get(metrics))
+        metrics = jax.tree.map(np.atleast_1d, jax.device_get(jax.block_until_ready(metrics)))
         for i in range(count):
-            self._record(step - count + 1 + i, {k: v[i] for k, v in metrics.items()}, ids.reshape(count, -1)[i])
+            self._record(step - count + 1 + i, {k: v[i] for k, v in metrics.items()}, ids[i], epochs[i])
 
     def health(self, check: dict[str, Any]) -> dict[str, Any]:
         """Remember the verdict for the progress line; returns `check`. The time it took counts for nobody."""
@@ -72,26 +76,30 @@ class Monitor:
         self._waited, self._steps, self._since = 0.0, 0, time.monotonic()
         return check
 
-    def _record(self, step: int, metrics: dict[str, Any], ids: np.ndarray) -> None:
+    def _record(self, step: int, metrics: dict[str, Any], ids: np.ndarray, epochs: np.ndarray) -> None:
         self._steps += 1
+        last = False
         if metrics["skipped_in_a_row"]:
-            self._nonfinite(step, metrics, ids)
-        if step % self._every and step != self._log.total_steps:
-            return
+            last = self._skipped(step, metrics, ids)
+        if step % self._every == 0 or step == self._log.total_steps or last:
+            self._write(step, metrics)
+        if last:
+            raise Diverged(step, metrics, ids, epochs, list(self._bad))
+
+    def _write(self, step: int, metrics: dict[str, Any]) -> None:
         elapsed = max(time.monotonic() - self._since, 1e-9)
         rates = {"examples_per_s": self._steps * self._batch_size / elapsed, "data_wait": self._waited / elapsed}
-        lr = float(self._lr(step - 1 - int(metrics["skipped"])))
+        before = int(metrics["skipped"]) - bool(metrics["skipped_in_a_row"])  # skipped steps before this one
+        lr = float(self._lr(step - 1 - before))
         self._log.write(step, **metrics, lr=lr, **rates)
         self._log.progress(step, loss=metrics["loss"], lr=lr, checkpoint_age=self._age(), health=self._health, **rates)
         self._waited, self._steps, self._since = 0.0, 0, time.monotonic()
 
-    def _nonfinite(self, step: int, metrics: dict[str, Any], ids: np.ndarray) -> None:
+    def _skipped(self, step: int, metrics: dict[str, Any], ids: np.ndarray) -> bool:
+        """Tell; True if this was the last one that is allowed."""
         self._bad.append((step, ids.tolist()))
-        row = int(metrics["skipped_in_a_row"])
-        logger.warning("step %d: loss or gradient is not finite; the step was not applied (%d in a row)", step, row)
-        if row >= self._patience:
-            where = "\n".join(f"  step {s}: {' '.join(map(str, i))}" for s, i in self._bad)
-            raise UserError(
-                f"loss or gradient was not finite {row} steps in a row, up to step {step}; none of them was applied.\n"
-                f"Lower optimizer.lr, set optimizer.clip, or look at the examples. Their ids:\n{where}"
-            )
+        row, loss, norm = int(metrics["skipped_in_a_row"]), float(metrics["loss"]), float(metrics["grad_norm"])
+        finite = math.isfinite(loss) and math.isfinite(norm)
+        what = f"loss {loss:.4g} or gradient norm {norm:.4g} is a spike" if finite else "loss or gradient is not finite"
+        logger.warning("step %d: %s; the step was not applied (%d in a row)", step, what, row)
+        return row >= self._patience

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from ssl_jax import spikes
 from ssl_jax.errors import UserError
 from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Progress, example_keys, step_key
 
@@ -24,8 +25,9 @@ Metrics = dict[str, Array]
 class TrainState(NamedTuple):
     """Everything that must survive. Counters are int32 scalars.
 
-    `step` counts batches seen, `skipped` those whose update was not finite and so not applied, `nonfinite` how many of
-    them came in a row just now. Schedules run on `step - skipped`: a skipped step leaves no trace but the counters.
+    `step` counts batches seen, `skipped` those whose update was not applied (not finite, or a spike), `nonfinite` how many
+    of them came in a row just now. Schedules run on `step - skipped`: a skipped step leaves no trace but the counters.
+    `window` is what `spikes` remembers of the steps that were applied.
     """
 
     step: Array
@@ -34,17 +36,24 @@ class TrainState(NamedTuple):
     params: dict
     extra: dict
     opt_state: Any
+    window: Any = ()
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What does not change during a run."""
+    """What does not change during a run.
+
+    `skip_spikes` leaves out steps that `spikes.is_spike`. After `max_skipped` steps in a row that were not applied, none is
+    applied any more: the state stays that of the first of them until the host, which looks one dispatch late, has seen it.
+    """
 
     objective: Objective
     optimizer: optax.GradientTransformation
     seed: int
     total_steps: int
     accumulation: int = 1
+    skip_spikes: bool = False
+    max_skipped: int = 2**31 - 1
 
     def progress(self, state: TrainState) -> Progress:
         """How many updates were applied, of how many planned."""
@@ -63,7 +72,7 @@ def init_state(setup: Setup, batch: Batch) -> TrainState:
     zero = jnp.zeros((), jnp.int32)
     views, _ = setup.views(TrainState(zero, zero, zero, {}, {}, ()), batch)
     params, extra = setup.objective.init(jax.random.fold_in(jax.random.key(setup.seed), 2), views)
-    return TrainState(zero, zero, zero, params, extra, setup.optimizer.init(params))
+    return TrainState(zero, zero, zero, params, extra, setup.optimizer.init(params), spikes.empty())
 
 
 def value_and_gradient(setup: Setup, state: TrainState, batch: Batch) -> tuple[Out, Any]:
@@ -103,7 +112,7 @@ def value_and_gradient(setup: Setup, state: TrainState, batch: Batch) -> tuple[O
 
 
 def train_step(setup: Setup, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-    """One update. If loss or gradient is not finite, no part of the state changes but the counters.
+    """One update. If loss or gradient is not finite (or a spike), no part of the state changes but the counters.
 
     Returns the new state and scalars: `loss`, `grad_norm`, each loss term and metric by name, `skipped`, `skipped_in_a_row`.
     """
@@ -113,13 +122,14 @@ def train_step(setup: Setup, state: TrainState, batch: Batch) -> tuple[TrainStat
     params, extra = setup.objective.update(params, state.extra, out, setup.progress(state))
 
     loss, norm = out.total(), optax.global_norm(gradient)
-    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-    keep = partial(jnp.where, finite)
-    params, extra, opt_state = jax.tree.map(
-        keep, (params, extra, opt_state), (state.params, state.extra, state.opt_state)
-    )
-    bad = 1 - finite.astype(jnp.int32)
-    new = TrainState(state.step + 1, state.skipped + bad, (state.nonfinite + 1) * bad, params, extra, opt_state)
+    good = jnp.isfinite(loss) & jnp.isfinite(norm) & (state.nonfinite < setup.max_skipped)
+    if setup.skip_spikes:
+        good &= ~spikes.is_spike(state.window, loss, norm)
+    after = (params, extra, opt_state, spikes.pushed(state.window, loss, norm))
+    before = (state.params, state.extra, state.opt_state, state.window)
+    kept = jax.tree.map(partial(jnp.where, good), after, before)
+    bad = 1 - good.astype(jnp.int32)
+    new = TrainState(state.step + 1, state.skipped + bad, (state.nonfinite + 1) * bad, *kept)
     named = {k: m.value for k, m in (out.losses | out.metrics).items()}
     return new, {"loss": loss, "grad_norm": norm, "skipped": new.skipped, "skipped_in_a_row": new.nonfinite} | named
 

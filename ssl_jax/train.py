@@ -1,7 +1,7 @@
 """The trainer: from a recipe to a run. It knows no objective by name and no modality.
 
 `init_state` and `train_step` are pure (`step.py`); `run` adds the effects: data in, metrics out, checkpoints and checks at
-their intervals. The loop never waits for the device: metrics are fetched one dispatch late.
+their intervals. The loop never waits for the device between two checks: metrics are fetched one dispatch late.
 """
 
 from __future__ import annotations
@@ -16,19 +16,25 @@ import numpy as np
 
 from ssl_jax import optim
 from ssl_jax.checkpoint import Checkpoints
+from ssl_jax.crash import bundle_on_divergence
 from ssl_jax.data.pipeline import BadRecords, batches
+from ssl_jax.distributed import is_first
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.online import OnlineCheck
-from ssl_jax.log import MetricsLog, logger, read_metrics
+from ssl_jax.log import MetricsLog, NoLog, logger, read_metrics
+from ssl_jax.memory import out_of_memory_explained
 from ssl_jax.mesh import batch_sharding, check_batch, make_mesh, place_batch, state_shardings
 from ssl_jax.monitor import Monitor
 from ssl_jax.objectives.base import Objective
 from ssl_jax.recipe import Recipe, to_json
+from ssl_jax.replicas import ReplicaCheck
+from ssl_jax.signals import stop_requests
 from ssl_jax.step import Setup as Setup
 from ssl_jax.step import TrainState as TrainState
 from ssl_jax.step import init_state as init_state
 from ssl_jax.step import train_step as train_step
 from ssl_jax.step import train_steps as train_steps
+from ssl_jax.watchdog import Watchdog
 from ssl_jax.workdir import Workdir
 
 
@@ -45,69 +51,97 @@ def build(recipe: Recipe, num_examples: int) -> tuple[Setup, optim.Schedule]:
         logger.info(note)
     warmup, groups = recipe.duration(recipe.schedule.warmup, num_examples), recipe.parameter_groups(num_examples)
     optimizer, lr = optim.from_recipe(recipe.optimizer, recipe.schedule, peak, total, warmup, groups)
-    return Setup(build_objective(recipe), optimizer, recipe.seed, total, recipe.optimizer.accumulation), lr
+    section = recipe.optimizer
+    setup = Setup(
+        build_objective(recipe), optimizer, recipe.seed, total, section.accumulation,
+        skip_spikes=section.skip_spikes, max_skipped=section.max_nonfinite_steps,
+    )  # fmt: skip
+    return setup, lr
 
 
-def run(recipe: Recipe, workdir: Workdir) -> TrainState:
-    """Train, or resume, in an open run directory; returns the final state.
+def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> TrainState:
+    """Train, or resume, in an open run directory; returns the final state, or that of the step where it was told to stop.
 
-    Raises UserError for what the user can fix: sizes that do not fit the mesh, other data than the checkpoint's, too many
-    unreadable records, a loss that stays non-finite.
+    Raises UserError for what the user can fix: sizes that do not fit the mesh, other data than the checkpoint's (unless
+    `allow_data_change`), too many unreadable records, a loss that stays non-finite, checkpoints that cannot be saved, memory
+    that does not suffice, a device that computes wrongly.
     """
     source = recipe.data.pretrain.build()
     setup, lr = build(recipe, len(source))
     mesh = make_mesh(recipe.mesh.data, recipe.mesh.fsdp, recipe.mesh.tensor)
     check_batch(recipe.batch_size, mesh, setup.accumulation)
     meta = {"data": source.fingerprint(), "batch_size": recipe.batch_size}
-    workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), data=meta["data"])
+    if is_first():
+        workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), data=meta["data"], processes=jax.process_count())
     steps = partial(recipe.duration, num_examples=len(source))
-    save, check, per_dispatch = (
-        steps(recipe.checkpoint.every),
-        steps(recipe.evaluate.every),
-        recipe.mesh.steps_per_dispatch,
-    )
+    save, check, compare = steps(recipe.checkpoint.every), steps(recipe.evaluate.every), steps(recipe.watch.replicas)
+    per_dispatch, total = recipe.mesh.steps_per_dispatch, setup.total_steps
 
     with jax.set_mesh(mesh), ExitStack() as stack:
-        log = stack.enter_context(MetricsLog(workdir, setup.total_steps, recipe.log.tensorboard))
-        keep_every = steps(recipe.checkpoint.keep_every)
-        saved = Checkpoints(workdir.path / "checkpoints", recipe.checkpoint.keep, keep_every)
+        log = stack.enter_context(MetricsLog(workdir, total, recipe.log.tensorboard) if is_first() else NoLog(total))
+        watchdog = stack.enter_context(Watchdog(recipe.watch.hang_seconds, recipe.watch.startup_seconds))
+        stop = stack.enter_context(stop_requests())
+        section = recipe.checkpoint
+        saved = Checkpoints(workdir.path / "checkpoints", section.keep, steps(section.keep_every), section.max_failures)
         stack.enter_context(closing(saved))
-        bad = BadRecords(recipe.data.max_bad_fraction, workdir.path / "bad_records.jsonl")
-        like = state_like(setup, batch_like(source, recipe.batch_size, bad), mesh, recipe.mesh.rules)
-        state, start = (restored(saved, like, meta), saved.latest()) if saved.latest() else (None, 0)
-        log.cut_back(start if state is not None else -1)
+        own = "" if is_first() else f".{jax.process_index()}"
+        bad = BadRecords(recipe.data.max_bad_fraction, workdir.path / f"bad_records{own}.jsonl")
+        one = batch_like(source, recipe.batch_size, bad)
+        like = state_like(setup, one, mesh, recipe.mesh.rules)
+        stack.enter_context(out_of_memory_explained(recipe, like))
+        start = saved.latest_valid_step()
+        state = None if start is None else restored(saved, like, meta, start, allow_data_change)
+        log.cut_back(-1 if start is None else start)
+        step = start or 0
         stream = batches(
-            source, seed=recipe.seed, batch_size=recipe.batch_size, start_step=start, bad=bad,
+            source, seed=recipe.seed, batch_size=recipe.batch_size, start_step=step, bad=bad,
             process_index=jax.process_index(), process_count=jax.process_count(),
             threads=recipe.data.threads, prefetch=recipe.data.prefetch,
         )  # fmt: skip
+        stack.enter_context(closing(stream))
         monitor = Monitor(log, lr, recipe, saved.age, max(1, steps(recipe.log.every)))
         online = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
+        replicas = ReplicaCheck(mesh, like)
         step_of = {n: compiled(setup, n, like) for n in {per_dispatch, 1}}
         if state is None:
-            zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), batch_like(source, recipe.batch_size, bad))
+            zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), one)
             state = jax.jit(partial(init_state, setup), out_shardings=jax.tree.map(lambda x: x.sharding, like))(zeros)
+            jax.block_until_ready(state)  # here a lack of memory is an exception; where a value is read, jax aborts
             log.write(0, **online(state))
+        stack.enter_context(bundle_on_divergence(workdir, setup, source, meta["data"], lambda: state, mesh))
 
-        step = start
-        while step < setup.total_steps:
-            count = per_dispatch if step + per_dispatch <= setup.total_steps else 1
+        ran: set[int] = set()
+        while step < total:
+            count = per_dispatch if step + per_dispatch <= total else 1
+            watchdog.beat(step, "data")
             batch = monitor.timed(lambda: stacked(stream, count))  # noqa: B023 (called at once)
+            watchdog.beat(step, "step" if count in ran else "compile")
             state, metrics = step_of[count](state, place_batch(batch, batch_sharding(mesh, steps_axis=count > 1)))
+            ran.add(count)
             before, step = step, step + count
-            monitor.push(step, count, metrics, batch["_id"])
-            last = step == setup.total_steps
-            if last or _due(check, before, step):
+            monitor.push(step, count, metrics, batch)
+            saved.poll()
+            stopping = stop.requested()
+            last = step == total or stopping
+            if step == total or _due(check, before, step):
+                watchdog.beat(step, "check")
                 monitor.flush()
                 log.write(step, **monitor.health(online(state)))
-            if last or _due(save, before, step):
+            saving = last or _due(save, before, step)
+            if saving or _due(compare, before, step):
+                watchdog.beat(step, "check")
+                replicas(state)  # before every save, so that none is made of copies that differ
+            if saving:
+                watchdog.beat(step, "save")
                 monitor.flush()
                 saved.save(step, state, meta | {"cursor": step * recipe.batch_size, "recipe": to_json(workdir.config)})
-        saved.wait()
+            if stopping:
+                break
+        saved.finish()
         if bad.count:
-            logger.warning(
-                "%d records could not be read and were replaced; see %s", bad.count, workdir.path / "bad_records.jsonl"
-            )
+            logger.warning("%d records could not be read and were replaced; see %s", bad.count, bad.path)
+        if step < total:
+            logger.warning("stopped by %s at step %d of %d; the same command resumes there", stop.reason, step, total)
     return state
 
 
@@ -134,16 +168,23 @@ def compiled(setup: Setup, count: int, like: TrainState) -> Any:
     return jax.jit(partial(step, setup), donate_argnums=0, out_shardings=out)
 
 
-def restored(checkpoints: Checkpoints, like: TrainState, meta: dict[str, Any]) -> TrainState:
-    """The newest state, after checking that the data and the batch size are those it was trained with."""
-    saved = checkpoints.meta()
-    for key, remedy in (("data", "restore the data"), ("batch_size", "restore the batch size")):
-        if saved[key] != meta[key]:
+def restored(
+    checkpoints: Checkpoints, like: TrainState, meta: dict[str, Any], step: int, allow_data_change: bool = False
+) -> TrainState:
+    """The state of `step`, after checking that the data and the batch size are those it was trained with."""
+    saved = checkpoints.meta(step)
+    if saved["data"] != meta["data"] and allow_data_change:
+        logger.warning(
+            "data changed on resume: %s -> %s; the order of examples is another one", saved["data"], meta["data"]
+        )
+    remedies = {"data": "restore the data, add --allow-data-change", "batch_size": "restore the batch size"}
+    for key, remedy in remedies.items():
+        if saved[key] != meta[key] and not (key == "data" and allow_data_change):
             raise UserError(
                 f"the checkpoint was trained with {key}={saved[key]}, this run has {meta[key]}: "
                 f"the order of examples would change; {remedy}, or start in another --workdir"
             )
-    return checkpoints.restore(like)
+    return checkpoints.restore(like, step)
 
 
 def stacked(stream: Iterator[dict[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:

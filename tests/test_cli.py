@@ -13,7 +13,7 @@ from ssl_jax.cli import main
 from ssl_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("train", "eval", "preview", "report", "verify", "plan", "recipes")
+COMMANDS = ("train", "eval", "preview", "report", "verify", "plan", "replay", "recipes")
 
 RECIPE = '''"""Toy: nothing is learnt."""
 from ml_collections import ConfigDict

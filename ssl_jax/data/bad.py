@@ -7,6 +7,7 @@ import json
 import math
 import os
 import threading
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,8 @@ class BadRecords:
 
     def _list(self, bad: BadRecord) -> None:
         if self.path is not None and bad.index not in self._written:
-            with self.path.open("a", encoding="ascii") as file:
+            # A full disk does not stop the run here: the record is counted, and listed by the next run that meets it.
+            with suppress(OSError), self.path.open("a", encoding="ascii") as file:
                 file.write(json.dumps(asdict(bad)) + "\n")
 
 

@@ -63,9 +63,7 @@ def batches(
 
     def read(step: int) -> Batch:
         cursor = step * batch_size + process_index * rows + np.arange(rows)
-        ids, epochs = order(seed, cursor, len(source))
-        used, batch = _gather(source, ids, bad)
-        return batch | {"_id": used.astype(np.int32), "_epoch": epochs.astype(np.int32)}
+        return examples(source, *order(seed, cursor, len(source)), bad)
 
     steps = grain.MapDataset.range(sys.maxsize // batch_size - 1).map(read)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, threads) if threads else 0)
@@ -89,6 +87,12 @@ def once(source: Source, batch_size: int, bad: BadRecords | None = None) -> Iter
         used, batch = _gather(source, ids, bad)
         valid = (cursor < len(source)) & (used == ids)
         yield batch | {"_id": used.astype(np.int32), "_epoch": np.zeros(batch_size, np.int32)}, valid
+
+
+def examples(source: Source, ids: np.ndarray, epochs: np.ndarray, bad: BadRecords) -> Batch:
+    """The records `ids` [R] as examples of `epochs` [R]: a batch as `batches` delivers it."""
+    used, batch = _gather(source, ids, bad)
+    return batch | {"_id": used.astype(np.int32), "_epoch": epochs.astype(np.int32)}
 
 
 def order(seed: int, cursor: np.ndarray, total: int) -> tuple[np.ndarray, np.ndarray]:

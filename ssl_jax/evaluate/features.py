@@ -14,6 +14,7 @@ from jax import Array
 
 from ssl_jax.data.arrays import check_labels
 from ssl_jax.errors import UserError
+from ssl_jax.mesh import replicate
 from ssl_jax.objectives.base import Batch, Encoder, Preprocess
 
 _ROWS = 4096  # rows of features that are widened to float64 at a time
@@ -135,7 +136,7 @@ def check_finite(features: Features) -> None:
 
 @partial(jax.jit, static_argnums=0)
 def _encode(encoder: Encoder, variables: dict, batch: Batch) -> Array:
-    return encoder.features(variables, batch)
+    return replicate(encoder.features(variables, batch))
 
 
 def _collect(

@@ -101,8 +101,9 @@ class Optimizer:
     see `param_rules.py`: factors `lr_scale` and `weight_decay`, `constant` (whether the rate stays at its peak), durations
     `freeze_until_<unit>` (parameter and moments) and `zero_lr_until_<unit>` (parameter only). `layer_decay` multiplies the
     rate once for each encoder layer from the last to the first. `clip` is a gradient norm or None, by `clip_by`: global,
-    module or tensor. `accumulation` microbatches make one step; the run stops after `max_nonfinite_steps` steps in a row
-    whose loss or gradient is not finite.
+    module or tensor. `accumulation` microbatches make one step. A step whose loss or gradient is not finite is not
+    applied, nor, with `skip_spikes`, one whose loss or gradient norm is far above the last 128; the run stops after
+    `max_nonfinite_steps` of them in a row.
     """
 
     name: str = "adamw"
@@ -124,6 +125,7 @@ class Optimizer:
     clip_by: str = "global"
     accumulation: int = 1
     max_nonfinite_steps: int = 5
+    skip_spikes: bool = False
 
     def __post_init__(self) -> None:
         _require(self.lr > 0, "optimizer.lr", self.lr, "greater than 0")
@@ -196,14 +198,36 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """When to save, how many of the newest to keep, and every how many steps one is kept for good (0: none)."""
+    """When to save, how many of the newest to keep, and every how many steps one is kept for good (0: none).
+
+    A save that fails does not stop the run; `max_failures` in a row do.
+    """
 
     every: Duration = Duration(25, "percent")
     keep: int = 3
     keep_every: Duration = Duration(0, "steps")
+    max_failures: int = 3
 
     def __post_init__(self) -> None:
         _require(self.keep > 0, "checkpoint.keep", self.keep, "greater than 0")
+        _require(self.max_failures > 0, "checkpoint.max_failures", self.max_failures, "greater than 0")
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What ends a run that goes wrong without an error.
+
+    It exits when a step, or a wait for data, takes `hang_seconds` (0: never), or when restoring, compiling, a check or a
+    save takes `startup_seconds`; `replicas`: how often copies of the state are compared between devices (0: never).
+    """
+
+    hang_seconds: float = 1800.0
+    startup_seconds: float = 7200.0
+    replicas: Duration = Duration(10, "percent")
+
+    def __post_init__(self) -> None:
+        _require(self.hang_seconds >= 0, "watch.hang_seconds", self.hang_seconds, "0 or more")
+        _require(self.startup_seconds > 0, "watch.startup_seconds", self.startup_seconds, "greater than 0")
 
 
 @dataclass(frozen=True)
@@ -261,6 +285,7 @@ class Recipe:
     schedule: Schedule = Schedule()
     mesh: Mesh = Mesh()
     checkpoint: Checkpoint = Checkpoint()
+    watch: Watch = Watch()
     evaluate: Evaluate = Evaluate()
     log: Log = Log()
 

@@ -1,0 +1,130 @@
+"""Training runs in processes of their own, forked from one that has imported everything, so that each starts at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+RECIPE = str(Path(__file__).with_name("fault_recipe.py"))
+SERVER = multiprocessing.get_context("forkserver")
+
+
+class Run:
+    """`ssl-jax train` of the faulty recipe in `workdir`; stderr in `stderr`."""
+
+    def __init__(self, workdir: Path, *options: str, name: str = "run", prepare: str = "", **env: str) -> None:
+        self.workdir, self.stderr = Path(workdir), Path(f"{workdir}.{name}.stderr")
+        argv = ["train", "--config", RECIPE, "--workdir", str(workdir), *options]
+        self.process = SERVER.Process(target=_main, args=(argv, str(self.stderr), prepare, env))
+        self.process.start()
+
+    def wait(self, seconds: float = 120) -> int:
+        """The exit code, negative for a signal. Kills and fails if it takes longer."""
+        self.process.join(seconds)
+        if self.process.exitcode is None:
+            self.kill()
+            raise AssertionError(f"still running after {seconds} s:\n{self.said()}")
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+    def signal(self, number: int) -> None:
+        os.kill(self.process.pid, number)
+
+    def said(self) -> str:
+        return self.stderr.read_text(errors="replace") if self.stderr.exists() else ""
+
+    def until(self, ready: Callable[[], bool], seconds: float = 90) -> Run:
+        """Wait for `ready()`; fails if the run ends before, or after `seconds`."""
+        end = time.monotonic() + seconds
+        while not ready():
+            assert self.process.is_alive(), f"ended with {self.process.exitcode}:\n{self.said()}"
+            assert time.monotonic() < end, f"not ready after {seconds} s:\n{self.said()}"
+            time.sleep(0.005)
+        return self
+
+    def until_step(self, step: int) -> Run:
+        return self.until(lambda: max(losses(self.workdir), default=0) >= step)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.is_alive():
+            self.kill()
+
+
+def trained(workdir: Path, *options: str, code: int = 0, prepare: str = "", **env: str) -> Run:
+    """A run from start to end, which must exit with `code`."""
+    run = Run(workdir, *options, prepare=prepare, **env)
+    assert run.wait() == code, run.said()
+    return run
+
+
+def pair(workdir: Path, *options: str, count: int = 2, **env: str) -> list[Run]:
+    """`count` processes of one run on this machine."""
+    port = free_port()
+    flags = ["--coordinator", f"127.0.0.1:{port}", "--processes", str(count)]
+    env = {"SSL_JAX_CONNECT_SECONDS": "60", "SSL_JAX_HEARTBEAT_SECONDS": "10"} | env
+    runs = [Run(workdir, *options, *flags, "--process-id", str(i), name=f"p{i}", **env) for i in range(count)]
+    for run in runs:
+        run.port = port
+    return runs
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def losses(workdir: Path) -> dict[int, float]:
+    """Step -> loss, to the last bit."""
+    file = workdir / "metrics.jsonl"
+    if not file.exists():
+        return {}
+    lines = file.read_text().splitlines(keepends=True)
+    records = [json.loads(line) for line in lines if line.endswith("\n")]
+    return {r["step"]: r["loss"] for r in records if "loss" in r}
+
+
+def saved_steps(workdir: Path) -> list[int]:
+    """The steps whose checkpoints are complete."""
+    folder = workdir / "checkpoints"
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal()) if folder.is_dir() else []
+
+
+def digest(workdir: Path, step: int) -> str:
+    """SHA-256 of every array of a checkpoint."""
+    import orbax.checkpoint as ocp
+
+    state = ocp.StandardCheckpointer().restore((workdir / "checkpoints" / str(step) / "state").resolve())
+    found = hashlib.sha256()
+    for name in sorted(state):
+        found.update(name.encode() + np.asarray(state[name]).tobytes())
+    return found.hexdigest()
+
+
+def _main(argv: list[str], stderr: str, prepare: str, env: dict[str, str]) -> None:
+    os.environ.update(env)
+    file = os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for number in (1, 2):
+        os.dup2(file, number)
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
+    exec(prepare, {})  # what a test breaks before the run starts
+    from ssl_jax.cli import main
+
+    code = main(argv)
+    sys.stdout.flush()
+    sys.exit(code)
