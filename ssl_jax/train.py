@@ -46,7 +46,8 @@ def build(recipe: Recipe, num_examples: int) -> tuple[Setup, optim.Schedule]:
     optimizer, lr = optim.from_recipe(
         recipe.optimizer, recipe.schedule, peak, total, recipe.duration(recipe.schedule.warmup, num_examples)
     )
-    return Setup(build_objective(recipe), optimizer, recipe.seed, total, recipe.optimizer.accumulation), lr
+    microbatches = recipe.optimizer.accumulation, recipe.optimizer.gradient_cache
+    return Setup(build_objective(recipe), optimizer, recipe.seed, total, *microbatches), lr
 
 
 def run(recipe: Recipe, workdir: Workdir) -> TrainState:
@@ -58,7 +59,7 @@ def run(recipe: Recipe, workdir: Workdir) -> TrainState:
     source = recipe.data.pretrain.build()
     setup, lr = build(recipe, len(source))
     mesh = make_mesh(recipe.mesh.data, recipe.mesh.fsdp, recipe.mesh.tensor)
-    check_batch(recipe.batch_size, mesh, setup.accumulation)
+    check_batch(recipe.batch_size, mesh, max(setup.accumulation, setup.gradient_cache))
     meta = {"data": source.fingerprint(), "batch_size": recipe.batch_size}
     workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), data=meta["data"])
     steps = partial(recipe.duration, num_examples=len(source))

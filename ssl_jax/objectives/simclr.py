@@ -13,7 +13,8 @@ from jax import Array
 
 from ssl_jax.data.augment import panel_of_views
 from ssl_jax.errors import UserError
-from ssl_jax.losses.contrastive import nt_xent
+from ssl_jax.losses.streamed.contrastive import nt_xent
+from ssl_jax.losses.streamed.cost import METHODS
 from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.objectives.base import Batch, Keys, Out, Pairwise, Panel, Progress, State, Views
 from ssl_jax.objectives.forward import forward, forward_views, init_variables
@@ -28,6 +29,8 @@ class SimCLR(Pairwise):
     carry gradient on both sides, and BatchNorm sees both views of the global batch at once, as in the authors' TPU code.
     With `norm="group"` in the encoder and `head_norm="none"` there is no batch statistic at all: a deviation for small
     machines. The evaluation uses the encoder's output, before the head.
+
+    `loss_method` says how the loss is computed, not what it is: "plain" holds all logits, the others one tile at a time.
     """
 
     temperature: float = 0.1
@@ -35,8 +38,11 @@ class SimCLR(Pairwise):
     out: int = 128
     head_norm: str = "batch"
     scale: float = 1.0
+    loss_method: str = "auto"
 
     def __post_init__(self) -> None:
+        if self.loss_method not in METHODS:
+            raise UserError(f"objective.loss_method={self.loss_method!r}: must be one of {', '.join(METHODS)}")
         if self.temperature <= 0:
             raise UserError(f"objective.temperature={self.temperature} must be > 0; the paper uses 0.1 to 0.5")
 
@@ -71,7 +77,7 @@ class SimCLR(Pairwise):
 
     def score(self, params: dict, extra: dict, embeddings: Array, progress: Progress) -> Out:
         """NT-Xent of the two views."""
-        loss = nt_xent(embeddings[:, 0], embeddings[:, 1], self.temperature)
+        loss = nt_xent(embeddings[:, 0], embeddings[:, 1], self.temperature, self.loss_method)
         return Out({"nt_xent": loss._replace(total=self.scale * loss.total)})
 
     def preview(self, views: Views) -> dict[str, Panel]:

@@ -72,7 +72,7 @@ class Optimizer:
     `b1`, `b2` and `eps` are AdamW's; `momentum` is that of SGD and LARS, `nesterov` SGD's, `eta` the trust coefficient
     of LARS. `weight_decay` moves to `weight_decay_final` along a cosine unless that is None; `groups` are
     (path regex, {"lr_scale": s, "weight_decay": d}). `clip` is a global gradient norm or None; `accumulation`
-    microbatches make one step; the run stops after `max_nonfinite_steps` steps in a row whose loss or gradient is not
+    microbatches make one step, or `gradient_cache` microbatches where the loss compares rows of the batch; the run stops after `max_nonfinite_steps` steps in a row whose loss or gradient is not
     finite.
     """
 
@@ -91,6 +91,7 @@ class Optimizer:
     groups: tuple = ()
     clip: float | None = None
     accumulation: int = 1
+    gradient_cache: int = 1
     max_nonfinite_steps: int = 5
 
     def __post_init__(self) -> None:
@@ -101,7 +102,7 @@ class Optimizer:
             _require(value is None or value >= 0, f"optimizer.{key}", value, "0 or more")
         for key in ("b1", "b2", "momentum"):
             _require(0 <= getattr(self, key) < 1, f"optimizer.{key}", getattr(self, key), "at least 0 and below 1")
-        for key in ("eps", "eta", "reference_batch", "clip", "accumulation", "max_nonfinite_steps"):
+        for key in ("eps", "eta", "reference_batch", "clip", "accumulation", "gradient_cache", "max_nonfinite_steps"):
             value = getattr(self, key)
             _require(value is None or value > 0, f"optimizer.{key}", value, "greater than 0")
 

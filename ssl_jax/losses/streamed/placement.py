@@ -21,8 +21,9 @@ Axes = tuple[str, ...]
 class Placement:
     """Mesh axes by what happens to the columns along them. Rows are split over all of these axes.
 
-    Columns are split over `ring` and `gather`, in this order: blocks travel along `ring`, and are brought together along
-    `gather`. They are copied along `copy`. Without axes, everything is on one device.
+    Columns are split over `ring` and `gather`, in this order. Blocks travel along `ring`; wherever one has arrived, it is
+    brought together with its neighbours along `gather`. Along `copy` all columns are everywhere. Without axes, everything is
+    on one device.
     """
 
     copy: Axes = ()
@@ -65,20 +66,28 @@ class Placement:
         out = jnp.full((block, *offset.shape[1:]), EXCLUDED, offset.dtype)
         return group._replace(offset=jax.lax.dynamic_update_slice_in_dim(offset, out, start, 0))
 
+    def scattered(self, tree: Any) -> Any:
+        """Each device's own block of a group, summed over `gather`: the opposite of `gathered`."""
+        if not self.gather:
+            return tree
+        return jax.tree.map(lambda a: jax.lax.psum_scatter(a, self.gather, tiled=True), tree)
+
+    def logscattered(self, group: Array | None) -> Array | None:
+        """`log sum exp` instead of the sum."""
+        if group is None or not self.gather:
+            return group
+        largest = jax.lax.pmax(group, self.gather)
+        block = len(group) // jax.lax.axis_size(self.gather)
+        own = jax.lax.dynamic_slice_in_dim(largest, jax.lax.axis_index(self.gather) * block, block)
+        return own + jnp.log(self.scattered(jnp.exp(group - largest)))
+
     def summed(self, tree: Any) -> Any:
-        """Each device's own block of a group, summed over `gather` and `copy`."""
-        scatter = self.gather and (lambda a: jax.lax.psum_scatter(a, self.gather, tiled=True))
-        tree = jax.tree.map(scatter, tree) if scatter else tree
+        """The sum over `copy`."""
         return jax.tree.map(lambda a: jax.lax.psum(a, self.copy), tree) if self.copy else tree
 
-    def logsummed(self, group: Array | None) -> Array | None:
-        """`log sum exp` over `gather` and `copy` of each device's own block of a group."""
-        axes = self.copy + self.gather
-        if group is None or not axes:
-            return group
-        largest = jax.lax.pmax(group, axes)
-        own = largest
-        if self.gather:
-            block = len(group) // jax.lax.axis_size(self.gather)
-            own = jax.lax.dynamic_slice_in_dim(largest, jax.lax.axis_index(self.gather) * block, block)
-        return own + jnp.log(self.summed(jnp.exp(group - largest)))
+    def logsummed(self, x: Array | None) -> Array | None:
+        """`log sum exp` over `copy`."""
+        if x is None or not self.copy:
+            return x
+        largest = jax.lax.pmax(x, self.copy)
+        return largest + jnp.log(jax.lax.psum(jnp.exp(x - largest), self.copy))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -15,19 +14,20 @@ from ssl_jax.losses.streamed.placement import Placement
 from ssl_jax.losses.streamed.tiles import Gradient, Parts, Side, fold, pull, tile_size, tiled, untiled
 from ssl_jax.precision import wide
 
+TILE = 512  # the largest number of rows, and of columns, of a tile: 1 MB of float32, which a core's cache holds
+
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is static: the kernel, the placement, whether rows and columns are the same, and the largest tile.
+    """All that is static: the kernel, the placement, and whether rows and columns are the same.
 
     With `own`, each row meets every row but itself. A pair of tiles is computed once for both of its orders, and a ring goes
     half way round: `kernel` is then `Softmax(rows=True, cols=True)`.
     """
 
     kernel: Softmax | Sigmoid | CrossEntropy
-    place: Placement = Placement()
+    place: Placement
     own: bool = False
-    tile: int = 512
 
     def hops(self) -> tuple[int, bool]:
         """How often columns move on; and whether once more, to where two devices would see the same pair of blocks."""
@@ -38,28 +38,31 @@ class Plan:
 def forward(plan: Plan, rows: Side, cols: Side) -> tuple[Parts, Parts]:
     """What each of this device's rows and columns has reached after meeting all columns and rows of the mesh."""
     kernel, place = plan.kernel, plan.place
-    mine, block = _tiles(plan, rows, cols)
-    group = place.gathered(block)
-    row, col = _empty(kernel, mine)[0], _empty(kernel, group)[1]
-    rows_only = partial(fold, replace(kernel, cols=False) if plan.own else kernel, mine)
-    if plan.own:
-        row = kernel.merge(*fold(kernel, mine, mine, _empty(kernel, mine), own=True))
-        if place.gather:
-            row, _ = rows_only(place.without_own(group, len(block.x)), (row, None))
-    else:
-        row, col = fold(kernel, mine, group, (row, col))
+    mine, block = _tiles(rows, cols)
+    row = _empty(kernel, mine)[0]
+
+    def meet(group: Side, row: Parts, kernel: Any = kernel) -> tuple[Parts, Parts]:
+        row, col = fold(kernel, mine, group, (row, _empty(kernel, group)[1]))
+        return row, place.logscattered(col)
 
     def hop(carry: Any, _: None) -> tuple[Any, None]:
-        group, col, row = carry
-        group, col = place.rotated((group, col))
-        row, col = fold(kernel, mine, group, (row, col))
-        return (group, col, row), None
+        block, col, row = carry
+        block, col = place.rotated((block, col))
+        row, more = meet(place.gathered(block), row)
+        return (block, kernel.merge(col, more), row), None
 
+    rows_only = replace(kernel, cols=False) if plan.own else kernel
+    if plan.own:
+        row, col = kernel.merge(*fold(kernel, mine, mine, _empty(kernel, mine), own=True)), _empty(kernel, block)[1]
+        if place.gather:
+            row, _ = meet(place.without_own(place.gathered(block), len(block.x)), row, rows_only)
+    else:
+        row, col = meet(place.gathered(block), row)
     hops, shared = plan.hops()
     if hops:
-        (group, col, row), _ = jax.lax.scan(hop, (group, col, row), length=hops)
+        (block, col, row), _ = jax.lax.scan(hop, (block, col, row), length=hops)
     if shared:
-        row, _ = rows_only(place.rotated(group), (row, None))
+        row, _ = meet(place.gathered(place.rotated(block)), row, rows_only)
     col = place.logsummed(place.rotated(col, -hops))
     if plan.own:
         row, col = kernel.merge(row, col), None
@@ -69,46 +72,49 @@ def forward(plan: Plan, rows: Side, cols: Side) -> tuple[Parts, Parts]:
 def backward(plan: Plan, rows: Side, cols: Side, reached: tuple[Parts, Parts]) -> Gradient:
     """The gradient of the total with respect to this device's rows and columns; under `own`, all of it for the rows."""
     kernel, place = plan.kernel, plan.place
-    mine, block = _tiles(plan, rows, cols)
+    mine, block = _tiles(rows, cols)
     # Where the end is padding, exp(s - end) is 0.
     row_end = tiled(reached[0], mine.x.shape[1], fill=-EXCLUDED)
-    col_end = row_end if plan.own else tiled(reached[1], block.x.shape[1], fill=-EXCLUDED)
-    group, end = place.gathered((block, col_end))
-    none = Gradient(_zeros(mine.x), _zeros(group.x), None if cols.offset is None else _zeros(group.offset))
-    if plan.own:
-        both = pull(kernel, mine, mine, (row_end, row_end), Gradient(none.rows, none.rows, None), own=True)
-        to_rows, home = both.rows + both.cols, none
-        if place.gather:
-            others = place.without_own(group, len(block.x))
-            to_rows = pull(kernel, mine, others, (row_end, end), Gradient(to_rows, None, None)).rows
-    else:
-        home = pull(kernel, mine, group, (row_end, end), none)
-        to_rows = home.rows
+    end = row_end if plan.own else tiled(reached[1], block.x.shape[1], fill=-EXCLUDED)
 
-    def meet(group: Side, end: Parts, gradient: Gradient) -> Gradient:
-        return pull(kernel, mine, group, (row_end, end), gradient)
+    def to_rows_only(group: Side, end: Parts, to_rows: jax.Array, own: bool = False) -> jax.Array:
+        return pull(kernel, mine, group, (row_end, end), Gradient(to_rows, None, None), own).rows
+
+    def meet(block: Side, end: Parts, to_rows: jax.Array) -> Gradient:
+        group, end = place.gathered((block, end))
+        start = Gradient(to_rows, _zeros(group.x), None if cols.offset is None else _zeros(group.offset))
+        to_rows, *to_cols = pull(kernel, mine, group, (row_end, end), start)
+        return Gradient(to_rows, *place.scattered(to_cols))
 
     def hop(carry: Any, _: None) -> tuple[Any, None]:
-        group, end, (to_rows, *to_cols) = carry
-        group, end, to_cols = place.rotated((group, end, to_cols))
-        return (group, end, meet(group, end, Gradient(to_rows, *to_cols))), None
+        block, end, (to_rows, *to_cols) = carry
+        block, end, to_cols = place.rotated((block, end, to_cols))
+        to_rows, *more = meet(block, end, to_rows)
+        return (block, end, Gradient(to_rows, *jax.tree.map(jnp.add, to_cols, more))), None
 
+    if plan.own:
+        to_rows, home = to_rows_only(mine, row_end, _zeros(mine.x), own=True), []
+        if place.gather:
+            group, group_end = place.gathered((block, end))
+            to_rows = to_rows_only(place.without_own(group, len(block.x)), group_end, to_rows)
+    else:
+        to_rows, *home = meet(block, end, _zeros(mine.x))
     hops, shared = plan.hops()
-    if hops:  # the first is apart: there is no gradient of the columns yet that would have to travel
-        group, end = place.rotated((group, end))
-        carry = group, end, meet(group, end, none._replace(rows=to_rows))
-        (group, end, travelled), _ = jax.lax.scan(hop, carry, length=hops - 1)
-        to_rows, *to_cols = travelled
-        home = jax.tree.map(jnp.add, Gradient(None, *home[1:]), Gradient(None, *place.rotated(to_cols, -hops)))
+    if hops:  # the first is apart: no gradient has been collected yet that would have to travel
+        block, end = place.rotated((block, end))
+        carry = block, end, meet(block, end, to_rows)
+        (block, end, (to_rows, *to_cols)), _ = jax.lax.scan(hop, carry, length=hops - 1)
+        to_cols = place.rotated(to_cols, -hops)
+        home = jax.tree.map(jnp.add, home, to_cols) if home else to_cols
     if shared:
-        group, end = place.rotated((group, end))
-        to_rows = meet(group, end, Gradient(to_rows, None, None)).rows
-    to_rows, (to_cols, offset) = untiled(to_rows, len(rows.x)), untiled(place.summed(home[1:]), len(cols.x))
-    return Gradient(to_rows + to_cols, None, None) if plan.own else Gradient(to_rows, to_cols, offset)
+        to_rows = to_rows_only(*place.gathered(place.rotated((block, end))), to_rows)
+    if plan.own:
+        return Gradient(untiled(to_rows + home[0] if home else to_rows, len(rows.x)), None, None)
+    return Gradient(untiled(to_rows, len(rows.x)), *untiled(place.summed(home), len(cols.x)))
 
 
-def _tiles(plan: Plan, rows: Side, cols: Side) -> tuple[Side, Side]:
-    return tuple(tiled(side, tile_size(len(side.x), plan.tile)) for side in (rows, cols))
+def _tiles(rows: Side, cols: Side) -> tuple[Side, Side]:
+    return tuple(tiled(side, tile_size(len(side.x), TILE)) for side in (rows, cols))
 
 
 def _empty(kernel: Any, side: Side) -> tuple[Parts, Parts]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -73,8 +72,9 @@ def tile_size(n: int, largest: int) -> int:
 
 def tiled(tree: Any, size: int, fill: float = 0) -> Any:
     """Arrays [n, ...] (or a `Side`) -> [tiles, size, ...], padded."""
-    n = jax.tree.leaves(tree)[0].shape[0]
-    tree = tree.padded(-n % size) if isinstance(tree, Side) else _pad(tree, -n % size, fill)
+    if isinstance(tree, Side):
+        tree = tree.padded(-len(tree.x) % size)
+    tree = jax.tree.map(lambda a: _pad(a, -len(a) % size, fill), tree)
     return jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), tree)
 
 
@@ -83,9 +83,7 @@ def untiled(tree: Any, n: int) -> Any:
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], tree)
 
 
-def fold(
-    kernel: Kernel, rows: Side, cols: Side, state: tuple[Parts, Parts], own: bool = False
-) -> tuple[Parts, Parts]:
+def fold(kernel: Kernel, rows: Side, cols: Side, state: tuple[Parts, Parts], own: bool = False) -> tuple[Parts, Parts]:
     """`state` with the parts of every tile of tiled `rows` x `cols` merged in.
 
     With `own`, rows and columns are the same embeddings, and none is its own candidate: only tiles on and above the
@@ -98,11 +96,7 @@ def fold(
         if own:
             _, nothing = kernel.empty(s.shape[1:], s.dtype)
             col = jax.tree.map(partial(jnp.where, mirrored), col, nothing)
-        state = tuple(
-            jax.tree.map(lambda a, p: a.at[i].set(p), all_, kernel.merge(_take(all_, i), part))
-            for all_, part, i in zip(state, (row, col), at, strict=True)
-        )
-        return state, None
+        return (_merged(kernel, state[0], at[0], row), _merged(kernel, state[1], at[1], col)), None
 
     return jax.lax.scan(visit, state, _order(rows, cols, own))[0]
 
@@ -110,19 +104,21 @@ def fold(
 def pull(
     kernel: Kernel, rows: Side, cols: Side, ends: tuple[Parts, Parts], gradient: Gradient, own: bool = False
 ) -> Gradient:
-    """`gradient` with that of every tile added. Where `gradient.cols` is None, only that of the rows is computed."""
+    """`gradient` with that of every tile added. What is None in it is not computed; with `own`, it is all in `rows`."""
 
     def visit(gradient: Gradient, at: Array) -> tuple[Gradient, None]:
         i, j = at
         r, c, s, mirrored = _tile(rows, cols, at, own)
         slope = kernel.slope(s, r, c, _take(ends[0], i), _take(ends[1], j))
-        rows_, cols_, offset = gradient
-        rows_ = rows_.at[i].add(slope @ c.x)
-        if cols_ is not None:
-            back = jnp.einsum("rc,rd->cd", slope, r.x)
-            cols_ = cols_.at[j].add(jnp.where(mirrored, back, 0) if own else back)
-        offset = None if offset is None else offset.at[j].add(slope.sum(axis=0))
-        return Gradient(rows_, cols_, offset), None
+        to_rows, to_cols, to_offset = gradient
+        to_rows = to_rows.at[i].add(slope @ c.x)
+        if own:
+            to_rows = to_rows.at[j].add(jnp.where(mirrored, slope.T @ r.x, 0))
+        if to_cols is not None:
+            to_cols = to_cols.at[j].add(slope.T @ r.x)
+        if to_offset is not None:
+            to_offset = to_offset.at[j].add(slope.sum(axis=0))
+        return Gradient(to_rows, to_cols, to_offset), None
 
     return jax.lax.scan(visit, gradient, _order(rows, cols, own))[0]
 
@@ -154,8 +150,12 @@ def _take(tree: Any, i: Array) -> Any:
     return jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, i, keepdims=False), tree)
 
 
+def _merged(kernel: Kernel, all_tiles: Parts, i: Array, more: Parts) -> Parts:
+    merged = kernel.merge(_take(all_tiles, i), more)
+    return jax.tree.map(lambda a, m: a.at[i].set(m), all_tiles, merged)
+
+
 def _pad(tree: Any, extra: int, fill: float) -> Any:
-    pad: Callable[[Array], Array] = lambda a: jnp.pad(
-        a, ((0, extra), *[(0, 0)] * (a.ndim - 1)), constant_values=fill
-    )
-    return jax.tree.map(pad, tree) if extra else tree
+    if not extra:
+        return tree
+    return jax.tree.map(lambda a: jnp.pad(a, ((0, extra), *[(0, 0)] * (a.ndim - 1)), constant_values=fill), tree)
