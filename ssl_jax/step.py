@@ -71,10 +71,10 @@ def init_state(setup: Setup, batch: Batch) -> TrainState:
 def value_and_gradient(setup: Setup, state: TrainState, batch: Batch) -> tuple[Out, Any]:
     """The loss terms of a batch and the gradient of their sum: at once, or in microbatches.
 
-    With `setup.gradient_cache` microbatches see `cached_value_and_gradient`. With `setup.accumulation`: each term is `sum(total) / sum(weight)` over all microbatches, so the gradient is that of the full batch. The weights
-    depend on data only: a first pass adds them up, in which the compiler drops the model as dead code.
+    With `setup.gradient_cache`, see `cached_value_and_gradient`. With `setup.accumulation`, each term is
+    `sum(total) / sum(weight)` over all microbatches, so the gradient is that of the full batch. The weights depend on data
+    only: a first pass adds them up, in which the compiler drops the model as dead code.
     """
-
     if setup.gradient_cache > 1:
         return cached_value_and_gradient(setup, state, batch)
 

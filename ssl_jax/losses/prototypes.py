@@ -32,10 +32,9 @@ def sinkhorn(scores: Array, temperature: float | Array, iterations: int = 3, val
         Q [R, K] in float32 or wider; valid rows sum to 1. No gradient.
     """
     log_q = jax.lax.stop_gradient(scores.astype(wide(scores.dtype)) / temperature)
-    if valid is not None:
-        log_q = jnp.where(valid[:, None], log_q, EXCLUDED)
     for _ in range(iterations):
-        log_q -= jax.nn.logsumexp(log_q, axis=0, keepdims=True)
+        seen = log_q if valid is None else jnp.where(valid[:, None], log_q, EXCLUDED)
+        log_q -= jax.nn.logsumexp(seen, axis=0, keepdims=True)
         log_q -= jax.nn.logsumexp(log_q, axis=1, keepdims=True)
     q = jnp.exp(log_q)
     return q if valid is None else jnp.where(valid[:, None], q, 0)

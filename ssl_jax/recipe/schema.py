@@ -71,9 +71,9 @@ class Optimizer:
 
     `b1`, `b2` and `eps` are AdamW's; `momentum` is that of SGD and LARS, `nesterov` SGD's, `eta` the trust coefficient
     of LARS. `weight_decay` moves to `weight_decay_final` along a cosine unless that is None; `groups` are
-    (path regex, {"lr_scale": s, "weight_decay": d}). `clip` is a global gradient norm or None; `accumulation`
-    microbatches make one step, or `gradient_cache` microbatches where the loss compares rows of the batch; the run stops after `max_nonfinite_steps` steps in a row whose loss or gradient is not
-    finite.
+    (path regex, {"lr_scale": s, "weight_decay": d}). `clip` is a global gradient norm or None. `accumulation` microbatches
+    make one step, or `gradient_cache` microbatches where the loss compares the rows of a batch. The run stops after
+    `max_nonfinite_steps` steps in a row whose loss or gradient is not finite.
     """
 
     name: str = "adamw"

@@ -6,8 +6,6 @@ parameter: method "local" keeps it whole on every device; the others split it ov
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -109,7 +107,9 @@ def sinkhorn_potentials(
     """
     by_column, by_row = Plan(Softmax(rows=False, cols=True), place), Plan(Softmax(), place)
     out = jnp.zeros(len(teacher), wide(teacher.dtype))
-    masked = (lambda a: a) if valid is None else partial(jnp.where, valid, y=EXCLUDED)
+
+    def masked(a: Array) -> Array:
+        return a if valid is None else jnp.where(valid, a, EXCLUDED)
 
     def iteration(a: Array, _: None) -> tuple[Array, Array]:
         _, column = ends(by_column, Side(teacher, masked(a)), Side(prototypes))

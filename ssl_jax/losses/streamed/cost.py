@@ -1,8 +1,10 @@
 """Which placement: a cost model of two numbers, the bytes that a device holds and the seconds that it communicates.
 
-The arithmetic is the same everywhere, and so, nearly, is what goes over the wire (3 x the columns: forward, backward, and the
-gradient back). What differs is the number of messages and what a device holds at once. So: the fastest placement whose
-columns, with their gradient, fit in `MEMORY`; gathering has the fewest messages, a ring holds the least.
+What goes over the wire is nearly the same everywhere, 3 x the columns: forward, backward, and the gradient back. What differs is
+the number of messages, and what a device holds at once. So: the fastest placement whose columns, with their gradient, fit in
+`MEMORY`. Gathering sends the fewest messages; a ring holds the least.
+
+The constants are orders of magnitude for a node's links, not measurements: give a method by name where you know better.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 from jax import Array
+from jax.sharding import PartitionSpec
 
 from ssl_jax.losses.streamed.placement import Placement
 from ssl_jax.losses.streamed.rounds import Plan, backward, forward
@@ -42,13 +43,14 @@ def _forward(plan: Plan, rows: Side, cols: Side) -> tuple[Array, Any]:
 def _backward(plan: Plan, residuals: Any, g: Array) -> tuple[Side, Side]:
     rows, cols, reached = residuals
     specs = plan.place.rows, plan.place.cols
-    gradient = _on_mesh(plan, backward, (*specs, specs), Gradient(*specs, specs[1]))(rows, cols, reached)
+    inputs = (*specs, specs, PartitionSpec())
+    gradient = _on_mesh(plan, backward, inputs, Gradient(*specs, specs[1]))(rows, cols, reached, g)
 
-    def scaled(d: Array | None, like: Array | None) -> Array | None:
-        return None if d is None else (g * d).astype(like.dtype)
+    def cast(d: Array | None, like: Array | None) -> Array | None:
+        return None if d is None else d.astype(like.dtype)
 
-    to_cols = Side(scaled(gradient.cols, cols.x), scaled(gradient.offset, cols.offset))
-    return Side(scaled(gradient.rows, rows.x)), to_cols
+    to_cols = Side(cast(gradient.cols, cols.x), cast(gradient.offset, cols.offset))
+    return Side(cast(gradient.rows, rows.x)), to_cols
 
 
 total.defvjp(_forward, _backward)

@@ -69,8 +69,8 @@ def forward(plan: Plan, rows: Side, cols: Side) -> tuple[Parts, Parts]:
     return untiled(row, len(rows.x)), untiled(col, len(cols.x))
 
 
-def backward(plan: Plan, rows: Side, cols: Side, reached: tuple[Parts, Parts]) -> Gradient:
-    """The gradient of the total with respect to this device's rows and columns; under `own`, all of it for the rows."""
+def backward(plan: Plan, rows: Side, cols: Side, reached: tuple[Parts, Parts], g: jax.Array) -> Gradient:
+    """`g` times the gradient of the total with respect to this device's rows and columns; under `own`, all of it for the rows."""
     kernel, place = plan.kernel, plan.place
     mine, block = _tiles(rows, cols)
     # Where the end is padding, exp(s - end) is 0.
@@ -78,12 +78,12 @@ def backward(plan: Plan, rows: Side, cols: Side, reached: tuple[Parts, Parts]) -
     end = row_end if plan.own else tiled(reached[1], block.x.shape[1], fill=-EXCLUDED)
 
     def to_rows_only(group: Side, end: Parts, to_rows: jax.Array, own: bool = False) -> jax.Array:
-        return pull(kernel, mine, group, (row_end, end), Gradient(to_rows, None, None), own).rows
+        return pull(kernel, mine, group, (row_end, end), g, Gradient(to_rows, None, None), own).rows
 
     def meet(block: Side, end: Parts, to_rows: jax.Array) -> Gradient:
         group, end = place.gathered((block, end))
         start = Gradient(to_rows, _zeros(group.x), None if cols.offset is None else _zeros(group.offset))
-        to_rows, *to_cols = pull(kernel, mine, group, (row_end, end), start)
+        to_rows, *to_cols = pull(kernel, mine, group, (row_end, end), g, start)
         return Gradient(to_rows, *place.scattered(to_cols))
 
     def hop(carry: Any, _: None) -> tuple[Any, None]:

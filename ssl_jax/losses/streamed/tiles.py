@@ -102,14 +102,17 @@ def fold(kernel: Kernel, rows: Side, cols: Side, state: tuple[Parts, Parts], own
 
 
 def pull(
-    kernel: Kernel, rows: Side, cols: Side, ends: tuple[Parts, Parts], gradient: Gradient, own: bool = False
+    kernel: Kernel, rows: Side, cols: Side, ends: tuple[Parts, Parts], g: Array, gradient: Gradient, own: bool = False
 ) -> Gradient:
-    """`gradient` with that of every tile added. What is None in it is not computed; with `own`, it is all in `rows`."""
+    """`gradient` with `g` times that of every tile added. What is None in it is not computed; `own`: it is all in `rows`.
+
+    `g` goes into each tile: to scale afterwards would take a second copy of the gradient.
+    """
 
     def visit(gradient: Gradient, at: Array) -> tuple[Gradient, None]:
         i, j = at
         r, c, s, mirrored = _tile(rows, cols, at, own)
-        slope = kernel.slope(s, r, c, _take(ends[0], i), _take(ends[1], j))
+        slope = g * kernel.slope(s, r, c, _take(ends[0], i), _take(ends[1], j))
         to_rows, to_cols, to_offset = gradient
         to_rows = to_rows.at[i].add(slope @ c.x)
         if own:
