@@ -12,6 +12,7 @@ import pytest
 from ssl_jax import optim
 from ssl_jax.data.augment import ImageViews
 from ssl_jax.errors import UserError
+from ssl_jax.losses.streamed import rounds
 from ssl_jax.mesh import batch_sharding, make_mesh, place_batch, state_shardings
 from ssl_jax.models.conv import ConvNet
 from ssl_jax.models.vit import ViT
@@ -175,7 +176,7 @@ def test_accumulation_is_refused_with_the_reason_where_it_would_change_the_loss(
 
 
 def test_a_gradient_cache_equals_the_full_batch_on_one_and_eight_devices(batch, monkeypatch):
-    monkeypatch.setattr("ssl_jax.losses.streamed.rounds.TILE", 8)
+    monkeypatch.setitem(rounds.TILE, "cpu", 8)
     setup, state = setup_of("simclr"), started("simclr")
     cached = replace(setup, objective=replace(setup.objective, loss_method="ring"), gradient_cache=2)
     loss, gradient = on(make_mesh(devices=jax.devices()[:1]), setup, state, batch)

@@ -18,7 +18,7 @@ MESHES = {"1": None, "8": (8, 1, 1), "2x4": (2, 4, 1)}
 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
-    monkeypatch.setattr(rounds, "TILE", 16)
+    monkeypatch.setitem(rounds.TILE, "cpu", 16)
 
 
 def normal(seed, *shape):
