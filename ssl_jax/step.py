@@ -17,6 +17,7 @@ from jax import Array
 
 from ssl_jax import spikes
 from ssl_jax.errors import UserError
+from ssl_jax.mesh import shard_batch
 from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Progress, example_keys, step_key
 
 Metrics = dict[str, Array]
@@ -52,6 +53,7 @@ class Setup:
     seed: int
     total_steps: int
     accumulation: int = 1
+    gradient_cache: int = 1
     skip_spikes: bool = False
     max_skipped: int = 2**31 - 1
 
@@ -76,11 +78,14 @@ def init_state(setup: Setup, batch: Batch) -> TrainState:
 
 
 def value_and_gradient(setup: Setup, state: TrainState, batch: Batch) -> tuple[Out, Any]:
-    """The loss terms of a batch and the gradient of their sum, over `setup.accumulation` microbatches.
+    """The loss terms of a batch and the gradient of their sum: at once, or in microbatches.
 
-    Each term is `sum(total) / sum(weight)` over all microbatches, so the gradient is that of the full batch. The weights
-    depend on data only: a first pass adds them up, in which the compiler drops the model as dead code.
+    With `setup.gradient_cache`, see `cached_value_and_gradient`. With `setup.accumulation`, each term is
+    `sum(total) / sum(weight)` over all microbatches, so the gradient is that of the full batch. The weights depend on data
+    only: a first pass adds them up, in which the compiler drops the model as dead code.
     """
+    if setup.gradient_cache > 1:
+        return cached_value_and_gradient(setup, state, batch)
 
     def out_of(params: dict, rows: Batch) -> Out:
         views, key = setup.views(state, rows)
@@ -107,8 +112,40 @@ def value_and_gradient(setup: Setup, state: TrainState, batch: Batch) -> tuple[O
 
     gradient, outs = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, state.params), rows)
     summed = partial(jax.tree.map, lambda x: x.sum(0))
-    joined = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), outs.rows)
-    return Out(summed(outs.losses), summed(outs.metrics), summed(outs.sums), joined), gradient
+    return Out(summed(outs.losses), summed(outs.metrics), summed(outs.sums), jax.tree.map(_join, outs.rows)), gradient
+
+
+def cached_value_and_gradient(setup: Setup, state: TrainState, batch: Batch) -> tuple[Out, Any]:
+    """As `value_and_gradient` for a `Pairwise` objective, with the activations of one microbatch in memory at a time.
+
+    Embed all microbatches without a gradient, score the embeddings of the whole batch, then embed each microbatch again and
+    send back the gradient of its embeddings (Gao et al. 2021, arXiv 2101.06983). Exact, at the price of one more forward pass.
+    """
+    refusal = setup.objective.gradient_cache_refusal(state.extra)
+    if setup.accumulation > 1:
+        refusal = "it takes the place of optimizer.accumulation; set that to 1"
+    if refusal:
+        raise UserError(f"optimizer.gradient_cache={setup.gradient_cache} is refused: {refusal}")
+
+    def embed(params: dict, rows: Batch) -> Any:
+        views, key = setup.views(state, rows)
+        return setup.objective.embed(params, state.extra, views, key)[0]
+
+    def score(params: dict, embeddings: Any) -> tuple[Array, Out]:
+        return _with_total(setup.objective.score(params, state.extra, embeddings, setup.progress(state)))
+
+    def replay(gradient: Any, cached: tuple[Batch, Any]) -> tuple[Any, None]:
+        rows, cotangent = cached
+        _, pull = jax.vjp(lambda params: embed(params, rows), state.params)
+        return jax.tree.map(jnp.add, gradient, *pull(cotangent)), None
+
+    rows = {k: _split(v, setup.gradient_cache) for k, v in batch.items()}
+    parts = jax.lax.map(lambda r: embed(state.params, r), rows)
+    embeddings = jax.tree.map(lambda x: shard_batch(_join(x)), parts)
+    (_, out), (direct, cotangents) = jax.value_and_grad(score, (0, 1), has_aux=True)(state.params, embeddings)
+    cotangents = jax.tree.map(lambda x: _split(x, setup.gradient_cache), cotangents)
+    gradient, _ = jax.lax.scan(replay, direct, (rows, cotangents))
+    return out, gradient
 
 
 def train_step(setup: Setup, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -146,3 +183,7 @@ def _with_total(out: Out) -> tuple[Array, Out]:
 def _split(x: Array, parts: int) -> Array:
     # Strided rows: every microbatch lies across all devices, so that nothing moves between them.
     return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
+
+
+def _join(x: Array) -> Array:
+    return x.swapaxes(0, 1).reshape(-1, *x.shape[2:])

@@ -53,8 +53,8 @@ def build(recipe: Recipe, num_examples: int) -> tuple[Setup, optim.Schedule]:
     optimizer, lr = optim.from_recipe(recipe.optimizer, recipe.schedule, peak, total, warmup, groups)
     section = recipe.optimizer
     setup = Setup(
-        build_objective(recipe), optimizer, recipe.seed, total, section.accumulation,
-        skip_spikes=section.skip_spikes, max_skipped=section.max_nonfinite_steps,
+        build_objective(recipe), optimizer, recipe.seed, total, section.accumulation, section.gradient_cache,
+        section.skip_spikes, section.max_nonfinite_steps,
     )  # fmt: skip
     return setup, lr
 
@@ -69,7 +69,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
     source = recipe.data.pretrain.build()
     setup, lr = build(recipe, len(source))
     mesh = make_mesh(recipe.mesh.data, recipe.mesh.fsdp, recipe.mesh.tensor)
-    check_batch(recipe.batch_size, mesh, setup.accumulation)
+    check_batch(recipe.batch_size, mesh, max(setup.accumulation, setup.gradient_cache))
     meta = {"data": source.fingerprint(), "batch_size": recipe.batch_size}
     if is_first():
         workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), data=meta["data"], processes=jax.process_count())

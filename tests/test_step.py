@@ -12,6 +12,7 @@ import pytest
 from ssl_jax import optim
 from ssl_jax.data.augment import ImageViews
 from ssl_jax.errors import UserError
+from ssl_jax.losses.streamed import rounds
 from ssl_jax.mesh import batch_sharding, make_mesh, place_batch, state_shardings
 from ssl_jax.models.conv import ConvNet
 from ssl_jax.models.vit import ViT
@@ -169,6 +170,32 @@ def test_accumulation_equals_the_full_batch(name, batch):
 @pytest.mark.parametrize(("name", "reason"), [("simclr", "fewer negatives"), ("simclr_batchnorm", "fewer negatives")])
 def test_accumulation_is_refused_with_the_reason_where_it_would_change_the_loss(name, reason, batch):
     setup = setup_of(name, accumulation=2)
+    state = jax.eval_shape(partial(init_state, setup), batch)
+    with pytest.raises(UserError, match=reason):
+        jax.eval_shape(partial(value_and_gradient, setup), state, batch)
+
+
+def test_a_gradient_cache_equals_the_full_batch_on_one_and_eight_devices(batch, monkeypatch):
+    monkeypatch.setitem(rounds.TILE, "cpu", 8)
+    setup, state = setup_of("simclr"), started("simclr")
+    cached = replace(setup, objective=replace(setup.objective, loss_method="ring"), gradient_cache=2)
+    loss, gradient = on(make_mesh(devices=jax.devices()[:1]), setup, state, batch)
+    for devices in (1, 8):
+        other_loss, other = on(make_mesh(devices=jax.devices()[:devices]), cached, state, batch)
+        assert abs(other_loss - loss) <= 1e-5 * abs(loss), devices
+        assert distance(other, gradient) <= 1e-5, devices
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("mae", {}, "no Pairwise objective"),
+        ("simclr_batchnorm", {}, "BatchNorm"),
+        ("simclr", {"accumulation": 2}, "takes the place"),
+    ],
+)
+def test_a_gradient_cache_is_refused_with_the_reason(name, changes, reason, batch):
+    setup = setup_of(name, gradient_cache=2, **changes)
     state = jax.eval_shape(partial(init_state, setup), batch)
     with pytest.raises(UserError, match=reason):
         jax.eval_shape(partial(value_and_gradient, setup), state, batch)

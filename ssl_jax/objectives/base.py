@@ -24,6 +24,8 @@ from jax import Array
 
 from ssl_jax.losses.mean import Mean
 
+MICROBATCH_NORM = "BatchNorm statistics of a microbatch are not those of the batch; use norm='group'"
+
 PyTree = Any
 Batch = dict[str, Array]
 Views = dict[str, Array]
@@ -163,8 +165,12 @@ class Objective:
     def accumulation_refusal(self, extra: dict) -> str | None:
         """Why gradient accumulation would change this loss, or None where it is exact."""
         if "batch_stats" in extra:
-            return "BatchNorm statistics of a microbatch are not those of the batch; use norm='group'"
+            return MICROBATCH_NORM
         return None
+
+    def gradient_cache_refusal(self, extra: dict) -> str | None:
+        """Why a gradient cache cannot be used, or None where it is exact."""
+        return f"{type(self).__name__} is no Pairwise objective; use optimizer.accumulation, which needs no second pass"
 
 
 @dataclass(frozen=True)
@@ -172,11 +178,11 @@ class Pairwise(Objective):
     """An objective whose loss is `score(embed(views))`: rows of a batch meet each other (negatives, prototypes, moments).
 
     `embed` is per example and expensive; `score` is global and cheap. A microbatch has other negatives than the batch, so
-    plain accumulation is refused.
+    plain accumulation is refused, and a gradient cache does the same exactly.
     """
 
     def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[PyTree, PyTree]:
-        """Embeddings (arrays with leading axis B) and the new BatchNorm collection (or `()`)."""
+        """Embeddings (floating-point arrays with leading axis B) and the new BatchNorm collection (or `()`)."""
         raise NotImplementedError
 
     def score(self, params: dict, extra: dict, embeddings: PyTree, progress: Progress) -> Out:
@@ -190,7 +196,14 @@ class Pairwise(Objective):
 
     def accumulation_refusal(self, extra: dict) -> str | None:
         """Always: the loss compares every row of the global batch with every other."""
-        return f"{type(self).__name__} compares every row of the global batch; a microbatch would have fewer negatives"
+        return (
+            f"{type(self).__name__} compares every row of the global batch; a microbatch would have fewer negatives; "
+            "use optimizer.gradient_cache"
+        )
+
+    def gradient_cache_refusal(self, extra: dict) -> str | None:
+        """Only BatchNorm: it makes an embedding depend on its microbatch. An objective whose groups are them may differ."""
+        return MICROBATCH_NORM if "batch_stats" in extra else None
 
 
 def example_keys(seed: int, epoch: Array, record: Array) -> Array:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from jax import Array
 
-from ssl_jax.losses.contrastive import nt_xent
+from ssl_jax.errors import UserError
+from ssl_jax.losses.streamed.contrastive import nt_xent
+from ssl_jax.losses.streamed.cost import METHODS
 from ssl_jax.objectives.base import Out, Pairwise, Progress, Views
 from ssl_jax.objectives.forward import Chain
 from ssl_jax.objectives.joint import JointEmbedding, require_positive
@@ -25,6 +27,8 @@ class SimCLR(JointEmbedding, Pairwise):
     carry gradient on both sides, and BatchNorm sees both views of the global batch at once, as in the authors' TPU code.
     With `norm="group"` in the encoder and `head_norm="none"` there is no batch statistic at all: a deviation for small
     machines. The evaluation uses the encoder's output, before the head.
+
+    `loss_method` says how the loss is computed, not what it is: "plain" holds all logits, the others one tile at a time.
     """
 
     temperature: float = 0.1
@@ -32,10 +36,13 @@ class SimCLR(JointEmbedding, Pairwise):
     out: int = 128
     head_norm: str = "batch"
     scale: float = 1.0
+    loss_method: str = "auto"
 
     bn = "joint"
 
     def __post_init__(self) -> None:
+        if self.loss_method not in METHODS:
+            raise UserError(f"objective.loss_method={self.loss_method!r}: must be one of {', '.join(METHODS)}")
         require_positive(temperature=self.temperature)
 
     @property
@@ -50,5 +57,5 @@ class SimCLR(JointEmbedding, Pairwise):
 
     def score(self, params: dict, extra: dict, embeddings: Array, progress: Progress) -> Out:
         """NT-Xent of the two views."""
-        loss = nt_xent(embeddings[:, 0], embeddings[:, 1], self.temperature)
+        loss = nt_xent(embeddings[:, 0], embeddings[:, 1], self.temperature, self.loss_method)
         return Out({"nt_xent": loss._replace(total=self.scale * loss.total)})

@@ -101,9 +101,9 @@ class Optimizer:
     see `param_rules.py`: factors `lr_scale` and `weight_decay`, `constant` (whether the rate stays at its peak), durations
     `freeze_until_<unit>` (parameter and moments) and `zero_lr_until_<unit>` (parameter only). `layer_decay` multiplies the
     rate once for each encoder layer from the last to the first. `clip` is a gradient norm or None, by `clip_by`: global,
-    module or tensor. `accumulation` microbatches make one step. A step whose loss or gradient is not finite is not
-    applied, nor, with `skip_spikes`, one whose loss or gradient norm is far above the last 128; the run stops after
-    `max_nonfinite_steps` of them in a row.
+    module or tensor. `accumulation` microbatches make one step, or `gradient_cache` microbatches where the loss compares the
+    rows of a batch. A step whose loss or gradient is not finite is not applied, nor, with `skip_spikes`, one whose loss or
+    gradient norm is far above the last 128; the run stops after `max_nonfinite_steps` of them in a row.
     """
 
     name: str = "adamw"
@@ -124,6 +124,7 @@ class Optimizer:
     clip: float | None = None
     clip_by: str = "global"
     accumulation: int = 1
+    gradient_cache: int = 1
     max_nonfinite_steps: int = 5
     skip_spikes: bool = False
 
@@ -138,7 +139,16 @@ class Optimizer:
         _require(self.clip_by in CLIPS, "optimizer.clip_by", self.clip_by, f"one of {', '.join(CLIPS)}")
         for group in self.groups:
             _check_group(group)
-        for key in ("eps", "eta", "reference_batch", "clip", "layer_decay", "accumulation", "max_nonfinite_steps"):
+        for key in (
+            "eps",
+            "eta",
+            "reference_batch",
+            "clip",
+            "layer_decay",
+            "accumulation",
+            "gradient_cache",
+            "max_nonfinite_steps",
+        ):
             value = getattr(self, key)
             _require(value is None or value > 0, f"optimizer.{key}", value, "greater than 0")
 

@@ -1,0 +1,63 @@
+"""Contrastive losses of any batch size, one call each. Values and gradients are those of `losses.contrastive`.
+
+`method` is "auto" (the cost model of `cost`; small batches take the plain form), or one of `cost.METHODS`.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import Array
+
+from ssl_jax.losses import contrastive as plain
+from ssl_jax.losses.contrastive import normalize
+from ssl_jax.losses.mean import Mean
+from ssl_jax.losses.streamed.cost import choose
+from ssl_jax.losses.streamed.engine import total
+from ssl_jax.losses.streamed.kernels import Sigmoid, Softmax
+from ssl_jax.losses.streamed.rounds import Plan
+from ssl_jax.losses.streamed.tiles import Side
+
+
+def nt_xent(z0: Array, z1: Array, temperature: float | Array, method: str = "auto") -> Mean:
+    """NT-Xent of two views [B, D] each; see `losses.contrastive.nt_xent`."""
+    place = choose(method, 2 * len(z0), 2 * len(z0), z0.shape[1])
+    if place is None:
+        return plain.nt_xent(z0, z1, temperature)
+    z0, z1 = (normalize(z) * temperature**-0.5 for z in (z0, z1))
+    # The two views of an image stay neighbours: put one after the other, half of the rows would change devices.
+    side = Side(jnp.stack([z0, z1], axis=1).reshape(-1, z0.shape[1]))
+    denominators = total(Plan(Softmax(rows=True, cols=True), place, own=True), side, side)
+    return _mean(denominators - 2 * jnp.sum(z0 * z1), 2 * len(z0))
+
+
+def info_nce(queries: Array, keys: Array, temperature: float | Array, method: str = "auto") -> Mean:
+    """InfoNCE of queries and keys [B, D], one way; see `losses.contrastive.info_nce`, also for MoCo v3's form."""
+    place = choose(method, len(queries), len(keys), queries.shape[1])
+    if place is None:
+        return plain.info_nce(queries, keys, temperature)
+    q, k = normalize(queries) / temperature, normalize(keys)
+    return _mean(total(Plan(Softmax(), place), Side(q), Side(k)) - jnp.sum(q * k), len(q))
+
+
+def two_way_info_nce(u: Array, v: Array, temperature: float | Array, method: str = "auto") -> Mean:
+    """CLIP's loss of embeddings [B, D]; see `losses.contrastive.two_way_info_nce`. One tile serves both directions."""
+    place = choose(method, len(u), len(v), u.shape[1])
+    if place is None:
+        return plain.two_way_info_nce(u, v, temperature)
+    u, v = normalize(u) / temperature, normalize(v)
+    both = total(Plan(Softmax(rows=True, cols=True), place), Side(u), Side(v))
+    return _mean(both / 2 - jnp.sum(u * v), len(u))
+
+
+def sigmoid_pairwise(u: Array, v: Array, scale: float | Array, bias: float | Array, method: str = "auto") -> Mean:
+    """SigLIP's loss of embeddings [B, D]; see `losses.contrastive.sigmoid_pairwise`."""
+    place = choose(method, len(u), len(v), u.shape[1])
+    if place is None:
+        return plain.sigmoid_pairwise(u, v, scale, bias)
+    u, v = normalize(u) * scale, normalize(v)
+    offset = jnp.broadcast_to(jnp.asarray(bias, v.dtype), len(v))
+    return _mean(total(Plan(Sigmoid(), place), Side(u), Side(v, offset)) - jnp.sum(u * v) - offset.sum(), len(u))
+
+
+def _mean(total: Array, rows: int) -> Mean:
+    return Mean(total, jnp.asarray(rows, total.dtype))

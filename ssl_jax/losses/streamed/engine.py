@@ -1,0 +1,64 @@
+"""The total of a kernel over all rows and columns of a mesh, with its own gradient.
+
+The backward pass sends the columns round again, followed by the gradient that they collect. (A ring that JAX differentiates
+keeps every block that came by.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+from jax import Array
+from jax.sharding import PartitionSpec
+
+from ssl_jax.losses.streamed.placement import Placement
+from ssl_jax.losses.streamed.rounds import Plan, backward, forward
+from ssl_jax.losses.streamed.tiles import Gradient, Parts, Side
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def total(plan: Plan, rows: Side, cols: Side) -> Array:
+    """The total of `plan.kernel` over `rows` and `cols` (global arrays), a scalar.
+
+    Differentiable in `rows.x`, `cols.x` and `cols.offset`; all else is constant. With `plan.own`, give the same `Side` twice:
+    the whole gradient comes back through `rows`.
+    """
+    return plan.kernel.total(*ends(plan, rows, cols), rows)
+
+
+def ends(plan: Plan, rows: Side, cols: Side) -> tuple[Parts, Parts]:
+    """What each row and column has reached over all tiles: arrays [R] and [C], or None where the kernel keeps none."""
+    specs = plan.place.rows, plan.place.cols
+    return _on_mesh(plan, forward, specs, specs)(rows, cols)
+
+
+def _forward(plan: Plan, rows: Side, cols: Side) -> tuple[Array, Any]:
+    reached = ends(plan, rows, cols)
+    return plan.kernel.total(*reached, rows), (rows, cols, reached)
+
+
+def _backward(plan: Plan, residuals: Any, g: Array) -> tuple[Side, Side]:
+    rows, cols, reached = residuals
+    specs = plan.place.rows, plan.place.cols
+    inputs = (*specs, specs, PartitionSpec())
+    gradient = _on_mesh(plan, backward, inputs, Gradient(*specs, specs[1]))(rows, cols, reached, g)
+
+    def cast(d: Array | None, like: Array | None) -> Array | None:
+        return None if d is None else d.astype(like.dtype)
+
+    to_cols = Side(cast(gradient.cols, cols.x), cast(gradient.offset, cols.offset))
+    return Side(cast(gradient.rows, rows.x)), to_cols
+
+
+total.defvjp(_forward, _backward)
+
+
+def _on_mesh(plan: Plan, share: Callable, inputs: Any, outputs: Any) -> Callable:
+    share = partial(share, plan)
+    if plan.place == Placement():
+        return share
+    # check_vma=False: what every device returns along `copy` is the same, but the types do not show it.
+    return jax.shard_map(share, in_specs=inputs, out_specs=outputs, check_vma=False)

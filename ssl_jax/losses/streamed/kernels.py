@@ -1,0 +1,119 @@
+"""What the engine sums over tiles. Each kernel is one family of losses; the matched pairs are added by the loss itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ssl_jax.losses.prototypes import EXCLUDED
+from ssl_jax.losses.streamed.tiles import Parts, Side, logits
+
+
+def logsumexp(s: Array, axis: int) -> Array:
+    """As `jax.nn.logsumexp`, of finite numbers."""
+    largest = s.max(axis=axis, keepdims=True)
+    return jnp.log(jnp.exp(s - largest).sum(axis=axis)) + largest.squeeze(axis)
+
+
+def where_kept(keep: bool, value: Any) -> Any:
+    """`value`, or None where it is not kept."""
+    return value if keep else None
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Log-sums of exponentials of every row and/or every column: the denominators of a contrastive loss.
+
+    Total: their sum. Slope: `exp(s - row) + exp(s - col)`, the softmax along rows plus that along columns.
+    """
+
+    rows: bool = True
+    cols: bool = False
+
+    def parts(self, s: Array, rows: Side, cols: Side) -> tuple[Parts, Parts]:
+        """Log-sums of one tile."""
+        return logsumexp(s, 1) if self.rows else None, logsumexp(s, 0) if self.cols else None
+
+    def merge(self, a: Parts, b: Parts) -> Parts:
+        """`log(exp a + exp b)`."""
+        return jax.tree.map(jnp.logaddexp, a, b)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> tuple[Parts, Parts]:
+        """The log of (almost) 0."""
+        nothing = jnp.full(shape, EXCLUDED, dtype)
+        return where_kept(self.rows, nothing), where_kept(self.cols, nothing)
+
+    def total(self, row_parts: Parts, col_parts: Parts, rows: Side) -> Array:
+        """The sum over rows and columns, a scalar."""
+        return sum(p.sum() for p in (row_parts, col_parts) if p is not None)
+
+    def slope(self, s: Array, rows: Side, cols: Side, row_end: Parts, col_end: Parts) -> Array:
+        """Row softmax plus column softmax [r, c]."""
+        by_row = None if row_end is None else jnp.exp(s - row_end[:, None])
+        by_col = None if col_end is None else jnp.exp(s - col_end)
+        return by_row if by_col is None else by_col if by_row is None else by_row + by_col
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """`sum_ij softplus(s_ij)`: every pair as a negative. Slope: `sigmoid(s)`."""
+
+    def parts(self, s: Array, rows: Side, cols: Side) -> tuple[Parts, Parts]:
+        """Sums over the columns of one tile."""
+        return jax.nn.softplus(s).sum(axis=1), None
+
+    def merge(self, a: Parts, b: Parts) -> Parts:
+        """Added."""
+        return jax.tree.map(jnp.add, a, b)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> tuple[Parts, Parts]:
+        """Zeros."""
+        return jnp.zeros(shape, dtype), None
+
+    def total(self, row_parts: Parts, col_parts: Parts, rows: Side) -> Array:
+        """The sum over all pairs, a scalar."""
+        return row_parts.sum()
+
+    def slope(self, s: Array, rows: Side, cols: Side, row_end: Parts, col_end: Parts) -> Array:
+        """`sigmoid(s)`."""
+        return jax.nn.sigmoid(s)
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """`sum_i weight_i (log sum_k exp s_ik - sum_k q_ik s_ik)`: targets q are made tile by tile, like the logits.
+
+    Slope: `weight_i (softmax(s)_ik - q_ik)`.
+    """
+
+    def targets(self, rows: Side, cols: Side) -> Array:
+        """q [r, c] of one tile: from labels, or the exponential of a second matrix of logits."""
+        if isinstance(rows.target, Side):
+            return jnp.exp(logits(rows.target, cols.target))
+        return (rows.target[:, None] == cols.target) & (rows.target[:, None] >= 0)
+
+    def parts(self, s: Array, rows: Side, cols: Side) -> tuple[Parts, Parts]:
+        """Log-sum and expected logit of each row in one tile."""
+        return (logsumexp(s, 1), (self.targets(rows, cols) * s).sum(axis=1)), None
+
+    def merge(self, a: Parts, b: Parts) -> Parts:
+        """Log-sums by `logaddexp`, expectations added."""
+        return a and (jnp.logaddexp(a[0], b[0]), a[1] + b[1])
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> tuple[Parts, Parts]:
+        """Nothing seen."""
+        return (jnp.full(shape, EXCLUDED, dtype), jnp.zeros(shape, dtype)), None
+
+    def total(self, row_parts: Parts, col_parts: Parts, rows: Side) -> Array:
+        """The weighted sum over rows, a scalar."""
+        loss = row_parts[0] - row_parts[1]
+        return loss.sum() if rows.weight is None else (loss * rows.weight).sum()
+
+    def slope(self, s: Array, rows: Side, cols: Side, row_end: Parts, col_end: Parts) -> Array:
+        """Softmax minus targets, weighted [r, c]."""
+        slope = jnp.exp(s - row_end[0][:, None]) - self.targets(rows, cols)
+        return slope if rows.weight is None else slope * rows.weight[:, None]

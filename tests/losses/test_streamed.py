@@ -1,0 +1,123 @@
+"""A streamed loss is the plain loss: value and gradient, wherever its columns are."""
+
+from contextlib import nullcontext
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ssl_jax.losses import contrastive, prototypes, vocabulary
+from ssl_jax.losses.streamed import classes, rounds
+from ssl_jax.losses.streamed import contrastive as streamed
+from ssl_jax.mesh import make_mesh
+
+ROWS, WIDTH, CLASSES = 48, 6, 80
+MESHES = {"1": None, "8": (8, 1, 1), "2x4": (2, 4, 1)}
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch):
+    monkeypatch.setitem(rounds.TILE, "cpu", 16)
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def pair(rows=ROWS, width=WIDTH):
+    return normal(0, rows, width), normal(1, rows, width)
+
+
+def scores(rows, table):
+    return jnp.einsum("rd,kd->rk", rows, table)
+
+
+WEIGHTS = (np.arange(ROWS) % 5 > 0).astype(np.float64)
+LABELS = np.random.default_rng(5).integers(0, CLASSES, ROWS)
+CENTRE = normal(6, CLASSES)
+TEACHER = normal(7, ROWS, 4), normal(8, CLASSES, 4)
+TABLE = normal(9, CLASSES, WIDTH)
+
+
+def plain_sinkhorn(s, w):
+    q = prototypes.sinkhorn(scores(*TEACHER), 0.5, 3, WEIGHTS > 0)
+    return prototypes.prototype_cross_entropy(scores(s, w), q, 0.3, WEIGHTS)
+
+
+def plain_centred(s, w):
+    q = prototypes.centred_softmax(scores(*TEACHER), CENTRE, 0.4)
+    return prototypes.prototype_cross_entropy(scores(s, w), q, 0.3)
+
+
+def single(*arrays):
+    return [jnp.asarray(a, jnp.float32) for a in arrays]
+
+
+# name -> (arguments that are differentiated, plain form, streamed form)
+LOSSES = {
+    "nt_xent": (pair(), lambda u, v: contrastive.nt_xent(u, v, 0.2), lambda m, u, v: streamed.nt_xent(u, v, 0.2, m)),
+    "two_way": (
+        (*pair(), np.float64(0.1)), contrastive.two_way_info_nce, lambda m, u, v, t: streamed.two_way_info_nce(u, v, t, m)
+    ),
+    "one_way": ((*pair(), np.float64(0.1)), contrastive.info_nce, lambda m, u, v, t: streamed.info_nce(u, v, t, m)),
+    "sigmoid": (
+        (*pair(), np.float64(5.0), np.float64(-3.0)), contrastive.sigmoid_pairwise,
+        lambda m, u, v, s, b: streamed.sigmoid_pairwise(u, v, s, b, m),
+    ),
+    "sinkhorn": (
+        (pair()[0], TABLE), plain_sinkhorn,
+        lambda m, s, w: classes.sinkhorn_prototypes(s, w, *single(*TEACHER), 0.3, 0.5, 3, *single(WEIGHTS), m),
+    ),
+    "centred": (
+        (pair()[0], TABLE), plain_centred,
+        lambda m, s, w: classes.centred_prototypes(s, w, *single(*TEACHER, CENTRE), 0.3, 0.4, None, m),
+    ),
+    "vocabulary": (
+        (pair()[0], TABLE, CENTRE), lambda h, t, b: vocabulary.linear_softmax_cross_entropy(h, t, LABELS, b, WEIGHTS),
+        lambda m, h, t, b: classes.linear_softmax_cross_entropy(h, t, jnp.asarray(LABELS), b, *single(WEIGHTS), m),
+    ),
+}  # fmt: skip
+
+
+def exact(name):
+    """Value and gradient of the plain form in float64."""
+    arguments, plain, _ = LOSSES[name]
+    with jax.enable_x64(True):
+        every = tuple(range(len(arguments)))
+        value, gradient = jax.jit(jax.value_and_grad(lambda *a: plain(*a).value, every))(*map(jnp.asarray, arguments))
+        return float(value), [np.asarray(g) for g in gradient]
+
+
+def check(name, method, sizes):
+    arguments, _, loss = LOSSES[name]
+    value, gradient = exact(name)
+    with jax.set_mesh(make_mesh(*sizes)) if sizes else nullcontext():
+        ours = jax.jit(jax.value_and_grad(lambda *a: loss(method, *a).value, tuple(range(len(arguments)))))
+        our_value, our_gradient = ours(*single(*arguments))
+    assert abs(float(our_value) - value) <= 1e-5 * abs(value)
+    norm = np.sqrt(sum(float(np.sum(np.square(g))) for g in gradient))
+    for mine, theirs in zip(our_gradient, gradient, strict=True):
+        assert np.max(np.abs(np.asarray(mine, np.float64) - theirs)) <= 1e-5 * norm
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_value_and_gradient_are_those_of_the_plain_form_in_float64(name):
+    check(name, "local", None)
+    check(name, "ring", MESHES["8"])
+    check(name, "hierarchical", MESHES["2x4"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [(8, 1, 1), (1, 8, 1), (2, 4, 1), (4, 2, 1), (2, 2, 2), (3, 2, 1)])
+@pytest.mark.parametrize("method", ["auto", "plain", "local", "gather", "ring", "hierarchical"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_value_and_gradient_on_every_mesh_and_placement(name, method, sizes):
+    if method == "local" and name not in ("sinkhorn", "centred", "vocabulary"):
+        pytest.skip("embeddings have no local placement on a mesh")
+    if method == "hierarchical" and 1 in sizes[:2]:
+        pytest.skip("needs two batch axes")
+    devices = jax.devices()[: int(np.prod(sizes))]
+    if CLASSES % len(devices):
+        pytest.skip("classes do not divide")
+    check(name, method, sizes)
