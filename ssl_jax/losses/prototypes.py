@@ -12,6 +12,8 @@ from jax import Array
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.precision import wide
 
+EXCLUDED = -1e30  # the logit of what must not count: finite, so that a difference of two is no NaN
+
 
 def sinkhorn(scores: Array, temperature: float | Array, iterations: int = 3, valid: Array | None = None) -> Array:
     """Assignments that use all prototypes about equally (Caron et al. 2020, arXiv 2006.09882, section 3.1).
