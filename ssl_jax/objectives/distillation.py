@@ -1,5 +1,6 @@
 """What DINO, iBOT, DINOv2 and DINOv3 share: a token encoder on crops of several sizes, prototype heads, a sharpened and
-balanced teacher. `views["image"]` [B, G, ...] are the global crops, which the teacher sees; others are local crops."""
+balanced teacher. `views["image"]` [B, G, ...] are the global crops, which the teacher sees; those whose name starts with
+`local` are local crops, of any number of sizes."""
 
 from __future__ import annotations
 

@@ -99,5 +99,4 @@ class MaskedDistillation(SelfDistillation):
         vectors = patchify(image.reshape(-1, *image.shape[2:]), patch)
         hidden = views["mask"].reshape(batch * crops, -1, 1)
         shown = unpatchify(jnp.where(hidden, 0.5, vectors), patch, grid_of(image.shape, patch)).reshape(image.shape)
-        only_crops = {name: view for name, view in views.items() if name != "mask"}
-        return super().preview(only_crops) | {"masks": Panel(shown, tuple(f"view {i + 1}" for i in range(crops)))}
+        return super().preview(views) | {"masks": Panel(shown, tuple(f"view {i + 1}" for i in range(crops)))}

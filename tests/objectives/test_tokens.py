@@ -11,7 +11,7 @@ from ssl_jax.data.augment import ImageViews
 from ssl_jax.errors import UserError
 from ssl_jax.mesh import batch_sharding, make_mesh, place_batch, state_shardings
 from ssl_jax.models.vit import ViT
-from ssl_jax.objectives.base import Progress
+from ssl_jax.objectives.base import Keys, Out, Progress
 from ssl_jax.objectives.dino import DINO
 from ssl_jax.objectives.dinov2 import DINOv2
 from ssl_jax.objectives.dinov3 import DINOv3
@@ -100,8 +100,6 @@ def test_loss_gradient_teacher_and_centre_are_equal_on_one_and_eight_devices(nam
 
 def test_views_hold_one_entry_for_each_resolution_and_masks_that_fit_their_slots():
     objective = OBJECTIVES["dinov2"]
-    from ssl_jax.objectives.base import Keys
-
     keys = Keys(jax.random.split(jax.random.key(0), 4), jax.random.key(1))
     views = objective.views(keys, {"image": np.zeros((4, 12, 12, 1), np.uint8)}, PROGRESS)
     shapes = {k: v.shape for k, v in views.items()}
@@ -115,8 +113,6 @@ def test_views_hold_one_entry_for_each_resolution_and_masks_that_fit_their_slots
 def test_the_gram_teacher_is_renewed_at_its_times_only():
     objective = OBJECTIVES["dinov3"]  # starts at 20 of 100 steps, then every 20, three times
     fresh, old = {"encoder": jnp.ones(()), "head": jnp.ones(()), "patch_head": jnp.ones(())}, jnp.zeros(())
-    from ssl_jax.objectives.base import Out
-
     renewed = [
         t for t in range(100)
         if float(objective.update(fresh, {"teacher": fresh, "gram": old}, Out({}), Progress(t, 100)).extra["gram"]) == 1
