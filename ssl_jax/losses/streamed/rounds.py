@@ -16,7 +16,7 @@ from ssl_jax.precision import wide
 
 # The largest number of rows, and of columns, of a tile, by backend. A CPU's cache holds 256 x 256; elsewhere each tile is a few
 # launches, and 2048 x 2048 (16 MB) makes them few (not measured).
-TILE = {"cpu": 256, "gpu": 2048, "tpu": 2048}
+TILE = {"cpu": 256}
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def backward(plan: Plan, rows: Side, cols: Side, reached: tuple[Parts, Parts], g
 
 
 def _tiles(rows: Side, cols: Side) -> tuple[Side, Side]:
-    largest = TILE[jax.default_backend()]
+    largest = TILE.get(jax.default_backend(), 2048)
     return tuple(tiled(side, tile_size(len(side.x), largest)) for side in (rows, cols))
 
 
