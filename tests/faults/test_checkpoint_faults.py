@@ -78,11 +78,11 @@ def test_any_change_to_any_file_is_noticed(two, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_bit_of_a_small_file_counts(two, tmp_path):
+def test_bits_all_over_the_small_files_count(two, tmp_path):
     for name in [n for n in files(two / "2") if (two / "2" / n).stat().st_size < 400]:
         original = (two / "2" / name).read_bytes()
         copy = shutil.copytree(two / "2", tmp_path / "2", dirs_exist_ok=True)
-        for bit in range(8 * len(original)):
+        for bit in range(0, 8 * len(original), 61):  # 61 and 8 have no common factor: every place in a byte
             data = bytearray(original)
             data[bit // 8] ^= 1 << bit % 8
             (copy / name).write_bytes(data)
