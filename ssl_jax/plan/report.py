@@ -150,7 +150,7 @@ def _memory(plan: Plan) -> list[str]:
         ("peak (estimate)", size(made.peak)),
     ]
     if done["status"] == "ok":
-        label = f"{COMPILERS[plan.compiler]}, {done['compile_seconds']} s"
+        label = f"{COMPILERS[plan.compiler]}, {done['compile_seconds']:.0f} s"
         if plan.compiler == "cpu":
             rows.append(
                 ("arguments + temporaries on a CPU", f"{size(done['arguments'] + done['temporaries'])}  ({label})")
