@@ -19,13 +19,13 @@ def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
         dict(
             seed=0,
-            batch_size=32 if tiny else 256,
-            total_examples=256 if tiny else 90_000,
+            batch_size=32 if tiny else 64,
+            total_examples=256 if tiny else 240_000,
             objective=dict(
                 target="ssl_jax.objectives.ijepa:IJEPA", predictor_width=48, predictor_depth=1 if tiny else 2,
-                momentum=(0.998, 1.0), min_keep=6, context_tokens=16,
+                momentum=(0.999, 1.0), min_keep=3, context_tokens=6,
             ),
-            model=small_vit(width, depth, heads, 4, class_token=False, remat="none"),
+            model=small_vit(width, depth, heads, 7, class_token=False, cells=4, remat="none", unroll=depth),
             data=embedded(limit=500 if tiny else None),
             augment=image_views(28, FASHION_PIXELS, views),
             optimizer=dict(name="adamw", lr=1e-3, b2=0.999, weight_decay=0.05),

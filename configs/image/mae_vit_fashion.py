@@ -19,11 +19,11 @@ def get_config(arg: str = "") -> ConfigDict:
         dict(
             seed=0,
             batch_size=32 if tiny else 256,
-            total_examples=256 if tiny else 260_000,
+            total_examples=256 if tiny else 240_000,
             objective=dict(
                 target="ssl_jax.objectives.mae:MAE", mask_ratio=0.75, decoder_width=64, decoder_depth=1, decoder_heads=2
             ),
-            model=small_vit(32, 1, 2, 4) if tiny else small_vit(96, 4, 3, 4, remat="none"),
+            model=small_vit(32, 1, 2, 4, cells=3) if tiny else small_vit(96, 4, 3, 4, cells=3, remat="none", unroll=4),
             data=embedded(limit=500 if tiny else None),
             augment=image_views(28, FASHION_PIXELS, views),
             optimizer=dict(name="adamw", lr=2e-3, b2=0.95, weight_decay=0.05),

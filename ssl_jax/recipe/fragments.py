@@ -68,7 +68,7 @@ def evaluation(encoder: str = "student", tiny: bool = False) -> dict[str, Any]:
 
 def small_conv(**options: Any) -> dict[str, Any]:
     """The `model` section for the small convolutional encoder of the Fashion-MNIST recipes: 28 pixels to a 4x4 map."""
-    sizes = {"widths": (96, 192), "strides": (4, 2), "kernels": (7, 3), "norm": "batch"}
+    sizes = {"widths": (32, 64, 128), "strides": (2, 2, 2), "kernels": (3, 3, 3), "norm": "batch"}
     return {"target": "ssl_jax.models.conv:ConvNet", **sizes, **options}
 
 
