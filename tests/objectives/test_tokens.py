@@ -29,8 +29,9 @@ def vit(**options):
     return ViT(**({"width": 16, "depth": 1, "heads": 2, "mlp_dim": 16, "patch": 4, "remat": "none"} | options))
 
 
-# Where all branches of two sequences are dropped their class tokens are equal, and KoLeo between them is singular.
-SUBSET = {"depth": 3, "drop_path": 0.25, "drop_path_mode": "subset", "drop_path_groups": 8}
+# Two layers, few drops: an image whose attention is dropped everywhere has the class token of any other such image, and
+# KoLeo's gradient between equal rows is noise.
+SUBSET = {"depth": 2, "drop_path": 0.1, "drop_path_mode": "subset", "drop_path_groups": 2}
 ROPE = {"positions": "rope", "rope_rescale": 2.0, "local_norm": True, "qkv_bias": "query_value", "registers": 1}
 OBJECTIVES = {
     "dino": DINO(vit(drop_path=0.3), AUGMENT, **HEAD),
@@ -113,10 +114,9 @@ def test_views_hold_one_entry_for_each_resolution_and_masks_that_fit_their_slots
 def test_the_gram_teacher_is_renewed_at_its_times_only():
     objective = OBJECTIVES["dinov3"]  # starts at 20 of 100 steps, then every 20, three times
     fresh, old = {"encoder": jnp.ones(()), "head": jnp.ones(()), "patch_head": jnp.ones(())}, jnp.zeros(())
-    renewed = [
-        t for t in range(100)
-        if float(objective.update(fresh, {"teacher": fresh, "gram": old}, Out({}), Progress(t, 100)).extra["gram"]) == 1
-    ]  # fmt: skip
+    extra = {"teacher": fresh, "gram": old}
+    gram_at = lambda t: objective.update(fresh, extra, Out({}, sums={}), Progress(t, 100)).extra["gram"]  # noqa: E731
+    renewed = list(np.flatnonzero(jax.jit(jax.vmap(gram_at))(jnp.arange(100))))
     assert renewed == [19, 39, 59, 79]
     momenta = [float(objective.momentum_at(Progress(t, 100))) for t in (19, 20)]
     np.testing.assert_allclose(momenta, [0.994, 0.999], rtol=1e-6)
