@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import Array
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ssl_jax.errors import UserError
@@ -55,12 +56,29 @@ def axis_sizes(count: int, data: int = -1, fsdp: int = 1, tensor: int = 1) -> tu
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh over `devices` (default: all). One axis may be -1: whatever is left.
 
-    Raises UserError when the sizes do not multiply to the number of devices.
+    Of several TPU slices, only `data` runs between them. Raises UserError when the sizes do not multiply to the number of
+    devices, or `data` is not a multiple of the slices.
     """
     devices = list(jax.devices() if devices is None else devices)
     sizes = axis_sizes(len(devices), data, fsdp, tensor)
     # Auto axes: the partitioner propagates shardings, as under pjit. make_mesh's default is Explicit.
-    return jax.make_mesh(sizes, AXES, devices=devices, axis_types=(AxisType.Auto,) * len(AXES))
+    auto = (AxisType.Auto,) * len(AXES)
+    slices = len({getattr(d, "slice_index", None) for d in devices}) if devices[0].platform == "tpu" else 1
+    if slices > 1:
+        if sizes[0] % slices:
+            raise UserError(
+                f"mesh data={sizes[0]} is not a multiple of the {slices} slices; only data runs between slices"
+            )
+        inside = (sizes[0] // slices, *sizes[1:])
+        grid = mesh_utils.create_hybrid_device_mesh(inside, (slices, 1, 1), devices, allow_split_physical_axes=True)
+        return Mesh(grid, AXES, axis_types=auto)
+    try:
+        return jax.make_mesh(sizes, AXES, devices=devices, axis_types=auto)
+    except (
+        NotImplementedError
+    ):  # no axis of a torus has this size (fsdp=8 on 16 x 16): split one, over neighbours still
+        grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+        return Mesh(grid, AXES, axis_types=auto)
 
 
 def check_batch(batch_size: int, mesh: Mesh, microbatches: int = 1) -> None:

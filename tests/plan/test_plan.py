@@ -201,7 +201,14 @@ def compiled_timeout():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("target", "extra"), [(parse_target("v5e:4x4"), "tpu"), (parse_target(devices=16), "cuda")])
+@pytest.mark.parametrize(
+    ("target", "extra"),
+    [
+        (parse_target("v5e:4x4"), "tpu"),
+        (parse_target("v5e:2x4", slices=2), "tpu"),
+        (parse_target(devices=16), "cuda"),
+    ],
+)
 def test_the_real_step_compiles_for_chips_that_are_not_here(target, extra):
     if aot.compiler_for(target) == "cpu":
         pytest.skip(f"needs the extra [{extra}]; the estimate without it is tested above")
