@@ -214,5 +214,7 @@ def test_the_real_step_compiles_for_chips_that_are_not_here(target, extra):
         pytest.skip(f"needs the extra [{extra}]; the estimate without it is tested above")
     answer = compiled_for(target)
     assert answer["status"] == "ok", answer
-    assert [c["operation"] for c in answer["collectives"]] == ["all-reduce"]
+    # Between slices the compiler reduces in steps: inside a slice, across, and back.
+    several = ["all-gather", "all-reduce", "reduce-scatter"]
+    assert [c["operation"] for c in answer["collectives"]] == (["all-reduce"] if target.slices == 1 else several)
     assert answer["unread"] == []

@@ -74,7 +74,7 @@ def test_accumulation_that_changes_the_loss_fails_unless_the_objective_refuses_i
 
 @pytest.mark.slow
 def test_a_loss_that_depends_on_the_process_fails_devices(tmp_path):
-    code, found = run(tmp_path, "Counting", "devices,resume")
+    code, found = run(tmp_path, "Counting", "devices")
     assert (code, found["devices"]["status"]) == (1, FAIL)
 
 
