@@ -139,7 +139,7 @@ def test_a_loss_that_stays_nan_stops_the_run_and_names_the_examples(tmp_path, ca
         (["--config.batch_size=30", "--config.mesh.data=8"], ["batch_size=30", "data x fsdp", "24 or 32"]),
         (["--config.optimizer.lrr=1"], ["optimizer.lrr", "optimizer.lr"]),
         (["--config.objective.temprature=1"], ["temprature", "temperature"]),
-        (["--config.objective.temperature=0.0"], ["temperature=0.0", "> 0"]),
+        (["--config.objective.temperature=0.0"], ["temperature=0.0", "greater than 0"]),
         (["--config.mesh.data=3"], ["mesh data=3", "8 device"]),
         (["--config.evaluate.encoder=teacher"], ["evaluate.encoder='teacher'", "student"]),
         (["--config.optimizer.accumulation=2"], ["accumulation=2 is refused", "negatives"]),

@@ -20,10 +20,10 @@ def get_config(arg: str = "") -> ConfigDict:
         dict(
             seed=0,
             batch_size=32 if tiny else 64,
-            total_examples=256 if tiny else 240_000,
+            total_examples=256 if tiny else 160_000,
             objective=dict(
                 target="ssl_jax.objectives.ijepa:IJEPA", predictor_width=48, predictor_depth=1 if tiny else 2,
-                momentum=(0.999, 1.0), min_keep=3, context_tokens=6,
+                momentum=(0.9995, 1.0), min_keep=3, context_tokens=6,
             ),
             model=small_vit(width, depth, heads, 7, class_token=False, cells=4, remat="none", unroll=depth),
             data=embedded(limit=500 if tiny else None),

@@ -32,7 +32,7 @@ def get_config(arg: str = "") -> ConfigDict:
     if method not in METHODS:
         raise UserError(f"joint_resnet18_cifar10:{arg}: no such method; use one of {', '.join(METHODS)}")
     objective, lr, decay = METHODS[method]
-    cifar = lambda split: dict(target="ssl_jax.data.sources:Tfds", name="cifar10", split=split)  # noqa: E731
+    cifar = lambda split: dict(target="ssl_jax.data.sources:Tfds", name="cifar10", split=split, size=32)  # noqa: E731
     preset = "simclr_cifar" if method in ("simclr", "swav", "moco", "simsiam") else "byol_cifar"
     config = in1k_run(tiny, batch_size=256, epochs=1000, warmup=10) | dict(
         objective=objective | dict(target=f"ssl_jax.objectives.{objective['target']}"),
@@ -45,5 +45,5 @@ def get_config(arg: str = "") -> ConfigDict:
     if tiny:
         tiny_views = preset_views(True, image=(preset, 224))
         return ConfigDict(config | dict(augment=tiny_views, data=embedded(limit=500)))
-    data = dict(pretrain=cifar("train"), probe=cifar("train"), test=cifar("test"))
+    data = dict(pretrain=cifar("train"), probe=cifar("train"), test=cifar("test"), examples=50_000)
     return ConfigDict(config | dict(model=resnet(18, stem="small"), data=data))

@@ -73,6 +73,11 @@ class Tfds:
         found = self._records[int(index)]
         return {new: self._value(new, found[old], index) for new, old in self._wanted.items()}
 
+    @staticmethod
+    def example(size: int, channels: int = 3, **_: object) -> Record:
+        """A record of zeros like those of images decoded to `size`, for `ssl-jax plan`: reads nothing."""
+        return {"image": np.zeros((size, size, channels), np.uint8), "label": np.zeros((), np.int32)}
+
     def name_of(self, index: int) -> str:
         """What a person calls the record, for lists of bad ones."""
         return f"{self.name}/{self.split}[{index}]"

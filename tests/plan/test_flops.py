@@ -65,15 +65,16 @@ def test_convolutions_and_their_gradients_count_as_the_compiler_counts_them(stri
 
 
 def test_a_small_transformer_counts_as_the_compiler_counts_it_unrolled():
+    from ssl_jax.models.drop_path import Section
     from ssl_jax.models.transformer import Block
 
-    blocks = [Block(2, 512) for _ in range(3)]
-    x = shape(4, 16, 128)
-    params = [jax.eval_shape(b.init, jax.random.key(0), x, None) for b in blocks]
+    blocks = [Block(2, 512, sections=(Section(1, 16),)) for _ in range(3)]
+    x, rest = shape(4, 16, 128), (0.0, None, None)  # drop rate, valid keys, rotation
+    params = [jax.eval_shape(lambda key, x, b=b: b.init(key, x, *rest), jax.random.key(0), x) for b in blocks]
 
     def loss(params, x):
         for block, p in zip(blocks, params, strict=True):
-            x, _ = block.apply(p, x, None)
+            x, _ = block.apply(p, x, *rest)
         return jnp.sum(x)
 
     count, theirs = ours(jax.grad(loss), params, x), compilers(jax.grad(loss), params, x)
