@@ -1,15 +1,15 @@
-"""MAE with a small ViT on the embedded Fashion-MNIST subset, in about eleven CPU-minutes.
+"""MAE with a small ViT on the embedded Fashion-MNIST subset, in about ten CPU-minutes.
 
     ssl-jax train --config mae_vit_fashion --workdir runs/mae
 
-12 of 49 patches of 4x4 pixels are seen, the other 37 are reconstructed.
+12 of 49 patches of 4x4 pixels are seen, the other 37 are reconstructed. Features are the means of 3x3 parts of the image.
 """
 
 from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments import FASHION_PIXELS, embedded, evaluation, image_views, small_vit
 
-RESULT = "linear 80.9 % (random init 77.5, raw pixels 82.0); kNN 76.4 (59.9, 81.7)"
+RESULT = "linear 83.9 % (random init 81.3, raw pixels 82.0); 100 labels per class 78.5 (76.4, 79.3)"
 
 
 def get_config(arg: str = "") -> ConfigDict:

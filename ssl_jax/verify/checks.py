@@ -101,6 +101,15 @@ def accumulation(subject: Subject) -> Outcome:
     return _compared(subject.gradient(mesh), subject.gradient(mesh, accumulation=2))
 
 
+def gradient_cache(subject: Subject) -> Outcome:
+    """Two microbatches, embedded twice and scored together, against the full batch; a refusal is an answer too."""
+    refusal = subject.setup.objective.gradient_cache_refusal(subject.state.extra)
+    if refusal:
+        return Outcome(REFUSED, note=refusal)
+    mesh = subject.all_devices
+    return _compared(subject.gradient(mesh), subject.gradient(mesh, gradient_cache=2))
+
+
 def resume(subject: Subject) -> Outcome:
     """Four steps against two, a checkpoint on disk, a restore, and two more; data order included."""
     straight, losses = subject.steps(subject.fresh(), 0, 4)
@@ -135,6 +144,7 @@ CHECKS: tuple[Check, ...] = (
     Check("fsdp", "loss and gradient are equal with parameters shared out and copied", fsdp),
     Check("tensor", "loss and gradient are equal with layers split and copied", tensor),
     Check("accumulation", "two microbatches give the gradient of the full batch", accumulation),
+    Check("gradient cache", "two cached microbatches give the gradient of the full batch", gradient_cache),
     Check("resume", "interrupted and resumed equals uninterrupted, to the last bit", resume),
     Check("reshard", "a state saved on all devices restores onto one", reshard),
     Check("determinism", "two runs are equal to the last bit", determinism),

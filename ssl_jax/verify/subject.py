@@ -64,11 +64,11 @@ class Subject:
         """Where each leaf of the state lives on `mesh`."""
         return state_shardings(self.state, mesh, self.recipe.mesh.rules, SMALLEST)
 
-    def gradient(self, mesh: Mesh, accumulation: int = 1, state: TrainState | None = None) -> tuple[float, Any]:
-        """Loss and gradient of the first batch on `mesh`, as numpy."""
+    def gradient(self, mesh: Mesh, state: TrainState | None = None, **microbatches: int) -> tuple[float, Any]:
+        """Loss and gradient of the first batch on `mesh`, as numpy, with `accumulation` or `gradient_cache` microbatches."""
         with jax.set_mesh(mesh):
             placed = self.placed(self.state if state is None else state, mesh)
-            out, gradient = self._gradient_of(mesh, accumulation)(placed, place_batch(self.batch, batch_sharding(mesh)))
+            out, gradient = self._gradient_of(mesh, microbatches)(placed, place_batch(self.batch, batch_sharding(mesh)))
             return float(out.total()), jax.tree.map(np.asarray, gradient)
 
     def views(self, mesh: Mesh, batch: Batch) -> dict[str, np.ndarray]:
@@ -115,9 +115,9 @@ class Subject:
     def _compiled(self) -> dict[Any, Any]:
         return {}
 
-    def _gradient_of(self, mesh: Mesh, accumulation: int) -> Any:
-        setup = replace(self.setup, accumulation=accumulation)
-        return self._compiled.setdefault((mesh, accumulation), jax.jit(partial(value_and_gradient, setup)))
+    def _gradient_of(self, mesh: Mesh, microbatches: Mapping[str, int]) -> Any:
+        setup = replace(self.setup, **{"accumulation": 1, "gradient_cache": 1, **microbatches})
+        return self._compiled.setdefault((mesh, *microbatches.items()), jax.jit(partial(value_and_gradient, setup)))
 
     def _views_of(self, mesh: Mesh) -> Any:
         return self._compiled.setdefault((mesh, "views"), jax.jit(self.setup.views))

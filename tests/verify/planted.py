@@ -52,6 +52,15 @@ class Few(SimCLR):
 
 
 @dataclass(frozen=True)
+class Centred(SimCLR):
+    """Embeddings lose the mean of their batch, and a microbatch has another mean."""
+
+    def embed(self, params, extra, views, key):
+        z, stats = super().embed(params, extra, views, key)
+        return z - z.mean(axis=0), stats
+
+
+@dataclass(frozen=True)
 class Counting(SimCLR):
     """Its temperature depends on how many losses were traced in this process."""
 

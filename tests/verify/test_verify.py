@@ -72,6 +72,11 @@ def test_accumulation_that_changes_the_loss_fails_unless_the_objective_refuses_i
     assert "fewer negatives" in told
 
 
+def test_an_embedding_that_depends_on_its_microbatch_fails_the_gradient_cache(tmp_path):
+    code, found = run(tmp_path, "Centred", "gradient cache")
+    assert (code, found["gradient cache"]["status"]) == (1, FAIL)
+
+
 @pytest.mark.slow
 def test_a_loss_that_depends_on_the_process_fails_devices(tmp_path):
     code, found = run(tmp_path, "Counting", "devices")
