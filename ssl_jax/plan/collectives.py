@@ -86,6 +86,22 @@ def counts(found: Iterable[Mapping]) -> dict[str, int]:
     return total
 
 
+def wire_bytes(text: str) -> dict[str, float]:
+    """Bytes that each device sends in one run of a program, by kind of collective. ValueError for what cannot be read."""
+    found, unread = collectives(text)
+    if unread:
+        raise ValueError(f"not understood in the program: {', '.join(unread)}")
+    sent: dict[str, float] = {}
+    for c in found:
+        sent[c["operation"]] = sent.get(c["operation"], 0.0) + c["wire"]
+    return sent
+
+
+def shapes(text: str) -> set[tuple[int, ...]]:
+    """The shape of every array in a program."""
+    return {tuple(int(n) for n in sides.split(",") if n) for _, sides in _SHAPE.findall(text)}
+
+
 def _program(text: str) -> Program:
     program, current = Program(), None
     for line in text.splitlines():

@@ -166,7 +166,6 @@ def in1k_run(tiny: bool, batch_size: int, epochs: int, warmup: int = 0, **schedu
 
     `warmup` is in epochs. `tiny` runs a small network on embedded images instead, so that nothing is downloaded.
     """
-    few = {"probes": ("knn", "linear"), "baselines": ("random",), "every_percent": 10}
     return {
         "seed": 0,
         "batch_size": 32 if tiny else batch_size,
@@ -176,6 +175,6 @@ def in1k_run(tiny: bool, batch_size: int, epochs: int, warmup: int = 0, **schedu
         "schedule": {"name": "cosine", **({"warmup_percent": 10} if tiny else {"warmup_epochs": warmup}), **schedule},
         "mesh": {"data": -1},
         "checkpoint": {"every_percent": 5, "keep": 2},
-        "evaluate": evaluation("student", tiny) if tiny else {"encoder": "student", **few},
+        "evaluate": evaluation("student", tiny) if tiny else frozen_evaluation("student"),
         "log": {"every_steps": 4 if tiny else 50},
     }
