@@ -225,7 +225,8 @@ def test_the_run_stops_above_the_fraction(folder, threads):
     source = ImageFolder(folder, size=8)
     with pytest.raises(UserError, match=r"[34] of 40 records cannot be read.*max_bad_fraction=0.06.*\.(png|jpg)"):
         take(source, 5, threads=threads, bad=BadRecords(0.06))
-    with pytest.raises(UserError, match="1 of 40 records cannot be read"):
+    # Readers that were already on their way may count another bad record before the first one stops the run.
+    with pytest.raises(UserError, match=f"{'[1-4]' if threads else 1} of 40 records cannot be read"):
         take(source, 5, threads=threads)
 
 
