@@ -8,6 +8,7 @@ import pytest
 
 from ssl_jax import optim
 from ssl_jax.data.pipeline import BadRecords
+from ssl_jax.errors import UserError
 from ssl_jax.recipe import load, parse, recipes
 from ssl_jax.step import init_state
 from ssl_jax.train import batch_like, build, build_objective
@@ -66,3 +67,21 @@ def test_the_cifar_recipe_has_a_form_for_each_method(method):
     recipe = parse(load(f"joint_resnet18_cifar10:{method}"))
     recipe.objective.check(given=("encoder", "augment"))
     assert recipe.objective.target.startswith(f"ssl_jax.objectives.{method}:")
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.endswith("_fashion")])
+def test_full_is_as_many_epochs_of_all_of_fashion_mnist(name):
+    whole, embedded = load(f"{name}:full"), load(name)
+    assert {s.target for s in (whole.data.pretrain, whole.data.probe, whole.data.test)} == {
+        "ssl_jax.data.sources:FashionMNIST"
+    }
+    assert whole.total_examples / 60_000 == embedded.total_examples / 20_000
+    changed = ("data", "total_examples")
+    assert {k: v for k, v in whole.items() if k not in changed} == {
+        k: v for k, v in embedded.items() if k not in changed
+    }
+
+
+def test_another_argument_is_refused():
+    with pytest.raises(UserError, match=r"no argument 'fill'; append :tiny or :full"):
+        load("simclr_conv_fashion:fill")

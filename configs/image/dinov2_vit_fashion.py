@@ -16,7 +16,7 @@ def get_config(arg: str = "") -> ConfigDict:
     tiny = arg == "tiny"
     return ConfigDict(
         token_run(
-            tiny, 200_000, layer_scale=0.1, registers=2, drop_path=0.1, drop_path_mode="subset", drop_path_groups=8
+            arg, 200_000, layer_scale=0.1, registers=2, drop_path=0.1, drop_path_mode="subset", drop_path_groups=8
         )
         | dict(
             objective=tiny_heads(

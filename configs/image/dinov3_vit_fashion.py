@@ -16,7 +16,7 @@ def get_config(arg: str = "") -> ConfigDict:
     tiny = arg == "tiny"
     return ConfigDict(
         token_run(
-            tiny,
+            arg,
             200_000,
             positions="rope",
             rope_rescale=2.0,

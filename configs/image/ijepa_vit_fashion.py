@@ -8,7 +8,7 @@ run this short, so the student is evaluated.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import FASHION_PIXELS, embedded, evaluation, image_views, small_vit
+from ssl_jax.recipe.fragments import FASHION_PIXELS, fashion_run, image_views, small_vit
 
 RESULT = "linear 83.8 % (student; random init 82.8, raw pixels 82.0)"
 
@@ -18,22 +18,16 @@ def get_config(arg: str = "") -> ConfigDict:
     views = dict(count=1, scale=(0.6, 1.0), flip=0.5, interpolation="bilinear")
     width, depth, heads = (32, 1, 2) if tiny else (96, 4, 3)
     return ConfigDict(
-        dict(
-            seed=0,
+        fashion_run(arg, examples=160_000)
+        | dict(
             batch_size=32 if tiny else 64,
-            total_examples=256 if tiny else 160_000,
             objective=dict(
                 target="ssl_jax.objectives.ijepa:IJEPA", predictor_width=48, predictor_depth=1 if tiny else 2,
                 momentum=(0.9995, 1.0), min_keep=3, context_tokens=6,
             ),
             model=small_vit(width, depth, heads, 7, class_token=False, cells=4, remat="none", unroll=depth),
-            data=embedded(limit=500 if tiny else None),
             augment=image_views(28, FASHION_PIXELS, views),
             optimizer=dict(name="adamw", lr=1e-3, b2=0.999, weight_decay=0.05),
             schedule=dict(name="cosine", warmup_percent=10),
-            mesh=dict(data=-1),
-            checkpoint=dict(every_percent=25),
-            evaluate=evaluation("student", tiny),
-            log=dict(every_steps=4 if tiny else 20),
         )
     )  # fmt: skip

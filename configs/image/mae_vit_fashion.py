@@ -7,30 +7,23 @@
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import FASHION_PIXELS, embedded, evaluation, image_views, small_vit
+from ssl_jax.recipe.fragments import FASHION_PIXELS, fashion_run, image_views, small_vit
 
 RESULT = "linear 83.9 % (random init 81.3, raw pixels 82.0); 100 labels per class 78.5 (76.4, 79.3)"
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    tiny = arg == "tiny"
     views = dict(count=1, scale=(0.6, 1.0), flip=0.5, interpolation="bicubic")
+    size = (32, 1, 2, 4) if arg == "tiny" else (96, 4, 3, 4)
     return ConfigDict(
-        dict(
-            seed=0,
-            batch_size=32 if tiny else 256,
-            total_examples=256 if tiny else 240_000,
+        fashion_run(arg, examples=240_000)
+        | dict(
             objective=dict(
                 target="ssl_jax.objectives.mae:MAE", mask_ratio=0.75, decoder_width=64, decoder_depth=1, decoder_heads=2
             ),
-            model=small_vit(32, 1, 2, 4, cells=3) if tiny else small_vit(96, 4, 3, 4, cells=3, remat="none", unroll=4),
-            data=embedded(limit=500 if tiny else None),
+            model=small_vit(*size, cells=3, remat="none", unroll=size[1]),
             augment=image_views(28, FASHION_PIXELS, views),
             optimizer=dict(name="adamw", lr=2e-3, b2=0.95, weight_decay=0.05),
             schedule=dict(name="cosine", warmup_percent=10),
-            mesh=dict(data=-1),
-            checkpoint=dict(every_percent=25),
-            evaluate=evaluation("student", tiny),
-            log=dict(every_steps=4 if tiny else 20),
         )
     )

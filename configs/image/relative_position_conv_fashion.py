@@ -13,9 +13,8 @@ RESULT = "not tuned yet"
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    tiny = arg == "tiny"
     return ConfigDict(
-        fashion_run(tiny, examples=320_000)
+        fashion_run(arg, examples=320_000)
         | dict(
             objective=dict(
                 target="ssl_jax.objectives.relative_position:RelativePosition",

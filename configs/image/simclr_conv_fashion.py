@@ -13,9 +13,8 @@ RESULT = "linear 87.1 % (random init 83.7, raw pixels 82.0); 100 labels per clas
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    tiny = arg == "tiny"
     return ConfigDict(
-        fashion_run(tiny, examples=240_000)
+        fashion_run(arg, examples=240_000)
         | dict(
             objective=dict(
                 target="ssl_jax.objectives.simclr:SimCLR", temperature=0.1, hidden=(256,), out=64, head_norm="batch"

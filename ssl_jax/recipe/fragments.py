@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ssl_jax.data.presets import preset
+from ssl_jax.errors import UserError
 
 # Mean and standard deviation of Fashion-MNIST's training pixels in [0, 1].
 FASHION_PIXELS: dict[str, Any] = {"mean": (0.286,), "std": (0.353,)}
@@ -33,6 +34,13 @@ def fashion_mnist() -> dict[str, Any]:
     """The `data` section for the full Fashion-MNIST: 60,000 images to pretrain and probe on, 10,000 to test."""
     target = "ssl_jax.data.sources:FashionMNIST"
     return {split: {"target": target, "split": split} for split in ("pretrain", "probe", "test")}
+
+
+def fashion_data(arg: str) -> dict[str, Any]:
+    """The `data` section that a Fashion-MNIST recipe's argument chooses: the embedded subset, `tiny` or `full`."""
+    if arg not in ("", "tiny", "full"):
+        raise UserError(f"a recipe of Fashion-MNIST has no argument {arg!r}; append :tiny or :full, or nothing")
+    return fashion_mnist() if arg == "full" else embedded(limit=500 if arg == "tiny" else None)
 
 
 def image_folders(root: str, size: int, threads: int = 16) -> dict[str, Any]:
@@ -80,14 +88,18 @@ def fashion_views(local: int = 0, **options: Any) -> dict[str, Any]:
     return image_views(28, FASHION_PIXELS, policy) | {"views": views}
 
 
-def fashion_run(tiny: bool, examples: int, encoder: str = "student") -> dict[str, Any]:
-    """Every section of a run of `small_conv` on the embedded Fashion-MNIST subset but objective, views and optimiser."""
+def fashion_run(arg: str, examples: int, encoder: str = "student") -> dict[str, Any]:
+    """Every section of a run of `small_conv` on Fashion-MNIST but objective, views and optimiser.
+
+    `arg` "" is `examples` examples of the embedded subset, "full" as many epochs of all of it, "tiny" a trial.
+    """
+    tiny = arg == "tiny"
     return {
         "seed": 0,
         "batch_size": 32 if tiny else 256,
-        "total_examples": 256 if tiny else examples,
+        "total_examples": {"tiny": 256, "full": 3 * examples}.get(arg, examples),
         "model": small_conv(),
-        "data": embedded(limit=500 if tiny else None),
+        "data": fashion_data(arg),
         "schedule": {"name": "cosine", "warmup_percent": 5},
         "mesh": {"data": -1},
         "checkpoint": {"every_percent": 25},
@@ -106,17 +118,17 @@ def token_vit(tiny: bool, size: str, **options: Any) -> dict[str, Any]:
     return small_vit(*sizes["tiny" if tiny else size], **options)
 
 
-def token_run(tiny: bool, examples: int, crops: tuple[float, float] = (0.3, 0.3), **model: Any) -> dict[str, Any]:
-    """Every section of a run of a small ViT on the embedded Fashion-MNIST subset but objective and optimiser.
+def token_run(arg: str, examples: int, crops: tuple[float, float] = (0.3, 0.3), **model: Any) -> dict[str, Any]:
+    """Every section of a run of a small ViT on Fashion-MNIST but objective and optimiser; `arg` as in `fashion_run`.
 
     Two crops of 28 pixels, of at least `crops[0]` of the image, and four of 16 pixels, of at most `crops[1]`.
     """
     views = fashion_views(4)
     views["views"]["image"] = views["views"]["image"] | {"scale": (crops[0], 1.0)}
     views["views"]["local"] = views["views"]["local"] | {"size": 16, "scale": (0.1, crops[1])}
-    run = fashion_run(tiny, examples, "teacher")
+    run = fashion_run(arg, examples, "teacher")
     model = {"remat": "none"} | model
-    return run | {"augment": views, "model": token_vit(tiny, "small", **model)}
+    return run | {"augment": views, "model": token_vit(arg == "tiny", "small", **model)}
 
 
 def token_adamw(lr: float, *groups: tuple[str, dict[str, Any]], **options: Any) -> dict[str, Any]:
