@@ -6,14 +6,14 @@ from flax import linen as nn
 from jax import Array
 
 from ssl_jax.models.norm import Norm
-from ssl_jax.precision import wide
+from ssl_jax.models.tokens import cell_means
 
 
 class ConvNet(nn.Module):
     """A convolution of side `kernels[i]` and stride `strides[i]`, norm and ReLU per entry of `widths`.
 
     28x28 pixels and strides of 2, 2, 2 (or 4, 2) leave a 4x4 map. `pool="flatten"` keeps the places apart, `"mean"`
-    averages them.
+    averages `cells` x `cells` parts of the map, or its places where it has no more than that on a side.
     """
 
     widths: tuple[int, ...] = (32, 64, 128)
@@ -21,6 +21,7 @@ class ConvNet(nn.Module):
     kernels: tuple[int, ...] = (3, 3, 3)
     norm: str = "group"  # batch | group | none
     pool: str = "flatten"  # flatten | mean
+    cells: int = 1
     dtype: str = "float32"
 
     @nn.compact
@@ -36,11 +37,12 @@ class ConvNet(nn.Module):
         return x
 
     def features(self, image: Array, train: bool = False) -> Array:
-        """Features [B, F] of images: the map, flattened or averaged."""
+        """Features [B, F] of images: the map flattened, or its means, where F is at most cells * cells * widths[-1]."""
         x = self(image, train)
-        if self.pool == "mean":
-            return x.mean(axis=(1, 2), dtype=wide(x.dtype))
-        return x.reshape(x.shape[0], -1)
+        if self.pool == "flatten":
+            return x.reshape(x.shape[0], -1)
+        batch, *grid, width = x.shape
+        return cell_means(x.reshape(batch, -1, width), (grid[0], grid[1]), min(self.cells, *grid))
 
 
 class PixelEncoder(nn.Module):
