@@ -14,7 +14,7 @@ RESULT = "not tuned yet"
 
 def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
-        fashion_run(arg, examples=320_000)
+        fashion_run(arg, examples=120_000)
         | dict(
             objective=dict(target="ssl_jax.objectives.barlow_twins:BarlowTwins", hidden=(256,), out=256, scale=0.1),
             augment=fashion_views(),

@@ -14,10 +14,10 @@ RESULT = "not tuned yet"
 
 def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
-        fashion_run(arg, examples=320_000)
+        fashion_run(arg, examples=120_000)
         | dict(
-            objective=dict(target="ssl_jax.objectives.byol:BYOL", hidden=256, out=64, momentum=(0.98, 1.0)),
+            objective=dict(target="ssl_jax.objectives.byol:BYOL", hidden=256, out=64, momentum=(0.95, 1.0)),
             augment=fashion_views(),
-            optimizer=dict(name="adamw", lr=4e-3, weight_decay=1e-4),
+            optimizer=dict(name="adamw", lr=8e-3, weight_decay=1e-4),
         )
     )

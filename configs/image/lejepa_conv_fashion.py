@@ -14,10 +14,10 @@ RESULT = "not tuned yet"
 
 def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
-        fashion_run(arg, examples=320_000)
+        fashion_run(arg, examples=120_000)
         | dict(
             objective=dict(target="ssl_jax.objectives.lejepa:LeJEPA", directions=256, hidden=(256,), out=32),
             augment=fashion_views(local=2),
-            optimizer=dict(name="adamw", lr=2e-3, weight_decay=1e-2),
+            optimizer=dict(name="adamw", lr=4e-3, weight_decay=1e-2),
         )
     )

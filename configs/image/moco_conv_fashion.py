@@ -15,11 +15,11 @@ RESULT = "not tuned yet"
 def get_config(arg: str = "") -> ConfigDict:
     tiny = arg == "tiny"
     return ConfigDict(
-        fashion_run(arg, examples=320_000)
+        fashion_run(arg, examples=120_000)
         | dict(
             objective=dict(
                 target="ssl_jax.objectives.moco:MoCo",
-                temperature=0.2,
+                temperature=0.1,
                 hidden=(256,),
                 out=64,
                 queue=256 if tiny else 4096,
@@ -27,6 +27,6 @@ def get_config(arg: str = "") -> ConfigDict:
                 bn=4 if tiny else 8,
             ),
             augment=fashion_views(),
-            optimizer=dict(name="adamw", lr=4e-3, weight_decay=1e-4),
+            optimizer=dict(name="adamw", lr=8e-3, weight_decay=1e-4),
         )
     )

@@ -14,7 +14,7 @@ RESULT = "not tuned yet"
 
 def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
-        fashion_run(arg, examples=320_000)
+        fashion_run(arg, examples=120_000)
         | dict(
             objective=dict(
                 target="ssl_jax.objectives.relative_position:RelativePosition",
@@ -25,6 +25,6 @@ def get_config(arg: str = "") -> ConfigDict:
                 hidden=(256,),
             ),
             augment=fashion_views(count=1, scale=(1.0, 1.0)),
-            optimizer=dict(name="adamw", lr=2e-3, weight_decay=1e-4),
+            optimizer=dict(name="adamw", lr=4e-3, weight_decay=1e-4),
         )
     )

@@ -14,12 +14,12 @@ RESULT = "not tuned yet"
 
 def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
-        fashion_run(arg, examples=320_000)
+        fashion_run(arg, examples=120_000)
         | dict(
             objective=dict(
                 target="ssl_jax.objectives.rotnet:RotNet",
             ),
             augment=fashion_views(count=1, flip=0.0),
-            optimizer=dict(name="adamw", lr=2e-3, weight_decay=1e-4),
+            optimizer=dict(name="adamw", lr=4e-3, weight_decay=1e-4),
         )
     )

@@ -2,7 +2,7 @@
 
     ssl-jax train --config simsiam_conv_fashion --workdir runs/simsiam
 
-Two crops of each of 20,000 unlabelled images; the predictor is a bottleneck.
+Two crops of each of 20,000 unlabelled images; the predictor is a bottleneck. AdamW, where the paper has SGD.
 """
 
 from ml_collections import ConfigDict
@@ -14,12 +14,12 @@ RESULT = "not tuned yet"
 
 def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
-        fashion_run(arg, examples=600_000)
+        fashion_run(arg, examples=120_000)
         | dict(
             objective=dict(
                 target="ssl_jax.objectives.simsiam:SimSiam", hidden=(256, 256), out=256, predictor_hidden=64
             ),
             augment=fashion_views(),
-            optimizer=dict(name="sgd", lr=0.05, reference_batch=256, momentum=0.9, weight_decay=1e-4),
+            optimizer=dict(name="adamw", lr=4e-3, weight_decay=1e-4),
         )
     )

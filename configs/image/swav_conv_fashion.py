@@ -15,7 +15,7 @@ RESULT = "not tuned yet"
 def get_config(arg: str = "") -> ConfigDict:
     tiny = arg == "tiny"
     return ConfigDict(
-        fashion_run(arg, examples=320_000)
+        fashion_run(arg, examples=120_000)
         | dict(
             objective=dict(
                 target="ssl_jax.objectives.swav:SwAV",
@@ -26,6 +26,6 @@ def get_config(arg: str = "") -> ConfigDict:
                 queue_start=0.1,
             ),
             augment=fashion_views(local=2),
-            optimizer=dict(name="adamw", lr=4e-3, weight_decay=1e-4),
+            optimizer=dict(name="adamw", lr=8e-3, weight_decay=1e-4),
         )
     )

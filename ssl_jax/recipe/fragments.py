@@ -75,9 +75,12 @@ def evaluation(encoder: str = "student", tiny: bool = False) -> dict[str, Any]:
 
 
 def small_conv(**options: Any) -> dict[str, Any]:
-    """The `model` section for the small convolutional encoder of the Fashion-MNIST recipes: 28 pixels to a 4x4 map."""
-    sizes = {"widths": (32, 64, 128), "strides": (2, 2, 2), "kernels": (3, 3, 3), "norm": "batch"}
-    return {"target": "ssl_jax.models.conv:ConvNet", **sizes, **options}
+    """The `model` section for the small convolutional encoder of the Fashion-MNIST recipes: 28 pixels to a 4x4 map.
+
+    Its last layer is 1x1. Features are the means of the quarters of the map, 512 numbers.
+    """
+    sizes = {"widths": (32, 64, 128, 128), "strides": (2, 2, 2, 1), "kernels": (3, 3, 3, 1), "norm": "batch"}
+    return {"target": "ssl_jax.models.conv:ConvNet", **sizes, "pool": "mean", "cells": 2, **options}
 
 
 def fashion_views(local: int = 0, **options: Any) -> dict[str, Any]:
@@ -182,7 +185,7 @@ def in1k_run(tiny: bool, batch_size: int, epochs: int, warmup: int = 0, **schedu
         "seed": 0,
         "batch_size": 32 if tiny else batch_size,
         **({"total_examples": 256} if tiny else {"total_epochs": epochs}),
-        "model": small_conv(widths=(8, 16, 32), pool="mean") if tiny else resnet(50),
+        "model": small_conv(widths=(8, 16, 32, 32), cells=1) if tiny else resnet(50),
         "data": embedded(limit=500) if tiny else imagenet("data/imagenet"),
         "schedule": {"name": "cosine", **({"warmup_percent": 10} if tiny else {"warmup_epochs": warmup}), **schedule},
         "mesh": {"data": -1},
