@@ -41,6 +41,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 gram_weight=2.0,
                 gram_start=0.8,
                 gram_every=0.05,
+                gram_momentum=0.999,
             ),
             optimizer=token_adamw(
                 1e-3,

@@ -28,6 +28,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 bottleneck=256,
                 patch_prototypes=65536,
                 momentum=(0.992, 1.0),
+                gram_momentum=0.999,
                 koleo_groups=1 if tiny else 32,
             ),
             augment=preset_views(tiny, image=("dinov3_released", 256), local=("dinov3_local", 96 if tiny else 112)),

@@ -154,6 +154,14 @@ class Objective:
         student = Encoder(self.encoder, ("params", "encoder"), ("image",), self.augment.evaluation, stats)
         return {"student": student}
 
+    def embeddings(self, params: dict, extra: dict, batch: Batch) -> Array | None:
+        """What the loss compares, [B, F], for records as at evaluation; None where there is no such thing.
+
+        The encoder of a method can stay as it was drawn while the head on it maps everything to a point, so `health` looks
+        at both.
+        """
+        return None
+
     def preview(self, views: Views) -> dict[str, Panel]:
         """Pictures of what the model is given, without parameters. Used by `ssl-jax preview`."""
         return {}

@@ -50,6 +50,13 @@ class JointEmbedding(Objective):
         """Outputs [B, V, F] of each module by name, and the new BatchNorm statistics."""
         return forward_chain(self.modules, params, extra.get("batch_stats", {}), *images, bn=self.bn)
 
+    def embeddings(self, params: dict, extra: dict, batch: Batch) -> Array | None:
+        """The last module's outputs [B, F] but the predictor's, on the BatchNorm statistics of this batch."""
+        chain = {name: module for name, module in self.modules.items() if name != "predictor"}
+        image = self.augment.evaluation(batch)["image"][:, None]
+        outs, _ = forward_chain(chain, params, extra.get("batch_stats", {}), image)
+        return outs[list(chain)[-1]][:, 0]
+
     def preview(self, views: Views) -> dict[str, Panel]:
         """The views of each image, side by side, a panel for each resolution."""
         names = {"views": "image"} | {name: name for name in sorted(views) if name != "image" and views[name].ndim == 5}

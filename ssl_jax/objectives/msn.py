@@ -85,6 +85,11 @@ class MSN(TokenTeacher):
         losses = {"assignment": agree, "uneven": Mean(self.entropy_weight * uneven.total, uneven.weight)}
         return Out(losses, {"target_entropy": entropy(targets)}, batch_stats=stats | anchor_stats)
 
+    def embeddings(self, params: dict, extra: dict, batch: Batch) -> Array:
+        """The student's scores [B, K] of class tokens."""
+        z, _ = self._head(params, extra, self.class_tokens(params, batch), "head")
+        return prototype_scores(z[:, 0], params["prototypes"])
+
     def accumulation_refusal(self, extra: dict) -> str | None:
         """Always: prototypes are balanced over the global batch."""
         return "MSN balances its prototypes over the global batch"

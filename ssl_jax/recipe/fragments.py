@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from ssl_jax.data.presets import preset
+from ssl_jax.recipe.batch_size import BATCH_RULES
 
 # Mean and standard deviation of Fashion-MNIST's training pixels in [0, 1].
 FASHION_PIXELS: dict[str, Any] = {"mean": (0.286,), "std": (0.353,)}
 IMAGENET_PIXELS: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 SWAV_PIXELS: dict[str, Any] = IMAGENET_PIXELS | {"std": (0.228, 0.224, 0.225)}  # as its code has it
 CIFAR10_PIXELS: dict[str, Any] = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616)}
+# The weight of SIGReg, whose statistic grows with the batch.
+LEJEPA_BATCH_RULES = (*BATCH_RULES, ("objective.weight", "share_of_sum"))
 UNCHANGED_PIXELS: dict[str, Any] = {"mean": (0.0,), "std": (1.0,)}
 
 
@@ -140,7 +143,7 @@ def tiny_heads(tiny: bool, **options: Any) -> dict[str, Any]:
     small = {"prototypes": 64, "hidden": 64, "bottleneck": 16}
     if options.get("patch_prototypes"):
         small |= {"patch_prototypes": 32, "patch_hidden": 64}
-    return options | (small if tiny else {})
+    return {"centre_momentum": 0.9} | options | (small if tiny else {})
 
 
 def resnet(depth: int = 50, **options: Any) -> dict[str, Any]:
