@@ -68,6 +68,8 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
     """
     source = recipe.data.pretrain.build()
     setup, lr = build(recipe, len(source))
+    for warning in setup.objective.warnings(recipe.batch_size):
+        logger.warning(warning)
     mesh = make_mesh(recipe.mesh.data, recipe.mesh.fsdp, recipe.mesh.tensor)
     check_batch(recipe.batch_size, mesh, max(setup.accumulation, setup.gradient_cache))
     meta = {"data": source.fingerprint(), "batch_size": recipe.batch_size}

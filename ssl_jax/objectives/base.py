@@ -170,6 +170,10 @@ class Objective:
         """Pictures of what the model makes of it (reconstructions). Used by `ssl-jax report`."""
         return {}
 
+    def warnings(self, batch_size: int) -> tuple[str, ...]:
+        """What to tell before training with batches of this many records, although it can be done."""
+        return ()
+
     def accumulation_refusal(self, extra: dict) -> str | None:
         """Why gradient accumulation would change this loss, or None where it is exact."""
         if "batch_stats" in extra:

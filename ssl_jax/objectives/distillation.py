@@ -20,7 +20,7 @@ from ssl_jax.models.tokens import grid_of
 from ssl_jax.models.transformer import NOISE
 from ssl_jax.objectives.base import Batch, Out, Progress, State, Views
 from ssl_jax.objectives.ema import cosine_momentum, move_centre
-from ssl_jax.objectives.joint import WithTeacher
+from ssl_jax.objectives.joint import WithTeacher, few_rows
 
 BALANCING = ("centre", "sinkhorn", "none")
 
@@ -187,6 +187,11 @@ class SelfDistillation(TokenTeacher):
             for name, sums in dict(out.sums).items()
         }
         return State(params, extra | ({"centre": centres} if centres else {}))
+
+    def warnings(self, batch_size: int) -> tuple[str, ...]:
+        """Few class tokens for each prototype that Sinkhorn balances: DINOv3 has 8192 for 262144."""
+        crops = dict(self.augment.views)["image"].count
+        return few_rows(crops * batch_size, self.prototypes, 1 / 32) if self.balancing == "sinkhorn" else ()
 
     def accumulation_refusal(self, extra: dict) -> str | None:
         """With Sinkhorn: a microbatch would be balanced on its own."""

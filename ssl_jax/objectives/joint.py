@@ -127,3 +127,14 @@ def require_positive(**values: float) -> None:
     for name, value in values.items():
         if not value > 0:
             raise UserError(f"objective.{name}={value} must be greater than 0; papers use 0.05 to 1 for a temperature")
+
+
+def few_rows(rows: int, prototypes: int, least: float, what: str = "prototypes") -> tuple[str, ...]:
+    """A warning where Sinkhorn has fewer than `least` rows for each prototype to share them out evenly, else nothing."""
+    share = rows / prototypes
+    if share >= least:
+        return ()
+    return (
+        f"objective.{what}={prototypes}: Sinkhorn balances them over {rows} rows, {share:.2g} for each, and published runs "
+        f"have at least {least:.2g}; use at most {int(rows / least)} prototypes, a larger batch, or a queue where there is one",
+    )
