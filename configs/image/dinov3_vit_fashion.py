@@ -50,6 +50,6 @@ def get_config(arg: str = "") -> ConfigDict:
                 clip_by="module",
                 weight_decay_final=None,
             ),
-            schedule=dict(name="constant", warmup_percent=10),
+            schedule=dict(name="milestones", warmup_percent=10, milestones=(0.8,), factor=0.6),
         )
     )

@@ -170,6 +170,10 @@ class Objective:
         """Pictures of what the model makes of it (reconstructions). Used by `ssl-jax report`."""
         return {}
 
+    def started_from(self, params: dict, extra: dict, anew: frozenset[str]) -> State:
+        """The state after another run's arrays came into it (`init_from`), but for the entries `anew` of `extra`."""
+        return State(params, extra)
+
     def warnings(self, batch_size: int) -> tuple[str, ...]:
         """What to tell before training with batches of this many records, although it can be done."""
         return ()

@@ -181,3 +181,10 @@ def in1k_run(tiny: bool, batch_size: int, epochs: int, warmup: int = 0, **schedu
         "evaluate": evaluation("student", tiny) if tiny else frozen_evaluation("student"),
         "log": {"every_steps": 4 if tiny else 50},
     }
+
+
+def next_stage(run: dict[str, Any], before: str, steps: int, **schedule: Any) -> dict[str, Any]:
+    """`run` as a stage of `steps` steps that starts from the parameters of the run directory `before`."""
+    kept = {key: value for key, value in run.items() if not key.startswith("total_")}
+    rest = {key: value for key, value in run["schedule"].items() if not key.startswith("warmup_")}
+    return kept | {"total_steps": steps, "schedule": rest | schedule, "init_from": {"workdir": before}}

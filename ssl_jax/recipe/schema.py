@@ -280,6 +280,14 @@ class Log:
 
 
 @dataclass(frozen=True)
+class InitFrom:
+    """The run whose parameters, student and teacher, this one starts from ("": none), and at which step (None: newest)."""
+
+    workdir: str = ""
+    step: int | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole run. `batch_size` is global; exactly one of `total_steps`, `total_epochs`, `total_examples` is set.
 
@@ -302,6 +310,7 @@ class Recipe:
     watch: Watch = Watch()
     evaluate: Evaluate = Evaluate()
     log: Log = Log()
+    init_from: InitFrom = InitFrom()
     batch_rules: tuple = BATCH_RULES
 
     def __post_init__(self) -> None:
