@@ -13,9 +13,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ssl_jax.evaluate.features import Split
+from ssl_jax.evaluate.ridge import STRENGTHS, ridge
 
 HEALTHY, DEGRADING, COLLAPSED = "healthy", "degrading", "collapsed"
-STRENGTHS = tuple(float(s) for s in np.logspace(-4, 1, 11))
 _MOST = 10_000  # rows that the table measures; the paper uses 25,600
 
 
@@ -70,33 +70,31 @@ def measures(x: np.ndarray) -> dict[str, float]:
     return {"feature_std": feature_std(x), "rankme": rankme(x), "centred_rank": rankme(x - x.mean(axis=0))}
 
 
+def embedding_measures(z: np.ndarray) -> dict[str, float]:
+    """`embedding_std`, the root mean squared distance from the mean, and `embedding_rank`, RankMe uncentred, of [N, F].
+
+    For what the loss compares (`Objective.embeddings`). Both are 0 where a number is NaN or infinite.
+    """
+    if not np.isfinite(z).all():
+        return {"embedding_std": 0.0, "embedding_rank": 0.0}
+    return {
+        "embedding_std": float(np.sqrt(z.astype(np.float64).var(axis=0).sum())),
+        "embedding_rank": rankme(z),
+    }
+
+
 def ridge_accuracy(
     x: np.ndarray, y: np.ndarray, held_x: np.ndarray, held_y: np.ndarray, strengths: Sequence[float] = STRENGTHS
 ) -> float:
     """Held-out accuracy of a ridge classifier on one-hot targets: a probe in closed form, cheap enough for training.
 
-    x [N, F] and held_x [M, F] are standardised by `x`; a penalty is a strength times the mean eigenvalue of the Gram matrix.
-    The best differs by a factor of 1000 between encoders, so it is the one with the least squared leave-one-out error on
-    `x`, which the same eigenvalues give: residual / (1 - leverage) (Allen 1974). 0 where a feature is not finite.
+    x [N, F] and held_x [M, F] are standardised by `x`. 0 where a feature is not finite.
     """
     if not (np.isfinite(x).all() and np.isfinite(held_x).all()):
         return 0.0
-    n, classes = len(x), int(max(y.max(), held_y.max())) + 1
-    targets = np.eye(classes)[y]
-    share = targets.mean(0)
-    with threadpool_limits(1, user_api="blas"):
-        values, axes = np.linalg.eigh(x.astype(np.float64) @ x.T)
-    values = np.maximum(values, 0)
-    along = axes.T @ (targets - share)
-
-    def left_out_error(penalty: float) -> float:
-        shrink = values / (values + penalty)
-        leverage = 1 / n + np.square(axes) @ shrink
-        return float(np.sum(np.square((targets - share - axes @ (shrink[:, None] * along)) / (1 - leverage)[:, None])))
-
-    penalty = min((s * max(values.mean(), 1e-12) for s in strengths), key=left_out_error)
-    dual = axes @ (along / (values + penalty)[:, None])
-    return float(((held_x @ (x.T @ dual) + share).argmax(axis=1) == held_y).mean())
+    classes = int(max(y.max(), held_y.max())) + 1
+    predicted, _ = ridge(x, np.eye(classes)[y], held_x, strengths)
+    return float((predicted.argmax(axis=1) == held_y).mean())
 
 
 def verdict(history: Sequence[Mapping[str, Any]]) -> str:

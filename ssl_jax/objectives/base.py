@@ -162,6 +162,10 @@ class Objective:
         """
         return None
 
+    def validate(self, params: dict, extra: dict, views: Views, key: Array) -> dict[str, Mean]:
+        """`accuracy` and `chance` of a pretext task on held-out views; {} where the loss is no task with answers."""
+        return {}
+
     def preview(self, views: Views) -> dict[str, Panel]:
         """Pictures of what the model is given, without parameters. Used by `ssl-jax preview`."""
         return {}

@@ -32,7 +32,8 @@ class DINOv3(DINOv2):
     `like="image"`), otherwise the global crops; its features are resampled bicubically, without antialias, to the student's
     grid before they are normalised. The student's patches are those of its masked global crops. The paper lowers the
     learning rate for this stage (5e-5 to 3e-5), which is a milestone of the schedule in the recipes. Local crops may have a
-    final LayerNorm of their own (`model.local_norm`); crop sizes are fixed for a run, without the mixed sizes of the high-resolution stage.
+    final LayerNorm of their own (`model.local_norm`); crop sizes are fixed for a run, without the mixed sizes of the
+    high-resolution stage.
     """
 
     last_layer: str = "linear"

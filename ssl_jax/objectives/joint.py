@@ -26,6 +26,7 @@ class JointEmbedding(Objective):
     """Views of an image through `modules`. `views["image"]` [B, V, h, w, C]; other resolutions under other names."""
 
     bn = "separate"
+    compares = "directions"  # or "values", or "nothing": what the loss compares of two embeddings
 
     @property
     def modules(self) -> Chain:
@@ -51,11 +52,14 @@ class JointEmbedding(Objective):
         return forward_chain(self.modules, params, extra.get("batch_stats", {}), *images, bn=self.bn)
 
     def embeddings(self, params: dict, extra: dict, batch: Batch) -> Array | None:
-        """The last module's outputs [B, F] but the predictor's, on the BatchNorm statistics of this batch."""
+        """The outputs [B, F] of the last module before the predictor, on the BatchNorm statistics of this batch."""
+        if self.compares == "nothing":
+            return None
         chain = {name: module for name, module in self.modules.items() if name != "predictor"}
         image = self.augment.evaluation(batch)["image"][:, None]
         outs, _ = forward_chain(chain, params, extra.get("batch_stats", {}), image)
-        return outs[list(chain)[-1]][:, 0]
+        z = outs[list(chain)[-1]][:, 0]
+        return normalize(z) if self.compares == "directions" else z
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """The views of each image, side by side, a panel for each resolution."""

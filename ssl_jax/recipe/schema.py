@@ -247,7 +247,8 @@ class Evaluate:
 
     `every`: the cheap online probe and collapse measures on `health_examples`; `draws` label subsets are averaged;
     `baselines` stand beside the result, the supervised one trained from scratch for
-    `supervised_examples` on all labels, and for `supervised_few_examples` on each draw of few.
+    `supervised_examples` on all labels, and for `supervised_few_examples` on each draw of few. `target` is the field of
+    the records that the probe `regression` predicts ("": none).
     """
 
     encoder: str = "student"
@@ -259,6 +260,7 @@ class Evaluate:
     baselines: tuple[str, ...] = ("raw", "random", "supervised")
     supervised_examples: int = 100_000
     supervised_few_examples: int = 20_000
+    target: str = ""
 
     def __post_init__(self) -> None:
         for key in ("health_examples", "draws", "supervised_examples", "supervised_few_examples"):
