@@ -33,8 +33,6 @@ class BarlowTwins(JointEmbedding, Pairwise):
     scale: float = 1.0
     head_norm: str = "batch"
 
-    compares = "values"
-
     @property
     def modules(self) -> Chain:
         """Encoder and projector, whose Dense layers have no biases."""

@@ -99,6 +99,11 @@ class Case(NamedTuple):
     kind: type | None = None
     both: tuple[str, ...] = ()
 
+    @property
+    def proper(self) -> Case:
+        """The same recipe with nothing left out: one for all of its parts."""
+        return self._replace(without="", broken=(), kind=None)
+
     def overrides(self, whole: bool) -> list[str]:
         conv = "conv" in self.recipe
         model = [f"model.{text}" for text in (CONV if conv else TOKENS)] + ([] if conv else [*LOCAL, *HEADS])
@@ -154,6 +159,8 @@ class Run(NamedTuple):
 @functools.cache
 def run(case: Case, whole: bool) -> Run:
     """300 steps of the recipe with a small encoder, as it is or without its part."""
+    if whole and case != case.proper:
+        return run(case.proper, whole)
     started = time.process_time()
     config = load(case.recipe, case.overrides(whole))
     config.batch_size, config.total_examples = BATCH, BATCH * STEPS
@@ -209,7 +216,7 @@ def table(cases: tuple[Case, ...] = CASES) -> str:
         "| recipe | without | collapsed at step | feature std | rank, centred | embedding std | embedding rank |",
         "|---|---|---|---|---|---|---|",
     ]
-    for case in dict.fromkeys([c._replace(without="", broken=(), kind=None) for c in cases] + list(cases)):
+    for case in dict.fromkeys(part for given in cases for part in (given.proper, given)):
         whole = not case.without
         found = run(case, whole)
         arrow = lambda key, f=found: f"{f.history[0][key]:.3g} to {f.history[-1][key]:.3g}"  # noqa: E731
