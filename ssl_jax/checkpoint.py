@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class Checkpoints:
         try:
             if verdict == BLOCKED:
                 raise OSError(problem or "the first process cannot write")
-            items = ocp.args.Composite(state=ocp.args.StandardSave(_as_dict(state)), meta=ocp.args.JsonSave(meta))
+            items = ocp.args.Composite(state=ocp.args.StandardSave(named(state)), meta=ocp.args.JsonSave(meta))
             self._orbax.save(self._files.saving(step), args=items, force=True)
             future = self._pool.submit(self._publish, step)
         except Exception as error:  # orbax has no common class of errors
@@ -142,9 +142,26 @@ class Checkpoints:
         """
         step = self._known(step)
         target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
-        self._check_tree(step, _as_dict(target))
-        restored = self._read(step, state=ocp.args.StandardRestore(_as_dict(target)))["state"]
-        return jax.tree.unflatten(jax.tree.structure(like), [restored[name] for name in _as_dict(like)])
+        self._check_tree(step, named(target))
+        restored = self._read(step, state=ocp.args.StandardRestore(named(target)))["state"]
+        return jax.tree.unflatten(jax.tree.structure(like), [restored[name] for name in named(like)])
+
+    def step_or_newest(self, step: int | None = None) -> int:
+        """`step`, or the newest, after its files were compared with their manifest. UserError if it is not there."""
+        return self._known(step)
+
+    def shapes(self, step: int) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Shape and dtype of every array of the state at `step`, by name."""
+        metadata = ocp.StandardCheckpointHandler().metadata(self._files.path / str(step) / "state").tree
+        return {k: (tuple(m.shape), str(m.dtype)) for k, m in metadata.items()}
+
+    def read(self, step: int, like: dict[str, jax.ShapeDtypeStruct]) -> dict[str, Any]:
+        """Some arrays of the state at `step` by name, with the shardings of `like`; the others are not read."""
+        wanted = ocp.args.PyTreeRestore(
+            item=like, restore_args=ocp.checkpoint_utils.construct_restore_args(like), partial_restore=True
+        )
+        with closing(ocp.Checkpointer(ocp.PyTreeCheckpointHandler())) as reader:
+            return reader.restore(self._files.path / str(step) / "state", args=wanted)
 
     def _read(self, step: int, **items: Any) -> Any:
         return self._orbax.restore(self._files.path / str(step), args=ocp.args.Composite(**items))
@@ -169,8 +186,7 @@ class Checkpoints:
 
     def _check_tree(self, step: int, target: dict[str, Any]) -> None:
         """Orbax casts dtypes silently and explains shapes poorly: compare first, and say what differs."""
-        metadata = ocp.StandardCheckpointHandler().metadata(self._files.path / str(step) / "state").tree
-        saved = {k: (tuple(m.shape), str(m.dtype)) for k, m in metadata.items()}
+        saved = self.shapes(step)
         wanted = {k: (tuple(x.shape), str(x.dtype)) for k, x in target.items()}
         show = lambda entry: f"{entry[1]}{list(entry[0])}" if entry else "absent"  # noqa: E731
         changed = [
@@ -224,7 +240,10 @@ def _short(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
-def _as_dict(state: Any) -> dict[str, Any]:
-    """NamedTuples inside optimiser states -> one flat dict by path, so that the files name every array."""
+def named(state: Any) -> dict[str, Any]:
+    """The arrays of a state by the names they have in a checkpoint, e.g. `params.encoder.positions`.
+
+    NamedTuples inside optimiser states become entries of one flat dict too, so that the files name every array.
+    """
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {path_name(path).replace("/", "."): leaf for path, leaf in leaves}

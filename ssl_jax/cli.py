@@ -45,14 +45,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(arguments: argparse.Namespace) -> None:
     """Pretrain, or resume: `ssl_jax.train.run(recipe, workdir)` inside an open run directory."""
-    config, recipe = _recipe(arguments)
+    notes: list[str] = []
+    config, recipe = _recipe(arguments, notes.append)
     from ssl_jax import distributed
     from ssl_jax.compiler import keep_compiled_programs
+    from ssl_jax.log import logger
     from ssl_jax.train import run
 
     distributed.start(arguments.coordinator, arguments.processes, arguments.process_id)
     with distributed.open_together(arguments.workdir, config, arguments.allow_config_change) as workdir:
         keep_compiled_programs()
+        for note in notes:  # here, so that they are in train.log
+            logger.info(note)
         run(recipe, workdir, allow_data_change=arguments.allow_data_change)
     print(f"{arguments.workdir}\nNext: ssl-jax eval --workdir {_quoted(arguments.workdir)}")
 
@@ -351,8 +355,11 @@ def _suggestion(word: str, arguments: argparse.Namespace) -> str:
 # --- what several commands need
 
 
-def _recipe(arguments: argparse.Namespace) -> tuple:
-    """The ConfigDict and Recipe of --config, with overrides, and the code that the user allowed."""
+def _recipe(arguments: argparse.Namespace, say: Callable[[str], None] = print) -> tuple:
+    """The ConfigDict and Recipe of --config, with overrides, and the code that the user allowed.
+
+    `say` is told what followed an overridden batch size.
+    """
     from ssl_jax.recipe import load, neighbours, parse
     from ssl_jax.recipe.files import listing
 
@@ -364,7 +371,7 @@ def _recipe(arguments: argparse.Namespace) -> tuple:
     if arguments.cpu_devices is not None:
         _pretend_cpu_devices(arguments.cpu_devices)
     allow = _allowed(arguments.allow)
-    config = load(arguments.config, arguments.overrides)
+    config = load(arguments.config, arguments.overrides, say)
     recipe = parse(config, allow=(*neighbours(arguments.config), *allow))
     recipe.check()
     return config, recipe

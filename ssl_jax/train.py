@@ -21,6 +21,7 @@ from ssl_jax.data.pipeline import BadRecords, batches
 from ssl_jax.distributed import is_first
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.online import OnlineCheck
+from ssl_jax.init_from import initialised_from
 from ssl_jax.log import MetricsLog, NoLog, logger, read_metrics
 from ssl_jax.memory import out_of_memory_explained
 from ssl_jax.mesh import batch_sharding, check_batch, make_mesh, place_batch, state_shardings
@@ -68,6 +69,8 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
     """
     source = recipe.data.pretrain.build()
     setup, lr = build(recipe, len(source))
+    for warning in setup.objective.warnings(recipe.batch_size):
+        logger.warning(warning)
     mesh = make_mesh(recipe.mesh.data, recipe.mesh.fsdp, recipe.mesh.tensor)
     check_batch(recipe.batch_size, mesh, max(setup.accumulation, setup.gradient_cache))
     meta = {"data": source.fingerprint(), "batch_size": recipe.batch_size}
@@ -106,6 +109,8 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         if state is None:
             zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), one)
             state = jax.jit(partial(init_state, setup), out_shardings=jax.tree.map(lambda x: x.sharding, like))(zeros)
+            if recipe.init_from.workdir:
+                state = initialised_from(recipe.init_from, setup.objective, state)
             jax.block_until_ready(state)  # here a lack of memory is an exception; where a value is read, jax aborts
             log.write(0, **online(state))
         stack.enter_context(bundle_on_divergence(workdir, setup, source, meta["data"], lambda: state, mesh))

@@ -2,13 +2,13 @@
 
     ssl-jax train --config curl_conv_pendulum --workdir runs/curl
 
-Labels are eight states (quadrant and direction of turning), only for the probes. `:reference` has the sizes of arXiv
-2004.04136: frames of 100 pixels cropped to 84, batches of 512, Adam.
+Labels are eight states (quadrant and direction of turning), only for the probes; the probe `regression` predicts the state
+itself. `:reference` has the sizes of arXiv 2004.04136: frames of 100 pixels cropped to 84, batches of 512, Adam.
 """
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import UNCHANGED_PIXELS, fashion_run, image_views
+from ssl_jax.recipe.fragments import UNCHANGED_PIXELS, evaluation, fashion_run, image_views
 
 RESULT = "not tuned yet"
 
@@ -28,6 +28,7 @@ def get_config(arg: str = "") -> ConfigDict:
             data={split: source | dict(split=split) for split in ("pretrain", "probe", "test")},
             augment=image_views(crop, UNCHANGED_PIXELS, crops, crop_fraction=crop / size),
             optimizer=dict(name="adamw", lr=1e-3, b2=0.999, weight_decay=0.0),
+            evaluate=evaluation("student", tiny) | dict(probes=("linear", "knn", "regression"), target="state"),
             schedule=dict(name="constant", warmup_steps=0),
         )
     )

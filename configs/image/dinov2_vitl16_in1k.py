@@ -3,20 +3,26 @@
     ssl-jax train --config dinov2_vitl16_in1k --workdir runs/dinov2
 
 125,000 steps of 2048 images: 100 of its epochs, of 1250 steps each, which are 200 of ImageNet. One head for class tokens and
-patches, centring. The released ViT-g has two heads of 131072, Sinkhorn and no layer decay; its augmentation is
-`dinov2_released`.
+patches, centring. Its last stage sees crops of 512 pixels for 10,000 steps, all schedules compressed:
+
+    ssl-jax train --config dinov2_vitl16_in1k:high_resolution --config.init_from.workdir=runs/dinov2 --workdir runs/dinov2-512
+
+The paper has 518 pixels, of patches of 14; the size of the local crops is ours. The released ViT-g has two heads of 131072,
+Sinkhorn and no layer decay; its augmentation is `dinov2_released`.
 """
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import in1k_run, preset_views, tiny_heads, token_adamw, token_vit
+from ssl_jax.recipe.fragments import in1k_run, next_stage, preset_views, tiny_heads, token_adamw, token_vit
 
 RESULT = "not run here; the authors report 81.6 % kNN, 82.9 % linear"
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    tiny = arg == "tiny"
+    tiny, last = arg == "tiny", arg == "high_resolution"
     run = in1k_run(tiny, batch_size=2048, epochs=200, warmup=20, final=1.77e-4)
+    if last:
+        run = next_stage(run, "runs/dinov2", steps=10_000, warmup_percent=10)
     return ConfigDict(
         run
         | dict(
@@ -34,10 +40,10 @@ def get_config(arg: str = "") -> ConfigDict:
                 mask_ratio=(0.1, 0.5),
                 koleo_groups=1 if tiny else 32,
             ),
-            augment=preset_views(tiny, image=("dinov2", 224), local=("dinov2_local", 96)),
+            augment=preset_views(tiny, image=("dinov2", 512 if last else 224), local=("dinov2_local", 96)),
             optimizer=token_adamw(
                 4e-3,
-                (r"^head/(prototypes|magnitude)$", dict(zero_lr_until_steps=1250)),
+                (r"^head/(prototypes|magnitude)$", dict(zero_lr_until_percent=1)),
                 (r"encoder/patch_embed/", dict(lr_scale=0.2)),
                 reference_batch=1024,
                 scaling="sqrt",

@@ -41,6 +41,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 gram_weight=2.0,
                 gram_start=0.8,
                 gram_every=0.05,
+                gram_momentum=0.999,
             ),
             optimizer=token_adamw(
                 1e-3,
@@ -49,6 +50,6 @@ def get_config(arg: str = "") -> ConfigDict:
                 clip_by="module",
                 weight_decay_final=None,
             ),
-            schedule=dict(name="constant", warmup_percent=10),
+            schedule=dict(name="milestones", warmup_percent=10, milestones=(0.8,), factor=0.6),
         )
     )

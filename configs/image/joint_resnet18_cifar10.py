@@ -16,8 +16,8 @@ RESULT = "not run here; solo-learn reports 89 to 93 % linear after 1000 epochs"
 METHODS = {
     "simclr": (dict(target="simclr:SimCLR", temperature=0.2, out=256), 0.4, 1e-4),
     "byol": (dict(target="byol:BYOL", momentum=(0.99, 1.0)), 1.0, 1e-5),
-    "moco": (dict(target="moco:MoCo", temperature=0.2, hidden=(2048,), queue=32768, momentum=0.99), 0.3, 1e-4),
-    "moco_v3": (dict(target="moco_v3:MoCoV3", hidden=(4096,), predictor_norm=False), 0.3, 1e-6),
+    "moco": (dict(target="moco:MoCo", temperature=0.2, hidden=(2048,), queue=32768, momentum=0.99, bn=8), 0.3, 1e-4),
+    "moco_v3": (dict(target="moco_v3:MoCoV3", momentum=(0.99, 1.0), hidden=(4096,), predictor_norm=False), 0.3, 1e-6),
     "simsiam": (dict(target="simsiam:SimSiam"), 0.5, 1e-5),
     "barlow_twins": (dict(target="barlow_twins:BarlowTwins", hidden=(2048, 2048), out=2048, scale=0.1), 0.3, 1e-4),
     "vicreg": (dict(target="vicreg:VICReg", hidden=(2048, 2048), out=2048), 0.3, 1e-4),

@@ -7,7 +7,7 @@ Two large and two small crops of each of 20,000 unlabelled images, all of 28 pix
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import fashion_run, fashion_views
+from ssl_jax.recipe.fragments import LEJEPA_BATCH_RULES, fashion_run, fashion_views
 
 RESULT = "not tuned yet"
 
@@ -16,8 +16,11 @@ def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
         fashion_run(arg, examples=120_000)
         | dict(
-            objective=dict(target="ssl_jax.objectives.lejepa:LeJEPA", directions=256, hidden=(256,), out=32),
+            objective=dict(
+                target="ssl_jax.objectives.lejepa:LeJEPA", weight=0.05, directions=256, hidden=(256,), out=32
+            ),
             augment=fashion_views(local=2),
+            batch_rules=LEJEPA_BATCH_RULES,
             optimizer=dict(name="adamw", lr=4e-3, weight_decay=1e-2),
         )
     )

@@ -7,7 +7,7 @@ AdamW; the weight of SIGReg belongs to this batch size. Local crops of 96 pixels
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import in1k_run, preset_views
+from ssl_jax.recipe.fragments import LEJEPA_BATCH_RULES, in1k_run, preset_views
 
 RESULT = "not run here; the paper reports 79 % linear for a ViT-H/14"
 
@@ -20,6 +20,7 @@ def get_config(arg: str = "") -> ConfigDict:
             objective=dict(target="ssl_jax.objectives.lejepa:LeJEPA", weight=0.05)
             | (dict(directions=16, hidden=(32,), out=16) if tiny else {}),
             augment=preset_views(tiny, image=("lejepa", 224), local=("lejepa_local", 96)),
+            batch_rules=LEJEPA_BATCH_RULES,
             optimizer=dict(name="adamw", lr=5e-4, weight_decay=5e-4, b2=0.999),
         )
     )

@@ -17,7 +17,14 @@ def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
         in1k_run(tiny, batch_size=256, epochs=200)
         | dict(
-            objective=dict(target="ssl_jax.objectives.moco:MoCo", temperature=0.2, hidden=(2048,), queue=65536, bn=8)
+            objective=dict(
+                target="ssl_jax.objectives.moco:MoCo",
+                temperature=0.2,
+                hidden=(2048,),
+                queue=65536,
+                momentum=0.999,
+                bn=8,
+            )
             | (dict(hidden=(32,), out=16, queue=64, bn=4) if tiny else {}),
             augment=preset_views(tiny, image=("moco_v2", 224)),
             optimizer=dict(name="sgd", lr=0.03, reference_batch=256, weight_decay=1e-4, no_decay=""),

@@ -21,15 +21,19 @@ _ROWS = 4096  # rows of features that are widened to float64 at a time
 
 
 class Features(NamedTuple):
-    """Features `x` float32 [N, F], labels `y` int32 [N] (None without labels) and the places `ids` in the source [N]."""
+    """Features `x` float32 [N, F], labels `y` int32 [N] (None without labels) and the places `ids` in the source [N].
+
+    `target` float32 [N, T] are numbers to predict, where a field of them was asked for.
+    """
 
     x: np.ndarray
     y: np.ndarray | None
     ids: np.ndarray
+    target: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> Features:
         """The features of some rows (indices or a mask)."""
-        return Features(self.x[rows], None if self.y is None else self.y[rows], self.ids[rows])
+        return Features(*(None if part is None else part[rows] for part in self))
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,15 @@ def extract(
     batch_size: int = 256,
     label: str = "label",
     place: Callable[[Batch], Batch] | None = None,
+    target: str | None = None,
 ) -> Features:
     """Features of every record of `source`, in order, compiled once for an encoder and batch size.
 
-    The encoder is given the numeric fields of a record but never the label. `place` puts a batch on a mesh. Features of
-    an encoder that diverged come back as they are: `labelled_split` refuses them, `health.measures` calls them collapsed.
+    The encoder is given the numeric fields of a record but never the label or the `target`. `place` puts a batch on a mesh.
+    Features of an encoder that diverged come back as they are: `labelled_split` refuses them, `health.measures` calls them
+    collapsed.
     """
-    return _collect(partial(_encode, encoder, variables), source, batch_size, label, place)
+    return _collect(partial(_encode, encoder, variables), source, batch_size, label, place, target)
 
 
 def raw_inputs(
@@ -74,6 +80,7 @@ def raw_inputs(
     batch_size: int = 256,
     label: str = "label",
     inputs: Sequence[str] | None = None,
+    target: str | None = None,
 ) -> Features:
     """The encoder's own inputs (all of `preprocess`'s, or those named), flattened: what there is without an encoder."""
 
@@ -84,7 +91,7 @@ def raw_inputs(
         flat = [jnp.asarray(fields[name], jnp.float32).reshape(len(fields[name]), -1) for name in names]
         return jnp.concatenate(flat, axis=1)
 
-    return _collect(run, source, batch_size, label, None)
+    return _collect(run, source, batch_size, label, None, target)
 
 
 def standardise(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -102,9 +109,10 @@ def standardise(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...
     return tuple((x - shift) * scale for x in (train, *others))
 
 
-def unlabelled(batch: Batch, label: str = "label") -> Batch:
-    """The fields of a batch that an encoder may see: numbers, without the label and the pipeline's own."""
-    return {k: v for k, v in batch.items() if k != label and not k.startswith("_") and v.dtype.kind in "biuf"}
+def unlabelled(batch: Batch, *hidden: str | None) -> Batch:
+    """The fields of a batch that an encoder may see: numbers, without the `hidden` ("label") and the pipeline's own."""
+    hidden = hidden or ("label",)
+    return {k: v for k, v in batch.items() if k not in hidden and not k.startswith("_") and v.dtype.kind in "biuf"}
 
 
 def labelled_split(
@@ -140,11 +148,16 @@ def _encode(encoder: Encoder, variables: dict, batch: Batch) -> Array:
 
 
 def _collect(
-    run: Callable[[Batch], Array], source: Any, batch_size: int, label: str, place: Callable[[Batch], Batch] | None
+    run: Callable[[Batch], Array],
+    source: Any,
+    batch_size: int,
+    label: str,
+    place: Callable[[Batch], Batch] | None,
+    target: str | None = None,
 ) -> Features:
-    """Run `run` over the source: rows [N, F] with labels and ids, each record counted once."""
-    rows, labels, at = None, None, 0
-    for result, batch, valid in _one_ahead(run, source, batch_size, label, place):
+    """Run `run` over the source: rows [N, F] with labels, ids and targets, each record counted once."""
+    rows, labels, at, targets = None, None, 0, []
+    for result, batch, valid in _one_ahead(run, source, batch_size, (label, target), place):
         x, count = np.asarray(result), int(valid.sum())
         if rows is None:
             rows = np.empty((len(source), x.shape[1]), np.float32)
@@ -152,21 +165,36 @@ def _collect(
         rows[at : at + count] = x[valid]
         if labels is not None:
             labels[at : at + count] = batch[label][valid]
+        if target is not None:
+            targets.append(_numbers(batch, target)[valid])
         at += count
     if rows is None or at != len(source):
         raise UserError(f"{at} of {len(source)} records were read; the source must yield each record exactly once")
-    return Features(rows, labels, np.arange(at, dtype=np.int32))
+    return Features(rows, labels, np.arange(at, dtype=np.int32), np.concatenate(targets) if targets else None)
+
+
+def _numbers(batch: Batch, field: str) -> np.ndarray:
+    """A field of a batch as float32 [B, T]."""
+    if field not in batch:
+        raise UserError(
+            f"evaluate.target={field!r}: records have only {', '.join(sorted(unlabelled(batch)))}; name one of them"
+        )
+    return np.asarray(batch[field], np.float32).reshape(len(batch[field]), -1)
 
 
 def _one_ahead(
-    run: Callable[[Batch], Array], source: Any, batch_size: int, label: str, place: Callable[[Batch], Batch] | None
+    run: Callable[[Batch], Array],
+    source: Any,
+    batch_size: int,
+    hidden: tuple[str | None, ...],
+    place: Callable[[Batch], Batch] | None,
 ) -> Iterator[tuple[Array, Batch, np.ndarray]]:
     """Results one batch late, so that the host decodes the next batch while the device encodes this one."""
     from ssl_jax.data.pipeline import once
 
     waiting = None
     for batch, valid in once(source, batch_size):
-        inputs = unlabelled(batch, label)
+        inputs = unlabelled(batch, *hidden)
         result = run(inputs if place is None else place(inputs))
         if waiting is not None:
             yield waiting

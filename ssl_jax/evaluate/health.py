@@ -13,9 +13,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ssl_jax.evaluate.features import Split
+from ssl_jax.evaluate.ridge import STRENGTHS, ridge
 
 HEALTHY, DEGRADING, COLLAPSED = "healthy", "degrading", "collapsed"
-STRENGTHS = tuple(float(s) for s in np.logspace(-4, 1, 11))
+LEFT = 0.1  # of spread or rank of the embeddings at the first check: less is a collapse; proper runs keep a third
 _MOST = 10_000  # rows that the table measures; the paper uses 25,600
 
 
@@ -70,33 +71,31 @@ def measures(x: np.ndarray) -> dict[str, float]:
     return {"feature_std": feature_std(x), "rankme": rankme(x), "centred_rank": rankme(x - x.mean(axis=0))}
 
 
+def embedding_measures(z: np.ndarray) -> dict[str, float]:
+    """`embedding_std`, the root mean squared distance from the mean, and `embedding_rank`, RankMe uncentred, of [N, F].
+
+    For what the loss compares (`Objective.embeddings`). Both are 0 where a number is NaN or infinite.
+    """
+    if not np.isfinite(z).all():
+        return {"embedding_std": 0.0, "embedding_rank": 0.0}
+    return {
+        "embedding_std": float(np.sqrt(z.astype(np.float64).var(axis=0).sum())),
+        "embedding_rank": rankme(z),
+    }
+
+
 def ridge_accuracy(
     x: np.ndarray, y: np.ndarray, held_x: np.ndarray, held_y: np.ndarray, strengths: Sequence[float] = STRENGTHS
 ) -> float:
     """Held-out accuracy of a ridge classifier on one-hot targets: a probe in closed form, cheap enough for training.
 
-    x [N, F] and held_x [M, F] are standardised by `x`; a penalty is a strength times the mean eigenvalue of the Gram matrix.
-    The best differs by a factor of 1000 between encoders, so it is the one with the least squared leave-one-out error on
-    `x`, which the same eigenvalues give: residual / (1 - leverage) (Allen 1974). 0 where a feature is not finite.
+    x [N, F] and held_x [M, F] are standardised by `x`. 0 where a feature is not finite.
     """
     if not (np.isfinite(x).all() and np.isfinite(held_x).all()):
         return 0.0
-    n, classes = len(x), int(max(y.max(), held_y.max())) + 1
-    targets = np.eye(classes)[y]
-    share = targets.mean(0)
-    with threadpool_limits(1, user_api="blas"):
-        values, axes = np.linalg.eigh(x.astype(np.float64) @ x.T)
-    values = np.maximum(values, 0)
-    along = axes.T @ (targets - share)
-
-    def left_out_error(penalty: float) -> float:
-        shrink = values / (values + penalty)
-        leverage = 1 / n + np.square(axes) @ shrink
-        return float(np.sum(np.square((targets - share - axes @ (shrink[:, None] * along)) / (1 - leverage)[:, None])))
-
-    penalty = min((s * max(values.mean(), 1e-12) for s in strengths), key=left_out_error)
-    dual = axes @ (along / (values + penalty)[:, None])
-    return float(((held_x @ (x.T @ dual) + share).argmax(axis=1) == held_y).mean())
+    classes = int(max(y.max(), held_y.max())) + 1
+    predicted, _ = ridge(x, np.eye(classes)[y], held_x, strengths)
+    return float((predicted.argmax(axis=1) == held_y).mean())
 
 
 def verdict(history: Sequence[Mapping[str, Any]]) -> str:
@@ -104,16 +103,26 @@ def verdict(history: Sequence[Mapping[str, Any]]) -> str:
 
     collapsed: the newest check has rows that all point the same way (feature_std below 0.02: random-initialised encoders
         lie above 0.1), or that vary along fewer than about two directions (centred_rank below 2: random-initialised
-        encoders lie above 20, and one direction for each of ten classes is 10).
+        encoders lie above 20, and one direction for each of ten classes is 10). Or, where the embeddings that the loss
+        compares are measured, a tenth is left of what they had at the first check: of embedding_std, or of the rank above
+        1, where all rows are proportional. A head can map everything to a point over an encoder that stays as it was
+        drawn: without its variance term VICReg does.
     degrading: for two checks in a row, either rank is below half of its own best, or `probe_accuracy` is below its best by
         3 points and by twice `probe_error`, its standard error. Two checks, because a small probe set wavers.
     """
     newest = history[-1]
     if not np.isfinite(newest["feature_std"]) or newest["feature_std"] < 0.02 or newest["centred_rank"] < 2.0:
         return COLLAPSED
+    if "embedding_std" in newest and _embeddings_gone(next(h for h in history if "embedding_std" in h), newest):
+        return COLLAPSED
     if len(history) >= 2 and all(_below_best(history[: len(history) - back]) for back in (0, 1)):
         return DEGRADING
     return HEALTHY
+
+
+def _embeddings_gone(first: Mapping[str, Any], newest: Mapping[str, Any]) -> bool:
+    spread = newest["embedding_std"] < LEFT * first["embedding_std"]
+    return spread or newest["embedding_rank"] - 1 < LEFT * (first["embedding_rank"] - 1)
 
 
 def _below_best(history: Sequence[Mapping[str, Any]]) -> bool:

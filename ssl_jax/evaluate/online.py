@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from ssl_jax.data.sources import Subset
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.features import extract, standardise
-from ssl_jax.evaluate.health import measures, ridge_accuracy, verdict
-from ssl_jax.objectives.base import Objective, State
+from ssl_jax.evaluate.health import embedding_measures, measures, ridge_accuracy, verdict
+from ssl_jax.objectives.base import Batch, Objective, State
 from ssl_jax.recipe import Recipe
 
 
@@ -28,6 +31,7 @@ class OnlineCheck:
         count = min(recipe.evaluate.health_examples, len(source))
         self._source = Subset(source, 0.0, count / len(source), seed=recipe.seed)
         self._encoder = encoder_named(objective, recipe.evaluate.encoder)
+        self._embedder = Embedder(objective)
         self._history = [h for h in history if "health" in h]
 
     def __call__(self, state: Any) -> dict[str, Any]:
@@ -35,6 +39,8 @@ class OnlineCheck:
         variables = self._encoder.variables(State(state.params, state.extra))
         features = extract(self._encoder, variables, self._source)
         found: dict[str, Any] = measures(features.x)
+        embeddings = extract(self._embedder, {"params": state.params, "extra": state.extra}, self._source)
+        found |= embedding_measures(embeddings.x) if embeddings.x.shape[1] else {}
         if features.y is not None and len(features.x) > 1:
             fit, score = np.array_split(np.random.default_rng(0).permutation(len(features.x)), 2)
             x, held = standardise(features.x[fit], features.x[score])
@@ -42,6 +48,19 @@ class OnlineCheck:
             found |= {"probe_accuracy": accuracy, "probe_error": float(np.sqrt(accuracy * (1 - accuracy) / len(score)))}
         self._history.append(found)
         return {"health": verdict(self._history)} | found
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """What the objective compares, in the place of an encoder: its `variables` are `params` and `extra`."""
+
+    objective: Objective
+
+    def features(self, variables: dict, batch: Batch) -> Array:
+        """Embeddings [B, F] of a batch of records; F is 0 for an objective that compares nothing."""
+        z = self.objective.embeddings(variables["params"], variables["extra"], batch)
+        first = next(iter(batch.values()))
+        return jnp.zeros((len(first), 0)) if z is None else z.astype(jnp.float32)
 
 
 def encoder_named(objective: Objective, name: str) -> Any:

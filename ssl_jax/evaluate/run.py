@@ -12,6 +12,7 @@ from ssl_jax.data.pipeline import BadRecords, once
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate import suite
 from ssl_jax.evaluate.online import encoder_named
+from ssl_jax.evaluate.own_task import own_task, with_own_task
 from ssl_jax.evaluate.supervised import SupervisedFit
 from ssl_jax.log import logger
 from ssl_jax.mesh import make_mesh
@@ -48,11 +49,14 @@ def evaluate_run(
         seed=recipe.seed,
         supervised_examples=section.supervised_examples,
         supervised_few_examples=section.supervised_few_examples,
+        target=section.target or None,
     )
     fit = SupervisedFit(recipe, classes_of(train))
     results = suite.evaluate(
         {name: (chosen, chosen.variables(state))}, train, test, settings, fit=fit, step=step, say=logger.info
     )
+    found = own_task(objective, state, test, recipe.seed, settings.batch_size)
+    results = with_own_task(results, suite.row_of(name), found)
     suite.save(results, workdir)
     return suite.table(results)
 

@@ -42,7 +42,8 @@ class Settings:
     """What to measure, and how: the recipe's `evaluate` section.
 
     `supervised_examples` is the length of the supervised baseline's training in examples, `supervised_few_examples` that of
-    each of its trainings on few labels (None: the same). `seed` fixes held-out slices, label draws and baselines.
+    each of its trainings on few labels (None: the same). `target` is the field that `regression` predicts. `seed` fixes
+    held-out slices, label draws and baselines.
     """
 
     probes: tuple[str, ...] = PROBES
@@ -53,6 +54,7 @@ class Settings:
     supervised_examples: int = 100_000
     supervised_few_examples: int | None = None
     label: str = "label"
+    target: str | None = None
     batch_size: int = 256
 
 
@@ -100,12 +102,17 @@ def evaluate(
     }
 
 
+def row_of(encoder: str) -> str:
+    """The name of an encoder's row."""
+    return f"pretrained ({encoder})"
+
+
 def table(results: Mapping[str, Any]) -> str:
     """The results for a terminal: a row for each encoder and baseline, and under it how it was measured."""
     columns = results["columns"]
     lines = [["", *(c["title"] for c in columns)]]
     for name, row in results["rows"].items():
-        lines.append([name, *(_cell(row[c["probe"]], c) for c in columns)])
+        lines.append([name, *(_cell(row.get(c["probe"]), c) for c in columns)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     drawn = [
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]).rstrip()
@@ -126,7 +133,7 @@ def save(results: Mapping[str, Any], directory: str | Path) -> list[Path]:
             "protocol": protocol,
             **shared,
             "columns": [c for c in results["columns"] if c["probe"] == probe],
-            "rows": {name: row[probe] for name, row in results["rows"].items()},
+            "rows": {name: row[probe] for name, row in results["rows"].items() if probe in row},
         }
         path = folder / f"{probe}.json"
         unfinished = path.with_suffix(".json.tmp")
@@ -142,9 +149,9 @@ def _rows(
     """Rows of the table in order, each with what makes its features."""
     classes = len(getattr(train, "classes", ())) or None
     data = {"train": train, "test": test, "classes": classes}
-    data |= {"batch_size": settings.batch_size, "label": settings.label}
+    data |= {"batch_size": settings.batch_size, "label": settings.label, "target": settings.target}
     rows = {
-        f"pretrained ({name})": partial(encoded_split, encoder, variables, **data)
+        row_of(name): partial(encoded_split, encoder, variables, **data)
         for name, (encoder, variables) in encoders.items()
     }
     encoder, _ = next(iter(encoders.values()))
@@ -175,7 +182,9 @@ def _probe(name: str, settings: Settings) -> Probe:
     return kind(**{key: getattr(settings, key) for key in shared})
 
 
-def _cell(result: Mapping[str, Any], column: Mapping[str, str]) -> str:
+def _cell(result: Mapping[str, Any] | None, column: Mapping[str, str]) -> str:
+    if result is None:
+        return "-"
     value = result[column["value"]]
     if column["unit"] != "percent":
         return f"{value:.3g}"

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.errors import UserError
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.precision import wide
 
@@ -30,7 +31,15 @@ def sinkhorn(scores: Array, temperature: float | Array, iterations: int = 3, val
 
     Returns:
         Q [R, K] in float32 or wider; valid rows sum to 1. No gradient.
+
+    Raises:
+        UserError: `valid` is not one truth value a row: padding would count in the sums.
     """
+    if valid is not None and (valid.shape != scores.shape[:1] or valid.dtype != bool):
+        raise UserError(
+            f"sinkhorn: valid is {valid.dtype}{list(valid.shape)} for scores {list(scores.shape)}, so that padded rows would "
+            f"count in the sums; give bool[{scores.shape[0]}], False on padding"
+        )
     log_q = jax.lax.stop_gradient(scores.astype(wide(scores.dtype)) / temperature)
     counted = None if valid is None else valid[:, None]
     for _ in range(iterations):

@@ -154,6 +154,18 @@ class Objective:
         student = Encoder(self.encoder, ("params", "encoder"), ("image",), self.augment.evaluation, stats)
         return {"student": student}
 
+    def embeddings(self, params: dict, extra: dict, batch: Batch) -> Array | None:
+        """What the loss compares, [B, F], for records as at evaluation; None where there is no such thing.
+
+        The encoder of a method can stay as it was drawn while the head on it maps everything to a point, so `health` looks
+        at both.
+        """
+        return None
+
+    def validate(self, params: dict, extra: dict, views: Views, key: Array) -> dict[str, Mean]:
+        """`accuracy` and `chance` of a pretext task on held-out views; {} where the loss is no task with answers."""
+        return {}
+
     def preview(self, views: Views) -> dict[str, Panel]:
         """Pictures of what the model is given, without parameters. Used by `ssl-jax preview`."""
         return {}
@@ -161,6 +173,14 @@ class Objective:
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
         """Pictures of what the model makes of it (reconstructions). Used by `ssl-jax report`."""
         return {}
+
+    def started_from(self, params: dict, extra: dict, anew: frozenset[str]) -> State:
+        """The state after another run's arrays came into it (`init_from`), but for the entries `anew` of `extra`."""
+        return State(params, extra)
+
+    def warnings(self, batch_size: int) -> tuple[str, ...]:
+        """What to tell before training with batches of this many records, although it can be done."""
+        return ()
 
     def accumulation_refusal(self, extra: dict) -> str | None:
         """Why gradient accumulation would change this loss, or None where it is exact."""

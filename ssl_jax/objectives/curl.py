@@ -33,6 +33,8 @@ class CURL(WithTeacher, Pairwise):
     momentum: float = 0.95
     teacher_every: int = 2
 
+    compares = "values"
+
     @property
     def modules(self) -> Chain:
         """The encoder alone."""

@@ -31,8 +31,9 @@ class DINOv3(DINOv2):
     The Gram teacher sees the policy `gram` of the augmentation if there is one (the same crops, larger and undistorted:
     `like="image"`), otherwise the global crops; its features are resampled bicubically, without antialias, to the student's
     grid before they are normalised. The student's patches are those of its masked global crops. The paper lowers the
-    learning rate for this stage (5e-5 to 3e-5), which is not done here. Local crops may have a final LayerNorm of their own
-    (`model.local_norm`); crop sizes are fixed for a run, without the mixed sizes of the high-resolution stage.
+    learning rate for this stage (5e-5 to 3e-5), which is a milestone of the schedule in the recipes. Local crops may have a
+    final LayerNorm of their own (`model.local_norm`); crop sizes are fixed for a run, without the mixed sizes of the
+    high-resolution stage.
     """
 
     last_layer: str = "linear"
@@ -56,6 +57,11 @@ class DINOv3(DINOv2):
         """As DINOv2; `extra` also holds the Gram teacher's encoder, if it is ever used."""
         params, extra = super().init(key, views)
         gram = {"gram": jax.tree.map(jnp.copy, params["encoder"])} if self.gram_weight else {}
+        return State(params, extra | gram)
+
+    def started_from(self, params: dict, extra: dict, anew: frozenset[str]) -> State:
+        """A run without a Gram teacher gives its teacher."""
+        gram = {"gram": jax.tree.map(jnp.copy, extra["teacher"]["encoder"])} if "gram" in anew else {}
         return State(params, extra | gram)
 
     def anchored(self, progress: Progress) -> Array | bool:

@@ -18,9 +18,9 @@ from ssl_jax.losses.prototypes import centred_softmax, sinkhorn
 from ssl_jax.models.prototype_head import PrototypeHead
 from ssl_jax.models.tokens import grid_of
 from ssl_jax.models.transformer import NOISE
-from ssl_jax.objectives.base import Out, Progress, State, Views
+from ssl_jax.objectives.base import Batch, Out, Progress, State, Views
 from ssl_jax.objectives.ema import cosine_momentum, move_centre
-from ssl_jax.objectives.joint import WithTeacher
+from ssl_jax.objectives.joint import WithTeacher, few_rows
 
 BALANCING = ("centre", "sinkhorn", "none")
 
@@ -64,6 +64,11 @@ class TokenTeacher(WithTeacher):
         crops, masks = self.crops(views), self.masks(views)
         variables = {"params": params["encoder"]}
         return self.encoder.apply(variables, crops, masks, train=True, method="crops", rngs={NOISE: key})
+
+    def class_tokens(self, params: dict, batch: Batch) -> Array:
+        """The student's class tokens [B, 1, D] of records as at evaluation."""
+        image = self.augment.evaluation(batch)["image"][:, None]
+        return self.encoder.apply({"params": params["encoder"]}, (image,), method="crops")[0][:, :, 0]
 
     def teacher_tokens(self, extra: dict, views: Views) -> Array:
         """The teacher's tokens [B, G, T, D] of the global crops, neither masked nor dropped, without gradient."""
@@ -138,6 +143,10 @@ class SelfDistillation(TokenTeacher):
             extra["centre"] = {name: jnp.zeros(length) for name, length in self.centres.items()}
         return State(params, extra)
 
+    def embeddings(self, params: dict, extra: dict, batch: Batch) -> Array:
+        """The student's logits [B, K] of class tokens."""
+        return self.heads["head"].apply({"params": params["head"]}, self.class_tokens(params, batch))[:, 0]
+
     def temperature_at(self, progress: Progress) -> Array:
         """The teacher's temperature."""
         start, end = self.teacher_temperature
@@ -178,6 +187,11 @@ class SelfDistillation(TokenTeacher):
             for name, sums in dict(out.sums).items()
         }
         return State(params, extra | ({"centre": centres} if centres else {}))
+
+    def warnings(self, batch_size: int) -> tuple[str, ...]:
+        """Few class tokens for each prototype that Sinkhorn balances: DINOv3 has 8192 for 262144."""
+        crops = dict(self.augment.views)["image"].count
+        return few_rows(crops * batch_size, self.prototypes, 1 / 32) if self.balancing == "sinkhorn" else ()
 
     def accumulation_refusal(self, extra: dict) -> str | None:
         """With Sinkhorn: a microbatch would be balanced on its own."""

@@ -26,6 +26,7 @@ class JointEmbedding(Objective):
     """Views of an image through `modules`. `views["image"]` [B, V, h, w, C]; other resolutions under other names."""
 
     bn = "separate"
+    compares = "directions"  # or "values", or "nothing": what the loss compares of two embeddings
 
     @property
     def modules(self) -> Chain:
@@ -49,6 +50,16 @@ class JointEmbedding(Objective):
     def student(self, params: dict, extra: dict, *images: Array) -> tuple[dict[str, Array], dict]:
         """Outputs [B, V, F] of each module by name, and the new BatchNorm statistics."""
         return forward_chain(self.modules, params, extra.get("batch_stats", {}), *images, bn=self.bn)
+
+    def embeddings(self, params: dict, extra: dict, batch: Batch) -> Array | None:
+        """The outputs [B, F] of the last module before the predictor, on the BatchNorm statistics of this batch."""
+        if self.compares == "nothing":
+            return None
+        chain = {name: module for name, module in self.modules.items() if name != "predictor"}
+        image = self.augment.evaluation(batch)["image"][:, None]
+        outs, _ = forward_chain(chain, params, extra.get("batch_stats", {}), image)
+        z = outs[list(chain)[-1]][:, 0]
+        return normalize(z) if self.compares == "directions" else z
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """The views of each image, side by side, a panel for each resolution."""
@@ -120,3 +131,14 @@ def require_positive(**values: float) -> None:
     for name, value in values.items():
         if not value > 0:
             raise UserError(f"objective.{name}={value} must be greater than 0; papers use 0.05 to 1 for a temperature")
+
+
+def few_rows(rows: int, prototypes: int, least: float, what: str = "prototypes") -> tuple[str, ...]:
+    """A warning where Sinkhorn has fewer than `least` rows for each prototype to share them out evenly, else nothing."""
+    share = rows / prototypes
+    if share >= least:
+        return ()
+    return (
+        f"objective.{what}={prototypes}: Sinkhorn balances them over {rows} rows, {share:.2g} for each, and published runs "
+        f"have at least {least:.2g}; use at most {int(rows / least)} prototypes, a larger batch, or a queue where there is one",
+    )

@@ -39,6 +39,7 @@ class LeJEPA(JointEmbedding, Pairwise):
     head_norm: str = "batch"
 
     bn = "joint"
+    compares = "values"
 
     @property
     def modules(self) -> Chain:

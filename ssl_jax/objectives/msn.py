@@ -22,7 +22,7 @@ from ssl_jax.models.transformer import NOISE
 from ssl_jax.objectives.base import Batch, Keys, Out, Progress, State, Views
 from ssl_jax.objectives.distillation import TokenTeacher
 from ssl_jax.objectives.forward import forward_views, init_variables
-from ssl_jax.objectives.joint import require_positive
+from ssl_jax.objectives.joint import few_rows, require_positive
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,15 @@ class MSN(TokenTeacher):
         agree, uneven = masked_siamese(prototype_scores(anchors, params["prototypes"]), targets, self.temperature)
         losses = {"assignment": agree, "uneven": Mean(self.entropy_weight * uneven.total, uneven.weight)}
         return Out(losses, {"target_entropy": entropy(targets)}, batch_stats=stats | anchor_stats)
+
+    def embeddings(self, params: dict, extra: dict, batch: Batch) -> Array:
+        """The student's scores [B, K] of class tokens."""
+        z, _ = self._head(params, extra, self.class_tokens(params, batch), "head")
+        return prototype_scores(z[:, 0], params["prototypes"])
+
+    def warnings(self, batch_size: int) -> tuple[str, ...]:
+        """Few rows for each prototype: the paper has 1024 for 1024."""
+        return few_rows(batch_size, self.prototypes, 1.0) if self.sinkhorn_iterations else ()
 
     def accumulation_refusal(self, extra: dict) -> str | None:
         """Always: prototypes are balanced over the global batch."""

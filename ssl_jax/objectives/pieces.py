@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ssl_jax.losses.classification import classification
+from ssl_jax.losses.classification import classification, with_chance
+from ssl_jax.losses.mean import Mean
 from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.objectives.base import Out, Progress, State, Views
 from ssl_jax.objectives.forward import forward, init_variables
@@ -24,6 +25,7 @@ class Pieces(JointEmbedding):
     """
 
     bn = "joint"
+    compares = "nothing"
 
     @property
     def classifier(self) -> ProjectionHead:
@@ -48,6 +50,11 @@ class Pieces(JointEmbedding):
         loss, accuracy = classification(logits, views["label"])
         stats |= {} if new is None else {"classifier": new}
         return Out({"cross_entropy": loss}, {"accuracy": accuracy}, batch_stats=stats)
+
+    def validate(self, params: dict, extra: dict, views: Views, key: Array) -> dict[str, Mean]:
+        """The accuracy of the pretext task, BatchNorm on the statistics of these views, and that of guessing."""
+        metrics = self.loss(params, extra, views, key, Progress(0, 1)).metrics
+        return with_chance(metrics, self.classifier.out)
 
     def _joined(self, params: dict, extra: dict, image: Array) -> tuple[Array, dict]:
         outs, stats = self.student(params, extra, image)

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from ssl_jax.errors import UserError
-from ssl_jax.losses.classification import classification
+from ssl_jax.losses.classification import classification, with_chance
+from ssl_jax.losses.mean import Mean
 from ssl_jax.objectives.base import Batch, Keys, Out, Progress, Views
 from ssl_jax.objectives.forward import Chain
 from ssl_jax.objectives.joint import JointEmbedding
@@ -30,6 +31,7 @@ class RotNet(JointEmbedding):
     hidden: tuple[int, ...] = ()
 
     bn = "joint"
+    compares = "nothing"
 
     @property
     def modules(self) -> Chain:
@@ -51,6 +53,10 @@ class RotNet(JointEmbedding):
         logits = outs["head"]
         loss, accuracy = classification(logits, jnp.broadcast_to(jnp.arange(4), logits.shape[:2]))
         return Out({"cross_entropy": loss}, {"accuracy": accuracy}, batch_stats=stats)
+
+    def validate(self, params: dict, extra: dict, views: Views, key: Array) -> dict[str, Mean]:
+        """The accuracy of the pretext task, BatchNorm on the statistics of these views, and that of guessing."""
+        return with_chance(self.loss(params, extra, views, key, Progress(0, 1)).metrics, 4)
 
 
 def rotations(image: Array) -> Array:

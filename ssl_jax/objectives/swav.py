@@ -18,7 +18,7 @@ from ssl_jax.losses.prototypes import prototype_cross_entropy, sinkhorn
 from ssl_jax.models.heads import Prototypes
 from ssl_jax.objectives.base import Out, Pairwise, Progress, State, Views
 from ssl_jax.objectives.forward import Chain, init_variables
-from ssl_jax.objectives.joint import JointEmbedding, require_positive, resolutions, spread
+from ssl_jax.objectives.joint import JointEmbedding, few_rows, require_positive, resolutions, spread
 from ssl_jax.objectives.queue import check_queue, empty_queue, enqueue, is_full
 
 
@@ -104,6 +104,10 @@ class SwAV(JointEmbedding, Pairwise):
             targets = jnp.broadcast_to(q[:, None], others.shape)
             total += prototype_cross_entropy(others, targets, self.temperature).value / assigned
         return Mean(total, jnp.ones((), scores.dtype))
+
+    def warnings(self, batch_size: int) -> tuple[str, ...]:
+        """Few rows for each prototype: the paper has 4096 for 3000, or a queue of 3840."""
+        return few_rows(batch_size + self.queue, self.prototypes, 1.0)
 
     def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:
         """Let this batch's embeddings into the queue."""

@@ -32,6 +32,8 @@ class VICReg(JointEmbedding, Pairwise):
     out: int = 8192
     head_norm: str = "batch"
 
+    compares = "values"
+
     @property
     def modules(self) -> Chain:
         """Encoder and expander."""

@@ -6,12 +6,15 @@ from typing import Any
 
 from ssl_jax.data.presets import preset
 from ssl_jax.errors import UserError
+from ssl_jax.recipe.batch_size import BATCH_RULES
 
 # Mean and standard deviation of Fashion-MNIST's training pixels in [0, 1].
 FASHION_PIXELS: dict[str, Any] = {"mean": (0.286,), "std": (0.353,)}
 IMAGENET_PIXELS: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 SWAV_PIXELS: dict[str, Any] = IMAGENET_PIXELS | {"std": (0.228, 0.224, 0.225)}  # as its code has it
 CIFAR10_PIXELS: dict[str, Any] = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616)}
+# The weight of SIGReg, whose statistic grows with the batch.
+LEJEPA_BATCH_RULES = (*BATCH_RULES, ("objective.weight", "share_of_sum"))
 UNCHANGED_PIXELS: dict[str, Any] = {"mean": (0.0,), "std": (1.0,)}
 
 
@@ -155,7 +158,7 @@ def tiny_heads(tiny: bool, **options: Any) -> dict[str, Any]:
     small = {"prototypes": 64, "hidden": 64, "bottleneck": 16}
     if options.get("patch_prototypes"):
         small |= {"patch_prototypes": 32, "patch_hidden": 64}
-    return options | (small if tiny else {})
+    return {"centre_momentum": 0.9} | options | (small if tiny else {})
 
 
 def resnet(depth: int = 50, **options: Any) -> dict[str, Any]:
@@ -193,3 +196,10 @@ def in1k_run(tiny: bool, batch_size: int, epochs: int, warmup: int = 0, **schedu
         "evaluate": evaluation("student", tiny) if tiny else frozen_evaluation("student"),
         "log": {"every_steps": 4 if tiny else 50},
     }
+
+
+def next_stage(run: dict[str, Any], before: str, steps: int, **schedule: Any) -> dict[str, Any]:
+    """`run` as a stage of `steps` steps that starts from the parameters of the run directory `before`."""
+    kept = {key: value for key, value in run.items() if not key.startswith("total_")}
+    rest = {key: value for key, value in run["schedule"].items() if not key.startswith("warmup_")}
+    return kept | {"total_steps": steps, "schedule": rest | schedule, "init_from": {"workdir": before}}

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from ssl_jax.errors import UserError
+from ssl_jax.recipe.batch_size import at_batch_size
 from ssl_jax.recipe.files import find, run_recipe, split_spec
 from ssl_jax.recipe.schema import UNITS, complete, parse
 from ssl_jax.recipe.values import did_you_mean, flatten, from_json, plain
 
 
-def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
+def load(spec: str, overrides: Sequence[str] = (), say: Callable[[str], None] = lambda line: None) -> ConfigDict:
     """The recipe that `spec` names, complete with defaults, overridden and validated.
 
     `spec` is `path/to/recipe.py[:arg]` (executed), a shipped recipe's name `[:arg]`, or a .json file (data only).
-    `overrides` are texts like `--config.optimizer.lr=1e-3`. Nothing that the recipe names is imported.
+    `overrides` are texts like `--config.optimizer.lr=1e-3`. What follows an overridden `batch_size` is told to `say`, a
+    line for each number, and overrides of such a number win. Nothing that the recipe names is imported.
     Raises UserError for a file, key or value that does not exist or does not fit.
     """
     name, arg = split_spec(spec)
@@ -32,11 +34,36 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
         config = run_recipe(path, arg)
     if not isinstance(config, ConfigDict | Mapping):
         raise UserError(f"get_config of {path} returned a {type(config).__name__}; return an ml_collections.ConfigDict")
-    values = complete(plain(config))
-    for text in overrides:
-        override(values, text)
+    values = overridden(complete(plain(config)), overrides, say)
     parse(values)
     return ConfigDict(values)
+
+
+def overridden(
+    config: Mapping[str, Any], overrides: Sequence[str], say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
+    """A plain recipe after `overrides`: first the batch size and what follows it, then the others, which win."""
+    config = plain(config)
+    sizes = [text for text in overrides if _key(text) == "batch_size"]
+    others = [text for text in overrides if _key(text) != "batch_size"]
+    if sizes:
+        parse(config)
+        wanted = dict(config)
+        for text in sizes:
+            override(wanted, text)
+        parse(wanted)
+        config, changes = at_batch_size(config, wanted["batch_size"])
+        set_by_hand = {_key(text) for text in others}
+        for change in changes:
+            if change.key not in set_by_hand:
+                say(str(change))
+    for text in others:
+        override(config, text)
+    return config
+
+
+def _key(text: str) -> str:
+    return text.partition("=")[0].removeprefix("--").removeprefix("config.")
 
 
 def override(config: dict[str, Any], text: str) -> None:
@@ -45,8 +72,8 @@ def override(config: dict[str, Any], text: str) -> None:
     The value is read as the type of the one that is there. A duration may change its unit (`total_epochs` replaces
     `total_steps`). An option that a component does not state yet may be added; `Component.build` checks its name.
     """
-    name, equals, value = text.partition("=")
-    path = name.removeprefix("--").removeprefix("config.")
+    _, equals, value = text.partition("=")
+    path = _key(text)
     if not equals or not path:
         raise UserError(f"{text!r}: write an override as --config.key.sub=value")
     *parents, key = path.split(".")

@@ -15,6 +15,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ssl_jax.errors import UserError
+from ssl_jax.recipe.batch_size import BATCH_RULES, RULES
 from ssl_jax.recipe.component import Component
 from ssl_jax.recipe.values import did_you_mean, plain, typed
 
@@ -246,7 +247,8 @@ class Evaluate:
 
     `every`: the cheap online probe and collapse measures on `health_examples`; `draws` label subsets are averaged;
     `baselines` stand beside the result, the supervised one trained from scratch for
-    `supervised_examples` on all labels, and for `supervised_few_examples` on each draw of few.
+    `supervised_examples` on all labels, and for `supervised_few_examples` on each draw of few. `target` is the field of
+    the records that the probe `regression` predicts ("": none).
     """
 
     encoder: str = "student"
@@ -258,6 +260,7 @@ class Evaluate:
     baselines: tuple[str, ...] = ("raw", "random", "supervised")
     supervised_examples: int = 100_000
     supervised_few_examples: int = 20_000
+    target: str = ""
 
     def __post_init__(self) -> None:
         for key in ("health_examples", "draws", "supervised_examples", "supervised_few_examples"):
@@ -279,8 +282,19 @@ class Log:
 
 
 @dataclass(frozen=True)
+class InitFrom:
+    """The run whose parameters, student and teacher, this one starts from ("": none), and at which step (None: newest)."""
+
+    workdir: str = ""
+    step: int | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """A whole run. `batch_size` is global; exactly one of `total_steps`, `total_epochs`, `total_examples` is set."""
+    """A whole run. `batch_size` is global; exactly one of `total_steps`, `total_epochs`, `total_examples` is set.
+
+    `batch_rules`, (path, rule), say what follows when `batch_size` is overridden, see `batch_size.py`.
+    """
 
     seed: int
     batch_size: int
@@ -298,6 +312,8 @@ class Recipe:
     watch: Watch = Watch()
     evaluate: Evaluate = Evaluate()
     log: Log = Log()
+    init_from: InitFrom = InitFrom()
+    batch_rules: tuple = BATCH_RULES
 
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**31, "seed", self.seed, "at least 0 and below 2**31")
@@ -309,6 +325,9 @@ class Recipe:
             raise UserError(f"give exactly one of total_steps, total_epochs and total_examples; found {found}")
         for key, value in given.items():
             _require(value > 0, key, value, "greater than 0")
+        for pair in self.batch_rules:
+            known = isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and pair[1] in RULES
+            _require(known, "batch_rules", pair, f"(path, rule), where a rule is one of {', '.join(RULES)}")
 
     def steps(self, num_examples: int) -> int:
         """Optimiser steps of the whole run over `num_examples` pretraining records, rounded up."""

@@ -38,6 +38,7 @@ def curves(record: Record) -> list[Picture]:
     ]
     accuracy = {name: (steps, 100 * y) for name, (steps, y) in {"probe": series(checks, "probe_accuracy")}.items()}
     start = float(accuracy["probe"][1][0]) if checks and checks[0]["step"] == 0 else float("nan")
+    embeddings = {"embeddings": series(checks, "embedding_rank")} if any("embedding_rank" in c for c in checks) else {}
     drawn += [
         _curve(
             "online_probe",
@@ -55,8 +56,9 @@ def curves(record: Record) -> list[Picture]:
         _curve(
             "rank",
             "Effective rank of features",
-            {"RankMe": series(checks, "rankme"), "centred": series(checks, "centred_rank")},
-            "About how many directions the features use (RankMe); centred: after taking off their mean.",
+            {"RankMe": series(checks, "rankme"), "centred": series(checks, "centred_rank")} | embeddings,
+            "About how many directions the features use (RankMe); centred: after taking off their mean; embeddings: of what "
+            "the loss compares.",
         ),
     ]
     return [picture for picture in drawn if picture]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ssl_jax.evaluate.features import standardise
-from ssl_jax.evaluate.health import feature_std, measures, rankme, ridge_accuracy, verdict
+from ssl_jax.evaluate.health import embedding_measures, feature_std, measures, rankme, ridge_accuracy, verdict
 
 rng = np.random.default_rng(0)
 ISOTROPIC = rng.standard_normal((1000, 64))
@@ -112,3 +112,27 @@ def test_the_ridge_probe_chooses_its_penalty_by_leaving_one_out():
         np.arange(500) % 3,
     )
     assert ridge_accuracy(x, y, held, labels, strengths) == ridge_accuracy(x, y, held, labels, (best,))
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "word"),
+    [
+        (ISOTROPIC, "healthy"),
+        (ISOTROPIC[:, :8] @ rng.standard_normal((8, 64)), "healthy"),  # 8 of 64 directions
+        (1e-3 * ISOTROPIC, "collapsed"),  # VICReg without variance: the scale is what collapses
+        (ISOTROPIC[:, :2] @ rng.standard_normal((2, 64)), "collapsed"),  # Barlow Twins without its off-diagonal term
+        (1e-2 * ISOTROPIC + 1, "collapsed"),
+        (np.ones((1000, 64)), "collapsed"),
+        (np.full((1000, 64), np.nan), "collapsed"),
+    ],
+    ids=["same", "few directions", "small", "two directions", "around a point", "a point", "not finite"],
+)
+def test_embeddings_that_collapse_are_told_although_the_encoder_is_as_it_was(embeddings, word):
+    first = check(RELU) | embedding_measures(ISOTROPIC)
+    assert verdict([check(RELU), first, check(RELU) | embedding_measures(embeddings)]) == word
+
+
+def test_embedding_measures_have_known_values():
+    found = embedding_measures(ISOTROPIC)
+    assert found["embedding_std"] == pytest.approx(8, rel=0.01)  # sqrt(64)
+    assert found["embedding_rank"] == pytest.approx(63.4, abs=0.5)

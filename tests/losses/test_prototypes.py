@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from ssl_jax.errors import UserError
 from ssl_jax.losses.prototypes import centred_softmax, prototype_cross_entropy, sinkhorn
 from ssl_jax.losses.vocabulary import linear_softmax_cross_entropy
 
@@ -31,6 +33,12 @@ def test_padding_does_not_change_the_assignments_of_valid_rows():
     q = sinkhorn(jnp.asarray(padded, jnp.float32), 0.3, 3, jnp.asarray(valid))
     np.testing.assert_allclose(q[:12], exponential_domain(SCORES, 0.3, 3), rtol=2e-5, atol=1e-7)
     assert (np.asarray(q[12:]) == 0).all()
+
+
+@pytest.mark.parametrize("valid", [np.ones(15, bool), np.ones((16, 1), bool), np.ones(16)], ids=str)
+def test_padding_that_would_count_in_the_sums_is_refused_before_compilation(valid):
+    with pytest.raises(UserError, match=r"padded rows would count in the sums; give bool\[16\], False on padding"):
+        jax.eval_shape(lambda scores: sinkhorn(scores, 0.3, 3, jnp.asarray(valid)), jnp.zeros((16, 5)))
 
 
 def test_many_iterations_use_all_prototypes_equally():

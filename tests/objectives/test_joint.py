@@ -29,7 +29,9 @@ from ssl_jax.objectives.rotnet import RotNet
 from ssl_jax.objectives.simsiam import SimSiam
 from ssl_jax.objectives.swav import SwAV
 from ssl_jax.objectives.vicreg import VICReg
+from ssl_jax.recipe import load, parse
 from ssl_jax.step import Setup, init_state, value_and_gradient
+from ssl_jax.train import run
 
 BATCH, SIZE = 16, 12
 NET = ConvNet((8,), (2,), (3,), norm="batch", pool="mean")
@@ -246,11 +248,34 @@ def test_what_cannot_work_is_refused_before_anything_is_compiled(message):
         jax.eval_shape(step, batch())
 
 
-@pytest.mark.parametrize("name", ["moco", "moco_v3", "swav"])
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [("moco", "temperature"), ("moco_v3", "temperature"), ("swav", "temperature"), ("swav", "sinkhorn_temperature")],
+)
 @pytest.mark.parametrize("temperature", [0.0, -0.1])
-def test_a_temperature_that_is_not_positive_is_refused(name, temperature):
-    with pytest.raises(UserError, match=rf"objective.temperature={temperature} must be greater than 0"):
-        replace(OBJECTIVES[name], temperature=temperature)
+def test_a_temperature_that_is_not_positive_is_refused(name, field, temperature):
+    with pytest.raises(UserError, match=rf"objective.{field}={temperature} must be greater than 0; papers use 0.05"):
+        replace(OBJECTIVES[name], **{field: temperature})
+
+
+def test_few_rows_for_each_prototype_are_told_with_their_number():
+    swav = replace(OBJECTIVES["swav"], prototypes=200, queue=32)
+    (warning,) = swav.warnings(16)
+    assert "prototypes=200: Sinkhorn balances them over 48 rows, 0.24 for each" in warning
+    assert "use at most 48 prototypes" in warning
+    assert swav.warnings(168) == replace(swav, queue=192).warnings(16) == ()
+    assert all(OBJECTIVES[name].warnings(1) == () for name in OBJECTIVES.keys() - {"swav"})
+
+
+def test_the_trainer_logs_the_warnings_of_an_objective(monkeypatch, caplog):
+    def stop(*_):
+        raise UserError("far enough")
+
+    monkeypatch.setattr("ssl_jax.train.make_mesh", stop)
+    recipe = parse(load("swav_conv_fashion:tiny", ["--config.objective.prototypes=1000"]))
+    with caplog.at_level("WARNING", logger="ssl_jax"), pytest.raises(UserError, match="far enough"):
+        run(recipe, None)
+    assert sum("prototypes=1000: Sinkhorn balances them over 96 rows" in line for line in caplog.messages) == 1
 
 
 def test_objectives_are_frozen_values_with_encoders_and_previews():

@@ -1,5 +1,6 @@
 """Self-distillation on tokens: the same on every mesh with teacher and centres, Gram teachers on time, input refused."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -148,6 +149,7 @@ def test_the_head_without_a_gradient_of_its_length_is_a_cosine():
         (lambda: DINO(vit(), AUGMENT, student_temperature=0.0), r"student_temperature=0.0 must be > 0"),
         (lambda: DINO(vit(), AUGMENT, teacher_temperature=(-0.04, 0.07)), r"teacher_temperature=\(-0.04, 0.07\) must be"),
         (lambda: MSN(vit(), AUGMENT, temperature=0.0), r"temperature=0.0 must be greater than 0"),
+        (lambda: MSN(vit(), AUGMENT, sharpening=-0.25), r"sharpening=-0.25 must be greater than 0"),
         (lambda: DINO(vit(class_token=False), AUGMENT), r"set model.class_token=True"),
         (lambda: DINO(vit(), AUGMENT, balancing="sinkhron"), r"'sinkhron' is unknown; use one of centre, sinkhorn"),
         (lambda: DINO(vit(), AUGMENT, last_layer="cosine").heads, r"last_layer='cosine' is unknown"),
@@ -169,3 +171,12 @@ def test_bad_input_is_refused_before_compilation_with_value_and_remedy(make, wor
 def test_accumulation_is_refused_where_rows_meet(name, reason):
     assert reason in OBJECTIVES[name].accumulation_refusal({})
     assert OBJECTIVES["dino"].accumulation_refusal({}) is None
+
+
+def test_few_class_tokens_for_each_prototype_are_told_where_sinkhorn_balances_them():
+    dinov2 = replace(OBJECTIVES["dinov2"], prototypes=4096)
+    (warning,) = dinov2.warnings(8)
+    assert "prototypes=4096: Sinkhorn balances them over 16 rows, 0.0039 for each" in warning
+    assert "use at most 512 prototypes" in warning
+    assert dinov2.warnings(64) == replace(dinov2, balancing="centre").warnings(8) == ()
+    assert "prototypes" in replace(OBJECTIVES["msn"], prototypes=9).warnings(8)[0]

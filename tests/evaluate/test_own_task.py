@@ -1,0 +1,99 @@
+"""What a pretext method says about its own task on images that it has not seen."""
+
+import json
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssl_jax.data.arrays import Arrays
+from ssl_jax.data.augment import ImageViews
+from ssl_jax.evaluate.own_task import own_task, with_own_task
+from ssl_jax.evaluate.suite import save, table
+from ssl_jax.losses.mean import mean_of
+from ssl_jax.models.conv import ConvNet
+from ssl_jax.objectives.base import Objective, State
+from ssl_jax.objectives.jigsaw import Jigsaw
+from ssl_jax.objectives.relative_position import RelativePosition
+from ssl_jax.objectives.rotnet import RotNet
+from ssl_jax.objectives.vicreg import VICReg
+
+NET = ConvNet((8,), (2,), (3,), norm="batch", pool="mean")
+WHOLE = ImageViews(12, (0.3,), (0.4,), {"image": {}})
+PRETEXTS = {
+    4: RotNet(NET, WHOLE),
+    5: Jigsaw(NET, WHOLE, 5, 3, tile_out=8, hidden=(16,)),
+    8: RelativePosition(NET, WHOLE, 3, 1, 0, patch_out=8, hidden=(16,)),
+}
+
+
+def source(count):
+    image = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 12, 12, 1), np.uint8)
+    return Arrays({"image": image, "label": np.arange(count)})
+
+
+@dataclass(frozen=True)
+class Parity(Objective):
+    """A task that is solved where the pixels of an image are even."""
+
+    def views(self, keys, batch, progress):
+        assert "label" not in batch
+        return {"image": batch["image"]}
+
+    def validate(self, params, extra, views, key):
+        return {"accuracy": mean_of((views["image"][:, 0, 0, 0] % 2 == params["even"]).astype(jnp.float32))}
+
+
+def test_accuracy_is_the_mean_over_the_records_that_fill_batches():
+    state = State({"even": jnp.zeros(())}, {})
+    found = own_task(Parity(NET, WHOLE), state, source(23), batch_size=5)
+    assert found == {"accuracy": 0.5, "n_test": 20}
+    assert own_task(Parity(NET, WHOLE), state, source(3), batch_size=5)["accuracy"] == np.float32(2 / 3)
+
+
+def test_every_pretext_reports_its_accuracy_beside_chance_and_others_report_nothing():
+    for classes, objective in PRETEXTS.items():
+        batch = {"image": jax.ShapeDtypeStruct((6, 12, 12, 1), jnp.uint8)}
+
+        def measured(key, batch, objective=objective):
+            from ssl_jax.objectives.base import Keys, Progress
+
+            views = objective.views(Keys(jax.random.split(key, 6), key), batch, Progress(0, 1))
+            state = objective.init(key, views)
+            return objective.validate(*state, views, key)
+
+        shapes = jax.eval_shape(measured, jax.random.key(0), batch)
+        assert shapes.keys() == {"accuracy", "chance"}
+        chance = objective.validate.__globals__["with_chance"]({}, classes)["chance"].value
+        assert float(chance) == np.float32(1 / classes)
+    vicreg = VICReg(NET, replace(WHOLE, views={"image": {"count": 2}}))
+    assert vicreg.validate({}, {}, {}, jax.random.key(0)) == {}
+
+
+def test_rotnet_is_right_where_its_answers_are():
+    objective = PRETEXTS[4]
+    rng = np.random.default_rng(0)
+    images = Arrays({"image": rng.integers(0, 256, (6, 12, 12, 1)).astype(np.uint8)})
+    views = {"image": jnp.zeros((6, 4, 12, 12, 1))}
+    params, extra = jax.jit(objective.init)(jax.random.key(0), views)
+    params["head"] = jax.tree.map(jnp.zeros_like, params["head"])
+    found = own_task(objective, State(params, extra), images)
+    assert (found["accuracy"], found["chance"], found["n_test"]) == (0.25, 0.25, 6)  # equal logits: always "not turned"
+
+
+def test_the_task_is_a_column_of_its_run_only(tmp_path):
+    row = {"knn": {"accuracy": 0.5, "chance": 0.1}}
+    results = {
+        "encoders": ["student"], "step": 3, "seed": 0, "train": {"records": 5}, "test": {"records": 5},
+        "protocol": {"knn": "kNN"}, "columns": [{"title": "kNN", "value": "accuracy", "unit": "percent", "probe": "knn"}],
+        "rows": {"pretrained (student)": row, "random init": row},
+    }  # fmt: skip
+    assert with_own_task(results, "pretrained (student)", {}) is results
+    both = with_own_task(results, "pretrained (student)", {"accuracy": 0.75, "chance": 0.25, "n_test": 5})
+    head, first, second = table(both).splitlines()[:3]
+    assert head.endswith("own task")
+    assert first.endswith("75.0")
+    assert second.endswith("-")
+    save(both, tmp_path)
+    assert list(json.loads((tmp_path / "eval" / "own_task.json").read_text())["rows"]) == ["pretrained (student)"]
