@@ -187,7 +187,7 @@ def test_our_side_trains_in_a_child_process_and_a_failure_is_told(tmp_path):
     assert weights["patch_embed.weight"].shape == (32, 3, 8, 8)
     assert weights["blocks.0.attn.qkv.weight"].shape == (96, 32)
     with (
-        pytest.raises(UserError, match="ours .*remat"),
+        pytest.raises(UserError, match=r"ours .*remat"),
         Worker(sys.executable, "jax_mae.py", spec | {"options": {"remat": "x"}}, environment()),
     ):
         pass
