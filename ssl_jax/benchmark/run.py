@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,15 @@ import jax
 from ssl_jax.benchmark.cases import PAPER, SMALL, Size, posed
 from ssl_jax.benchmark.machine import Machine, description, measure_machine
 from ssl_jax.benchmark.measure import measure_phases, measure_steps, prepared
-from ssl_jax.benchmark.peers.compare import compare
+from ssl_jax.benchmark.peers.compare import SIZES, compare
 from ssl_jax.benchmark.report import as_text
 from ssl_jax.benchmark.waiting import measure_waiting
+from ssl_jax.errors import UserError
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure. `batch` is per device; `steps` are the rounds of every measurement."""
+    """What to measure. `size.batch` is per device, `steps` are the rounds of every measurement."""
 
     models: Sequence[str]
     objectives: Sequence[str]
@@ -83,14 +84,21 @@ def run(settings: Settings, out: Path | None) -> dict[str, Any]:
     return result
 
 
-def chosen(options: dict[str, Any]) -> Settings:
-    """The defaults of this machine with what the user set (None: not set) in their place."""
+def chosen(options: Mapping[str, Any]) -> Settings:
+    """The defaults of this machine with what the user set (None: not set) in their place.
+
+    Raises UserError for numbers below 1 and peers that do not exist; `posed` checks the other names.
+    """
+    given = {k: v for k, v in options.items() if v is not None}
+    for key in ("steps", "batch", "image", "local"):
+        if given.get(key, 1) < 1:
+            raise UserError(f"--{key} {given[key]}: must be 1 or more")
+    for name in given.get("peers", ()):
+        if name not in SIZES:
+            raise UserError(f"--peers {name}: unknown; known are {', '.join(SIZES)}")
     settings = defaults(jax.default_backend())
-    size = replace(
-        settings.size, **{k: v for k, v in options.items() if k in ("image", "local", "batch", "dtype") and v}
-    )
-    own = {k: v for k, v in options.items() if hasattr(settings, k) and v is not None}
-    return replace(settings, size=size, **own)
+    size = replace(settings.size, **{k: given[k] for k in ("image", "local", "batch", "dtype") if k in given})
+    return replace(settings, size=size, **{k: v for k, v in given.items() if hasattr(settings, k)})
 
 
 def _tell(text: str) -> None:
