@@ -7,6 +7,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from ssl_jax.benchmark import phases
 from ssl_jax.benchmark.cases import SMALL, Size, posed
 from ssl_jax.benchmark.machine import Machine, datasheet
 from ssl_jax.benchmark.measure import model_flops, random_batch
-from ssl_jax.benchmark.peers.compare import SIZES, Worker, check_same, peer_versions, ratios
+from ssl_jax.benchmark.peers.compare import SIZES, Worker, check_same, compare, peer_versions, ratios
 from ssl_jax.benchmark.report import as_text
 from ssl_jax.benchmark.run import Settings, chosen, run
 from ssl_jax.benchmark.timing import Reading, alternate, summary
@@ -139,8 +140,7 @@ def test_model_flops_of_mae_by_hand_and_without_recomputation():
     forward = blocks(12, kept, 384) + blocks(8, patches, 512) + 2 * kept * 384 * 512 + 2 * patches * 512 * pixels
     embedding = 2 * (kept - 1) * pixels * 384
     by_hand = 4 * (3 * forward + 2 * embedding)  # pixels need no gradient
-    for variant in ("scan", "scan+full"):
-        assert model_flops(posed("mae", "S", variant, SMALL, 4)) == pytest.approx(by_hand, rel=0.01)
+    assert model_flops(posed("mae", "S", "scan+full", SMALL, 4)) == pytest.approx(by_hand, rel=0.01)
 
 
 def test_turns_start_with_another_one_each_round():
@@ -171,6 +171,51 @@ def test_peers_that_compute_something_else_are_refused():
     for planted in ([1.0, 0.9, 0.801], [1.0, 0.9, float("nan")]):
         with pytest.raises(UserError, match="torch eager computes something else"):
             check_same(ours, {"torch eager": planted}, tolerance=1e-4)
+
+
+class Pretender:
+    """Stands for a child process: losses as planned by its name, no time."""
+
+    timed_sides: ClassVar[list[str]] = []
+
+    def __init__(self, python, script, spec, environment):
+        self.name = spec["name"]
+        assert (script == "torch_mae.py") == self.name.startswith("torch")
+        assert spec["cpu"] in os.sched_getaffinity(0)
+        assert environment["OMP_NUM_THREADS"] == "1"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def train(self, steps):
+        if self.name == "torch compile":
+            raise UserError("no C++ compiler")
+        off = 1e-3 if self.name == self.planted else 0.0
+        return {"losses": [1.0, 0.9, 0.8 + off], "wall": 3.0, "cpu": 3.0}
+
+    def timed(self, steps):
+        self.timed_sides.append(self.name)
+        return Reading(1.0, 2.0 if self.name == "torch eager" else 4.0)
+
+
+@pytest.mark.parametrize("planted", ["torch eager", "jax unroll", None])
+def test_nothing_is_timed_before_all_sides_agree(monkeypatch, planted):
+    monkeypatch.setattr(Pretender, "planted", planted, raising=False)
+    monkeypatch.setattr(Pretender, "timed_sides", [])
+    monkeypatch.setattr("ssl_jax.benchmark.peers.compare.Worker", Pretender)
+    monkeypatch.setattr("ssl_jax.benchmark.peers.compare.peer_versions", lambda python: {"torch": "2", "timm": None})
+    if planted:
+        with pytest.raises(UserError, match=f"{planted} computes something else"):
+            compare("mae_small", rounds=2, steps=1)
+        assert Pretender.timed_sides == []
+        return
+    found = compare("mae_small", rounds=2, steps=1)
+    assert found["ratios"]["torch eager"]["jax scan"]["median"] == 0.5  # the peer wins, and it says so
+    assert found["failed"] == {"torch compile": "no C++ compiler"}
+    assert found["rows"]["torch eager"]["examples_per_second"] == pytest.approx(8 / 2.0)
 
 
 def test_ratios_are_of_the_same_round():

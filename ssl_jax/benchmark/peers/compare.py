@@ -132,49 +132,59 @@ def compare(size: str, rounds: int, steps: int, torch_python: str | None = None)
     """
     import jax
 
-    python = torch_python or sys.executable
-    versions, gpu = peer_versions(python), jax.default_backend() == "gpu"
+    gpu = jax.default_backend() == "gpu"
     clock, dtype = ("wall", "bfloat16") if gpu else ("cpu", "float32")
+    python = torch_python or sys.executable
+    versions = peer_versions(python)
     with TemporaryDirectory() as folder, ExitStack() as stack:
         common = SIZES[size] | {"folder": folder, "dtype": dtype, "cpu": None if gpu else max(os.sched_getaffinity(0))}
-        environment = os.environ | {"PYTHONPATH": str(HERE.parents[2])} | ({} if gpu else ONE_THREAD)
-        ours = environment | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-        if not gpu:
-            ours |= {
-                "JAX_PLATFORMS": "cpu",
-                "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {ONE_THREAD_FLAG}".strip(),
-            }
-        workers, failed = {}, {}
-        for i, (name, options) in enumerate((OURS | (ON_GPU if gpu else {})).items()):
-            spec = common | {"name": name, "options": options, "write": i == 0}
-            workers[name] = stack.enter_context(Worker(sys.executable, "jax_mae.py", spec, ours))
-        extra = {"device": "cuda" if gpu else "cpu", "timm": versions["timm"] is not None}
-        for name, compiling in THEIRS.items():
-            spec = common | extra | {"name": name, "compile": compiling}
-            workers[name] = stack.enter_context(Worker(python, "torch_mae.py", spec, environment))
-        first: dict[str, dict[str, Any]] = {}
-        for name, worker in workers.items():
-            try:
-                first[name] = worker.train(CHECKED_STEPS)
-            except UserError as error:
-                if name != "torch compile":  # the compiler of torch needs another compiler
-                    raise
-                failed[name] = str(error)
+        started = sides(common, gpu, python, versions["timm"] is not None)
+        workers = {name: stack.enter_context(Worker(*arguments)) for name, arguments in started.items()}
+        first, failed = first_steps(workers)
         reference = next(iter(first.values()))["losses"]
         differences = check_same(reference, {k: v["losses"] for k, v in first.items()}, TOLERANCE[dtype])
         readings = alternate({name: partial(workers[name].timed, steps) for name in first}, rounds)
-    rows = {
-        name: {"seconds": summary(r), "first_steps_seconds": {c: first[name][c] for c in ("wall", "cpu")}}
-        for name, r in readings.items()
-    }
-    for name in rows:
-        rows[name]["examples_per_second"] = SIZES[size]["batch"] / rows[name]["seconds"][clock]["median"]
+    rows = {}
+    for name, taken in readings.items():
+        seconds = summary(taken)
+        rate = SIZES[size]["batch"] / seconds[clock]["median"]
+        warming = {c: first[name][c] for c in ("wall", "cpu")}
+        rows[name] = {"seconds": seconds, "examples_per_second": rate, "first_steps_seconds": warming}
     return {
         "size": SIZES[size], "dtype": dtype, "clock": clock, "versions": versions, "threads": None if gpu else 1,
         "blocks": "timm" if versions["timm"] else "plain", "rounds": rounds, "steps_per_round": steps,
         "check": {"steps": CHECKED_STEPS, "tolerance": TOLERANCE[dtype], "difference": differences, "losses": reference},
         "rows": rows, "ratios": ratios(readings, clock), "failed": failed,
     }  # fmt: skip
+
+
+def sides(common: Mapping[str, Any], gpu: bool, torch_python: str, timm: bool) -> dict[str, tuple]:
+    """What to start, by name: the arguments of `Worker`. The first writes parameters and inputs for the others."""
+    theirs = os.environ | {"PYTHONPATH": str(HERE.parents[2])} | ({} if gpu else ONE_THREAD)
+    ours = theirs | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    if not gpu:
+        ours |= {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {ONE_THREAD_FLAG}".strip()}
+    found: dict[str, tuple] = {}
+    for name, options in (OURS | (ON_GPU if gpu else {})).items():
+        spec = dict(common) | {"name": name, "options": options, "write": not found}
+        found[name] = (sys.executable, "jax_mae.py", spec, ours)
+    for name, compiling in THEIRS.items():
+        spec = dict(common) | {"name": name, "device": "cuda" if gpu else "cpu", "timm": timm, "compile": compiling}
+        found[name] = (torch_python, "torch_mae.py", spec, theirs)
+    return found
+
+
+def first_steps(workers: Mapping[str, Worker]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """The steps whose losses are compared, and why `torch.compile` failed if it did: it needs a C++ compiler on a CPU."""
+    first, failed = {}, {}
+    for name, worker in workers.items():
+        try:
+            first[name] = worker.train(CHECKED_STEPS)
+        except UserError as error:
+            if name != "torch compile":
+                raise
+            failed[name] = str(error)
+    return first, failed
 
 
 def ratios(readings: Mapping[str, Sequence[Reading]], clock: str) -> dict[str, dict[str, dict[str, float]]]:
