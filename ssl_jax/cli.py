@@ -167,7 +167,8 @@ def _parser() -> _Parser:
         "  ssl-jax recipes\n"
         "  ssl-jax train --config NAME:tiny --workdir runs/first\n"
         "  ssl-jax eval --workdir runs/first\n"
-        "  ssl-jax report --workdir runs/first",
+        "  ssl-jax report --workdir runs/first\n"
+        "How fast is this machine? In a clone: tools/benchmark --help",
         formatter_class=raw,
         allow_abbrev=False,
     )

@@ -153,7 +153,11 @@ def train_step(setup: Setup, state: TrainState, batch: Batch) -> tuple[TrainStat
 
     Returns the new state and scalars: `loss`, `grad_norm`, each loss term and metric by name, `skipped`, `skipped_in_a_row`.
     """
-    out, gradient = value_and_gradient(setup, state, batch)
+    return apply_gradient(setup, state, *value_and_gradient(setup, state, batch))
+
+
+def apply_gradient(setup: Setup, state: TrainState, out: Out, gradient: Any) -> tuple[TrainState, Metrics]:
+    """The second half of `train_step`: optimiser, `objective.update`, and whether to keep what they made."""
     updates, opt_state = setup.optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     params, extra = setup.objective.update(params, state.extra, out, setup.progress(state))

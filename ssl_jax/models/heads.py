@@ -78,6 +78,8 @@ class MaskedDecoder(nn.Module):
     mlp_dim: int = 2048
     dtype: str = "float32"
     remat: str = "full"
+    unroll: int = 1
+    attention: str = "xla"
 
     @nn.compact
     def __call__(self, tokens: Array, restore: Array, grid: tuple[int, int]) -> Array:
@@ -93,7 +95,8 @@ class MaskedDecoder(nn.Module):
         x = take_tokens(jnp.concatenate([kept, masked], axis=1), restore)
         x = x + jnp.asarray(sincos_2d(self.width, grid), x.dtype)
         x = jnp.concatenate([prefix, x], axis=1)
-        x = Transformer(self.depth, self.heads, self.mlp_dim, self.dtype, self.remat, name="transformer")(x)
+        sizes = (self.depth, self.heads, self.mlp_dim)
+        x = Transformer(*sizes, self.dtype, self.remat, self.unroll, self.attention, name="transformer")(x)
         return nn.Dense(self.out, name="pred", **dense)(x[:, self.prefix :])
 
 

@@ -112,6 +112,8 @@ class MAE(Objective):
             mlp_dim=int(self.decoder_mlp_ratio * width),
             dtype=self.encoder.dtype,
             remat=self.encoder.remat,
+            unroll=self.encoder.unroll,
+            attention=self.encoder.attention,
         )
 
     def _masked(self, views: Views) -> tuple[Array, Array]:

@@ -1,0 +1,1 @@
+"""How fast training steps are on the machine at hand: `tools/benchmark`."""
