@@ -125,19 +125,20 @@ def _walk(program: Program, name: str, times: int, unread: list[str]) -> Iterabl
         if i.operation == "while":
             condition, body = i.called("condition"), i.called("body")
             trips = _trips(i, program.computations.get(condition, ()))
-            if trips is None:
+            if trips is None and _communicates(program, (condition, body)):
                 unread.append(f"{i.name}: trip count")
+            yield from _walk(program, condition, times * ((trips or 0) + 1), unread)
             yield from _walk(program, body, times * (trips or 1), unread)
         elif i.operation == "conditional":
-            unread.extend([f"{i.name}: branches"] if _branches_communicate(program, i) else [])
+            branches = re.findall(r"%([\w.\-]+)", i.rest.partition("branch_computations=")[2].partition("}")[0])
+            unread.extend([f"{i.name}: branches"] if _communicates(program, branches) else [])
         elif _collective(i, program) is not None:
             yield i, times
         elif i.operation in ("call", "async-start"):
             yield from _walk(program, i.called("calls") or i.called("to_apply"), times, unread)
 
 
-def _branches_communicate(program: Program, i: Instruction) -> bool:
-    names = re.findall(r"%([\w.\-]+)", i.rest.partition("branch_computations=")[2].partition("}")[0])
+def _communicates(program: Program, names: Iterable[str]) -> bool:
     return any(True for n in names for _ in _walk(program, n, 1, []))
 
 
