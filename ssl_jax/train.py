@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ssl_jax import optim
+from ssl_jax import optim, spikes
 from ssl_jax.checkpoint import Checkpoints
 from ssl_jax.crash import bundle_on_divergence
 from ssl_jax.data.pipeline import BadRecords, batches
@@ -26,7 +26,7 @@ from ssl_jax.memory import out_of_memory_explained
 from ssl_jax.mesh import batch_sharding, check_batch, make_mesh, place_batch, state_shardings
 from ssl_jax.monitor import Monitor
 from ssl_jax.objectives.base import Objective
-from ssl_jax.recipe import Recipe, to_json
+from ssl_jax.recipe import Recipe, from_json, to_json
 from ssl_jax.replicas import ReplicaCheck
 from ssl_jax.signals import stop_requests
 from ssl_jax.step import Setup as Setup
@@ -35,7 +35,7 @@ from ssl_jax.step import init_state as init_state
 from ssl_jax.step import train_step as train_step
 from ssl_jax.step import train_steps as train_steps
 from ssl_jax.watchdog import Watchdog
-from ssl_jax.workdir import Workdir
+from ssl_jax.workdir import Workdir, differences
 
 
 def build_objective(recipe: Recipe) -> Objective:
@@ -70,7 +70,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
     setup, lr = build(recipe, len(source))
     mesh = make_mesh(recipe.mesh.data, recipe.mesh.fsdp, recipe.mesh.tensor)
     check_batch(recipe.batch_size, mesh, max(setup.accumulation, setup.gradient_cache))
-    meta = {"data": source.fingerprint(), "batch_size": recipe.batch_size}
+    meta = {"data": source.fingerprint(), "batch_size": recipe.batch_size, "recipe": to_json(workdir.config)}
     if is_first():
         workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), data=meta["data"], processes=jax.process_count())
     steps = partial(recipe.duration, num_examples=len(source))
@@ -134,7 +134,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
             if saving:
                 watchdog.beat(step, "save")
                 monitor.flush()
-                saved.save(step, state, meta | {"cursor": step * recipe.batch_size, "recipe": to_json(workdir.config)})
+                saved.save(step, state, meta | {"cursor": step * recipe.batch_size})
             if stopping:
                 break
         saved.finish()
@@ -171,7 +171,10 @@ def compiled(setup: Setup, count: int, like: TrainState) -> Any:
 def restored(
     checkpoints: Checkpoints, like: TrainState, meta: dict[str, Any], step: int, allow_data_change: bool = False
 ) -> TrainState:
-    """The state of `step`, after checking that the data and the batch size are those it was trained with."""
+    """The state of `step`, after checking that the data and the batch size are those it was trained with.
+
+    Losses of another recipe or other data are no measure of a spike: `window` is then empty.
+    """
     saved = checkpoints.meta(step)
     if saved["data"] != meta["data"] and allow_data_change:
         logger.warning(
@@ -184,7 +187,18 @@ def restored(
                 f"the checkpoint was trained with {key}={saved[key]}, this run has {meta[key]}: "
                 f"the order of examples would change; {remedy}, or start in another --workdir"
             )
-    return checkpoints.restore(like, step)
+    state = checkpoints.restore(like, step)
+    changed = [k for k in differences(from_json(saved["recipe"]), from_json(meta["recipe"])) if _moves_the_loss(k)]
+    if changed or saved["data"] != meta["data"]:
+        logger.warning("the spike rule forgets earlier losses, since %s changed", ", ".join(changed) or "the data")
+        state = state._replace(
+            window=jax.jit(spikes.empty, out_shardings=jax.tree.map(lambda x: x.sharding, like.window))()
+        )
+    return state
+
+
+def _moves_the_loss(key: str) -> bool:
+    return not key.startswith(("checkpoint.", "data.prefetch", "data.threads", "evaluate.", "log.", "mesh.", "watch."))
 
 
 def stacked(stream: Iterator[dict[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:

@@ -28,8 +28,8 @@ class BlockMask:
         smallest: patches of the smallest rectangle.
         aspect: the largest ratio of sides; its inverse is the smallest.
         attempts: rectangles that may fail in a row before a mask is left as it is.
-        proposals: rectangles that are tried in all. Of 16,000 masks on each of five grids, 7 x 7 to 37 x 37, none needed more than
-            47. The number is fixed because a loop until the last mask of the batch is done would be a loop until the last
+        proposals: rectangles that are tried in all. Of 16,000 masks on each of five grids, 7 x 7 to 37 x 37, none needed more
+            than 47. The number is fixed because a loop until the last mask of the batch is done would be a loop until the last
             device is: all would have to agree before each rectangle.
     """
 
