@@ -97,8 +97,7 @@ def accumulation(subject: Subject) -> Outcome:
     refusal = subject.setup.objective.accumulation_refusal(subject.state.extra)
     if refusal:
         return Outcome(REFUSED, note=refusal)
-    mesh = subject.all_devices
-    return _compared(subject.gradient(mesh), subject.gradient(mesh, accumulation=2))
+    return _in_microbatches(subject, accumulation=2)
 
 
 def gradient_cache(subject: Subject) -> Outcome:
@@ -106,8 +105,7 @@ def gradient_cache(subject: Subject) -> Outcome:
     refusal = subject.setup.objective.gradient_cache_refusal(subject.state.extra)
     if refusal:
         return Outcome(REFUSED, note=refusal)
-    mesh = subject.all_devices
-    return _compared(subject.gradient(mesh), subject.gradient(mesh, gradient_cache=2))
+    return _in_microbatches(subject, gradient_cache=2)
 
 
 def resume(subject: Subject) -> Outcome:
@@ -159,6 +157,12 @@ def checked(check: Check, subject: Subject) -> Outcome:
         return Outcome(FAIL, note=str(error))
     except Exception as error:  # whatever user code raises belongs into the table, beside the other checks
         return Outcome(FAIL, note=f"{type(error).__name__}: {str(error).strip()[:500]}")
+
+
+def _in_microbatches(subject: Subject, **microbatches: int) -> Outcome:
+    quiet, mesh = subject.quiet, subject.all_devices
+    note = "" if quiet is subject else "without the model's noise, which each microbatch draws for itself"
+    return _compared(quiet.gradient(mesh), quiet.gradient(mesh, **microbatches), note)
 
 
 def _compared(ours: tuple[float, Any], theirs: tuple[float, Any], note: str = "") -> Outcome:

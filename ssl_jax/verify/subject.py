@@ -33,6 +33,12 @@ class Subject:
     source: Any
     batch_size: int
     devices: tuple[jax.Device, ...]
+    quiet_setup: Setup | None = None
+
+    @functools.cached_property
+    def quiet(self) -> Subject:
+        """The same with a model that draws nothing in training: what each microbatch draws for itself is not the batch's."""
+        return self if self.quiet_setup is None else replace(self, setup=self.quiet_setup, quiet_setup=None)
 
     def mesh(self, data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
         """A mesh over the first devices."""
@@ -123,13 +129,16 @@ class Subject:
         return self._compiled.setdefault((mesh, "views"), jax.jit(self.setup.views))
 
 
-def subject(recipe: Recipe, devices: tuple[jax.Device, ...], batch_size: int) -> Subject:
-    """The subject for a recipe; UserError where `batch_size` does not divide over the devices."""
+def subject(recipe: Recipe, devices: tuple[jax.Device, ...], batch_size: int, quiet: Recipe | None = None) -> Subject:
+    """The subject for a recipe; UserError where `batch_size` does not divide over the devices.
+
+    `quiet` is the recipe with a model that draws nothing in training, where that is another.
+    """
     parts = 2 * len(devices)
     if batch_size % parts:
         raise UserError(
             f"--batch-size {batch_size}: use a multiple of {parts}, two microbatches on each of {len(devices)} devices"
         )
     source = recipe.data.pretrain.build()
-    setup, _ = build(recipe, len(source))
-    return Subject(recipe, setup, source, batch_size, devices)
+    setup, quiet_setup = (None if r is None else build(r, len(source))[0] for r in (recipe, quiet))
+    return Subject(recipe, setup, source, batch_size, devices, quiet_setup)

@@ -124,6 +124,14 @@ def test_what_is_not_a_number_and_what_raises_fail():
     assert made == Outcome(FAIL, note="ZeroDivisionError: of user code")
 
 
+def test_microbatches_are_compared_without_stochastic_depth():
+    depth = ["--config.model.depth=2", "--config.model.drop_path=0.5"]
+    report = verify(load("dino_vit_fashion:tiny", depth), batch_size=16, checks=chosen("accumulation"))
+    made = report.outcomes["accumulation"]
+    assert made.status == "pass", made
+    assert "without the model's noise" in made.note
+
+
 def test_checks_are_chosen_by_name_and_run_in_float32():
     assert [c.name for c in chosen("resume, views")] == ["resume", "views"]
     with pytest.raises(UserError, match="no check 'vews'"):
