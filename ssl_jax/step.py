@@ -17,7 +17,7 @@ from jax import Array
 
 from ssl_jax import spikes
 from ssl_jax.errors import UserError
-from ssl_jax.mesh import shard_batch
+from ssl_jax.mesh import fetched, shard_batch, stored_as
 from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Progress, example_keys, step_key
 
 Metrics = dict[str, Array]
@@ -157,6 +157,7 @@ def train_step(setup: Setup, state: TrainState, batch: Batch) -> tuple[TrainStat
     Returns the new state and scalars: `loss`, `grad_norm`, each loss term and metric by name, `skipped`, `skipped_in_a_row`.
     """
     out, gradient = value_and_gradient(setup, state, batch)
+    stored, state = state, state._replace(opt_state=fetched(state.opt_state))
     updates, opt_state = setup.optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     params, extra = setup.objective.update(params, state.extra, out, setup.progress(state))
@@ -167,9 +168,10 @@ def train_step(setup: Setup, state: TrainState, batch: Batch) -> tuple[TrainStat
         good &= ~spikes.is_spike(state.window, loss, norm)
     after = (params, extra, opt_state, spikes.pushed(state.window, loss, norm))
     before = (state.params, state.extra, state.opt_state, state.window)
-    kept = jax.tree.map(partial(jnp.where, good), after, before)
+    params, extra, opt_state, window = jax.tree.map(partial(jnp.where, good), after, before)
+    opt_state = stored_as(opt_state, stored.opt_state)
     bad = 1 - good.astype(jnp.int32)
-    new = TrainState(state.step + 1, state.skipped + bad, (state.nonfinite + 1) * bad, *kept)
+    new = TrainState(state.step + 1, state.skipped + bad, (state.nonfinite + 1) * bad, params, extra, opt_state, window)
     named = {k: m.value for k, m in (out.losses | out.metrics).items()}
     return new, {"loss": loss, "grad_norm": norm, "skipped": new.skipped, "skipped_in_a_row": new.nonfinite} | named
 

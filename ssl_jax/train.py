@@ -87,7 +87,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         own = "" if is_first() else f".{jax.process_index()}"
         bad = BadRecords(recipe.data.max_bad_fraction, workdir.path / f"bad_records{own}.jsonl")
         one = batch_like(source, recipe.batch_size, bad)
-        like = state_like(setup, one, mesh, recipe.mesh.rules)
+        like = state_like(setup, one, mesh, recipe.mesh.rules, recipe.mesh.offload)
         stack.enter_context(out_of_memory_explained(recipe, like))
         start = saved.latest_valid_step()
         state = None if start is None else restored(saved, like, meta, start, allow_data_change)
@@ -153,11 +153,15 @@ def batch_like(source: Any, batch_size: int, bad: BadRecords) -> dict[str, jax.S
 
 
 def state_like(
-    setup: Setup, batch: dict[str, jax.ShapeDtypeStruct], mesh: jax.sharding.Mesh, rules: Any = ()
+    setup: Setup,
+    batch: dict[str, jax.ShapeDtypeStruct],
+    mesh: jax.sharding.Mesh,
+    rules: Any = (),
+    offload: str = "none",
 ) -> TrainState:
     """Shapes and shardings of the state on `mesh`, without computing anything."""
     shapes = jax.eval_shape(partial(init_state, setup), batch)
-    shardings = state_shardings(shapes, mesh, rules)
+    shardings = state_shardings(shapes, mesh, rules, offload=offload)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
 
 

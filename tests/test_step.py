@@ -152,6 +152,22 @@ def test_fsdp_stores_parameters_moments_and_teacher_sharded(batch):
     assert len(found) == 4  # parameter, teacher, both Adam moments
 
 
+def test_an_optimizer_in_host_memory_computes_the_same_bits(batch):
+    setup, mesh, states = setup_of("simclr"), make_mesh(1, 2, 1, jax.devices()[:2]), {}
+    for offload in ("none", "optimizer"):
+        places = state_shardings(started("simclr"), mesh, offload=offload)
+        with jax.set_mesh(mesh):
+            state = jax.device_put(started("simclr"), places)
+            step = jax.jit(partial(train_steps, setup), out_shardings=(places, None))
+            twice = {k: np.stack([v, v]) for k, v in batch.items()}
+            states[offload], _ = step(state, place_batch(twice, batch_sharding(mesh, steps_axis=True)))
+    kinds = {k: x.sharding.memory_kind for k, x in _by_path(states["optimizer"]).items()}
+    assert {kinds[k] for k in kinds if k.startswith("opt_state/") and k.endswith("kernel")} == {"pinned_host"}
+    assert "pinned_host" not in {kinds[k] for k in kinds if not k.startswith("opt_state/")}
+    for ours, theirs in zip(jax.tree.leaves(states["none"]), jax.tree.leaves(states["optimizer"]), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def _by_path(tree):
     from ssl_jax.mesh import path_name
 

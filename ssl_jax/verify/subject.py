@@ -68,7 +68,7 @@ class Subject:
 
     def shardings(self, mesh: Mesh) -> Any:
         """Where each leaf of the state lives on `mesh`."""
-        return state_shardings(self.state, mesh, self.recipe.mesh.rules, SMALLEST)
+        return state_shardings(self.state, mesh, self.recipe.mesh.rules, SMALLEST, self.recipe.mesh.offload)
 
     def gradient(self, mesh: Mesh, state: TrainState | None = None, **microbatches: int) -> tuple[float, Any]:
         """Loss and gradient of the first batch on `mesh`, as numpy, with `accumulation` or `gradient_cache` microbatches."""
@@ -102,7 +102,7 @@ class Subject:
         """Shapes and shardings of the state on `all_devices`."""
         mesh, batch = self.all_devices, batch_like(self.source, self.batch_size, BadRecords(1.0, None))
         with jax.set_mesh(mesh):
-            return state_like(self.setup, batch, mesh, self.recipe.mesh.rules)
+            return state_like(self.setup, batch, mesh, self.recipe.mesh.rules, self.recipe.mesh.offload)
 
     def fresh(self) -> TrainState:
         """A fresh state on `all_devices`, made there."""

@@ -132,6 +132,28 @@ def test_a_loop_whose_end_depends_on_data_is_reported_only_where_it_communicates
     assert (counts(found), unread) == ({"all-reduce": 4}, [])
 
 
+BRANCHES = """HloModule jit_step
+
+%gather (p: f32[2]) -> f32[8] {
+  %all = f32[8] all-gather(%p), replica_groups={{0,1,2,3}}, dimensions={0}
+}
+
+%zeros (p: f32[2]) -> f32[8] {
+  %none = f32[8] broadcast(%zero), dimensions={}
+}
+
+ENTRY %main (a: f32[2]) -> f32[8] {
+  %either = f32[8] conditional(%which, %a, %a), branch_computations={%gather, %OTHER}
+}
+"""
+
+
+def test_the_branch_that_communicates_is_counted_and_two_of_them_are_reported():
+    found, unread = collectives(BRANCHES.replace("OTHER", "zeros"))
+    assert (counts(found), unread) == ({"all-gather": 1}, [])
+    assert collectives(BRANCHES.replace("OTHER", "gather"))[1] == ["either: branches"]
+
+
 FAST = {"mae_vit_fashion"}  # the others are compiled by tools/test --all
 TRACED = {"mae_vit_fashion", "simclr_conv_fashion", "dinov2_vit_fashion", "mae_vitl_in1k"}
 
