@@ -8,7 +8,7 @@ import pytest
 
 from ssl_jax.cli import main
 from ssl_jax.errors import UserError
-from ssl_jax.recipe import load
+from ssl_jax.recipe import load, recipes
 from ssl_jax.verify.checks import CHECKS, FAIL, Check, Outcome, checked, outcome
 from ssl_jax.verify.run import chosen, in_float32, verify
 
@@ -104,9 +104,7 @@ def test_the_example_of_a_fork_passes_every_check(capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["mae_vit_fashion", "ijepa_vit_fashion", "simclr_conv_fashion", "simclr_resnet50_in1k"]
-)
+@pytest.mark.parametrize("name", [r.name for r in recipes()])
 def test_shipped_recipes_pass_every_check(name):
     report = verify(load(f"{name}:tiny", []))
     assert report.passed, report.outcomes
