@@ -22,6 +22,7 @@ P = PartitionSpec
 AXES = ("data", "fsdp", "tensor")
 BATCH_AXES = ("data", "fsdp")
 STACK = "blocks"  # transformer layers are stacked along axis 0 under this name; that axis is never split
+HOST = "pinned_host"  # the kind of memory that a device copies to and from while it computes
 SMALLEST_SPLIT = 2**12  # leaves with fewer elements are cheaper to copy than to gather
 
 Rules = Sequence[tuple[str, tuple[str | None, ...]]]
@@ -142,13 +143,47 @@ def leaf_spec(
     return P(*spec)
 
 
-def state_shardings(state: Any, mesh: Mesh, rules: Rules = (), smallest: int | None = None) -> Any:
-    """A `NamedSharding` for every leaf of `state` (arrays or shapes)."""
+def state_shardings(
+    state: Any, mesh: Mesh, rules: Rules = (), smallest: int | None = None, offload: str = "none"
+) -> Any:
+    """A `NamedSharding` for every leaf of `state` (arrays or shapes).
+
+    With `offload="optimizer"`, all but the small leaves of the optimiser's state are in the host's memory. UserError where the
+    devices cannot reach it.
+    """
+    if offload == "optimizer":
+        _require_host_memory(mesh)
 
     def place(path: tuple, leaf: Any) -> NamedSharding:
-        return NamedSharding(mesh, leaf_spec(path_name(path), leaf.shape, dict(mesh.shape), rules, smallest))
+        name = path_name(path)
+        spec = leaf_spec(name, leaf.shape, dict(mesh.shape), rules, smallest)
+        away = offload == "optimizer" and name.startswith("opt_state/") and np.prod(leaf.shape) >= SMALLEST_SPLIT
+        return NamedSharding(mesh, spec, memory_kind=HOST) if away else NamedSharding(mesh, spec)
 
     return jax.tree_util.tree_map_with_path(place, state)
+
+
+def _require_host_memory(mesh: Mesh) -> None:
+    device = mesh.devices.flat[0]
+    kinds = [memory.kind for memory in device.addressable_memories()]
+    if HOST not in kinds:
+        raise UserError(
+            f"mesh.offload=optimizer: {device.device_kind} has the memories {', '.join(kinds)} and no {HOST}; use none"
+        )
+
+
+def fetched(tree: Any) -> Any:
+    """The arrays in device memory, wherever they are stored. For use inside `jit`."""
+    return jax.tree.map(lambda x: jax.device_put(x, jax.memory.Space.Device) if _on_host(x) else x, tree)
+
+
+def stored_as(tree: Any, like: Any) -> Any:
+    """The arrays back in the host's memory where those of `like` are. For use inside `jit`."""
+    return jax.tree.map(lambda x, old: jax.device_put(x, jax.memory.Space.Host) if _on_host(old) else x, tree, like)
+
+
+def _on_host(x: Any) -> bool:
+    return jax.typeof(x).memory_space == jax.memory.Space.Host
 
 
 def batch_sharding(mesh: Mesh, steps_axis: bool = False) -> NamedSharding:

@@ -17,7 +17,7 @@ from jax import Array
 
 from ssl_jax import spikes
 from ssl_jax.errors import UserError
-from ssl_jax.mesh import shard_batch
+from ssl_jax.mesh import fetched, shard_batch, stored_as
 from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Progress, example_keys, step_key
 
 Metrics = dict[str, Array]
@@ -82,17 +82,19 @@ def value_and_gradient(setup: Setup, state: TrainState, batch: Batch) -> tuple[O
 
     With `setup.gradient_cache`, see `cached_value_and_gradient`. With `setup.accumulation`, each term is
     `sum(total) / sum(weight)` over all microbatches, so the gradient is that of the full batch. The weights depend on data
-    only: a first pass adds them up, in which the compiler drops the model as dead code.
+    only: a first pass adds them up, in which the compiler drops the model as dead code. What the loss draws (stochastic
+    depth) each microbatch draws for itself.
     """
     if setup.gradient_cache > 1:
         return cached_value_and_gradient(setup, state, batch)
 
-    def out_of(params: dict, rows: Batch) -> Out:
+    def out_of(params: dict, rows: Batch, part: Array | None = None) -> Out:
         views, key = setup.views(state, rows)
+        key = key if part is None else jax.random.fold_in(key, part)
         return setup.objective.loss(params, state.extra, views, key, setup.progress(state))
 
-    def weighted(params: dict, rows: Batch, weights: dict[str, Array]) -> tuple[Array, Out]:
-        out = out_of(params, rows)
+    def weighted(params: dict, rows: Batch, part: Array, weights: dict[str, Array]) -> tuple[Array, Out]:
+        out = out_of(params, rows, part)
         return sum(term.total / weights[name] for name, term in out.losses.items()), out
 
     if setup.accumulation == 1:
@@ -106,11 +108,12 @@ def value_and_gradient(setup: Setup, state: TrainState, batch: Batch) -> tuple[O
     counted = jax.lax.map(lambda r: {k: t.weight for k, t in out_of(state.params, r).losses.items()}, rows)
     weights = jax.tree.map(lambda w: w.sum(0), counted)
 
-    def add(gradient: Any, r: Batch) -> tuple[Any, Out]:
-        (_, out), g = jax.value_and_grad(weighted, has_aux=True)(state.params, r, weights)
+    def add(gradient: Any, microbatch: tuple[Batch, Array]) -> tuple[Any, Out]:
+        (_, out), g = jax.value_and_grad(weighted, has_aux=True)(state.params, *microbatch, weights)
         return jax.tree.map(jnp.add, gradient, g), out
 
-    gradient, outs = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, state.params), rows)
+    parts = jnp.arange(setup.accumulation)
+    gradient, outs = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, state.params), (rows, parts))
     summed = partial(jax.tree.map, lambda x: x.sum(0))
     return Out(summed(outs.losses), summed(outs.metrics), summed(outs.sums), jax.tree.map(_join, outs.rows)), gradient
 
@@ -127,24 +130,24 @@ def cached_value_and_gradient(setup: Setup, state: TrainState, batch: Batch) -> 
     if refusal:
         raise UserError(f"optimizer.gradient_cache={setup.gradient_cache} is refused: {refusal}")
 
-    def embed(params: dict, rows: Batch) -> Any:
+    def embed(params: dict, rows: Batch, part: Array) -> Any:
         views, key = setup.views(state, rows)
-        return setup.objective.embed(params, state.extra, views, key)[0]
+        return setup.objective.embed(params, state.extra, views, jax.random.fold_in(key, part))[0]
 
     def score(params: dict, embeddings: Any) -> tuple[Array, Out]:
         return _with_total(setup.objective.score(params, state.extra, embeddings, setup.progress(state)))
 
-    def replay(gradient: Any, cached: tuple[Batch, Any]) -> tuple[Any, None]:
-        rows, cotangent = cached
-        _, pull = jax.vjp(lambda params: embed(params, rows), state.params)
+    def replay(gradient: Any, cached: tuple[tuple[Batch, Array], Any]) -> tuple[Any, None]:
+        microbatch, cotangent = cached
+        _, pull = jax.vjp(lambda params: embed(params, *microbatch), state.params)
         return jax.tree.map(jnp.add, gradient, *pull(cotangent)), None
 
-    rows = {k: _split(v, setup.gradient_cache) for k, v in batch.items()}
-    parts = jax.lax.map(lambda r: embed(state.params, r), rows)
-    embeddings = jax.tree.map(lambda x: shard_batch(_join(x)), parts)
+    microbatches = {k: _split(v, setup.gradient_cache) for k, v in batch.items()}, jnp.arange(setup.gradient_cache)
+    embedded = jax.lax.map(lambda m: embed(state.params, *m), microbatches)
+    embeddings = jax.tree.map(lambda x: shard_batch(_join(x)), embedded)
     (_, out), (direct, cotangents) = jax.value_and_grad(score, (0, 1), has_aux=True)(state.params, embeddings)
     cotangents = jax.tree.map(lambda x: _split(x, setup.gradient_cache), cotangents)
-    gradient, _ = jax.lax.scan(replay, direct, (rows, cotangents))
+    gradient, _ = jax.lax.scan(replay, direct, (microbatches, cotangents))
     return out, gradient
 
 
@@ -158,6 +161,7 @@ def train_step(setup: Setup, state: TrainState, batch: Batch) -> tuple[TrainStat
 
 def apply_gradient(setup: Setup, state: TrainState, out: Out, gradient: Any) -> tuple[TrainState, Metrics]:
     """The second half of `train_step`: optimiser, `objective.update`, and whether to keep what they made."""
+    stored, state = state, state._replace(opt_state=fetched(state.opt_state))
     updates, opt_state = setup.optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     params, extra = setup.objective.update(params, state.extra, out, setup.progress(state))
@@ -168,9 +172,10 @@ def apply_gradient(setup: Setup, state: TrainState, out: Out, gradient: Any) -> 
         good &= ~spikes.is_spike(state.window, loss, norm)
     after = (params, extra, opt_state, spikes.pushed(state.window, loss, norm))
     before = (state.params, state.extra, state.opt_state, state.window)
-    kept = jax.tree.map(partial(jnp.where, good), after, before)
+    params, extra, opt_state, window = jax.tree.map(partial(jnp.where, good), after, before)
+    opt_state = stored_as(opt_state, stored.opt_state)
     bad = 1 - good.astype(jnp.int32)
-    new = TrainState(state.step + 1, state.skipped + bad, (state.nonfinite + 1) * bad, *kept)
+    new = TrainState(state.step + 1, state.skipped + bad, (state.nonfinite + 1) * bad, params, extra, opt_state, window)
     named = {k: m.value for k, m in (out.losses | out.metrics).items()}
     return new, {"loss": loss, "grad_norm": norm, "skipped": new.skipped, "skipped_in_a_row": new.nonfinite} | named
 

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ssl_jax import optim
+from ssl_jax import optim, spikes
 from ssl_jax.checkpoint import Checkpoints
 from ssl_jax.crash import bundle_on_divergence
 from ssl_jax.data.pipeline import BadRecords, batches
@@ -27,7 +27,7 @@ from ssl_jax.memory import out_of_memory_explained
 from ssl_jax.mesh import batch_sharding, check_batch, make_mesh, place_batch, state_shardings
 from ssl_jax.monitor import Monitor
 from ssl_jax.objectives.base import Objective
-from ssl_jax.recipe import Recipe, to_json
+from ssl_jax.recipe import Recipe, from_json, to_json
 from ssl_jax.replicas import ReplicaCheck
 from ssl_jax.signals import stop_requests
 from ssl_jax.step import Setup as Setup
@@ -36,7 +36,7 @@ from ssl_jax.step import init_state as init_state
 from ssl_jax.step import train_step as train_step
 from ssl_jax.step import train_steps as train_steps
 from ssl_jax.watchdog import Watchdog
-from ssl_jax.workdir import Workdir
+from ssl_jax.workdir import Workdir, differences
 
 
 def build_objective(recipe: Recipe) -> Objective:
@@ -73,7 +73,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         logger.warning(warning)
     mesh = make_mesh(recipe.mesh.data, recipe.mesh.fsdp, recipe.mesh.tensor)
     check_batch(recipe.batch_size, mesh, max(setup.accumulation, setup.gradient_cache))
-    meta = {"data": source.fingerprint(), "batch_size": recipe.batch_size}
+    meta = {"data": source.fingerprint(), "batch_size": recipe.batch_size, "recipe": to_json(workdir.config)}
     if is_first():
         workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), data=meta["data"], processes=jax.process_count())
     steps = partial(recipe.duration, num_examples=len(source))
@@ -90,7 +90,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         own = "" if is_first() else f".{jax.process_index()}"
         bad = BadRecords(recipe.data.max_bad_fraction, workdir.path / f"bad_records{own}.jsonl")
         one = batch_like(source, recipe.batch_size, bad)
-        like = state_like(setup, one, mesh, recipe.mesh.rules)
+        like = state_like(setup, one, mesh, recipe.mesh.rules, recipe.mesh.offload)
         stack.enter_context(out_of_memory_explained(recipe, like))
         start = saved.latest_valid_step()
         state = None if start is None else restored(saved, like, meta, start, allow_data_change)
@@ -139,7 +139,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
             if saving:
                 watchdog.beat(step, "save")
                 monitor.flush()
-                saved.save(step, state, meta | {"cursor": step * recipe.batch_size, "recipe": to_json(workdir.config)})
+                saved.save(step, state, meta | {"cursor": step * recipe.batch_size})
             if stopping:
                 break
         saved.finish()
@@ -158,11 +158,15 @@ def batch_like(source: Any, batch_size: int, bad: BadRecords) -> dict[str, jax.S
 
 
 def state_like(
-    setup: Setup, batch: dict[str, jax.ShapeDtypeStruct], mesh: jax.sharding.Mesh, rules: Any = ()
+    setup: Setup,
+    batch: dict[str, jax.ShapeDtypeStruct],
+    mesh: jax.sharding.Mesh,
+    rules: Any = (),
+    offload: str = "none",
 ) -> TrainState:
     """Shapes and shardings of the state on `mesh`, without computing anything."""
     shapes = jax.eval_shape(partial(init_state, setup), batch)
-    shardings = state_shardings(shapes, mesh, rules)
+    shardings = state_shardings(shapes, mesh, rules, offload=offload)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
 
 
@@ -176,7 +180,10 @@ def compiled(setup: Setup, count: int, like: TrainState) -> Any:
 def restored(
     checkpoints: Checkpoints, like: TrainState, meta: dict[str, Any], step: int, allow_data_change: bool = False
 ) -> TrainState:
-    """The state of `step`, after checking that the data and the batch size are those it was trained with."""
+    """The state of `step`, after checking that the data and the batch size are those it was trained with.
+
+    Losses of another recipe or other data are no measure of a spike: `window` is then empty.
+    """
     saved = checkpoints.meta(step)
     if saved["data"] != meta["data"] and allow_data_change:
         logger.warning(
@@ -189,7 +196,18 @@ def restored(
                 f"the checkpoint was trained with {key}={saved[key]}, this run has {meta[key]}: "
                 f"the order of examples would change; {remedy}, or start in another --workdir"
             )
-    return checkpoints.restore(like, step)
+    state = checkpoints.restore(like, step)
+    changed = [k for k in differences(from_json(saved["recipe"]), from_json(meta["recipe"])) if _moves_the_loss(k)]
+    if changed or saved["data"] != meta["data"]:
+        logger.warning("the spike rule forgets earlier losses, since %s changed", ", ".join(changed) or "the data")
+        state = state._replace(
+            window=jax.jit(spikes.empty, out_shardings=jax.tree.map(lambda x: x.sharding, like.window))()
+        )
+    return state
+
+
+def _moves_the_loss(key: str) -> bool:
+    return not key.startswith(("checkpoint.", "data.prefetch", "data.threads", "evaluate.", "log.", "mesh.", "watch."))
 
 
 def stacked(stream: Iterator[dict[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:

@@ -12,11 +12,12 @@ import pytest
 from ssl_jax import optim
 from ssl_jax.data.augment import ImageViews
 from ssl_jax.errors import UserError
+from ssl_jax.losses.mean import mean_of
 from ssl_jax.losses.streamed import rounds
 from ssl_jax.mesh import batch_sharding, make_mesh, place_batch, state_shardings
 from ssl_jax.models.conv import ConvNet
 from ssl_jax.models.vit import ViT
-from ssl_jax.objectives.base import Objective
+from ssl_jax.objectives.base import Objective, Out, Pairwise
 from ssl_jax.objectives.ijepa import IJEPA
 from ssl_jax.objectives.mae import MAE
 from ssl_jax.objectives.simclr import SimCLR
@@ -151,6 +152,22 @@ def test_fsdp_stores_parameters_moments_and_teacher_sharded(batch):
     assert len(found) == 4  # parameter, teacher, both Adam moments
 
 
+def test_an_optimizer_in_host_memory_computes_the_same_bits(batch):
+    setup, mesh, states = setup_of("simclr"), make_mesh(1, 2, 1, jax.devices()[:2]), {}
+    for offload in ("none", "optimizer"):
+        places = state_shardings(started("simclr"), mesh, offload=offload)
+        with jax.set_mesh(mesh):
+            state = jax.device_put(started("simclr"), places)
+            step = jax.jit(partial(train_steps, setup), out_shardings=(places, None))
+            twice = {k: np.stack([v, v]) for k, v in batch.items()}
+            states[offload], _ = step(state, place_batch(twice, batch_sharding(mesh, steps_axis=True)))
+    kinds = {k: x.sharding.memory_kind for k, x in _by_path(states["optimizer"]).items()}
+    assert {kinds[k] for k in kinds if k.startswith("opt_state/") and k.endswith("kernel")} == {"pinned_host"}
+    assert "pinned_host" not in {kinds[k] for k in kinds if not k.startswith("opt_state/")}
+    for ours, theirs in zip(jax.tree.leaves(states["none"]), jax.tree.leaves(states["optimizer"]), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def _by_path(tree):
     from ssl_jax.mesh import path_name
 
@@ -184,6 +201,33 @@ def test_a_gradient_cache_equals_the_full_batch_on_one_and_eight_devices(batch, 
         other_loss, other = on(make_mesh(devices=jax.devices()[:devices]), cached, state, batch)
         assert abs(other_loss - loss) <= 1e-5 * abs(loss), devices
         assert distance(other, gradient) <= 1e-5, devices
+
+
+@dataclass(frozen=True)
+class Drawing(Pairwise):
+    """Its loss is a weight times numbers that it draws for each row."""
+
+    def views(self, keys, batch, progress):
+        return batch
+
+    def embed(self, params, extra, views, key):
+        return params["w"] * jax.random.uniform(key, (len(views["image"]),)), ()
+
+    def score(self, params, extra, embeddings, progress):
+        return Out({"drawn": mean_of(embeddings)}, rows=embeddings)
+
+    def accumulation_refusal(self, extra):
+        return None
+
+
+@pytest.mark.parametrize("kind", ["accumulation", "gradient_cache"])
+def test_each_microbatch_draws_for_itself_and_the_same_in_both_passes(kind, batch):
+    setup = setup_of(Drawing(None, None), **{kind: 4})
+    zero = jnp.zeros((), jnp.int32)
+    state = TrainState(zero, zero, zero, {"w": jnp.ones(())}, {}, ())
+    out, gradient = jax.jit(partial(value_and_gradient, setup))(state, batch)
+    assert len(np.unique(out.rows)) == BATCH
+    np.testing.assert_allclose(gradient["w"], out.total(), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def get_config(arg: str = "") -> ConfigDict:
     crops = dict(count=2, scale=(share, share), ratio=(1.0, 1.0))
     source = dict(target="ssl_jax.data.pixel_control:Pendulum", size=size, limit=500 if tiny else None)
     return ConfigDict(
-        fashion_run(arg, examples=1_000_000 if reference else 200_000)
+        fashion_run("tiny" if tiny else "", examples=1_000_000 if reference else 200_000)
         | (dict(batch_size=512) if reference else {})
         | dict(
             objective=dict(target="ssl_jax.objectives.curl:CURL", momentum=0.95, teacher_every=2),

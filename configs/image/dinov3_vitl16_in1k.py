@@ -66,7 +66,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 local_norm=True,
                 drop_path=0.3,
                 drop_path_mode="subset",
-                drop_path_groups=1 if tiny else 32,
+                drop_path_groups=8 if tiny else 32,
             ),
             evaluate=run["evaluate"] | dict(encoder="teacher"),
         )

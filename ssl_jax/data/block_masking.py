@@ -28,6 +28,9 @@ class BlockMask:
         smallest: patches of the smallest rectangle.
         aspect: the largest ratio of sides; its inverse is the smallest.
         attempts: rectangles that may fail in a row before a mask is left as it is.
+        proposals: rectangles that are tried in all. Of 16,000 masks on each of five grids, 7 x 7 to 37 x 37, none needed more
+            than 47. The number is fixed because a loop until the last mask of the batch is done would be a loop until the last
+            device is: all would have to agree before each rectangle.
     """
 
     grid: tuple[int, int]
@@ -37,6 +40,7 @@ class BlockMask:
     smallest: int = 4
     aspect: float = 1 / 0.3
     attempts: int = 10
+    proposals: int = 64
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
@@ -75,19 +79,15 @@ class BlockMask:
     def _fill(self, key: Array, count: Array) -> Array:
         """A mask [N] with at most `count` patches hidden, in rectangles."""
 
-        def unfinished(state: tuple[Array, Array, Array]) -> Array:
-            mask, failures, _ = state
-            return (mask.sum() < count) & (failures < self.attempts)
-
-        def propose(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            mask, failures, number = state
+        def propose(number: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+            mask, failures = state
             block = self._rectangle(jax.random.fold_in(key, number), count - mask.sum())
             new = (block & ~mask).sum()
-            fits = (new > 0) & (mask.sum() + new <= count)
-            return mask | (block & fits), jnp.where(fits, 0, failures + 1), number + 1
+            fits = (new > 0) & (mask.sum() + new <= count) & (failures < self.attempts)
+            return mask | (block & fits), jnp.where(fits, 0, failures + 1)
 
-        start = (jnp.zeros(self.grid, bool), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
-        return jax.lax.while_loop(unfinished, propose, start)[0].reshape(-1)
+        start = (jnp.zeros(self.grid, bool), jnp.zeros((), jnp.int32))
+        return jax.lax.fori_loop(0, self.proposals, propose, start)[0].reshape(-1)
 
     def _rectangle(self, key: Array, room: Array) -> Array:
         """A random rectangle [rows, columns] bool of about `smallest` to `room` patches; empty where it does not fit."""

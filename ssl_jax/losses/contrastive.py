@@ -32,12 +32,12 @@ def nt_xent(z0: Array, z1: Array, temperature: float) -> Mean:
     Returns:
         `Mean` over 2B rows. google-research/simclr reports exactly twice this value.
     """
-    z = normalize(jnp.concatenate([z0, z1]))
-    rows, pairs = z.shape[0], z.shape[0] // 2
-    similarity = z @ z.T / temperature
-    similarity = jnp.where(jnp.eye(rows, dtype=bool), -jnp.inf, similarity)
-    positive = jnp.sum(z[:pairs] * z[pairs:], axis=-1) / temperature
-    return mean_of(jax.nn.logsumexp(similarity, axis=-1) - jnp.concatenate([positive, positive]))
+    z0, z1 = normalize(z0), normalize(z1)
+    # The two views of an image stay neighbours: put one after the other, half of the rows would change devices.
+    z = jnp.stack([z0, z1], axis=1).reshape(-1, z0.shape[1])
+    similarity = jnp.where(jnp.eye(len(z), dtype=bool), -jnp.inf, z @ z.T / temperature)
+    positive = jnp.sum(z0 * z1, axis=-1) / temperature
+    return mean_of(jax.nn.logsumexp(similarity, axis=-1).reshape(-1, 2) - positive[:, None])
 
 
 def info_nce(queries: Array, keys: Array, temperature: float | Array) -> Mean:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flax import linen as nn
 from jax import Array
 
+from ssl_jax.mesh import shard_batch
 from ssl_jax.models.norm import Norm
 from ssl_jax.models.tokens import cell_means
 
@@ -67,9 +68,8 @@ class PixelEncoder(nn.Module):
                 kernel_init=nn.initializers.delta_orthogonal(2**0.5), name=f"conv{i}",
             )  # fmt: skip
             x = nn.relu(conv(x))
-        x = nn.Dense(self.out, dtype=self.dtype, kernel_init=nn.initializers.orthogonal(), name="dense")(
-            x.reshape(x.shape[0], -1)
-        )
+        x = shard_batch(x.reshape(x.shape[0], -1))
+        x = nn.Dense(self.out, dtype=self.dtype, kernel_init=nn.initializers.orthogonal(), name="dense")(x)
         return nn.tanh(nn.LayerNorm(1e-5, dtype=self.dtype, name="norm")(x))
 
     def features(self, image: Array, train: bool = False) -> Array:

@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 
 from ssl_jax.errors import UserError
-from ssl_jax.mesh import STACK, shard_batch
+from ssl_jax.mesh import HOST, STACK, shard_batch
 from ssl_jax.models.attention import ATTENTION, Qkv, Rope, attend_sections
 from ssl_jax.models.drop_path import (
     Branch,
@@ -34,11 +35,16 @@ from ssl_jax.models.rows import dot_rows
 NOISE = "noise"  # the stream of randomness that training draws from
 
 
-# What the backward pass of a layer keeps. `full` keeps the layer's input only and recomputes the rest.
+LAYER_INPUT = "layer_input"
+# What the backward pass of a layer keeps. `full` keeps the layer's input only and recomputes the rest; `offload` also, in the
+# host's memory.
 REMAT_POLICIES = {
     "none": None,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "full": jax.checkpoint_policies.nothing_saveable,
+    "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=[], names_which_can_be_offloaded=[LAYER_INPUT], offload_src="device", offload_dst=HOST
+    ),
 }
 
 
@@ -98,7 +104,7 @@ class Block(nn.Module):
                 h = nn.gelu(nn.Dense(self.mlp_dim, name="fc1", **tokenwise)(h), approximate=False)
             return scaled("layer_scale2", nn.Dense(width, name="fc2", **tokenwise)(h))
 
-        x = shard_batch(x)
+        x = checkpoint_name(shard_batch(x), LAYER_INPUT)
         for branch in (attention, mlp):
             x = self._residual(branch, x, rate)
         return x, None
@@ -122,7 +128,7 @@ class Transformer(nn.Module):
     heads: int
     mlp_dim: int
     dtype: str = "float32"
-    remat: str = "full"  # none | dots | full
+    remat: str = "full"  # none | dots | full | offload
     unroll: int = 1  # layers per scan iteration; `depth` unrolls the loop without changing the parameters
     attention: str = "xla"  # xla | cudnn
     kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()

@@ -18,6 +18,7 @@ from flax import linen as nn
 from jax import Array
 
 from ssl_jax.errors import UserError
+from ssl_jax.mesh import shard_batch
 
 Chain = Mapping[str, nn.Module]  # the modules that a view goes through, in this order; "encoder" gives its features
 BatchNormRule = str | int
@@ -47,15 +48,16 @@ def forward_views(
 
     The running statistics are those of the views one after the other, and of groups their mean.
     """
+    views = shard_batch(views)
     if bn == "joint" or stats is None:  # without BatchNorm rows do not meet, and one call is cheaper than several
         rows = views.reshape(-1, *views.shape[2:])
         out, stats = forward(module, params, stats, rows, method=method)
-        return out.reshape(*views.shape[:2], *out.shape[1:]), stats
+        return shard_batch(out.reshape(*views.shape[:2], *out.shape[1:])), stats
     groups, outs = check_rule(bn, views.shape[0]), []
     for view in range(views.shape[1]):
         out, stats = _forward_groups(module, params, stats, views[:, view], groups, method)
         outs.append(out)
-    return jnp.stack(outs, axis=1), stats
+    return shard_batch(jnp.stack(outs, axis=1)), stats
 
 
 def _forward_groups(

@@ -1,8 +1,9 @@
 """Collectives in a compiled program: how often each runs, and how many bytes it puts on the wire.
 
 Reads optimised HLO text, which is no stable interface: what cannot be read is listed, never guessed. Loops are multiplied
-out. Conventions of the TPU compiler: an asynchronous collective is a chain of fusions that each hold a copy of it, of which
-only the start counts; a reduce-scatter is a fusion named `all-reduce-scatter` around an all-reduce.
+out; where one branch of a conditional communicates, it counts as the one that runs. Conventions of the TPU compiler: an
+asynchronous collective is a chain of fusions that each hold a copy of it, of which only the start counts; a reduce-scatter
+is a fusion named `all-reduce-scatter` around an all-reduce.
 """
 
 from __future__ import annotations
@@ -125,19 +126,27 @@ def _walk(program: Program, name: str, times: int, unread: list[str]) -> Iterabl
         if i.operation == "while":
             condition, body = i.called("condition"), i.called("body")
             trips = _trips(i, program.computations.get(condition, ()))
-            if trips is None:
+            if trips is None and _communicates(program, (condition, body)):
                 unread.append(f"{i.name}: trip count")
+            yield from _walk(program, condition, times * ((trips or 0) + 1), unread)
             yield from _walk(program, body, times * (trips or 1), unread)
         elif i.operation == "conditional":
-            unread.extend([f"{i.name}: branches"] if _branches_communicate(program, i) else [])
+            talking = [b for b in _branches(i) if _communicates(program, (b,))]
+            unread.extend([f"{i.name}: branches"] if len(talking) > 1 else [])
+            for branch in talking[:1]:
+                yield from _walk(program, branch, times, unread)
         elif _collective(i, program) is not None:
             yield i, times
         elif i.operation in ("call", "async-start"):
             yield from _walk(program, i.called("calls") or i.called("to_apply"), times, unread)
 
 
-def _branches_communicate(program: Program, i: Instruction) -> bool:
-    names = re.findall(r"%([\w.\-]+)", i.rest.partition("branch_computations=")[2].partition("}")[0])
+def _branches(i: Instruction) -> list[str]:
+    listed = re.findall(r"%([\w.\-]+)", i.rest.partition("branch_computations=")[2].partition("}")[0])
+    return listed or [b for b in (i.called("true_computation"), i.called("false_computation")) if b]
+
+
+def _communicates(program: Program, names: Iterable[str]) -> bool:
     return any(True for n in names for _ in _walk(program, n, 1, []))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import numpy as np
 from jax.extend import core
 
@@ -20,7 +21,10 @@ LITERAL = -1
 
 @dataclass
 class Graph:
-    """`sizes[v]` is the size of value v in bytes; `inputs` and `outputs` are values (LITERAL for constants in the text)."""
+    """`sizes[v]` is the size of value v in bytes, 0 in the host's memory.
+
+    `inputs` and `outputs` are values (LITERAL for constants in the text).
+    """
 
     nodes: list[Node] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
@@ -100,6 +104,8 @@ def _read(env: dict[Any, int], variable: Any) -> int:
 
 
 def _bytes(aval: Any) -> int:
+    if getattr(aval, "memory_space", None) == jax.memory.Space.Host:
+        return 0
     shape, dtype = getattr(aval, "shape", ()), getattr(aval, "dtype", None)
     width = getattr(dtype, "itemsize", 0) if dtype is not None else 0  # of a typed key: those of its words
     return int(np.prod(shape, dtype=np.int64)) * width

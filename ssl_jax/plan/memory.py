@@ -19,8 +19,8 @@ from ssl_jax.mesh import SMALLEST_SPLIT, Rules, leaf_spec, path_name
 from ssl_jax.plan.graph import LITERAL, Graph, Node
 from ssl_jax.step import TrainState
 
-ALIASES = {"reshape", "squeeze", "expand_dims", "sharding_constraint", "copy", "copy_p", "stop_gradient", "optimization_barrier",
-           "transpose"}  # fmt: skip
+ALIASES = {"reshape", "squeeze", "expand_dims", "sharding_constraint", "copy", "copy_p", "name", "stop_gradient",
+           "optimization_barrier", "transpose"}  # fmt: skip
 # What compilers fuse into their readers. Everything else writes its result to memory.
 FUSED = {"add", "sub", "mul", "div", "neg", "sign", "floor", "ceil", "round", "exp", "exp2", "log", "log1p", "expm1", "tanh",
          "logistic", "erf", "erfc", "erf_inv", "sqrt", "rsqrt", "square", "integer_pow", "pow", "max", "min", "and", "or",

@@ -88,7 +88,7 @@ def abstract_mesh(sizes: Mapping[str, int]) -> AbstractMesh:
 def lowered(posed: Problem, mesh: Mesh) -> Any:
     """The step that training would run on `mesh` (state donated, shardings pinned), lowered and not yet compiled."""
     with jax.set_mesh(mesh):
-        like = state_like(posed.setup, posed.batch, mesh, posed.recipe.mesh.rules)
+        like = state_like(posed.setup, posed.batch, mesh, posed.recipe.mesh.rules, posed.recipe.mesh.offload)
         rows = batch_sharding(mesh)
         batch = {k: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=rows) for k, v in posed.batch.items()}
         return compiled(posed.setup, 1, like).lower(like, batch)

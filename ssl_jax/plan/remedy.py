@@ -56,8 +56,9 @@ class _Search:
         self.posed, self.now, self.target = posed, now, target
         self.replicas = now.sizes["data"] * now.sizes["fsdp"]
         self.state = posed.state()
-        policy, order = remat(posed), list(REMAT_POLICIES)
-        self.policies = order[order.index(policy) :] if policy in order else [None]
+        # What "offload" costs is the link to the host, of which nothing is known here: it is not proposed.
+        policy, order = remat(posed), [p for p in REMAT_POLICIES if p != "offload"]
+        self.policies = order[order.index(policy) :] if policy in order else [policy]
         self.graphs = {}
         for name in self.policies:
             changed = posed if name == policy else posed.changed({"model.remat": name})

@@ -192,19 +192,24 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Mesh:
-    """Devices along each axis (-1: all that are left), parameter `rules` (path regex, axes), and steps per dispatch."""
+    """Devices along each axis (-1: all that are left), parameter `rules` (path regex, axes), and steps per dispatch.
+
+    `offload="optimizer"` keeps the optimiser's state in the host's memory between its updates.
+    """
 
     data: int = -1
     fsdp: int = 1
     tensor: int = 1
     rules: tuple = ()
     steps_per_dispatch: int = 1
+    offload: str = "none"
 
     def __post_init__(self) -> None:
         for key in ("data", "fsdp", "tensor"):
             size = getattr(self, key)
             _require(size == -1 or size > 0, f"mesh.{key}", size, "a number of devices, or -1 for all that are left")
         _require(self.steps_per_dispatch > 0, "mesh.steps_per_dispatch", self.steps_per_dispatch, "greater than 0")
+        _require(self.offload in ("none", "optimizer"), "mesh.offload", self.offload, "none or optimizer")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -33,6 +34,23 @@ class Subject:
     source: Any
     batch_size: int
     devices: tuple[jax.Device, ...]
+    quiet_setup: Setup | None = None
+    exact: bool = False  # computes in float64
+
+    @functools.cached_property
+    def quiet(self) -> Subject:
+        """The same with a model that draws nothing in training: what each microbatch draws for itself is not the batch's."""
+        return self if self.quiet_setup is None else replace(self, setup=self.quiet_setup, quiet_setup=None)
+
+    @functools.cached_property
+    def double(self) -> Subject:
+        """The same objective and state in float64, where rounding is nothing."""
+        widened = self.setup.objective
+        if hasattr(widened.encoder, "dtype"):
+            widened = replace(widened, encoder=widened.encoder.clone(dtype="float64"))
+        made = replace(self, setup=replace(self.setup, objective=widened), quiet_setup=None, exact=True)
+        made.__dict__["state"] = in_double(self.state)
+        return made
 
     def mesh(self, data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
         """A mesh over the first devices."""
@@ -62,12 +80,13 @@ class Subject:
 
     def shardings(self, mesh: Mesh) -> Any:
         """Where each leaf of the state lives on `mesh`."""
-        return state_shardings(self.state, mesh, self.recipe.mesh.rules, SMALLEST)
+        return state_shardings(self.state, mesh, self.recipe.mesh.rules, SMALLEST, self.recipe.mesh.offload)
 
     def gradient(self, mesh: Mesh, state: TrainState | None = None, **microbatches: int) -> tuple[float, Any]:
         """Loss and gradient of the first batch on `mesh`, as numpy, with `accumulation` or `gradient_cache` microbatches."""
-        with jax.set_mesh(mesh):
-            placed = self.placed(self.state if state is None else state, mesh)
+        with jax.enable_x64(True) if self.exact else nullcontext(), jax.set_mesh(mesh):
+            given = self.state if state is None else in_double(state) if self.exact else state
+            placed = self.placed(given, mesh)
             out, gradient = self._gradient_of(mesh, microbatches)(placed, place_batch(self.batch, batch_sharding(mesh)))
             return float(out.total()), jax.tree.map(np.asarray, gradient)
 
@@ -96,7 +115,7 @@ class Subject:
         """Shapes and shardings of the state on `all_devices`."""
         mesh, batch = self.all_devices, batch_like(self.source, self.batch_size, BadRecords(1.0, None))
         with jax.set_mesh(mesh):
-            return state_like(self.setup, batch, mesh, self.recipe.mesh.rules)
+            return state_like(self.setup, batch, mesh, self.recipe.mesh.rules, self.recipe.mesh.offload)
 
     def fresh(self) -> TrainState:
         """A fresh state on `all_devices`, made there."""
@@ -123,13 +142,23 @@ class Subject:
         return self._compiled.setdefault((mesh, "views"), jax.jit(self.setup.views))
 
 
-def subject(recipe: Recipe, devices: tuple[jax.Device, ...], batch_size: int) -> Subject:
-    """The subject for a recipe; UserError where `batch_size` does not divide over the devices."""
+def in_double(state: Any) -> Any:
+    """A state in numpy, its float32 arrays in float64."""
+    return jax.tree.map(
+        lambda x: np.asarray(x, np.float64) if x.dtype == np.float32 else np.asarray(x), jax.device_get(state)
+    )
+
+
+def subject(recipe: Recipe, devices: tuple[jax.Device, ...], batch_size: int, quiet: Recipe | None = None) -> Subject:
+    """The subject for a recipe; UserError where `batch_size` does not divide over the devices.
+
+    `quiet` is the recipe with a model that draws nothing in training, where that is another.
+    """
     parts = 2 * len(devices)
     if batch_size % parts:
         raise UserError(
             f"--batch-size {batch_size}: use a multiple of {parts}, two microbatches on each of {len(devices)} devices"
         )
     source = recipe.data.pretrain.build()
-    setup, _ = build(recipe, len(source))
-    return Subject(recipe, setup, source, batch_size, devices)
+    setup, quiet_setup = (None if r is None else build(r, len(source))[0] for r in (recipe, quiet))
+    return Subject(recipe, setup, source, batch_size, devices, quiet_setup)

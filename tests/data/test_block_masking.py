@@ -1,5 +1,7 @@
 """Block masks: rectangles up to a share, which crops are masked, slots for what they hide."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +30,12 @@ def test_shares_stay_below_the_largest_and_spread_over_the_range(drawn):
     assert 0.25 < masked.mean() < 0.33  # uniform on (0.1, 0.5), cut a little short where the last rectangles do not fit
     assert masked.min() < 0.14
     assert masked.max() > 0.44
+
+
+def test_no_mask_is_cut_short_by_the_number_of_proposals(drawn):
+    sampler, mask = drawn
+    longer = replace(sampler, proposals=2 * sampler.proposals)
+    np.testing.assert_array_equal(jax.jit(longer)(jax.random.split(jax.random.key(0), 256)), mask)
 
 
 def test_half_of_the_crops_are_masked(drawn):

@@ -21,6 +21,7 @@ def test_another_recipe_is_refused_with_the_difference_unless_the_key_is_allowed
     assert "--allow-config-change optimizer.lr" in run.said()
     run = trained(workdir, *change, "--allow-config-change", "optimizer.lr")
     assert "config changed on resume: optimizer.lr: 0.01 -> 0.5" in run.said()
+    assert "the spike rule forgets earlier losses, since optimizer.lr changed" in run.said()
 
 
 def test_other_data_is_refused_unless_it_is_allowed(tmp_path, straight):

@@ -14,10 +14,10 @@ from ssl_jax.cli import main
 from ssl_jax.data.pipeline import batches
 from ssl_jax.errors import UserError
 from ssl_jax.mesh import make_mesh
-from ssl_jax.recipe import load, parse
+from ssl_jax.recipe import load, parse, to_json
 from ssl_jax.replicas import ReplicaCheck, bit_sum
-from ssl_jax.step import Setup, init_state, train_step
-from ssl_jax.train import state_like
+from ssl_jax.step import Setup, TrainState, init_state, train_step
+from ssl_jax.train import restored, state_like
 
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"}
 
@@ -74,6 +74,27 @@ def test_the_spike_rule_is_mean_plus_six_deviations_of_128_after_64():
     for shift, expected in ((-1e-3, False), (1e-3, True)):
         assert bool(spikes.is_spike(window, jnp.float32(limit[0] + shift), jnp.float32(3.0))) == expected
         assert bool(spikes.is_spike(window, jnp.float32(3.0), jnp.float32(limit[1] + shift))) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "data", "forgets"),
+    [("optimizer.lr=0.5", "a", True), ("log.tensorboard=False", "a", False), ("log.tensorboard=True", "b", True)],
+)
+def test_a_resumed_run_forgets_losses_of_another_recipe_or_other_data(change, data, forgets):
+    class Saved:
+        def meta(self, step):
+            return meta("log.tensorboard=True", "a")
+
+        def restore(self, like, step):
+            return state
+
+    def meta(changed, data):
+        return {"recipe": to_json(load("mae_vit_fashion:tiny", [f"--config.{changed}"])), "data": data, "batch_size": 8}
+
+    known = spikes.Window(jnp.ones((2, spikes.LENGTH)), jnp.asarray(64, jnp.int32))
+    state = TrainState(0, 0, 0, {}, {}, (), known)
+    new = restored(Saved(), state, meta(change, data), 7, allow_data_change=True)
+    assert int(new.window.count) == (0 if forgets else 64)
 
 
 def test_after_too_many_nothing_is_applied_until_the_host_has_seen_it():

@@ -74,7 +74,7 @@ def test_padding_does_not_touch_valid_tokens(image):
     )
 
 
-@pytest.mark.parametrize("options", [{"remat": "full"}, {"remat": "dots"}, {"unroll": 2}])
+@pytest.mark.parametrize("options", [{"remat": "full"}, {"remat": "dots"}, {"remat": "offload"}, {"unroll": 2}])
 def test_remat_and_unroll_change_neither_parameters_nor_gradients(image, options):
     plain, other = ViT(**SMALL, remat="none"), ViT(**SMALL, **options)
     variables = init(plain, image)

@@ -101,6 +101,59 @@ def test_conventions_of_the_tpu_compiler_are_read():
     assert wire_factor("all-reduce", 4) == 2 * wire_factor("reduce-scatter", 4) == 1.5
 
 
+# A loop that ends when its data say so.
+UNBOUNDED = """HloModule jit_step
+
+%body (p: (s32[8])) -> (s32[8]) {
+  %more = s32[8] add(%x, %one)
+}
+
+%condition (p: (s32[8])) -> pred[] {
+  %some = pred[] all-reduce(%less), replica_groups={{0,1,2,3}}, to_apply=%or
+}
+
+%alone (p: (s32[8])) -> pred[] {
+  %less = pred[] compare(%i, %n), direction=LT
+}
+
+ENTRY %main (a: s32[8]) -> s32[8] {
+  %loop = (s32[8]) while(%t), condition=%CONDITION, body=%body
+}
+"""
+
+
+def test_a_loop_whose_end_depends_on_data_is_reported_only_where_it_communicates():
+    assert collectives(UNBOUNDED.replace("CONDITION", "alone")) == ([], [])
+    found, unread = collectives(UNBOUNDED.replace("CONDITION", "condition"))
+    assert unread == ["loop: trip count"]
+    # With a known count, the condition is asked once more than the body runs.
+    counted = UNBOUNDED.replace("CONDITION, body=%body", 'condition, body=%body, {"known_trip_count":{"n":"3"}}')
+    found, unread = collectives(counted)
+    assert (counts(found), unread) == ({"all-reduce": 4}, [])
+
+
+BRANCHES = """HloModule jit_step
+
+%gather (p: f32[2]) -> f32[8] {
+  %all = f32[8] all-gather(%p), replica_groups={{0,1,2,3}}, dimensions={0}
+}
+
+%zeros (p: f32[2]) -> f32[8] {
+  %none = f32[8] broadcast(%zero), dimensions={}
+}
+
+ENTRY %main (a: f32[2]) -> f32[8] {
+  %either = f32[8] conditional(%which, %a, %a), branch_computations={%gather, %OTHER}
+}
+"""
+
+
+def test_the_branch_that_communicates_is_counted_and_two_of_them_are_reported():
+    found, unread = collectives(BRANCHES.replace("OTHER", "zeros"))
+    assert (counts(found), unread) == ({"all-gather": 1}, [])
+    assert collectives(BRANCHES.replace("OTHER", "gather"))[1] == ["either: branches"]
+
+
 FAST = {"mae_vit_fashion"}  # the others are compiled by tools/test --all
 TRACED = {"mae_vit_fashion", "simclr_conv_fashion", "dinov2_vit_fashion", "mae_vitl_in1k"}
 

@@ -4,12 +4,13 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ssl_jax.cli import main
 from ssl_jax.errors import UserError
-from ssl_jax.recipe import load
-from ssl_jax.verify.checks import CHECKS, FAIL, Check, Outcome, checked, outcome
+from ssl_jax.recipe import load, recipes
+from ssl_jax.verify.checks import CHECKS, FAIL, Check, Outcome, checked, outcome, same
 from ssl_jax.verify.run import chosen, in_float32, verify
 
 ROOT = Path(__file__).parents[2]
@@ -104,13 +105,31 @@ def test_the_example_of_a_fork_passes_every_check(capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["mae_vit_fashion", "ijepa_vit_fashion", "simclr_conv_fashion", "simclr_resnet50_in1k"]
-)
+@pytest.mark.parametrize("name", [r.name for r in recipes()])
 def test_shipped_recipes_pass_every_check(name):
     report = verify(load(f"{name}:tiny", []))
     assert report.passed, report.outcomes
     assert len(report.outcomes) == len(CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("rounded", "exact", "status"),
+    [(0.0, 1.0, "pass"), (1e-4, 0.0, "pass"), (1e-4, 1e-8, FAIL), (1e-2, 0.0, FAIL), (float("nan"), 0.0, FAIL)],
+)
+def test_float64_decides_where_float32_may_only_be_rounding(rounded, exact, status):
+    class Numbers:
+        def __init__(self, apart, double=None):
+            self.apart, self.double = apart, double
+
+    def ours(subject):
+        return 1.0, {"w": np.ones(1)}
+
+    def theirs(subject):
+        return 1.0, {"w": np.ones(1) + subject.apart}
+
+    made = same(Numbers(rounded, Numbers(exact)), ours, theirs)
+    assert made.status == status
+    assert ("gradient in float64" in made.measured) == (status == "pass" and rounded > 0)
 
 
 def test_what_is_not_a_number_and_what_raises_fail():
@@ -122,6 +141,14 @@ def test_what_is_not_a_number_and_what_raises_fail():
 
     made = checked(Check("broken", "", broken), None)
     assert made == Outcome(FAIL, note="ZeroDivisionError: of user code")
+
+
+def test_microbatches_are_compared_without_stochastic_depth():
+    depth = ["--config.model.depth=2", "--config.model.drop_path=0.5"]
+    report = verify(load("dino_vit_fashion:tiny", depth), batch_size=16, checks=chosen("accumulation"))
+    made = report.outcomes["accumulation"]
+    assert made.status == "pass", made
+    assert "without the model's noise" in made.note
 
 
 def test_checks_are_chosen_by_name_and_run_in_float32():

@@ -76,10 +76,8 @@ class Placement:
         """`log sum exp` instead of the sum."""
         if group is None or not self.gather:
             return group
-        largest = jax.lax.pmax(group, self.gather)
-        block = len(group) // jax.lax.axis_size(self.gather)
-        own = jax.lax.dynamic_slice_in_dim(largest, jax.lax.axis_index(self.gather) * block, block)
-        return own + jnp.log(self.scattered(jnp.exp(group - largest)))
+        parts = jax.lax.all_to_all(group, self.gather, split_axis=0, concat_axis=0, tiled=True)
+        return jax.nn.logsumexp(parts.reshape(jax.lax.axis_size(self.gather), -1, *group.shape[1:]), axis=0)
 
     def summed(self, tree: Any) -> Any:
         """The sum over `copy`."""
