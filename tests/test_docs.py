@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_jax.cli import _arguments
+from ssl_jax.arguments import parse_arguments
 from ssl_jax.errors import UserError
 from ssl_jax.mesh import check_batch, make_mesh
 from ssl_jax.recipe import load, parse
@@ -38,7 +38,7 @@ def test_every_snippet_of_the_page_on_pmap_runs():
 @pytest.mark.parametrize(("page", "line"), commands())
 def test_every_command_in_the_documentation_is_understood(page, line, monkeypatch):
     monkeypatch.chdir(ROOT)
-    arguments = _arguments(shlex.split(line)[1:])
+    arguments = parse_arguments(shlex.split(line)[1:])
     if getattr(arguments, "config", None):
         load(arguments.config, arguments.overrides)
 

@@ -16,12 +16,13 @@ def get_config(arg: str = "") -> ConfigDict:
     tiny = arg == "tiny"
     return ConfigDict(
         token_run(
-            arg, 200_000, layer_scale=0.1, registers=2, drop_path=0.1, drop_path_mode="subset", drop_path_groups=8
+            arg, 120_000, layer_scale=0.1, registers=2, drop_path=0.1, drop_path_mode="subset", drop_path_groups=8
         )
         | dict(
             objective=tiny_heads(
                 tiny,
                 target="ssl_jax.objectives.dinov2:DINOv2",
+                mask_smallest=2,
                 prototypes=1024,
                 hidden=256,
                 bottleneck=64,

@@ -17,7 +17,7 @@ def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
         token_run(
             arg,
-            200_000,
+            120_000,
             positions="rope",
             rope_rescale=2.0,
             layer_scale=0.1,
@@ -31,6 +31,7 @@ def get_config(arg: str = "") -> ConfigDict:
             objective=tiny_heads(
                 tiny,
                 target="ssl_jax.objectives.dinov3:DINOv3",
+                mask_smallest=2,
                 prototypes=1024,
                 hidden=256,
                 bottleneck=64,

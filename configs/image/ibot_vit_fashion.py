@@ -15,17 +15,17 @@ RESULT = "a starting point: not tuned, not yet run at full length"
 def get_config(arg: str = "") -> ConfigDict:
     tiny = arg == "tiny"
     return ConfigDict(
-        token_run(arg, 200_000, drop_path=0.1)
+        token_run(arg, 120_000, drop_path=0.1)
         | dict(
             objective=tiny_heads(
                 tiny,
                 target="ssl_jax.objectives.ibot:IBOT",
+                mask_smallest=2,
                 prototypes=1024,
                 hidden=256,
                 bottleneck=64,
                 teacher_temperature=(0.04, 0.06),
                 momentum=(0.99, 1.0),
-                mask_smallest=4,
                 magnitude=True,
             ),
             optimizer=token_adamw(1e-3, (r"^head/(prototypes|magnitude)$", dict(freeze_until_percent=2))),

@@ -15,7 +15,7 @@ RESULT = "a starting point: not tuned, not yet run at full length"
 def get_config(arg: str = "") -> ConfigDict:
     tiny = arg == "tiny"
     return ConfigDict(
-        token_run(arg, 200_000)
+        token_run(arg, 120_000)
         | dict(
             objective=dict(
                 target="ssl_jax.objectives.msn:MSN",
