@@ -118,14 +118,15 @@ def test_the_ridge_probe_chooses_its_penalty_by_leaving_one_out():
     ("embeddings", "word"),
     [
         (ISOTROPIC, "healthy"),
-        (ISOTROPIC[:, :8] @ rng.standard_normal((8, 64)), "healthy"),  # 8 of 64 directions
-        (1e-3 * ISOTROPIC, "collapsed"),  # VICReg without variance: the scale is what collapses
+        (ISOTROPIC[:, :12] @ rng.standard_normal((12, 64)), "healthy"),  # 12 of 64 directions
+        (0.3 * ISOTROPIC, "healthy"),
+        (0.15 * ISOTROPIC, "collapsed"),  # VICReg without variance: the scale is what collapses
         (ISOTROPIC[:, :2] @ rng.standard_normal((2, 64)), "collapsed"),  # Barlow Twins without its off-diagonal term
         (1e-2 * ISOTROPIC + 1, "collapsed"),
         (np.ones((1000, 64)), "collapsed"),
         (np.full((1000, 64), np.nan), "collapsed"),
     ],
-    ids=["same", "few directions", "small", "two directions", "around a point", "a point", "not finite"],
+    ids=["same", "few directions", "smaller", "small", "two directions", "around a point", "a point", "not finite"],
 )
 def test_embeddings_that_collapse_are_told_although_the_encoder_is_as_it_was(embeddings, word):
     first = check(RELU) | embedding_measures(ISOTROPIC)
