@@ -16,9 +16,10 @@ from ssl_jax.evaluate.features import Split
 from ssl_jax.evaluate.ridge import STRENGTHS, ridge
 
 HEALTHY, DEGRADING, COLLAPSED = "healthy", "degrading", "collapsed"
-# What is left of the embeddings' spread, and of their rank above 1, since the first check: less is a collapse. Proper runs of
-# 300 steps keep at least 0.5 and 0.2 (docs/results/collapse.md).
-SPREAD_LEFT, RANK_LEFT = 0.2, 0.15
+# What is left of the embeddings' spread since the first check, of their rank above 1, and how much of the rank that they could
+# have is used. Too little of the first, or of both others, is a collapse: a network of small rank may start there, and a
+# method that clusters may give up rank (docs/results/collapse.md has what proper and broken runs keep).
+SPREAD_LEFT, RANK_LEFT, RANK_USED = 0.2, 0.3, 0.15
 _MOST = 10_000  # rows that the table measures; the paper uses 25,600
 
 
@@ -76,13 +77,16 @@ def measures(x: np.ndarray) -> dict[str, float]:
 def embedding_measures(z: np.ndarray) -> dict[str, float]:
     """`embedding_std`, the root mean squared distance from the mean, and `embedding_rank`, RankMe uncentred, of [N, F].
 
-    For what the loss compares (`Objective.embeddings`). Both are 0 where a number is NaN or infinite.
+    For what the loss compares (`Objective.embeddings`). `embedding_rank_used` is the rank's share of min(N, F). All are 0 where
+    a number is NaN or infinite.
     """
     if not np.isfinite(z).all():
-        return {"embedding_std": 0.0, "embedding_rank": 0.0}
+        return {"embedding_std": 0.0, "embedding_rank": 0.0, "embedding_rank_used": 0.0}
+    rank = rankme(z)
     return {
         "embedding_std": float(np.sqrt(z.astype(np.float64).var(axis=0).sum())),
-        "embedding_rank": rankme(z),
+        "embedding_rank": rank,
+        "embedding_rank_used": rank / min(z.shape),
     }
 
 
@@ -106,9 +110,9 @@ def verdict(history: Sequence[Mapping[str, Any]]) -> str:
     collapsed: the newest check has rows that all point the same way (feature_std below 0.02: random-initialised encoders
         lie above 0.1), or that vary along fewer than about two directions (centred_rank below 2: random-initialised
         encoders lie above 20, and one direction for each of ten classes is 10). Or, where the embeddings that the loss
-        compares are measured, less than 0.2 is left of the embedding_std of the first check, or less than 0.15 of its
-        embedding_rank above 1, where all rows are proportional. A head can map everything to a point over an encoder that
-        stays as it was drawn: without its variance term VICReg does.
+        compares are measured, less than 0.2 is left of the embedding_std of the first check; or less than 0.3 of its
+        embedding_rank above 1, where all rows are proportional, while less than 0.15 of the possible rank is used. A head can
+        map everything to a point over an encoder that stays as it was drawn: without its variance term VICReg does.
     degrading: for two checks in a row, either rank is below half of its own best, or `probe_accuracy` is below its best by
         3 points and by twice `probe_error`, its standard error. Two checks, because a small probe set wavers.
     """
@@ -123,8 +127,10 @@ def verdict(history: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _embeddings_gone(first: Mapping[str, Any], newest: Mapping[str, Any]) -> bool:
-    spread = newest["embedding_std"] < SPREAD_LEFT * first["embedding_std"]
-    return spread or newest["embedding_rank"] - 1 < RANK_LEFT * (first["embedding_rank"] - 1)
+    if newest["embedding_std"] < SPREAD_LEFT * first["embedding_std"]:
+        return True
+    fell = newest["embedding_rank"] - 1 < RANK_LEFT * (first["embedding_rank"] - 1)
+    return fell and newest["embedding_rank_used"] < RANK_USED
 
 
 def _below_best(history: Sequence[Mapping[str, Any]]) -> bool:

@@ -97,7 +97,6 @@ class Case(NamedTuple):
     without: str = ""
     broken: tuple[str, ...] = ()
     kind: type | None = None
-    both: tuple[str, ...] = ()
 
     @property
     def proper(self) -> Case:
@@ -107,12 +106,12 @@ class Case(NamedTuple):
     def overrides(self, whole: bool) -> list[str]:
         conv = "conv" in self.recipe
         model = [f"model.{text}" for text in (CONV if conv else TOKENS)] + ([] if conv else [*LOCAL, *HEADS])
-        return [f"--config.{text}" for text in (*model, *self.both, *(() if whole else self.broken))]
+        return [f"--config.{text}" for text in (*model, *(() if whole else self.broken))]
 
 
 CASES = (
-    Case("simsiam_conv_fashion", "stopped gradient", kind=SimSiamWithoutStopGradient, both=("optimizer.lr=2.0",)),
-    Case("simsiam_conv_fashion", "predictor", kind=SimSiamWithoutPredictor, both=("optimizer.lr=2.0",)),
+    Case("simsiam_conv_fashion", "stopped gradient", kind=SimSiamWithoutStopGradient),
+    Case("simsiam_conv_fashion", "predictor", kind=SimSiamWithoutPredictor),
     Case("byol_conv_fashion", "stopped gradient", kind=BYOLWithoutStopGradient),
     Case("byol_conv_fashion", "predictor", kind=BYOLWithoutPredictor),
     Case("vicreg_conv_fashion", "variance", ("objective.variance=0.0",)),
