@@ -36,7 +36,8 @@ MACHINE = Machine(
 
 
 @pytest.mark.parametrize(
-    "name", ["mae_vit_fashion", "dino_vit_fashion", pytest.param("simclr_conv_fashion", marks=pytest.mark.slow)]
+    "name",
+    ["dino_vit_fashion", *(pytest.param(f"{n}_fashion", marks=pytest.mark.slow) for n in ("mae_vit", "simclr_conv"))],
 )
 def test_the_phases_one_after_the_other_give_the_gradient_of_the_step(name):
     """The update is the step's own function, so nothing else is left to compare."""
@@ -85,24 +86,42 @@ def test_an_objective_that_cannot_be_taken_apart_is_refused():
         phases.halves(problem(load("ijepa_vit_fashion:tiny")).setup.objective)
 
 
-def test_the_command_writes_every_figure_as_json(tmp_path):
-    out = tmp_path / "speed.json"
-    settings = Settings(("Ti",), ("mae",), ("scan",), LEAST, steps=1, threads=0)
-    run(settings, out)
+def check_result(out, variant):
     result = json.loads(out.read_text(), parse_constant=lambda text: pytest.fail(f"{text} is not JSON"))
     (case,) = result["cases"]
     assert set(case["phases"]) == set(phases.PHASES)
     for row in (*case["phases"].values(), *case["variants"].values()):
         assert row["seconds"]["wall"]["median"] > 0
-    step = case["variants"]["scan"]
+    step = case["variants"][variant]
     assert step["examples_per_second"] == pytest.approx(case["batch"] / step["seconds"]["cpu"]["median"])
     assert math.isfinite(step["loss"])
     assert step["memory"]["temporaries"] > 0
+    assert case["phases"]["forward"]["flops"] > case["phases"]["augmentation"]["flops"]
     assert 0 <= case["data"]["share"] <= 1
     assert result["versions"]["jax"] == jax.__version__
     assert result["hardware"]["peak_from"] == "measured matrix product"
     assert os.uname().nodename not in out.read_text().split('"')
     assert str(ROOT) not in out.read_text()
+
+
+def test_every_phase_and_figure_is_written_as_json(tmp_path, monkeypatch, capsys):
+    tiny = problem(load("mae_vit_fashion:tiny", ["--config.batch_size=8"]))
+    machine = Machine("cpu", "cpu", 8, "float32", "cpu", matmul=50e9, copy=5e9)
+    monkeypatch.setattr("ssl_jax.benchmark.run.posed", lambda *_: tiny)
+    monkeypatch.setattr("ssl_jax.benchmark.run.measure_machine", lambda _: machine)
+    monkeypatch.setattr("ssl_jax.benchmark.run.measure_waiting", lambda *_: {"share": 0.25, "threads": 0})
+    run(Settings(("Ti",), ("mae",), ("scan",), LEAST, steps=1, threads=0), tmp_path / "speed.json")
+    check_result(tmp_path / "speed.json", "scan")
+    shown = capsys.readouterr().out
+    assert "waits for data 25% of the time" in shown
+    assert all(name in shown for name in phases.PHASES)
+
+
+@pytest.mark.slow
+def test_the_command_measures_a_vit_from_pictures_to_json(tmp_path):
+    settings = Settings(("Ti",), ("mae",), ("scan+full",), LEAST, steps=1, threads=0)
+    run(settings, tmp_path / "speed.json")
+    check_result(tmp_path / "speed.json", "scan+full")
 
 
 def test_utilisation_and_floor_by_known_answer():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -200,8 +201,10 @@ def ratios(readings: Mapping[str, Sequence[Reading]], clock: str) -> dict[str, d
 
 
 def _last_line(text: str) -> str:
+    """The last line that names an error (jax adds remarks below it), else the last line."""
     lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "without a word"
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return next(reversed(errors or lines), "without a word")
 
 
 def _close(pipe: IO[str]) -> None:

@@ -8,7 +8,6 @@ a GPU: autocast to bfloat16. AdamW is the fused one.
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -146,5 +145,4 @@ def build(spec: dict) -> Callable[[], float]:
         optimizer.step()
         return loss.item()
 
-    print(f"torch {torch.__version__}", file=sys.stderr)
     return step
