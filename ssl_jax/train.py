@@ -207,7 +207,7 @@ def restored(
 
 
 def _moves_the_loss(key: str) -> bool:
-    return not key.startswith(("checkpoint.", "data.prefetch", "data.threads", "evaluate.", "log.", "mesh.", "watch."))
+    return not key.startswith(("checkpoint.", "data.", "evaluate.", "log.", "mesh.", "watch."))  # data has a fingerprint
 
 
 def stacked(stream: Iterator[dict[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:

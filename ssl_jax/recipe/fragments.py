@@ -190,7 +190,7 @@ def in1k_run(tiny: bool, batch_size: int, epochs: int, warmup: int = 0, **schedu
         "seed": 0,
         "batch_size": 32 if tiny else batch_size,
         **({"total_examples": 256} if tiny else {"total_epochs": epochs}),
-        "model": small_conv(widths=(8, 16, 32, 32), cells=1) if tiny else resnet(50),
+        "model": small_conv(widths=(8, 16, 32), strides=(2, 2, 2), kernels=(3, 3, 3), cells=1) if tiny else resnet(50),
         "data": embedded(limit=500) if tiny else imagenet("data/imagenet"),
         "schedule": {"name": "cosine", **({"warmup_percent": 10} if tiny else {"warmup_epochs": warmup}), **schedule},
         "mesh": {"data": -1},

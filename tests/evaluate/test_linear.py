@@ -48,7 +48,7 @@ def test_the_test_labels_play_no_part_in_the_choice(digits):
 
 
 def test_the_choice_at_an_end_of_the_grid_is_noted(digits):
-    assert "smallest of the grid" in Probe(strengths=np.logspace(0, 3, 10)).run(digits)["note"]
+    assert "smallest of the grid" in Probe(strengths=np.logspace(2, 4, 10)).run(digits)["note"]
     assert "largest of the grid" in Probe(strengths=np.logspace(-8, -6, 10)).run(digits)["note"]
 
 
