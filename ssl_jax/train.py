@@ -207,7 +207,9 @@ def restored(
 
 
 def _moves_the_loss(key: str) -> bool:
-    return not key.startswith(("checkpoint.", "data.", "evaluate.", "log.", "mesh.", "watch."))  # data has a fingerprint
+    return not key.startswith(
+        ("checkpoint.", "data.", "evaluate.", "log.", "mesh.", "watch.")
+    )  # data has a fingerprint
 
 
 def stacked(stream: Iterator[dict[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:

@@ -111,26 +111,33 @@ def verdict(history: Sequence[Mapping[str, Any]]) -> str:
         lie above 0.1), or that vary along fewer than about two directions (centred_rank below 2: random-initialised
         encoders lie above 20, and one direction for each of ten classes is 10). Or, where the embeddings that the loss
         compares are measured, less than 0.2 is left of the embedding_std of the first check; or less than 0.3 of its
-        embedding_rank above 1, where all rows are proportional, while less than 0.15 of the possible rank is used. A head can
-        map everything to a point over an encoder that stays as it was drawn: without its variance term VICReg does.
+        embedding_rank above 1, where all rows are proportional, while less than 0.15 of the possible rank is used, for two
+        checks in a row, since proper runs of SimSiam dip there and come back. A head can map everything to a point over an
+        encoder that stays as it was drawn: without its variance term VICReg does.
     degrading: for two checks in a row, either rank is below half of its own best, or `probe_accuracy` is below its best by
         3 points and by twice `probe_error`, its standard error. Two checks, because a small probe set wavers.
     """
     newest = history[-1]
     if not np.isfinite(newest["feature_std"]) or newest["feature_std"] < 0.02 or newest["centred_rank"] < 2.0:
         return COLLAPSED
-    if "embedding_std" in newest and _embeddings_gone(next(h for h in history if "embedding_std" in h), newest):
+    if _embeddings_gone([h for h in history if "embedding_std" in h]):
         return COLLAPSED
     if len(history) >= 2 and all(_below_best(history[: len(history) - back]) for back in (0, 1)):
         return DEGRADING
     return HEALTHY
 
 
-def _embeddings_gone(first: Mapping[str, Any], newest: Mapping[str, Any]) -> bool:
-    if newest["embedding_std"] < SPREAD_LEFT * first["embedding_std"]:
+def _embeddings_gone(history: Sequence[Mapping[str, Any]]) -> bool:
+    if len(history) < 2:
+        return False
+    if history[-1]["embedding_std"] < SPREAD_LEFT * history[0]["embedding_std"]:
         return True
-    fell = newest["embedding_rank"] - 1 < RANK_LEFT * (first["embedding_rank"] - 1)
-    return fell and newest["embedding_rank_used"] < RANK_USED
+    return all(_rank_gone(history[0], h) for h in history[-2:])
+
+
+def _rank_gone(first: Mapping[str, Any], check: Mapping[str, Any]) -> bool:
+    fell = check["embedding_rank"] - 1 < RANK_LEFT * (first["embedding_rank"] - 1)
+    return fell and check["embedding_rank_used"] < RANK_USED
 
 
 def _below_best(history: Sequence[Mapping[str, Any]]) -> bool:

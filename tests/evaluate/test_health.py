@@ -129,8 +129,14 @@ def test_the_ridge_probe_chooses_its_penalty_by_leaving_one_out():
     ids=["same", "few directions", "smaller", "small", "two directions", "around a point", "a point", "not finite"],
 )
 def test_embeddings_that_collapse_are_told_although_the_encoder_is_as_it_was(embeddings, word):
-    first = check(RELU) | embedding_measures(ISOTROPIC)
-    assert verdict([check(RELU), first, check(RELU) | embedding_measures(embeddings)]) == word
+    first, after = (check(RELU) | embedding_measures(z) for z in (ISOTROPIC, embeddings))
+    assert verdict([check(RELU), first, after, after]) == word
+
+
+def test_a_rank_that_dips_and_comes_back_is_no_collapse():
+    proper, low = (check(RELU) | embedding_measures(z) for z in (ISOTROPIC, ISOTROPIC[:, :2] @ np.ones((2, 64))))
+    assert [verdict([proper, low, proper, low][:n]) for n in (2, 3, 4)] == ["healthy"] * 3
+    assert verdict([proper, low, low]) == "collapsed"
 
 
 def test_embedding_measures_have_known_values():
