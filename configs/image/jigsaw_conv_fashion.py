@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments import fashion_run, fashion_views
 
-RESULT = "not tuned yet"
+RESULT = ":full, 120k examples: linear 86.1 % (random init 83.5, pixels 84.8); 100 labels per class 79.2 (76.4, 79.7)"
 
 
 def get_config(arg: str = "") -> ConfigDict:
