@@ -133,14 +133,14 @@ class Checkpoints:
 
     def meta(self, step: int | None = None) -> dict[str, Any]:
         """What was saved beside the state at `step` (default: the newest)."""
-        return self._read(self._known(step), meta=ocp.args.JsonRestore())["meta"]
+        return self._read(self.step_or_newest(step), meta=ocp.args.JsonRestore())["meta"]
 
     def restore(self, like: Any, step: int | None = None) -> Any:
         """The state at `step` (default: the newest), with the tree, shapes, dtypes and shardings of `like`.
 
         `like` holds arrays or `ShapeDtypeStruct`s; their shardings may belong to another mesh than the one that saved.
         """
-        step = self._known(step)
+        step = self.step_or_newest(step)
         target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
         self._check_tree(step, named(target))
         restored = self._read(step, state=ocp.args.StandardRestore(named(target)))["state"]
@@ -148,25 +148,6 @@ class Checkpoints:
 
     def step_or_newest(self, step: int | None = None) -> int:
         """`step`, or the newest, after its files were compared with their manifest. UserError if it is not there."""
-        return self._known(step)
-
-    def shapes(self, step: int) -> dict[str, tuple[tuple[int, ...], str]]:
-        """Shape and dtype of every array of the state at `step`, by name."""
-        metadata = ocp.StandardCheckpointHandler().metadata(self._files.path / str(step) / "state").tree
-        return {k: (tuple(m.shape), str(m.dtype)) for k, m in metadata.items()}
-
-    def read(self, step: int, like: dict[str, jax.ShapeDtypeStruct]) -> dict[str, Any]:
-        """Some arrays of the state at `step` by name, with the shardings of `like`; the others are not read."""
-        wanted = ocp.args.PyTreeRestore(
-            item=like, restore_args=ocp.checkpoint_utils.construct_restore_args(like), partial_restore=True
-        )
-        with closing(ocp.Checkpointer(ocp.PyTreeCheckpointHandler())) as reader:
-            return reader.restore(self._files.path / str(step) / "state", args=wanted)
-
-    def _read(self, step: int, **items: Any) -> Any:
-        return self._orbax.restore(self._files.path / str(step), args=ocp.args.Composite(**items))
-
-    def _known(self, step: int | None) -> int:
         if step is None:
             step = self.latest_valid_step()
             if step is None:
@@ -183,6 +164,22 @@ class Checkpoints:
         except CheckpointCorrupt as error:
             raise UserError(f"the checkpoint of step {step} is damaged: {error}; use another of {steps}") from error
         return step
+
+    def shapes(self, step: int) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Shape and dtype of every array of the state at `step`, by name."""
+        metadata = ocp.StandardCheckpointHandler().metadata(self._files.path / str(step) / "state").tree
+        return {k: (tuple(m.shape), str(m.dtype)) for k, m in metadata.items()}
+
+    def read(self, step: int, like: dict[str, jax.ShapeDtypeStruct]) -> dict[str, Any]:
+        """Some arrays of the state at `step` by name, with the shardings of `like`; the others are not read."""
+        wanted = ocp.args.PyTreeRestore(
+            item=like, restore_args=ocp.checkpoint_utils.construct_restore_args(like), partial_restore=True
+        )
+        with closing(ocp.Checkpointer(ocp.PyTreeCheckpointHandler())) as reader:
+            return reader.restore(self._files.path / str(step) / "state", args=wanted)
+
+    def _read(self, step: int, **items: Any) -> Any:
+        return self._orbax.restore(self._files.path / str(step), args=ocp.args.Composite(**items))
 
     def _check_tree(self, step: int, target: dict[str, Any]) -> None:
         """Orbax casts dtypes silently and explains shapes poorly: compare first, and say what differs."""

@@ -207,9 +207,8 @@ def restored(
 
 
 def _moves_the_loss(key: str) -> bool:
-    return not key.startswith(
-        ("checkpoint.", "data.", "evaluate.", "log.", "mesh.", "watch.")
-    )  # data has a fingerprint
+    # Data is compared by its fingerprint, which options such as `threads` do not change.
+    return not key.startswith(("checkpoint.", "data.", "evaluate.", "log.", "mesh.", "watch."))
 
 
 def stacked(stream: Iterator[dict[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
