@@ -13,10 +13,10 @@ from ssl_jax.recipe.files import add_to_path as add_to_path
 from ssl_jax.recipe.files import neighbours as neighbours
 from ssl_jax.recipe.files import recipes as recipes
 from ssl_jax.recipe.loading import load as load
+from ssl_jax.recipe.parsing import parse as parse
 from ssl_jax.recipe.schema import Duration as Duration
 from ssl_jax.recipe.schema import InitFrom as InitFrom
 from ssl_jax.recipe.schema import Recipe as Recipe
-from ssl_jax.recipe.schema import parse as parse
 from ssl_jax.recipe.values import flatten as flatten
 from ssl_jax.recipe.values import from_json as from_json
 from ssl_jax.recipe.values import plain as plain

@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.batch_size import at_batch_size
 from ssl_jax.recipe.files import find, run_recipe, split_spec
-from ssl_jax.recipe.schema import UNITS, complete, parse
+from ssl_jax.recipe.parsing import complete, parse
+from ssl_jax.recipe.schema import UNITS
 from ssl_jax.recipe.values import did_you_mean, flatten, from_json, plain
 
 

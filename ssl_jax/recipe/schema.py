@@ -1,23 +1,17 @@
-"""Every key of a recipe, with its type, default and range; ConfigDict -> frozen dataclasses, once, at the door."""
+"""Every key of a recipe, with its type, default and range."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
-import types
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.batch_size import BATCH_RULES, RULES
 from ssl_jax.recipe.component import Component
-from ssl_jax.recipe.values import did_you_mean, plain, typed
+from ssl_jax.recipe.values import did_you_mean
 
 UNITS = ("steps", "epochs", "examples", "percent")
 
@@ -41,7 +35,8 @@ class Duration:
         return math.ceil(value)
 
 
-def _require(ok: bool, key: str, value: Any, rule: str) -> None:
+def require(ok: bool, key: str, value: Any, rule: str) -> None:
+    """UserError that `key` has a `value` against the `rule`, unless `ok`."""
     if not ok:
         raise UserError(f"{key}={value!r}: must be {rule}")
 
@@ -64,10 +59,10 @@ class Data:
     examples: int | None = None
 
     def __post_init__(self) -> None:
-        _require(self.threads >= 0, "data.threads", self.threads, "0 or more")
-        _require(self.prefetch >= 0, "data.prefetch", self.prefetch, "0 or more")
-        _require(self.examples is None or self.examples > 0, "data.examples", self.examples, "greater than 0")
-        _require(0 <= self.max_bad_fraction <= 1, "data.max_bad_fraction", self.max_bad_fraction, "between 0 and 1")
+        require(self.threads >= 0, "data.threads", self.threads, "0 or more")
+        require(self.prefetch >= 0, "data.prefetch", self.prefetch, "0 or more")
+        require(self.examples is None or self.examples > 0, "data.examples", self.examples, "greater than 0")
+        require(0 <= self.max_bad_fraction <= 1, "data.max_bad_fraction", self.max_bad_fraction, "between 0 and 1")
 
 
 CLIPS = ("global", "module", "tensor")
@@ -87,9 +82,7 @@ def _check_group(group: Any) -> None:
         if key not in GROUP_KEYS:
             near = did_you_mean(key, GROUP_KEYS)
             raise UserError(f"optimizer.groups: {pattern!r} has no key {key!r}{near} Keys: {', '.join(GROUP_KEYS)}")
-        _require(
-            isinstance(value, int | float) and value >= 0, f"optimizer.groups[{pattern}].{key}", value, "0 or more"
-        )
+        require(isinstance(value, int | float) and value >= 0, f"optimizer.groups[{pattern}].{key}", value, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -130,14 +123,14 @@ class Optimizer:
     skip_spikes: bool = False
 
     def __post_init__(self) -> None:
-        _require(self.lr > 0, "optimizer.lr", self.lr, "greater than 0")
-        _require(self.scaling in ("linear", "sqrt"), "optimizer.scaling", self.scaling, "'linear' or 'sqrt'")
+        require(self.lr > 0, "optimizer.lr", self.lr, "greater than 0")
+        require(self.scaling in ("linear", "sqrt"), "optimizer.scaling", self.scaling, "'linear' or 'sqrt'")
         for key in ("weight_decay", "weight_decay_final"):
             value = getattr(self, key)
-            _require(value is None or value >= 0, f"optimizer.{key}", value, "0 or more")
+            require(value is None or value >= 0, f"optimizer.{key}", value, "0 or more")
         for key in ("b1", "b2", "momentum"):
-            _require(0 <= getattr(self, key) < 1, f"optimizer.{key}", getattr(self, key), "at least 0 and below 1")
-        _require(self.clip_by in CLIPS, "optimizer.clip_by", self.clip_by, f"one of {', '.join(CLIPS)}")
+            require(0 <= getattr(self, key) < 1, f"optimizer.{key}", getattr(self, key), "at least 0 and below 1")
+        require(self.clip_by in CLIPS, "optimizer.clip_by", self.clip_by, f"one of {', '.join(CLIPS)}")
         for group in self.groups:
             _check_group(group)
         for key in (
@@ -151,7 +144,7 @@ class Optimizer:
             "max_nonfinite_steps",
         ):
             value = getattr(self, key)
-            _require(value is None or value > 0, f"optimizer.{key}", value, "greater than 0")
+            require(value is None or value > 0, f"optimizer.{key}", value, "greater than 0")
 
     def scaled_lr(self, batch_size: int) -> tuple[float, str | None]:
         """The learning rate for `batch_size`, and what to tell the user if it is another one than written.
@@ -182,12 +175,12 @@ class Schedule:
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             all(0 <= m <= 1 for m in self.milestones), "schedule.milestones", self.milestones, "fractions of the run"
         )
         for key in ("start", "final", "factor"):
             value = getattr(self, key)
-            _require(0 <= value <= 1, f"schedule.{key}", value, "between 0 and 1 (a fraction of the peak)")
+            require(0 <= value <= 1, f"schedule.{key}", value, "between 0 and 1 (a fraction of the peak)")
 
 
 @dataclass(frozen=True)
@@ -207,9 +200,9 @@ class Mesh:
     def __post_init__(self) -> None:
         for key in ("data", "fsdp", "tensor"):
             size = getattr(self, key)
-            _require(size == -1 or size > 0, f"mesh.{key}", size, "a number of devices, or -1 for all that are left")
-        _require(self.steps_per_dispatch > 0, "mesh.steps_per_dispatch", self.steps_per_dispatch, "greater than 0")
-        _require(self.offload in ("none", "optimizer"), "mesh.offload", self.offload, "none or optimizer")
+            require(size == -1 or size > 0, f"mesh.{key}", size, "a number of devices, or -1 for all that are left")
+        require(self.steps_per_dispatch > 0, "mesh.steps_per_dispatch", self.steps_per_dispatch, "greater than 0")
+        require(self.offload in ("none", "optimizer"), "mesh.offload", self.offload, "none or optimizer")
 
 
 @dataclass(frozen=True)
@@ -225,8 +218,8 @@ class Checkpoint:
     max_failures: int = 3
 
     def __post_init__(self) -> None:
-        _require(self.keep > 0, "checkpoint.keep", self.keep, "greater than 0")
-        _require(self.max_failures > 0, "checkpoint.max_failures", self.max_failures, "greater than 0")
+        require(self.keep > 0, "checkpoint.keep", self.keep, "greater than 0")
+        require(self.max_failures > 0, "checkpoint.max_failures", self.max_failures, "greater than 0")
 
 
 @dataclass(frozen=True)
@@ -242,8 +235,8 @@ class Watch:
     replicas: Duration = Duration(10, "percent")
 
     def __post_init__(self) -> None:
-        _require(self.hang_seconds >= 0, "watch.hang_seconds", self.hang_seconds, "0 or more")
-        _require(self.startup_seconds > 0, "watch.startup_seconds", self.startup_seconds, "greater than 0")
+        require(self.hang_seconds >= 0, "watch.hang_seconds", self.hang_seconds, "0 or more")
+        require(self.startup_seconds > 0, "watch.startup_seconds", self.startup_seconds, "greater than 0")
 
 
 @dataclass(frozen=True)
@@ -270,8 +263,8 @@ class Evaluate:
     def __post_init__(self) -> None:
         for key in ("health_examples", "draws", "supervised_examples", "supervised_few_examples"):
             value = getattr(self, key)
-            _require(value is None or value > 0, f"evaluate.{key}", value, "greater than 0")
-        _require(all(s > 0 for s in self.shots), "evaluate.shots", self.shots, "numbers of labels greater than 0")
+            require(value is None or value > 0, f"evaluate.{key}", value, "greater than 0")
+        require(all(s > 0 for s in self.shots), "evaluate.shots", self.shots, "numbers of labels greater than 0")
 
 
 @dataclass(frozen=True)
@@ -283,7 +276,7 @@ class Log:
     pictures: bool = True
 
     def __post_init__(self) -> None:
-        _require(self.every.value > 0, f"log.every_{self.every.unit}", self.every.value, "greater than 0")
+        require(self.every.value > 0, f"log.every_{self.every.unit}", self.every.value, "greater than 0")
 
 
 @dataclass(frozen=True)
@@ -321,18 +314,18 @@ class Recipe:
     batch_rules: tuple = BATCH_RULES
 
     def __post_init__(self) -> None:
-        _require(0 <= self.seed < 2**31, "seed", self.seed, "at least 0 and below 2**31")
-        _require(self.batch_size > 0, "batch_size", self.batch_size, "greater than 0")
+        require(0 <= self.seed < 2**31, "seed", self.seed, "at least 0 and below 2**31")
+        require(self.batch_size > 0, "batch_size", self.batch_size, "greater than 0")
         totals = {k: getattr(self, k) for k in ("total_steps", "total_epochs", "total_examples")}
         given = {k: v for k, v in totals.items() if v is not None}
         if len(given) != 1:
             found = ", ".join(f"{k}={v}" for k, v in given.items()) or "none"
             raise UserError(f"give exactly one of total_steps, total_epochs and total_examples; found {found}")
         for key, value in given.items():
-            _require(value > 0, key, value, "greater than 0")
+            require(value > 0, key, value, "greater than 0")
         for pair in self.batch_rules:
             known = isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and pair[1] in RULES
-            _require(known, "batch_rules", pair, f"(path, rule), where a rule is one of {', '.join(RULES)}")
+            require(known, "batch_rules", pair, f"(path, rule), where a rule is one of {', '.join(RULES)}")
 
     def steps(self, num_examples: int) -> int:
         """Optimiser steps of the whole run over `num_examples` pretraining records, rounded up."""
@@ -361,81 +354,3 @@ class Recipe:
         for component in (self.model, self.augment, self.data.pretrain, self.data.probe, self.data.test):
             if component is not None:
                 component.check()
-
-
-def parse(config: ConfigDict | Mapping[str, Any], allow: tuple[str, ...] = ()) -> Recipe:
-    """The validated recipe. Its components may come from `ssl_jax` and the packages in `allow`; none is imported yet.
-
-    Raises UserError for unknown keys (with the nearest known one), missing keys, wrong types and values out of range.
-    """
-    return _section(Recipe, plain(config), "", tuple(allow))
-
-
-def complete(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` (plain) with the default of every key that it leaves out, so that what was run is written in full."""
-    return _completed(Recipe, config)
-
-
-def _completed(section: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    full, hints = dict(given), typing.get_type_hints(section)
-    for f in dataclasses.fields(section):
-        if dataclasses.is_dataclass(hints[f.name]) and hints[f.name] not in (Component, Duration):
-            if isinstance(full.setdefault(f.name, {}), Mapping):
-                full[f.name] = _completed(hints[f.name], full[f.name])
-        elif isinstance(f.default, Duration):
-            if not any(f"{f.name}_{unit}" in full for unit in UNITS):
-                full[f"{f.name}_{f.default.unit}"] = f.default.value
-        elif f.default is not dataclasses.MISSING and not f.name.startswith("total_"):
-            full.setdefault(f.name, f.default)
-    return full
-
-
-def _section(section: Any, given: Mapping[str, Any], path: str, allow: tuple[str, ...]) -> Any:
-    hints = typing.get_type_hints(section)
-    fields = {key: _field(key, hints) for key in given}
-    for key, (name, _) in fields.items():
-        if not name:
-            known = [k for n, h in hints.items() for k in ([f"{n}_{u}" for u in UNITS] if h is Duration else [n])]
-            near = did_you_mean(path + key, [path + k for k in known])
-            raise UserError(f"unknown config key {path + key!r}{near} Known here: {', '.join(known)}")
-    for f in dataclasses.fields(section):
-        if f.default is dataclasses.MISSING and f.name not in given:
-            raise UserError(f"the recipe has no {path}{f.name}; add it (`ssl-jax recipes` lists recipes that have it)")
-    values: dict[str, Any] = {}
-    for key, (name, unit) in fields.items():
-        where = path + key
-        if unit is None:
-            values[name] = _value(given[key], hints[name], where, allow)
-        elif given[key] is not None:
-            if name in values:
-                raise UserError(f"{path}{name}_{values[name].unit} and {where} are both set; give one of them")
-            number = typed(given[key], int | float, where)
-            _require(number >= 0, where, number, "0 or more")
-            values[name] = Duration(number, unit)
-    return section(**values)
-
-
-def _field(key: str, hints: Mapping[str, Any]) -> tuple[str, str | None]:
-    """The field that `key` sets ("": none) and, where the field is a duration, the unit in the key."""
-    stem, _, unit = key.rpartition("_")
-    if unit in UNITS and hints.get(stem) is Duration:
-        return stem, unit
-    return (key, None) if key in hints and hints[key] is not Duration else ("", None)
-
-
-def _value(value: Any, hint: Any, where: str, allow: tuple[str, ...]) -> Any:
-    optional = typing.get_origin(hint) is types.UnionType and types.NoneType in typing.get_args(hint)
-    if optional and value is None:
-        return None
-    kind = next(a for a in typing.get_args(hint) if a is not types.NoneType) if optional else hint
-    if not dataclasses.is_dataclass(kind):
-        return typed(value, hint, where)
-    if not isinstance(value, Mapping):
-        raise UserError(f"{where}={value!r}: expected a section, e.g. {where} = dict(...)")
-    if kind is not Component:
-        return _section(kind, value, where + ".", allow)
-    options = dict(value)
-    target = options.pop("target", None)
-    if not isinstance(target, str):
-        raise UserError(f"{where}.target={target!r}: name a class as 'package.module:Name'")
-    return Component(target, options, where, allow)
