@@ -29,6 +29,7 @@ from ssl_jax.monitor import Monitor
 from ssl_jax.objectives.base import Objective
 from ssl_jax.recipe import Recipe, from_json, to_json
 from ssl_jax.replicas import ReplicaCheck
+from ssl_jax.schedules import Schedule
 from ssl_jax.signals import stop_requests
 from ssl_jax.step import Setup as Setup
 from ssl_jax.step import TrainState as TrainState
@@ -44,7 +45,7 @@ def build_objective(recipe: Recipe) -> Objective:
     return recipe.objective.build(encoder=recipe.model.build(), augment=recipe.augment.build())
 
 
-def build(recipe: Recipe, num_examples: int) -> tuple[Setup, optim.Schedule]:
+def build(recipe: Recipe, num_examples: int) -> tuple[Setup, Schedule]:
     """Everything the step needs, for a source of `num_examples` records, and the learning-rate schedule."""
     total = recipe.steps(num_examples)
     peak, note = recipe.optimizer.scaled_lr(recipe.batch_size)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssl_jax import optim
+from ssl_jax import optim, schedules
 from ssl_jax.checkpoint import Checkpoints
 from ssl_jax.data.augment import ImageViews
 from ssl_jax.errors import UserError
@@ -33,7 +33,9 @@ HEADS = {
 def setup_at(size, encoder=NET, **options):
     views = {"image": {"count": 2}, "local": {"count": 1, "size": 8}}
     objective = DINOv3(encoder, ImageViews(size, (0.3,), (0.4,), views), **HEADS, balancing="centre", **options)
-    return Setup(objective, optim.adamw(optim.warmup_cosine(1e-3, 100, 2), lambda step: 0.0), seed=3, total_steps=10)
+    return Setup(
+        objective, optim.adamw(schedules.warmup_cosine(1e-3, 100, 2), lambda step: 0.0), seed=3, total_steps=10
+    )
 
 
 def batch_of(size):

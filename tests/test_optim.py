@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from ssl_jax import optim
+from ssl_jax import optim, schedules
 from ssl_jax.errors import UserError
 from ssl_jax.param_rules import clip_norm, scale_by_layer, with_groups
 from ssl_jax.recipe import schema
@@ -17,14 +17,14 @@ def constant(value):
 
 
 def test_warmup_cosine_starts_peaks_and_ends_where_it_should():
-    lr = optim.warmup_cosine(2.0, 100, warmup=10, final=0.2, start=0.0)
+    lr = schedules.warmup_cosine(2.0, 100, warmup=10, final=0.2, start=0.0)
     np.testing.assert_allclose(
         [lr(0), lr(5), lr(10), lr(55), lr(100), lr(200)], [0, 1.0, 2.0, 1.1, 0.2, 0.2], rtol=1e-6
     )
 
 
 def test_cosine_moves_weight_decay_from_start_to_end():
-    decay = optim.cosine(0.04, 0.4, 10)
+    decay = schedules.cosine(0.04, 0.4, 10)
     np.testing.assert_allclose([decay(0), decay(5), decay(10)], [0.04, 0.22, 0.4], rtol=1e-6)
 
 
@@ -177,7 +177,7 @@ def test_unknown_names_are_refused_with_those_that_exist():
 
 
 def test_milestones_multiply_the_rate_from_their_steps_on():
-    schedule = optim.warmup_milestones(1.0, 100, 10, 0.0, 0.5, (0.3, 0.6), 0.1)
+    schedule = schedules.warmup_milestones(1.0, 100, 10, 0.0, 0.5, (0.3, 0.6), 0.1)
     np.testing.assert_allclose([schedule(t) for t in (0, 10, 29, 30, 59, 60)], [0.5, 1, 1, 0.1, 0.1, 0.01], rtol=1e-6)
 
 
@@ -194,7 +194,7 @@ def test_rules_hold_a_rate_freeze_a_layer_and_scale_another():
     for _ in range(4):
         updates, state = optimizer.update(jax.tree.map(jnp.zeros_like, params), state, params)
         found.append(jax.tree.map(float, updates))
-    rates = [float(optim.warmup_cosine(1.0, 4)(t)) for t in range(4)]
+    rates = [float(schedules.warmup_cosine(1.0, 4)(t)) for t in range(4)]
     np.testing.assert_allclose([f["predictor"]["w"] for f in found], [-0.5] * 4, rtol=1e-6)
     np.testing.assert_allclose(
         [f["prototypes"]["w"] for f in found], [0, 0, -0.5 * rates[2], -0.5 * rates[3]], rtol=1e-6

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssl_jax import optim
+from ssl_jax import optim, schedules
 from ssl_jax.data.augment import ImageViews
 from ssl_jax.errors import UserError
 from ssl_jax.losses.mean import mean_of
@@ -57,7 +57,7 @@ def batch():
 
 def setup_of(name, **changes):
     objective = OBJECTIVES[name] if isinstance(name, str) else name
-    optimizer = optim.adamw(optim.warmup_cosine(3e-3, 100, 2), lambda step: 0.05)
+    optimizer = optim.adamw(schedules.warmup_cosine(3e-3, 100, 2), lambda step: 0.05)
     return replace(Setup(objective, optimizer, seed=3, total_steps=10), **changes)
 
 

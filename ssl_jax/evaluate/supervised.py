@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from ssl_jax import optim
+from ssl_jax import optim, schedules
 from ssl_jax.data.pipeline import batches
 from ssl_jax.objectives.base import Encoder, State
 from ssl_jax.objectives.supervised import Supervised
@@ -45,6 +45,6 @@ class SupervisedFit:
         return encoder, encoder.variables(State(state.params, state.extra))
 
     def _compile(self, steps: int, seed: int) -> tuple[Any, Any]:
-        lr = optim.warmup_cosine(LEARNING_RATE, steps, steps // 20)
+        lr = schedules.warmup_cosine(LEARNING_RATE, steps, steps // 20)
         setup = Setup(self._objective, optim.adamw(lr, lambda step: 0.05), seed, steps)
         return jax.jit(partial(init_state, setup)), jax.jit(partial(train_step, setup), donate_argnums=0)

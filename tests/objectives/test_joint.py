@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssl_jax import optim
+from ssl_jax import optim, schedules
 from ssl_jax.data.augment import ImageViews
 from ssl_jax.errors import UserError
 from ssl_jax.losses.contrastive import normalize
@@ -71,7 +71,9 @@ def batch():
 
 
 def setup_of(objective):
-    return Setup(objective, optim.adamw(optim.warmup_cosine(3e-3, 100, 2), lambda step: 0.05), seed=3, total_steps=10)
+    return Setup(
+        objective, optim.adamw(schedules.warmup_cosine(3e-3, 100, 2), lambda step: 0.05), seed=3, total_steps=10
+    )
 
 
 @functools.cache
