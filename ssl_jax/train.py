@@ -27,7 +27,7 @@ from ssl_jax.memory import out_of_memory_explained
 from ssl_jax.mesh import batch_sharding, check_batch, make_mesh, place_batch, state_shardings
 from ssl_jax.monitor import Monitor
 from ssl_jax.objectives.base import Objective
-from ssl_jax.recipe import Recipe, from_json, to_json
+from ssl_jax.recipe import InitFrom, Recipe, from_json, to_json
 from ssl_jax.replicas import ReplicaCheck
 from ssl_jax.schedules import Schedule
 from ssl_jax.signals import stop_requests
@@ -97,22 +97,13 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         state = None if start is None else restored(saved, like, meta, start, allow_data_change)
         log.cut_back(-1 if start is None else start)
         step = start or 0
-        stream = batches(
-            source, seed=recipe.seed, batch_size=recipe.batch_size, start_step=step, bad=bad,
-            process_index=jax.process_index(), process_count=jax.process_count(),
-            threads=recipe.data.threads, prefetch=recipe.data.prefetch,
-        )  # fmt: skip
-        stack.enter_context(closing(stream))
+        stream = stack.enter_context(closing(batches_from(step, recipe, source, bad)))
         monitor = Monitor(log, lr, recipe, saved.age, max(1, steps(recipe.log.every)))
         online = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
         replicas = ReplicaCheck(mesh, like)
         step_of = {n: compiled(setup, n, like) for n in {per_dispatch, 1}}
         if state is None:
-            zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), one)
-            state = jax.jit(partial(init_state, setup), out_shardings=jax.tree.map(lambda x: x.sharding, like))(zeros)
-            if recipe.init_from.workdir:
-                state = initialised_from(recipe.init_from, setup.objective, state)
-            jax.block_until_ready(state)  # here a lack of memory is an exception; where a value is read, jax aborts
+            state = initialised(setup, one, like, recipe.init_from)
             log.write(0, **online(state))
         stack.enter_context(bundle_on_divergence(workdir, setup, source, meta["data"], lambda: state, mesh))
 
@@ -169,6 +160,26 @@ def state_like(
     shapes = jax.eval_shape(partial(init_state, setup), batch)
     shardings = state_shardings(shapes, mesh, rules, offload=offload)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+
+
+def initialised(
+    setup: Setup, batch: dict[str, jax.ShapeDtypeStruct], like: TrainState, init_from: InitFrom
+) -> TrainState:
+    """The state before the first step, on the shardings of `like`; with the parameters of another run, if one is named."""
+    zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), batch)
+    state = jax.jit(partial(init_state, setup), out_shardings=jax.tree.map(lambda x: x.sharding, like))(zeros)
+    if init_from.workdir:
+        state = initialised_from(init_from, setup.objective, state)
+    return jax.block_until_ready(state)  # here a lack of memory is an exception; where a value is read, jax aborts
+
+
+def batches_from(step: int, recipe: Recipe, source: Any, bad: BadRecords) -> Iterator[dict[str, np.ndarray]]:
+    """This process's share of the recipe's batches, from that of `step` on."""
+    return batches(
+        source, seed=recipe.seed, batch_size=recipe.batch_size, start_step=step, bad=bad,
+        process_index=jax.process_index(), process_count=jax.process_count(),
+        threads=recipe.data.threads, prefetch=recipe.data.prefetch,
+    )  # fmt: skip
 
 
 def compiled(setup: Setup, count: int, like: TrainState) -> Any:
