@@ -2,7 +2,7 @@
 
     ssl-jax train --config dino_vit_fashion --workdir runs/dino
 
-Two crops of 28 pixels and four of 16; the teacher is evaluated.
+Two crops of 28 pixels and four of 14; the teacher is evaluated.
 """
 
 from ml_collections import ConfigDict
@@ -20,11 +20,11 @@ def get_config(arg: str = "") -> ConfigDict:
             objective=tiny_heads(
                 tiny,
                 target="ssl_jax.objectives.dino:DINO",
-                prototypes=1024,
+                prototypes=256,
                 hidden=256,
                 bottleneck=64,
-                teacher_temperature=(0.04, 0.06),
-                momentum=(0.99, 1.0),
+                teacher_temperature=(0.04, 0.04),
+                momentum=(0.98, 1.0),
             ),
             optimizer=token_adamw(1e-3, (r"^head/(prototypes|magnitude)$", dict(freeze_until_percent=2))),
         )

@@ -23,13 +23,13 @@ def get_config(arg: str = "") -> ConfigDict:
                 tiny,
                 target="ssl_jax.objectives.dinov2:DINOv2",
                 mask_smallest=2,
-                prototypes=1024,
+                prototypes=256,
                 hidden=256,
                 bottleneck=64,
-                patch_prototypes=1024,
+                patch_prototypes=256,
                 patch_hidden=256,
                 patch_bottleneck=64,
-                momentum=(0.99, 1.0),
+                momentum=(0.98, 1.0),
             ),
             optimizer=token_adamw(
                 1e-3, (r"head/(prototypes|magnitude)$", dict(zero_lr_until_percent=2)), clip_by="module"

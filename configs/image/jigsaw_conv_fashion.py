@@ -2,7 +2,7 @@
 
     ssl-jax train --config jigsaw_conv_fashion --workdir runs/jigsaw
 
-Nine tiles of 7 pixels out of cells of 9, in one of 100 orders.
+Nine tiles of 8 pixels out of cells of 9, in one of 100 orders.
 """
 
 from ml_collections import ConfigDict
@@ -17,14 +17,15 @@ def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
         fashion_run(arg, examples=120_000)
         | dict(
+            batch_size=32 if tiny else 64,
             objective=dict(
                 target="ssl_jax.objectives.jigsaw:Jigsaw",
                 permutations=20 if tiny else 100,
-                tile=7,
+                tile=8,
                 tile_out=64,
                 hidden=(256,),
             ),
             augment=fashion_views(count=1, scale=(1.0, 1.0)),
-            optimizer=dict(name="adamw", lr=4e-3, weight_decay=1e-4),
+            optimizer=dict(name="adamw", lr=2e-3, weight_decay=1e-4),
         )
     )

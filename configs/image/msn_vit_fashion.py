@@ -19,10 +19,10 @@ def get_config(arg: str = "") -> ConfigDict:
         | dict(
             objective=dict(
                 target="ssl_jax.objectives.msn:MSN",
-                prototypes=64 if tiny else 256,
+                prototypes=32 if tiny else 64,
                 hidden=64 if tiny else 256,
                 out=64,
-                momentum=(0.99, 1.0),
+                momentum=(0.98, 1.0),
             ),
             optimizer=token_adamw(1e-3),
         )

@@ -14,7 +14,7 @@ RESULT = "linear 86.7 % (random init 83.2, raw pixels 82.0); 100 labels per clas
 
 def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
-        fashion_run(arg, examples=200_000)
+        fashion_run(arg, examples=120_000)
         | dict(
             objective=dict(
                 target="ssl_jax.objectives.simclr:SimCLR", temperature=0.1, hidden=(256,), out=64, head_norm="batch"

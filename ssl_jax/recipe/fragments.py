@@ -119,7 +119,7 @@ def token_vit(tiny: bool, size: str, **options: Any) -> dict[str, Any]:
 
     `size`: "small" for Fashion-MNIST; "S" or "L" with patches of 16 pixels. `tiny` is smaller than all of them.
     """
-    sizes = {"tiny": (32, 1, 2, 4), "small": (96, 4, 3, 7), "S": (384, 12, 6, 16), "L": (1024, 24, 16, 16)}
+    sizes = {"tiny": (32, 1, 2, 4), "small": (64, 4, 2, 7), "S": (384, 12, 6, 16), "L": (1024, 24, 16, 16)}
     options = {"positions": "learned", "pool": "class", "initializer": "normal"} | options
     return small_vit(*sizes["tiny" if tiny else size], **options)
 
@@ -128,13 +128,13 @@ def token_run(arg: str, examples: int, crops: tuple[float, float] = (0.3, 0.3), 
     """Every section of a run of a small ViT on Fashion-MNIST but objective and optimiser; `arg` as in `fashion_run`.
 
     Two crops of 28 pixels, of at least `crops[0]` of the image, and four of 14 pixels, of at most `crops[1]`. Patches of 7
-    pixels, where 4 would cost three times as much.
+    pixels, where 4 would cost three times as much; batches of 64, since a short run needs its steps more than large batches.
     """
     tiny = arg == "tiny"
     views = fashion_views(4)
     views["views"]["image"] = views["views"]["image"] | {"scale": (crops[0], 1.0)}
     views["views"]["local"] = views["views"]["local"] | {"size": 16 if tiny else 14, "scale": (0.1, crops[1])}
-    run = fashion_run(arg, examples, "teacher")
+    run = fashion_run(arg, examples, "teacher") | ({} if tiny else {"batch_size": 64})
     model = {"remat": "none"} | model
     return run | {"augment": views, "model": token_vit(tiny, "small", **model)}
 
