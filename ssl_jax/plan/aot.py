@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ssl_jax.compiler import quick_to_compile
 from ssl_jax.plan.chips import GIB, Target, gpu_description, parse_target
 
 ENVIRONMENT = {
@@ -59,9 +60,7 @@ def compile_step(
     environment = os.environ | ENVIRONMENT
     environment["XLA_FLAGS"] = ""  # what the user set is for another backend
     if compiler == "cpu":
-        environment["XLA_FLAGS"] = (
-            f"--xla_force_host_platform_device_count={target.count} --xla_backend_optimization_level=0"
-        )
+        environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={target.count} {quick_to_compile()}"
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         question, answer = Path(folder) / "request.json", Path(folder) / "answer.json"
