@@ -36,6 +36,7 @@ class Subject:
     devices: tuple[jax.Device, ...]
     quiet_setup: Setup | None = None
     exact: bool = False  # computes in float64
+    given: TrainState | None = None  # in numpy; None: a fresh state
 
     @functools.cached_property
     def quiet(self) -> Subject:
@@ -48,9 +49,8 @@ class Subject:
         widened = self.setup.objective
         if hasattr(widened.encoder, "dtype"):
             widened = replace(widened, encoder=widened.encoder.clone(dtype="float64"))
-        made = replace(self, setup=replace(self.setup, objective=widened), quiet_setup=None, exact=True)
-        made.__dict__["state"] = in_double(self.state)
-        return made
+        setup = replace(self.setup, objective=widened)
+        return replace(self, setup=setup, quiet_setup=None, exact=True, given=in_double(self.state))
 
     def mesh(self, data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
         """A mesh over the first devices."""
@@ -70,7 +70,9 @@ class Subject:
 
     @functools.cached_property
     def state(self) -> TrainState:
-        """A fresh state, in numpy, so that every mesh starts from the same numbers."""
+        """The state to look at, in numpy, so that every mesh starts from the same numbers."""
+        if self.given is not None:
+            return self.given
         with jax.set_mesh(self.mesh()):
             return jax.tree.map(np.asarray, jax.jit(partial(init_state, self.setup))(dict(self.batch)))
 
