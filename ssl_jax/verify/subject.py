@@ -41,7 +41,9 @@ class Subject:
     @functools.cached_property
     def quiet(self) -> Subject:
         """The same with a model that draws nothing in training: what each microbatch draws for itself is not the batch's."""
-        return self if self.quiet_setup is None else replace(self, setup=self.quiet_setup, quiet_setup=None)
+        if self.quiet_setup is None:
+            return self
+        return replace(self, setup=self.quiet_setup, quiet_setup=None, given=self.state)
 
     @functools.cached_property
     def double(self) -> Subject:
@@ -71,10 +73,7 @@ class Subject:
     @functools.cached_property
     def state(self) -> TrainState:
         """The state to look at, in numpy, so that every mesh starts from the same numbers."""
-        if self.given is not None:
-            return self.given
-        with jax.set_mesh(self.mesh()):
-            return jax.tree.map(np.asarray, jax.jit(partial(init_state, self.setup))(dict(self.batch)))
+        return jax.tree.map(np.asarray, self.fresh()) if self.given is None else self.given
 
     def placed(self, state: TrainState, mesh: Mesh) -> TrainState:
         """The state on `mesh`, shared out as training would, small leaves included."""
