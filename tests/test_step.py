@@ -175,7 +175,9 @@ def test_an_optimizer_in_host_memory_computes_the_same_bits_and_is_restored_to_w
         for offload, devices in (("optimizer", 2), ("none", 2), ("optimizer", 4)):
             mesh = make_mesh(1, devices, 1, jax.devices()[:devices])
             places = state_shardings(started("simclr"), mesh, offload=offload)
-            like = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), started("simclr"), places)
+            like = jax.tree.map(
+                lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), started("simclr"), places
+            )
             back = saved.restore(like, 2)
             assert [x.sharding for x in jax.tree.leaves(back)] == jax.tree.leaves(places)
             for ours, theirs in zip(jax.tree.leaves(states["none"]), jax.tree.leaves(back), strict=True):
