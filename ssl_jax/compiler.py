@@ -1,9 +1,13 @@
-"""What the XLA compiler must be told before jax starts, and where it keeps what it compiled."""
+"""What the XLA compiler must be told before jax starts, what it compiles for, and where it keeps what it compiled."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import metadata
 from pathlib import Path
 
@@ -31,6 +35,31 @@ def quick_to_compile() -> str:
     """
     older = "--xla_cpu_use_fusion_emitters=false" if metadata.version("jaxlib").startswith("0.10.") else ""
     return f"--xla_backend_optimization_level=0 {older}".strip()
+
+
+_PLANNED: ContextVar[str | None] = ContextVar("planned", default=None)
+
+
+@contextmanager
+def compiling_for(platform: str) -> Iterator[None]:
+    """What is traced inside is meant for `platform` ("cpu", "gpu" or "tpu"), which need not be here."""
+    token = _PLANNED.set(platform)
+    try:
+        yield
+    finally:
+        _PLANNED.reset(token)
+
+
+def target_platform() -> str:
+    """The platform that programs are traced for: what `compiling_for` says, or else where jax runs."""
+    import jax
+
+    return _PLANNED.get() or jax.default_backend()
+
+
+def cuda_plugin_installed() -> bool:
+    """Whether jax can compile for NVIDIA GPUs, present or not. Looks, and imports nothing."""
+    return any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
 
 
 def keep_compiled_programs() -> Path | None:

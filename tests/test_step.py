@@ -1,6 +1,7 @@
 """The step is the same function on every mesh, and a skipped step leaves no trace."""
 
 import functools
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from ssl_jax import optim, schedules
+from ssl_jax.checkpoint import Checkpoints
 from ssl_jax.data.augment import ImageViews
 from ssl_jax.errors import UserError
 from ssl_jax.losses.mean import mean_of
@@ -152,7 +154,7 @@ def test_fsdp_stores_parameters_moments_and_teacher_sharded(batch):
     assert len(found) == 4  # parameter, teacher, both Adam moments
 
 
-def test_an_optimizer_in_host_memory_computes_the_same_bits(batch):
+def test_an_optimizer_in_host_memory_computes_the_same_bits_and_is_restored_to_where_it_was(batch, tmp_path):
     setup, mesh, states = setup_of("simclr"), make_mesh(1, 2, 1, jax.devices()[:2]), {}
     for offload in ("none", "optimizer"):
         places = state_shardings(started("simclr"), mesh, offload=offload)
@@ -166,6 +168,20 @@ def test_an_optimizer_in_host_memory_computes_the_same_bits(batch):
     assert "pinned_host" not in {kinds[k] for k in kinds if not k.startswith("opt_state/")}
     for ours, theirs in zip(jax.tree.leaves(states["none"]), jax.tree.leaves(states["optimizer"]), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+    with closing(Checkpoints(tmp_path)) as saved:
+        saved.save(2, states["optimizer"], {})
+        saved.finish()
+        for offload, devices in (("optimizer", 2), ("none", 2), ("optimizer", 4)):
+            mesh = make_mesh(1, devices, 1, jax.devices()[:devices])
+            places = state_shardings(started("simclr"), mesh, offload=offload)
+            like = jax.tree.map(
+                lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), started("simclr"), places
+            )
+            back = saved.restore(like, 2)
+            assert [x.sharding for x in jax.tree.leaves(back)] == jax.tree.leaves(places)
+            for ours, theirs in zip(jax.tree.leaves(states["none"]), jax.tree.leaves(back), strict=True):
+                np.testing.assert_array_equal(ours, theirs)
 
 
 def _by_path(tree):

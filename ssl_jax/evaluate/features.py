@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -71,7 +71,23 @@ def extract(
     Features of an encoder that diverged come back as they are: `labelled_split` refuses them, `health.measures` calls them
     collapsed.
     """
-    return _collect(partial(_encode, encoder, variables), source, batch_size, label, place, target)
+    return extract_all({"x": (encoder, variables)}, source, batch_size, label, place, target)["x"]
+
+
+def extract_all(
+    encoders: Mapping[str, tuple[Encoder, dict]],
+    source: Any,
+    batch_size: int = 256,
+    label: str = "label",
+    place: Callable[[Batch], Batch] | None = None,
+    target: str | None = None,
+) -> dict[str, Features]:
+    """As `extract` for several encoders with their variables by name; every record is read once for all of them."""
+
+    def run(batch: Batch) -> dict[str, Array]:
+        return {name: _encode(encoder, variables, batch) for name, (encoder, variables) in encoders.items()}
+
+    return _collect(run, source, batch_size, label, place, target)
 
 
 def raw_inputs(
@@ -85,13 +101,13 @@ def raw_inputs(
     """The encoder's own inputs (all of `preprocess`'s, or those named), flattened: what there is without an encoder."""
 
     @jax.jit
-    def run(batch: Batch) -> Array:
+    def run(batch: Batch) -> dict[str, Array]:
         fields = preprocess(batch)
         names = sorted(fields) if inputs is None else inputs
         flat = [jnp.asarray(fields[name], jnp.float32).reshape(len(fields[name]), -1) for name in names]
-        return jnp.concatenate(flat, axis=1)
+        return {"x": jnp.concatenate(flat, axis=1)}
 
-    return _collect(run, source, batch_size, label, None, target)
+    return _collect(run, source, batch_size, label, None, target)["x"]
 
 
 def standardise(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -148,29 +164,32 @@ def _encode(encoder: Encoder, variables: dict, batch: Batch) -> Array:
 
 
 def _collect(
-    run: Callable[[Batch], Array],
+    run: Callable[[Batch], Mapping[str, Array]],
     source: Any,
     batch_size: int,
     label: str,
     place: Callable[[Batch], Batch] | None,
     target: str | None = None,
-) -> Features:
-    """Run `run` over the source: rows [N, F] with labels, ids and targets, each record counted once."""
-    rows, labels, at, targets = None, None, 0, []
-    for result, batch, valid in _one_ahead(run, source, batch_size, (label, target), place):
-        x, count = np.asarray(result), int(valid.sum())
-        if rows is None:
-            rows = np.empty((len(source), x.shape[1]), np.float32)
+) -> dict[str, Features]:
+    """Run `run` over the source: each of its results [N, F] with labels, ids and targets, each record counted once."""
+    rows: dict[str, np.ndarray] = {}
+    labels, at, targets = None, 0, []
+    for results, batch, valid in _one_ahead(run, source, batch_size, (label, target), place):
+        found, count = {name: np.asarray(x) for name, x in results.items()}, int(valid.sum())
+        if not rows:
+            rows = {name: np.empty((len(source), x.shape[1]), np.float32) for name, x in found.items()}
             labels = np.empty(len(source), np.int32) if label in batch else None
-        rows[at : at + count] = x[valid]
+        for name, x in found.items():
+            rows[name][at : at + count] = x[valid]
         if labels is not None:
             labels[at : at + count] = batch[label][valid]
         if target is not None:
             targets.append(_numbers(batch, target)[valid])
         at += count
-    if rows is None or at != len(source):
+    if not rows or at != len(source):
         raise UserError(f"{at} of {len(source)} records were read; the source must yield each record exactly once")
-    return Features(rows, labels, np.arange(at, dtype=np.int32), np.concatenate(targets) if targets else None)
+    ids, wanted = np.arange(at, dtype=np.int32), np.concatenate(targets) if targets else None
+    return {name: Features(x, labels, ids, wanted) for name, x in rows.items()}
 
 
 def _numbers(batch: Batch, field: str) -> np.ndarray:
@@ -183,12 +202,12 @@ def _numbers(batch: Batch, field: str) -> np.ndarray:
 
 
 def _one_ahead(
-    run: Callable[[Batch], Array],
+    run: Callable[[Batch], Mapping[str, Array]],
     source: Any,
     batch_size: int,
     hidden: tuple[str | None, ...],
     place: Callable[[Batch], Batch] | None,
-) -> Iterator[tuple[Array, Batch, np.ndarray]]:
+) -> Iterator[tuple[Mapping[str, Array], Batch, np.ndarray]]:
     """Results one batch late, so that the host decodes the next batch while the device encodes this one."""
     from ssl_jax.data.pipeline import once
 

@@ -12,7 +12,7 @@ from jax import Array
 
 from ssl_jax.data.sources import Subset
 from ssl_jax.errors import UserError
-from ssl_jax.evaluate.features import extract, standardise
+from ssl_jax.evaluate.features import extract_all, standardise
 from ssl_jax.evaluate.health import embedding_measures, measures, ridge_accuracy, verdict
 from ssl_jax.objectives.base import Batch, Objective, State
 from ssl_jax.recipe import Recipe
@@ -37,9 +37,10 @@ class OnlineCheck:
     def __call__(self, state: Any) -> dict[str, Any]:
         """Measure `state` (anything with `params` and `extra`)."""
         variables = self._encoder.variables(State(state.params, state.extra))
-        features = extract(self._encoder, variables, self._source)
+        whole = {"params": state.params, "extra": state.extra}
+        seen = {"features": (self._encoder, variables), "embeddings": (self._embedder, whole)}
+        features, embeddings = extract_all(seen, self._source).values()
         found: dict[str, Any] = measures(features.x)
-        embeddings = extract(self._embedder, {"params": state.params, "extra": state.extra}, self._source)
         found |= embedding_measures(embeddings.x) if embeddings.x.shape[1] else {}
         if features.y is not None and len(features.x) > 1:
             fit, score = np.array_split(np.random.default_rng(0).permutation(len(features.x)), 2)

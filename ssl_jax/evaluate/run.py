@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import gcd
 from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from ssl_jax.checkpoint import Checkpoints
 from ssl_jax.data.pipeline import BadRecords, once
@@ -52,10 +54,10 @@ def evaluate_run(
         target=section.target or None,
     )
     fit = SupervisedFit(recipe, classes_of(train))
-    results = suite.evaluate(
-        {name: (chosen, chosen.variables(state))}, train, test, settings, fit=fit, step=step, say=logger.info
-    )
-    found = own_task(objective, state, test, recipe.seed, settings.batch_size)
+    encoders, mesh = {name: (chosen, chosen.variables(state))}, mesh_here(recipe)
+    results = suite.evaluate(encoders, train, test, settings, fit=fit, step=step, say=logger.info, mesh=mesh)
+    with jax.set_mesh(mesh):
+        found = own_task(objective, state, test, recipe.seed, settings.batch_size)
     results = with_own_task(results, suite.row_of(name), found)
     suite.save(results, workdir)
     return suite.table(results)
@@ -73,14 +75,24 @@ def recipe_of(workdir: Path, allow: tuple[str, ...] = ()) -> Recipe:
     return parse(from_json(file.read_text(encoding="utf-8"), str(file)), allow=allow)
 
 
+def mesh_here(recipe: Recipe) -> Mesh:
+    """The devices that are here, which may be others than the run's: parameters are shared out as in training, over as many
+    of them as divide; the remaining axis is `data`.
+    """
+    count = jax.device_count()
+    tensor = gcd(recipe.mesh.tensor, count) if recipe.mesh.tensor > 0 else 1
+    left = count // tensor
+    return make_mesh(-1, left if recipe.mesh.fsdp == -1 else gcd(recipe.mesh.fsdp, left), tensor)
+
+
 def restore(workdir: Path, recipe: Recipe, step: int | None = None) -> tuple[Objective, State, int]:
-    """The objective, and parameters and extra state of a checkpoint, on the devices that are here; and its step.
+    """The objective, and parameters and extra state of a checkpoint, on `mesh_here`; and its step.
 
     Shapes come from a record of the probe source, so that the pretraining data need not be at hand.
     """
     source = (recipe.data.probe or recipe.data.pretrain).build()
     setup, _ = build(recipe, len(source))
-    mesh = make_mesh()
+    mesh = mesh_here(recipe)
     with jax.set_mesh(mesh):
         batch = batch_like(source, recipe.batch_size, BadRecords(recipe.data.max_bad_fraction))
         like = state_like(setup, batch, mesh, recipe.mesh.rules)

@@ -7,10 +7,14 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
+
+import jax
+from jax.sharding import Mesh
 
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.baselines import Fit, encoded_split, random_split, raw_split, supervised_split
@@ -66,6 +70,7 @@ def evaluate(
     fit: Fit | None = None,
     step: int | None = None,
     say: Callable[[str], None] = lambda line: None,
+    mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """Run the probes on the frozen features of named encoders and on the baselines of the first of them.
 
@@ -77,6 +82,7 @@ def evaluate(
       fit: trains the supervised baseline: `fit(source, examples, seed) -> (encoder, variables)`. Without it there is none.
       step: the training step of the encoders, for the record.
       say: told what is about to happen.
+      mesh: where the variables of `encoders` lie, if on several devices; baselines are made on one.
 
     Returns:
       Plain data: `protocol`, `columns`, `rows` (row -> probe -> what the probe returned) and what identifies the data.
@@ -86,7 +92,7 @@ def evaluate(
     """
     probes = {name: _probe(name, settings) for name in dict.fromkeys((*settings.probes, "health"))}
     rows = {}
-    for name, split in _rows(encoders, train, test, settings, fit).items():
+    for name, split in _rows(encoders, train, test, settings, fit, mesh).items():
         say(f"evaluating: {name}")
         features = split()  # one set of features in memory at a time
         rows[name] = {probe: instrument.run(features) for probe, instrument in probes.items()}
@@ -144,14 +150,14 @@ def save(results: Mapping[str, Any], directory: str | Path) -> list[Path]:
 
 
 def _rows(
-    encoders: Encoders, train: Any, test: Any, settings: Settings, fit: Fit | None
+    encoders: Encoders, train: Any, test: Any, settings: Settings, fit: Fit | None, mesh: Mesh | None
 ) -> dict[str, Callable[[], Split]]:
     """Rows of the table in order, each with what makes its features."""
     classes = len(getattr(train, "classes", ())) or None
     data = {"train": train, "test": test, "classes": classes}
     data |= {"batch_size": settings.batch_size, "label": settings.label, "target": settings.target}
     rows = {
-        row_of(name): partial(encoded_split, encoder, variables, **data)
+        row_of(name): partial(_on, mesh, partial(encoded_split, encoder, variables, **data))
         for name, (encoder, variables) in encoders.items()
     }
     encoder, _ = next(iter(encoders.values()))
@@ -169,6 +175,11 @@ def _rows(
         for name, title in _BASELINES.items()
         if name in settings.baselines and not (name == "supervised" and fit is None)
     }
+
+
+def _on(mesh: Mesh | None, split: Callable[[], Split]) -> Split:
+    with nullcontext() if mesh is None else jax.set_mesh(mesh):
+        return split()
 
 
 def _probe(name: str, settings: Settings) -> Probe:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 
 import jax
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from ssl_jax.compiler import cuda_plugin_installed, target_platform
 from ssl_jax.errors import UserError
 from ssl_jax.models.drop_path import Sections, split_sections
 from ssl_jax.models.rows import dot_rows
@@ -30,10 +30,11 @@ def attend(query: Array, key: Array, value: Array, valid: Array | None = None) -
 
 def attend_cudnn(query: Array, key: Array, value: Array, valid: Array | None = None) -> Array:
     """The same on NVIDIA GPUs through cuDNN's fused kernel, in bfloat16 or float16; UserError for anything else."""
-    if not _cudnn_can_be_compiled():
+    if target_platform() != "gpu" or not cuda_plugin_installed():
+        plugin = "installed" if cuda_plugin_installed() else "not installed"
         raise UserError(
-            f"model.attention='cudnn' needs an NVIDIA GPU, and jax found {jax.devices()[0].device_kind!r}; "
-            "use model.attention=xla, or install ssl_jax[cuda] on a machine with one"
+            f"model.attention='cudnn' needs an NVIDIA GPU and ssl_jax[cuda]; this program is for {target_platform()!r}, "
+            f"and jax's CUDA plugin is {plugin}; use model.attention=xla, or a machine with both"
         )
     if query.dtype not in (jnp.bfloat16, jnp.float16):
         raise UserError(
@@ -46,14 +47,6 @@ def attend_cudnn(query: Array, key: Array, value: Array, valid: Array | None = N
         else jnp.broadcast_to(valid[:, None, None, :], (*valid.shape[:1], 1, query.shape[1], valid.shape[1]))
     )
     return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation="cudnn")
-
-
-def _cudnn_can_be_compiled() -> bool:
-    """A GPU is here, or `ssl-jax plan`, which runs on CPU, compiles for one that is not."""
-    if jax.default_backend() == "gpu":
-        return True
-    plugin = any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
-    return plugin and jax.config.jax_platforms == "cpu"
 
 
 ATTENTION = {"xla": attend, "cudnn": attend_cudnn}

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ssl_jax.compiler import quick_to_compile
+from ssl_jax.compiler import compiling_for, cuda_plugin_installed, quick_to_compile
 from ssl_jax.plan.chips import GIB, Target, gpu_description, parse_target
 
 ENVIRONMENT = {
@@ -39,7 +39,7 @@ def compiler_for(target: Target) -> str:
     """`tpu`, `cuda`, or `cpu` where the target's compiler is not installed. Looks, and imports nothing."""
     if target.chip.platform == "tpu" and importlib.util.find_spec("libtpu"):
         return "tpu"
-    if target.chip.platform == "cuda" and any(importlib.util.find_spec(f"jax_cuda{v}_plugin") for v in (12, 13)):
+    if target.chip.platform == "cuda" and cuda_plugin_installed():
         return "cuda"
     return "cpu"
 
@@ -106,7 +106,8 @@ def answered(request: Mapping[str, Any]) -> dict[str, Any]:
     posed = problem(from_json(json.dumps(request["config"])), tuple(request["allow"]))
     mesh = _mesh(posed.recipe, target, compiler)
     begun, used = time.monotonic(), time.process_time()
-    step = lowered(posed, mesh)
+    with compiling_for(target.chip.jax_platform):
+        step = lowered(posed, mesh)
     options = GPU_OPTIONS if compiler == "cuda" else None
     try:
         program = step.compile(compiler_options=options)

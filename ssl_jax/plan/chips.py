@@ -35,6 +35,11 @@ class Chip:
     scale_up: int = 0
     dimensions: int = 0  # of a TPU slice
 
+    @property
+    def jax_platform(self) -> str:
+        """What `jax.default_backend()` would say on it."""
+        return "gpu" if self.platform == "cuda" else self.platform
+
 
 CHIPS = {
     c.name: c

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ssl_jax.compiler import compiling_for
 from ssl_jax.plan.aot import compile_step, compiler_for
 from ssl_jax.plan.chips import Target
 from ssl_jax.plan.estimate import Estimate, estimate
@@ -29,12 +30,13 @@ def make_plan(
 ) -> Plan:
     """The plan of a recipe on a target. UserError where batch, mesh or patches do not divide."""
     posed = problem(config, allow)
-    made = estimate(posed, target.count)
     compiler = compiler_for(target) if compiling else "cpu"
-    done = _compiled(posed, target, compiler) if compiling else SKIPPED
     found: list[tuple[Remedy, Mapping[str, Any]]] = []
-    if fits(peak_of(done, compiler, made.peak), target) is False:
-        found = _remedied(posed, made, target, compiler, done)
+    with compiling_for(target.chip.jax_platform):
+        made = estimate(posed, target.count)
+        done = _compiled(posed, target, compiler) if compiling else SKIPPED
+        if fits(peak_of(done, compiler, made.peak), target) is False:
+            found = _remedied(posed, made, target, compiler, done)
     return Plan(posed, target, made, compiler, done, tuple(found), price)
 
 

@@ -3,7 +3,8 @@
 Differences between programs that compute the same thing in another order are held to `LIMIT` in float32: that of the loss
 relative to the loss, that of the gradient relative to its global norm (some of its parts are zero in exact arithmetic). An
 objective may amplify rounding beyond that (the distance of nearly equal embeddings): then float64 decides, with `EXACT_LIMIT`.
-What is the same program is held to equal bits.
+A gradient jumps where rounding moves one activation across the kink of a ReLU, which a loss does not: 1.1e-3 of the norm was
+seen for one unit of a projector, hence the wider bound on what may be rounding. What is the same program is held to equal bits.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ssl_jax.verify.subject import Subject
 
 Gradient = Callable[[Subject], tuple[float, Any]]
 LIMIT, EXACT_LIMIT = 1e-5, 1e-9
-ROUNDING = 1e-3  # a larger difference is no rounding
+ROUNDING = {"loss": 1e-3, "gradient": 1e-2}  # a larger difference in float32 is no rounding
 PASS, FAIL, REFUSED, NOT_APPLICABLE = "pass", "FAIL", "refused", "does not apply"
 
 
@@ -170,7 +171,7 @@ def _in_microbatches(subject: Subject, **microbatches: int) -> Outcome:
 def same(subject: Subject, ours: Gradient, theirs: Gradient, note: str = "") -> Outcome:
     """Compare in float32; where that differs by more than the limit, float64 tells rounding from a mistake."""
     made = _compared(ours(subject), theirs(subject), note)
-    if made.status != FAIL or not all(v <= ROUNDING for v in made.measured.values()):
+    if made.status != FAIL or not all(v <= ROUNDING[k] for k, v in made.measured.items()):
         return made
     exact = _compared(ours(subject.double), theirs(subject.double), note, EXACT_LIMIT)
     if exact.status == FAIL:

@@ -36,11 +36,14 @@ class Subject:
     devices: tuple[jax.Device, ...]
     quiet_setup: Setup | None = None
     exact: bool = False  # computes in float64
+    given: TrainState | None = None  # in numpy; None: a fresh state
 
     @functools.cached_property
     def quiet(self) -> Subject:
         """The same with a model that draws nothing in training: what each microbatch draws for itself is not the batch's."""
-        return self if self.quiet_setup is None else replace(self, setup=self.quiet_setup, quiet_setup=None)
+        if self.quiet_setup is None:
+            return self
+        return replace(self, setup=self.quiet_setup, quiet_setup=None, given=self.state)
 
     @functools.cached_property
     def double(self) -> Subject:
@@ -48,9 +51,8 @@ class Subject:
         widened = self.setup.objective
         if hasattr(widened.encoder, "dtype"):
             widened = replace(widened, encoder=widened.encoder.clone(dtype="float64"))
-        made = replace(self, setup=replace(self.setup, objective=widened), quiet_setup=None, exact=True)
-        made.__dict__["state"] = in_double(self.state)
-        return made
+        setup = replace(self.setup, objective=widened)
+        return replace(self, setup=setup, quiet_setup=None, exact=True, given=in_double(self.state))
 
     def mesh(self, data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
         """A mesh over the first devices."""
@@ -70,9 +72,8 @@ class Subject:
 
     @functools.cached_property
     def state(self) -> TrainState:
-        """A fresh state, in numpy, so that every mesh starts from the same numbers."""
-        with jax.set_mesh(self.mesh()):
-            return jax.tree.map(np.asarray, jax.jit(partial(init_state, self.setup))(dict(self.batch)))
+        """The state to look at, in numpy, so that every mesh starts from the same numbers."""
+        return jax.tree.map(np.asarray, self.fresh()) if self.given is None else self.given
 
     def placed(self, state: TrainState, mesh: Mesh) -> TrainState:
         """The state on `mesh`, shared out as training would, small leaves included."""

@@ -156,7 +156,8 @@ def test_when_one_process_is_killed_the_other_ends(tmp_path, dead):
     runs[dead].kill()
     other = runs[1 - dead]
     assert ended([other], 60)[0] not in (0, None)
-    assert "coordination" in other.said().lower()
+    # Whichever comes first: jax's coordination service, or the collective that waits for the dead.
+    assert any(told in other.said().lower() for told in ("coordination", "connection closed by peer"))
 
 
 @pytest.mark.multiprocess

@@ -23,6 +23,16 @@ def test_koleo_of_a_basis_is_minus_log_sqrt_two_and_groups_do_not_see_each_other
         koleo(basis, groups=3)
 
 
+@pytest.mark.parametrize("spread", [1.0, 1e-2, 1e-4])
+def test_koleo_finds_the_nearest_of_nearly_equal_rows_in_float32(spread):
+    """Similarities of such rows are 1 but for rounding: where they decide, the neighbour is any of them."""
+    rng = np.random.default_rng(0)
+    rows = (rng.standard_normal(64) + spread * rng.standard_normal((128, 64))).astype(np.float32)
+    z = rows / np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    apart = np.linalg.norm(z[:, None] - z, axis=-1) + 9 * np.eye(128)
+    np.testing.assert_allclose(koleo(rows, epsilon=1e-12).value, -np.log(apart.min(axis=1)).mean(), rtol=1e-4)
+
+
 def test_equal_logits_cost_ln_k():
     targets = jax.nn.one_hot(jnp.array([[0, 1], [2, 3], [4, 0]]), 5)
     terms = multicrop_cross_entropy(jnp.ones((3, 4, 5)), targets, 0.1)

@@ -1,0 +1,60 @@
+"""`ssl-jax eval` on the devices that are here, which need not be those of the run."""
+
+from contextlib import closing
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from ssl_jax.checkpoint import Checkpoints
+from ssl_jax.data.bad import BadRecords
+from ssl_jax.evaluate.features import extract
+from ssl_jax.evaluate.run import mesh_here, restore
+from ssl_jax.recipe import load, parse, to_json
+from ssl_jax.step import init_state
+from ssl_jax.train import batch_like, build
+
+SMALL = ("--config.model.depth=1", "--config.model.width=32", "--config.model.heads=2")
+
+
+def recipe_on(**mesh):
+    changes = [f"--config.mesh.{k}={v}" for k, v in mesh.items()]
+    config = load("mae_vit_fashion:tiny", [*SMALL, "--config.batch_size=16", *changes])
+    return config, parse(config)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "here"),
+    [
+        ({}, (8, 1, 1)),
+        ({"fsdp": 256}, (1, 8, 1)),
+        ({"fsdp": -1, "data": 1}, (1, 8, 1)),
+        ({"fsdp": 12, "tensor": 2}, (1, 4, 2)),
+        ({"fsdp": 2}, (4, 2, 1)),
+        ({"fsdp": 3, "tensor": 5}, (8, 1, 1)),
+    ],
+)
+def test_parameters_are_shared_out_as_in_training_over_the_devices_that_divide(mesh, here):
+    assert tuple(mesh_here(recipe_on(**mesh)[1]).shape.values()) == here
+
+
+def test_features_of_a_sharded_run_are_those_of_one_device(tmp_path, monkeypatch):
+    monkeypatch.setattr("ssl_jax.mesh.SMALLEST_SPLIT", 64)
+    config, recipe = recipe_on(fsdp=8)
+    source = recipe.data.probe.build()
+    setup, _ = build(recipe, len(source))
+    zeros = {k: np.zeros(x.shape, x.dtype) for k, x in batch_like(source, 16, BadRecords(0.0)).items()}
+    fresh = jax.jit(partial(init_state, setup))(zeros)
+    with closing(Checkpoints(tmp_path / "checkpoints")) as saved:
+        saved.save(0, fresh, {"recipe": to_json(config)})
+        saved.finish()
+
+    objective, state, _ = restore(tmp_path, recipe)
+    kernel = state.params["encoder"]["transformer"]["blocks"]["fc1"]["kernel"]
+    assert kernel.addressable_shards[0].data.size == kernel.size // 8
+    encoder = objective.encoders()["student"]
+    with jax.set_mesh(mesh_here(recipe)):
+        sharded = extract(encoder, encoder.variables(state), source, batch_size=64)
+    alone = extract(encoder, jax.device_get(encoder.variables(fresh)), source, batch_size=64)
+    np.testing.assert_allclose(sharded.x, alone.x, rtol=1e-4, atol=1e-5)
