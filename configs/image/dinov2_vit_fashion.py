@@ -9,7 +9,9 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments import tiny_heads, token_adamw, token_run
 
-RESULT = ":full, 120k examples: linear 75.2 % (random init 71.6, supervised 80.2); 100 labels per class 67.9 (57.4, 71.0)"
+RESULT = (
+    ":full, 120k examples: linear 75.2 % (random init 71.6, supervised 80.2); 100 labels per class 67.9 (57.4, 71.0)"
+)
 
 
 def get_config(arg: str = "") -> ConfigDict:

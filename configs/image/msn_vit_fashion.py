@@ -9,7 +9,9 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments import token_adamw, token_run
 
-RESULT = ":full, 120k examples: linear 77.1 % (random init 69.1, supervised 80.3); 100 labels per class 69.6 (59.0, 69.7)"
+RESULT = (
+    ":full, 120k examples: linear 77.1 % (random init 69.1, supervised 80.3); 100 labels per class 69.6 (59.0, 69.7)"
+)
 
 
 def get_config(arg: str = "") -> ConfigDict:
