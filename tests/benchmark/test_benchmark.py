@@ -22,7 +22,6 @@ from ssl_jax.benchmark.report import as_text
 from ssl_jax.benchmark.run import Settings, chosen, run
 from ssl_jax.benchmark.timing import Reading, alternate, summary
 from ssl_jax.benchmark.waiting import pictures
-from ssl_jax.compiler import quick_to_compile
 from ssl_jax.errors import UserError
 from ssl_jax.plan.chips import CHIPS
 from ssl_jax.plan.problem import problem
@@ -265,7 +264,7 @@ LEAST_PEER |= {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2, "dty
 
 
 def environment():
-    return os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": quick_to_compile()}
+    return os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
 
 def test_our_side_trains_in_a_child_process_and_a_failure_is_told(tmp_path):
