@@ -31,7 +31,7 @@ def quick_to_compile() -> str:
     """XLA flags that make the CPU compiler about six times as fast, for programs that are looked at and never run.
 
     Level 0 halves the time; the older emitters, which other versions than 0.10 may not know, take a third at that level
-    (and twice as long at the default one). At that level they compute wrongly: a colour jitter was off by 0.4.
+    (and twice as long at the default one). What they make at that level is not to be trusted: a colour jitter was off by 0.4.
     """
     older = "--xla_cpu_use_fusion_emitters=false" if metadata.version("jaxlib").startswith("0.10.") else ""
     return f"--xla_backend_optimization_level=0 {older}".strip()
