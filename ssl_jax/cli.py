@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import traceback
 from argparse import Namespace
@@ -34,9 +35,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except SystemExit as stop:  # argparse after --help and --version
         return stop.code if isinstance(stop.code, int) else FAILED
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        if not (isinstance(error, BrokenPipeError) and _nobody_reads_on()):
+            traceback.print_exc()
         return FAILED
+
+
+def _nobody_reads_on() -> bool:
+    """Whether stdout is a closed pipe (`ssl-jax recipes | head`); it leads nowhere then, so that no later flush complains."""
+    stdout = select.poll()
+    stdout.register(sys.stdout.fileno(), 0)
+    closed = any(event & select.POLLERR for _, event in stdout.poll(0))
+    if closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return closed
 
 
 # --- commands

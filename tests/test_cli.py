@@ -89,6 +89,14 @@ def complaint(capsys, *argv: str) -> str:
 # --- help
 
 
+def test_a_reader_that_leaves_early_gets_no_traceback():
+    reader = subprocess.Popen(["true"], stdin=subprocess.PIPE)
+    reader.wait()  # the pipe has no reader from the start
+    command = [sys.executable, "-m", "ssl_jax", "recipes"]
+    done = subprocess.run(command, stdout=reader.stdin, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command, capsys):
     assert main([command, "--help"]) == 0

@@ -3,14 +3,15 @@
     ssl-jax train --config ijepa_vit_fashion --workdir runs/ijepa
 
 From at most 6 visible patches of a 4x4 grid, the teacher's features of four blocks are predicted. The teacher hardly moves in a
-run this short, so the student is evaluated.
+run this short, so the student is evaluated: the mean of its patch tokens, as in the paper. With --config.model.cells=4 the tokens
+of all 16 patches are read instead, which keeps where things are.
 """
 
 from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments import FASHION_PIXELS, fashion_run, image_views, small_vit
 
-RESULT = "linear 83.8 % (student; random init 82.8, raw pixels 82.0)"
+RESULT = "linear, mean of patches 77.3 % (student; random init 75.1); all patches 83.8 (82.8); raw pixels 82.0"
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -25,7 +26,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 target="ssl_jax.objectives.ijepa:IJEPA", predictor_width=48, predictor_depth=1 if tiny else 2,
                 momentum=(0.9995, 1.0), min_keep=3, context_tokens=6,
             ),
-            model=small_vit(width, depth, heads, 7, class_token=False, cells=4, remat="none", unroll=depth),
+            model=small_vit(width, depth, heads, 7, class_token=False, remat="none", unroll=depth),
             augment=image_views(28, FASHION_PIXELS, views),
             optimizer=dict(name="adamw", lr=1e-3, b2=0.999, weight_decay=0.05),
             schedule=dict(name="cosine", warmup_percent=10),

@@ -70,11 +70,14 @@ class ImageViews:
             for name, policy in self.views
         }
 
-    def evaluation(self, batch: Batch) -> Batch:
-        """{"image": float32 [B, h, w, C]}: the centre of the image at the evaluation size, without randomness."""
-        images = self._images(batch)
-        if images.shape[1:3] != self.size or self.crop_fraction != 1.0:
-            images = image_ops.resized_centre(images, self.size, self.crop_fraction, self.interpolation)
+    def evaluation(self, batch: Batch, policy: str = "") -> Batch:
+        """{"image": float32 [B, h, w, C]}: the centre of the image at the evaluation size, without randomness.
+
+        With `policy`, at the size of that policy's views: for what sees nothing else, such as a head on a flattened map.
+        """
+        images, size = self._images(batch), dict(self.views)[policy].size if policy else self.size
+        if images.shape[1:3] != size or self.crop_fraction != 1.0:
+            images = image_ops.resized_centre(images, size, self.crop_fraction, self.interpolation)
         return {"image": self._normalise(image_ops.unit(images))}
 
     def denormalise(self, x: Array) -> Array:

@@ -56,7 +56,7 @@ class JointEmbedding(Objective):
         if self.compares == "nothing":
             return None
         chain = {name: module for name, module in self.modules.items() if name != "predictor"}
-        image = self.augment.evaluation(batch)["image"][:, None]
+        image = self.augment.evaluation(batch, policy="image")["image"][:, None]
         outs, _ = forward_chain(chain, params, extra.get("batch_stats", {}), image)
         z = outs[list(chain)[-1]][:, 0]
         return normalize(z) if self.compares == "directions" else z

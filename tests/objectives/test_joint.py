@@ -290,6 +290,18 @@ def test_objectives_are_frozen_values_with_encoders_and_previews():
         assert objective.preview(zeros)["views"].rows.shape[:2] == views["image"].shape[:2]
 
 
+def test_embeddings_are_those_of_the_size_that_the_head_was_made_for():
+    flat = ConvNet((8,), (4,), (3,), pool="flatten")
+    objective = VICReg(flat, augment(image={"count": 2, "size": 8}), hidden=(16,), out=8)
+    setup = setup_of(objective)
+    state = jax.eval_shape(partial(init_state, setup), batch())
+    embeddings = jax.eval_shape(objective.embeddings, state.params, state.extra, batch())
+    assert embeddings.shape == (BATCH, 8)
+    encoder = objective.encoders()["student"]
+    features = jax.eval_shape(encoder.features, encoder.variables(state), batch())
+    assert features.shape == (BATCH, (SIZE // 4) ** 2 * 8)  # of the whole image, as probes see it
+
+
 def test_encoders_find_their_variables():
     for name in ("moco", "curl"):
         for encoder in OBJECTIVES[name].encoders().values():
