@@ -1,4 +1,4 @@
-"""SimCLR with a small convolutional encoder on the embedded Fashion-MNIST subset: the quickstart.
+"""SimCLR with a small convolutional encoder on the embedded Fashion-MNIST subset.
 
     ssl-jax train --config simclr_conv_fashion --workdir runs/simclr
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments import fashion_run, fashion_views, small_conv
 
-RESULT = ""
+RESULT = "linear 87.1 % (random init 83.2, raw pixels 82.0); 100 labels per class 84.3 (79.2, 79.3)"
 
 
 def get_config(arg: str = "") -> ConfigDict:
