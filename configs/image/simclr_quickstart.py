@@ -2,8 +2,8 @@
 
     ssl-jax train --config simclr_quickstart --workdir runs/quickstart
 
-The encoder of the other small recipes. It is trained on crops of 20 pixels, which cost half as much as 28 and show things at the
-size that they have in the whole images of 28, on which it is read: no layer minds the size of its map.
+The encoder of the other small recipes. It is trained on crops of 20 pixels, which cost less than half of 28 and show things on
+average at the size that they have in the whole images of 28, on which it is read: no layer minds the size of its map.
 """
 
 from ml_collections import ConfigDict
