@@ -16,10 +16,10 @@ from ssl_jax.evaluate.features import Split
 from ssl_jax.evaluate.ridge import STRENGTHS, ridge
 
 HEALTHY, DEGRADING, COLLAPSED = "healthy", "degrading", "collapsed"
-# What is left of the embeddings' spread since the first check, of their rank above 1, and how much of the rank that they could
-# have is used. Too little of the first, or of both others, is a collapse: a network of small rank may start there, and a
-# method that clusters may give up rank (docs/results/collapse.md has what proper and broken runs keep).
-SPREAD_LEFT, RANK_LEFT, RANK_USED = 0.2, 0.3, 0.15
+# Embeddings have collapsed when so little of their first spread is left, or when they lie along so few directions and half of
+# what they had is gone. A network may start along one direction, and a method that clusters may keep few: what proper and
+# broken runs of each method keep is in docs/results/collapse.md.
+SPREAD_LEFT, DIRECTIONS, DIRECTIONS_LEFT = 0.2, 1.7, 0.5
 _MOST = 10_000  # rows that the table measures; the paper uses 25,600
 
 
@@ -53,15 +53,30 @@ def feature_std(x: np.ndarray) -> float:
 def rankme(x: np.ndarray, epsilon: float = 1e-7) -> float:
     """Effective rank: the exponential of the entropy of normalised singular values (Garrido et al. 2022, arXiv 2210.02885).
 
-    x [N, F], not centred. `p = s / sum(s) + epsilon`; between 1 (all rows proportional) and min(N, F). The singular values
-    are those of the smaller Gram matrix in float64: what that rounds away is below `epsilon`.
+    x [N, F], not centred. `p = s / sum(s) + epsilon`; between 1 (all rows proportional) and min(N, F).
     """
-    x = np.asarray(x, np.float64)
-    with threadpool_limits(1, user_api="blas"):  # on a busy machine the threads of a decomposition wait for each other
-        gram = x @ x.T if len(x) < x.shape[1] else x.T @ x
-        s = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0))
+    s = np.sqrt(_energies(x))
     p = s / max(s.sum(), 1e-300) + epsilon
     return float(np.exp(-np.sum(p * np.log(p))))
+
+
+def directions(x: np.ndarray) -> float:
+    """Along how many directions rows lie: the exponential of the entropy of normalised squared singular values.
+
+    x [N, F], not centred; the entropy is that of von Neumann (Kim et al. 2023, "VNE", arXiv 2304.01434). Between 1
+    (all rows proportional, or all zero) and min(N, F). A long tail of small singular values, which `rankme` counts, weighs
+    little here: one strong direction gives nearly 1.
+    """
+    energy = _energies(x)
+    p = energy / max(energy.sum(), 1e-300)
+    return float(np.exp(-np.sum(p * np.log(np.maximum(p, 1e-300)))))
+
+
+def _energies(x: np.ndarray) -> np.ndarray:
+    """Squared singular values of x [N, F]: eigenvalues of the smaller Gram matrix in float64."""
+    x = np.asarray(x, np.float64)
+    with threadpool_limits(1, user_api="blas"):  # on a busy machine the threads of a decomposition wait for each other
+        return np.maximum(np.linalg.eigvalsh(x @ x.T if len(x) < x.shape[1] else x.T @ x), 0)
 
 
 def measures(x: np.ndarray) -> dict[str, float]:
@@ -75,19 +90,13 @@ def measures(x: np.ndarray) -> dict[str, float]:
 
 
 def embedding_measures(z: np.ndarray) -> dict[str, float]:
-    """`embedding_std`, the root mean squared distance from the mean, and `embedding_rank`, RankMe uncentred, of [N, F].
+    """`embedding_std`, the root mean squared distance from the mean, and `embedding_rank`, the `directions`, of [N, F].
 
-    For what the loss compares (`Objective.embeddings`). `embedding_rank_used` is the rank's share of min(N, F). All are 0 where
-    a number is NaN or infinite.
+    For what the loss compares (`Objective.embeddings`). Both are 0 where a number is NaN or infinite.
     """
     if not np.isfinite(z).all():
-        return {"embedding_std": 0.0, "embedding_rank": 0.0, "embedding_rank_used": 0.0}
-    rank = rankme(z)
-    return {
-        "embedding_std": float(np.sqrt(z.astype(np.float64).var(axis=0).sum())),
-        "embedding_rank": rank,
-        "embedding_rank_used": rank / min(z.shape),
-    }
+        return {"embedding_std": 0.0, "embedding_rank": 0.0}
+    return {"embedding_std": float(np.sqrt(z.astype(np.float64).var(axis=0).sum())), "embedding_rank": directions(z)}
 
 
 def ridge_accuracy(
@@ -107,24 +116,30 @@ def ridge_accuracy(
 def verdict(history: Sequence[Mapping[str, Any]]) -> str:
     """`healthy`, `degrading` or `collapsed`, from the checks so far (newest last) with the keys of `measures`.
 
-    collapsed: the newest check has rows that all point the same way (feature_std below 0.02: random-initialised encoders
-        lie above 0.1), or that vary along fewer than about two directions (centred_rank below 2: random-initialised
-        encoders lie above 20, and one direction for each of ten classes is 10). Or, where the embeddings that the loss
-        compares are measured, less than 0.2 is left of the embedding_std of the first check; or less than 0.3 of its
-        embedding_rank above 1, where all rows are proportional, while less than 0.15 of the possible rank is used, for two
-        checks in a row, since proper runs of SimSiam dip there and come back. A head can map everything to a point over an
-        encoder that stays as it was drawn: without its variance term VICReg does.
+    collapsed, by the features: all rows point the same way (feature_std below 0.02, and below twice that of the first
+        check: a network with a small LayerScale starts there, others above 0.1), or vary along fewer than about two
+        directions (centred_rank below 2: random-initialised encoders lie above 10). The first check collapses only where
+        features are constant or not finite.
+    collapsed, by the embeddings that the loss compares, where they are measured: less than 0.2 is left of the embedding_std
+        of the first check; or, for two checks in a row, embedding_rank is below 1.7 and less than half is left of what it
+        was above 1, where all rows are proportional. A head can map everything to a point or a line over an encoder that
+        stays as it was drawn: without its variance term VICReg does.
     degrading: for two checks in a row, either rank is below half of its own best, or `probe_accuracy` is below its best by
         3 points and by twice `probe_error`, its standard error. Two checks, because a small probe set wavers.
     """
-    newest = history[-1]
-    if not np.isfinite(newest["feature_std"]) or newest["feature_std"] < 0.02 or newest["centred_rank"] < 2.0:
-        return COLLAPSED
-    if _embeddings_gone([h for h in history if "embedding_std" in h]):
+    if _features_gone(history) or _embeddings_gone([h for h in history if "embedding_std" in h]):
         return COLLAPSED
     if len(history) >= 2 and all(_below_best(history[: len(history) - back]) for back in (0, 1)):
         return DEGRADING
     return HEALTHY
+
+
+def _features_gone(history: Sequence[Mapping[str, Any]]) -> bool:
+    first, newest = history[0], history[-1]
+    if not newest["feature_std"] > 0:
+        return True
+    same_way = newest["feature_std"] < min(0.02, 2 * first["feature_std"])
+    return len(history) > 1 and (same_way or newest["centred_rank"] < 2)
 
 
 def _embeddings_gone(history: Sequence[Mapping[str, Any]]) -> bool:
@@ -132,12 +147,12 @@ def _embeddings_gone(history: Sequence[Mapping[str, Any]]) -> bool:
         return False
     if history[-1]["embedding_std"] < SPREAD_LEFT * history[0]["embedding_std"]:
         return True
-    return all(_rank_gone(history[0], h) for h in history[-2:])
+    return all(_on_a_line(history[0], h) for h in history[-2:])
 
 
-def _rank_gone(first: Mapping[str, Any], check: Mapping[str, Any]) -> bool:
-    fell = check["embedding_rank"] - 1 < RANK_LEFT * (first["embedding_rank"] - 1)
-    return fell and check["embedding_rank_used"] < RANK_USED
+def _on_a_line(first: Mapping[str, Any], check: Mapping[str, Any]) -> bool:
+    lost = check["embedding_rank"] - 1 < DIRECTIONS_LEFT * (first["embedding_rank"] - 1)
+    return lost and check["embedding_rank"] < DIRECTIONS
 
 
 def _below_best(history: Sequence[Mapping[str, Any]]) -> bool:

@@ -212,16 +212,19 @@ def measurement(setup: Setup, name: str) -> Callable[[Any], dict[str, float]]:
 def table(cases: tuple[Case, ...] = CASES) -> str:
     """Markdown: a row for each method as it is and for each part left out."""
     rows = [
-        "| recipe | without | collapsed at step | feature std | rank, centred | embedding std | embedding rank |",
+        "| recipe | without | collapsed at step | embedding std | spread left | embedding rank | features' centred rank |",
         "|---|---|---|---|---|---|---|",
     ]
     for case in dict.fromkeys(part for given in cases for part in (given.proper, given)):
         whole = not case.without
         found = run(case, whole)
-        arrow = lambda key, f=found: f"{f.history[0][key]:.3g} to {f.history[-1][key]:.3g}"  # noqa: E731
-        keys = ("feature_std", "centred_rank", "embedding_std", "embedding_rank")
+        first, last = found.history[0], found.history[-1]
+        spread, rank, features = (
+            f"{first[key]:.3g} to {last[key]:.3g}" for key in ("embedding_std", "embedding_rank", "centred_rank")
+        )
+        left = f"{last['embedding_std'] / first['embedding_std']:.2f}"
         step = "-" if found.collapsed_at is None else str(found.collapsed_at)
-        rows.append(f"| {case.recipe} | {case.without or '-'} | {step} | " + " | ".join(map(arrow, keys)) + " |")
+        rows.append(f"| {case.recipe} | {case.without or '-'} | {step} | {spread} | {left} | {rank} | {features} |")
         print(rows[-1], f"<!-- {found.seconds:.0f} s of CPU, {found.verdicts} -->", flush=True)
     return "\n".join(rows)
 
