@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from ssl_jax.errors import UserError
 from ssl_jax.mesh import shard_batch
 from ssl_jax.models.norm import Norm
 from ssl_jax.models.tokens import cell_means
@@ -14,7 +16,8 @@ class ConvNet(nn.Module):
     """A convolution of side `kernels[i]` and stride `strides[i]`, norm and ReLU per entry of `widths`.
 
     28x28 pixels and strides of 2, 2, 2 (or 4, 2) leave a 4x4 map. `pool="flatten"` keeps the places apart, `"mean"`
-    averages `cells` x `cells` parts of the map, or its places where it has no more than that on a side.
+    averages `cells` x `cells` parts of the map, or its places where it has no more than that on a side. Features are those
+    of the maps after the layers `levels`, side by side; -1 is the last.
     """
 
     widths: tuple[int, ...] = (32, 64, 128)
@@ -23,23 +26,43 @@ class ConvNet(nn.Module):
     norm: str = "group"  # batch | group | none
     pool: str = "flatten"  # flatten | mean
     cells: int = 1
+    levels: tuple[int, ...] = (-1,)
     dtype: str = "float32"
 
-    @nn.compact
     def __call__(self, image: Array, train: bool = False) -> Array:
         """Image [B, H, W, C] -> feature map [B, h, w, widths[-1]]."""
-        x = image.astype(self.dtype)
+        return self.maps(image, train)[-1]
+
+    @nn.compact
+    def maps(self, image: Array, train: bool = False) -> list[Array]:
+        """Image [B, H, W, C] -> the map [B, h, w, widths[i]] after every layer."""
+        self._check()
+        maps = [image.astype(self.dtype)]
         for i, (width, stride, kernel) in enumerate(zip(self.widths, self.strides, self.kernels, strict=True)):
             x = nn.Conv(
                 width, (kernel, kernel), stride, use_bias=self.norm == "none", dtype=self.dtype,
                 kernel_init=nn.initializers.he_normal(), name=f"conv{i}",
-            )(x)  # fmt: skip
-            x = nn.relu(Norm(self.norm, self.dtype, name=f"norm{i}")(x, train))
-        return x
+            )(maps[-1])  # fmt: skip
+            maps.append(nn.relu(Norm(self.norm, self.dtype, name=f"norm{i}")(x, train)))
+        return maps[1:]
 
     def features(self, image: Array, train: bool = False) -> Array:
-        """Features [B, F] of images: the map flattened, or its means, where F is at most cells * cells * widths[-1]."""
-        x = self(image, train)
+        """Features [B, F] of images: the maps of `levels` flattened, or their means, at most cells * cells * width of each."""
+        maps = self.maps(image, train)
+        return jnp.concatenate([self._pooled(maps[level]) for level in self.levels], axis=-1)
+
+    def _check(self) -> None:
+        layers = len(self.widths)
+        if not layers == len(self.strides) == len(self.kernels):
+            raise UserError(
+                f"model.widths={self.widths}, strides={self.strides}, kernels={self.kernels}: give one of each for a layer"
+            )
+        if not self.levels or not all(-layers <= level < layers for level in self.levels):
+            raise UserError(
+                f"model.levels={self.levels}: name one or more of {layers} layers, 0 to {layers - 1}; -1 is the last"
+            )
+
+    def _pooled(self, x: Array) -> Array:
         if self.pool == "flatten":
             return x.reshape(x.shape[0], -1)
         batch, *grid, width = x.shape

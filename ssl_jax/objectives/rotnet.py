@@ -41,10 +41,7 @@ class RotNet(JointEmbedding):
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
         """`image` [B, 4, h, h, C]: the first view of the augmentation, turned by 0, 90, 180 and 270 degrees."""
         image = self.augment(keys.example, batch)["image"][:, 0]
-        if image.shape[1] != image.shape[2]:
-            raise UserError(
-                f"rotations need square views, these are {image.shape[1:3]}; set augment.size to one number"
-            )
+        require_square(image)
         return {"image": rotations(image)}
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
@@ -57,6 +54,12 @@ class RotNet(JointEmbedding):
     def validate(self, params: dict, extra: dict, views: Views, key: Array) -> dict[str, Mean]:
         """The accuracy of the pretext task, BatchNorm on the statistics of these views, and that of guessing."""
         return with_chance(self.loss(params, extra, views, key, Progress(0, 1)).metrics, 4)
+
+
+def require_square(image: Array) -> None:
+    """UserError unless images [..., h, w, C] are as wide as they are high."""
+    if image.shape[-3] != image.shape[-2]:
+        raise UserError(f"rotations need square views, these are {image.shape[-3:-1]}; set augment.size to one number")
 
 
 def rotations(image: Array) -> Array:

@@ -17,8 +17,9 @@ from ssl_jax.mesh import batch_sharding, make_mesh, place_batch, state_shardings
 from ssl_jax.models.conv import ConvNet, PixelEncoder
 from ssl_jax.models.vit import ViT
 from ssl_jax.objectives.barlow_twins import BarlowTwins
-from ssl_jax.objectives.base import Objective, Progress
+from ssl_jax.objectives.base import Keys, Objective, Progress
 from ssl_jax.objectives.byol import BYOL
+from ssl_jax.objectives.csi import CSI
 from ssl_jax.objectives.curl import CURL
 from ssl_jax.objectives.jigsaw import Jigsaw
 from ssl_jax.objectives.lejepa import LeJEPA
@@ -26,6 +27,7 @@ from ssl_jax.objectives.moco import MoCo
 from ssl_jax.objectives.moco_v3 import MoCoV3
 from ssl_jax.objectives.relative_position import RelativePosition
 from ssl_jax.objectives.rotnet import RotNet
+from ssl_jax.objectives.simclr import SimCLR
 from ssl_jax.objectives.simsiam import SimSiam
 from ssl_jax.objectives.swav import SwAV
 from ssl_jax.objectives.vicreg import VICReg
@@ -55,6 +57,7 @@ OBJECTIVES = {
     "vicreg": VICReg(NET, augment(), hidden=(16,), out=8),
     "swav": SwAV(NET, CROPS, prototypes=6, hidden=(16,), out=8, queue=32),
     "lejepa": LeJEPA(NET, CROPS, directions=8, hidden=(16,), out=8),
+    "csi": CSI(NET, augment(), hidden=(16,), out=8),
     "rotnet": RotNet(NET, WHOLE),
     "jigsaw": Jigsaw(NET, WHOLE, 5, 3, tile_out=8, hidden=(16,)),
     "relative_position": RelativePosition(NET, WHOLE, 3, 1, 0, patch_out=8, hidden=(16,)),
@@ -206,6 +209,30 @@ def test_the_order_of_images_in_the_batch_does_not_matter(name):
     np.testing.assert_allclose(losses[1], losses[0], rtol=2e-5)
 
 
+def test_csi_turns_both_views_of_an_image_alike_and_says_by_how_much():
+    objective, keys = OBJECTIVES["csi"], Keys(jax.random.split(jax.random.key(2), BATCH), jax.random.key(0))
+    plain = objective.augment(keys.example, batch())["image"]
+    views = objective.views(keys, batch(), Progress(0, 10))
+    assert set(np.unique(views["turn"])) == {0, 1, 2, 3}
+    for upright, image, turn in zip(plain, views["image"], views["turn"], strict=True):
+        np.testing.assert_array_equal(image, np.rot90(upright, int(turn), axes=(1, 2)))
+
+
+def test_csi_without_its_classifier_is_simclr_on_turned_images():
+    state, options = started("csi"), {"hidden": (16,), "out": 8}
+    views = OBJECTIVES["csi"].views(Keys(jax.random.split(jax.random.key(2), BATCH), None), batch(), Progress(0, 10))
+
+    def loss(objective):
+        return jax.jit(lambda: objective.loss(state.params, state.extra, views, None, Progress(0, 10)))()
+
+    whole, alone = loss(CSI(NET, augment(), **options, turn_weight=0.5)), loss(SimCLR(NET, augment(), **options))
+    np.testing.assert_allclose(whole.losses["nt_xent"].value, alone.total(), rtol=1e-6)
+    outs, _ = OBJECTIVES["csi"].student(state.params, state.extra, views["image"])
+    logits = outs["encoder"] @ state.params["classifier"]["dense_out"]["kernel"]
+    own = np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), views["turn"][:, None, None].astype(int), 2)
+    np.testing.assert_allclose(whole.losses["turn"].value, -0.5 * own.mean(), rtol=1e-5)
+
+
 def test_the_queue_of_swav_takes_part_once_it_is_full_and_its_time_has_come():
     objective = replace(OBJECTIVES["swav"], queue_start=0.5)
     params, extra = started("swav").params, started("swav").extra
@@ -234,6 +261,9 @@ REFUSED = {
     "need views of 18 pixels": replace(OBJECTIVES["relative_position"], patch=4, gap=3),
     "need square views|rotations need square": replace(
         OBJECTIVES["rotnet"], augment=ImageViews((12, 8), (0.3,), (0.4,), {"image": {}})
+    ),
+    r"rotations need square views, these are \(12, 8\)": replace(
+        OBJECTIVES["csi"], augment=ImageViews((12, 8), (0.3,), (0.4,), {"image": {"count": 2}})
     ),
     "pool='mean'": replace(OBJECTIVES["lejepa"], encoder=NET.clone(pool="flatten")),
 }
