@@ -15,8 +15,9 @@ RESULT = "not measured yet at this setting"
 
 
 def get_config(arg: str = "") -> ConfigDict:
+    run = fashion_run(arg, examples=280_000)
     return ConfigDict(
-        fashion_run(arg, examples=280_000)
+        run
         | dict(
             objective=dict(
                 target="ssl_jax.objectives.csi:CSI", temperature=0.1, hidden=(256,), out=64, head_norm="batch"
@@ -24,5 +25,6 @@ def get_config(arg: str = "") -> ConfigDict:
             model=small_conv(cells=4, levels=(1, 3)),
             augment=fashion_views(size=20, scale=(0.2, 0.8)),
             optimizer=dict(name="adamw", lr=8e-3, weight_decay=1e-4),
+            evaluate=run["evaluate"] | dict(workers=2),
         )
     )

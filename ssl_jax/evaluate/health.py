@@ -34,9 +34,9 @@ class Probe:
     protocol: ClassVar = "feature std x sqrt(F) and RankMe: of train features; RankMe compares runs of one method only"
 
     def run(self, split: Split) -> dict[str, Any]:
-        """The `measures` of up to 10,000 training rows, with the number of rows and of `dimensions`."""
+        """`feature_std` and `rankme` of up to 10,000 training rows, with the number of rows and of `dimensions`."""
         x = split.train.x[:_MOST]
-        return measures(x) | {"n_train": len(x), "dimensions": x.shape[1]}
+        return {"feature_std": feature_std(x), "rankme": rankme(x), "n_train": len(x), "dimensions": x.shape[1]}
 
 
 def feature_std(x: np.ndarray) -> float:

@@ -49,6 +49,7 @@ def evaluate_run(
         shots=section.shots,
         draws=section.draws,
         seed=recipe.seed,
+        workers=section.workers,
         supervised_examples=section.supervised_examples,
         supervised_few_examples=section.supervised_few_examples,
         target=section.target or None,

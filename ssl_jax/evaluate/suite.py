@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
@@ -47,7 +48,8 @@ class Settings:
 
     `supervised_examples` is the length of the supervised baseline's training in examples, `supervised_few_examples` that of
     each of its trainings on few labels (None: the same). `target` is the field that `regression` predicts. `seed` fixes
-    held-out slices, label draws and baselines.
+    held-out slices, label draws and baselines. `workers` rows of the table are measured at a time, each with its features in
+    memory: more than one is for small data on several CPU cores in one process.
     """
 
     probes: tuple[str, ...] = PROBES
@@ -55,6 +57,7 @@ class Settings:
     shots: tuple[int, ...] = (10, 100)
     draws: int = 3
     seed: int = 0
+    workers: int = 1
     supervised_examples: int = 100_000
     supervised_few_examples: int | None = None
     label: str = "label"
@@ -91,11 +94,14 @@ def evaluate(
       UserError: unknown probes or baselines, unlabelled or wrongly labelled data, too few labels, features not finite.
     """
     probes = {name: _probe(name, settings) for name in dict.fromkeys((*settings.probes, "health"))}
-    rows = {}
-    for name, split in _rows(encoders, train, test, settings, fit, mesh).items():
+    splits = _rows(encoders, train, test, settings, fit, mesh)
+
+    def measured(name: str) -> dict[str, Any]:
         say(f"evaluating: {name}")
-        features = split()  # one set of features in memory at a time
-        rows[name] = {probe: instrument.run(features) for probe, instrument in probes.items()}
+        features = splits[name]()  # one set of features in memory for each worker
+        return {probe: instrument.run(features) for probe, instrument in probes.items()}
+
+    rows = _each(measured, list(splits), settings.workers)
     return {
         "encoders": list(encoders),
         "step": step,
@@ -175,6 +181,15 @@ def _rows(
         for name, title in _BASELINES.items()
         if name in settings.baselines and not (name == "supervised" and fit is None)
     }
+
+
+def _each(measured: Callable[[str], dict[str, Any]], names: list[str], workers: int) -> dict[str, dict[str, Any]]:
+    """`measured` of every name, `workers` at a time; the last name, which trains an encoder, is begun first."""
+    if workers == 1:  # in this thread, where the caller's mesh and precision hold
+        return {name: measured(name) for name in names}
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = {name: pool.submit(measured, name) for name in reversed(names)}
+        return {name: waiting[name].result() for name in names}
 
 
 def _on(mesh: Mesh | None, split: Callable[[], Split]) -> Split:

@@ -246,7 +246,7 @@ class Evaluate:
     `every`: the cheap online probe and collapse measures on `health_examples`; `draws` label subsets are averaged;
     `baselines` stand beside the result, the supervised one trained from scratch for
     `supervised_examples` on all labels, and for `supervised_few_examples` on each draw of few. `target` is the field of
-    the records that the probe `regression` predicts ("": none).
+    the records that the probe `regression` predicts ("": none). `workers` rows of the table are measured at a time.
     """
 
     encoder: str = "student"
@@ -259,9 +259,10 @@ class Evaluate:
     supervised_examples: int = 100_000
     supervised_few_examples: int = 20_000
     target: str = ""
+    workers: int = 1
 
     def __post_init__(self) -> None:
-        for key in ("health_examples", "draws", "supervised_examples", "supervised_few_examples"):
+        for key in ("workers", "health_examples", "draws", "supervised_examples", "supervised_few_examples"):
             value = getattr(self, key)
             require(value is None or value > 0, f"evaluate.{key}", value, "greater than 0")
         require(all(s > 0 for s in self.shots), "evaluate.shots", self.shots, "numbers of labels greater than 0")

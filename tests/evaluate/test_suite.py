@@ -51,6 +51,13 @@ def test_the_table_has_a_row_for_each_encoder_and_baseline_and_every_column(resu
     assert "chance 25.0" in text
 
 
+def test_rows_that_are_measured_at_the_same_time_are_the_same(results, encoder, variables, make_signals, fit):
+    two = replace(SETTINGS, workers=2)
+    again = evaluate({"teacher": (encoder, variables)}, make_signals(160, 0), make_signals(200, 1), two, fit, step=70)
+    assert again == results
+    assert list(again["rows"]) == list(results["rows"])
+
+
 def test_results_are_plain_data_and_the_same_twice(results, encoder, variables, make_signals, fit):
     assert json.loads(json.dumps(results, allow_nan=False)) == json.loads(json.dumps(results))
     again = evaluate(
