@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments import fashion_run, fashion_views, small_conv
 
-RESULT = "not measured yet at this setting"
+RESULT = "linear 88.2 % (random init 84.4, raw pixels 82.0); 100 labels per class 85.4 (80.4, 79.3)"
 
 
 def get_config(arg: str = "") -> ConfigDict:
