@@ -267,7 +267,8 @@ def environment():
     return os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
 
-def test_our_side_trains_in_a_child_process_and_a_failure_is_told(tmp_path):
+@pytest.mark.slow
+def test_our_side_trains_in_a_child_process(tmp_path):
     spec = LEAST_PEER | {"folder": str(tmp_path), "name": "ours", "write": True, "options": {}}
     with Worker(sys.executable, "jax_mae.py", spec, environment()) as worker:
         losses = worker.train(2)["losses"]
@@ -276,6 +277,10 @@ def test_our_side_trains_in_a_child_process_and_a_failure_is_told(tmp_path):
     weights = np.load(tmp_path / "parameters.npz")
     assert weights["patch_embed.weight"].shape == (32, 3, 8, 8)
     assert weights["blocks.0.attn.qkv.weight"].shape == (96, 32)
+
+
+def test_a_failure_of_our_side_in_its_child_process_is_told(tmp_path):
+    spec = LEAST_PEER | {"folder": str(tmp_path), "name": "ours", "write": True, "options": {}}
     with (
         pytest.raises(UserError, match=r"ours .*remat"),
         Worker(sys.executable, "jax_mae.py", spec | {"options": {"remat": "x"}}, environment()),

@@ -146,6 +146,7 @@ def test_what_is_not_a_number_and_what_raises_fail():
     assert made == Outcome(FAIL, note="ZeroDivisionError: of user code")
 
 
+@pytest.mark.slow
 def test_microbatches_are_compared_without_stochastic_depth():
     depth = ["--config.model.depth=2", "--config.model.drop_path=0.5"]
     report = verify(load("dino_vit_fashion:tiny", depth), batch_size=16, checks=chosen("accumulation"))
