@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments import fashion_run, fashion_views, small_vit
 
-RESULT = ""
+RESULT = ":full, 120k examples: linear 88.4 % (random init 87.2, pixels 84.8)"
 
 
 def get_config(arg: str = "") -> ConfigDict:
