@@ -73,7 +73,10 @@ def directions(x: np.ndarray) -> float:
 
 
 def _energies(x: np.ndarray) -> np.ndarray:
-    """Squared singular values of x [N, F]: eigenvalues of the smaller Gram matrix in float64."""
+    """Squared singular values of x [N, F]: eigenvalues of the smaller Gram matrix, in float64.
+
+    What that rounds away is below the `epsilon` of `rankme`.
+    """
     x = np.asarray(x, np.float64)
     with threadpool_limits(1, user_api="blas"):  # on a busy machine the threads of a decomposition wait for each other
         return np.maximum(np.linalg.eigvalsh(x @ x.T if len(x) < x.shape[1] else x.T @ x), 0)

@@ -42,20 +42,20 @@ def evaluate_run(
     name = encoder or recipe.evaluate.encoder
     chosen = encoder_named(objective, name)
     train, test = recipe.data.probe.build(), recipe.data.test.build()
-    section = recipe.evaluate
+    section, mesh = recipe.evaluate, mesh_here(recipe)
     settings = suite.Settings(
         probes=probes or section.probes,
         baselines=section.baselines,
         shots=section.shots,
         draws=section.draws,
         seed=recipe.seed,
-        workers=section.workers,
+        workers=section.workers if mesh.size == 1 else 1,  # threads would start collectives in any order
         supervised_examples=section.supervised_examples,
         supervised_few_examples=section.supervised_few_examples,
         target=section.target or None,
     )
     fit = SupervisedFit(recipe, classes_of(train))
-    encoders, mesh = {name: (chosen, chosen.variables(state))}, mesh_here(recipe)
+    encoders = {name: (chosen, chosen.variables(state))}
     results = suite.evaluate(encoders, train, test, settings, fit=fit, step=step, say=logger.info, mesh=mesh)
     with jax.set_mesh(mesh):
         found = own_task(objective, state, test, recipe.seed, settings.batch_size)

@@ -187,9 +187,12 @@ def _each(measured: Callable[[str], dict[str, Any]], names: list[str], workers: 
     """`measured` of every name, `workers` at a time; the last name, which trains an encoder, is begun first."""
     if workers == 1:  # in this thread, where the caller's mesh and precision hold
         return {name: measured(name) for name in names}
-    with ThreadPoolExecutor(workers) as pool:
-        waiting = {name: pool.submit(measured, name) for name in reversed(names)}
+    pool = ThreadPoolExecutor(workers)
+    try:
+        waiting = {name: pool.submit(measured, name) for name in (names[-1], *names[:-1])}
         return {name: waiting[name].result() for name in names}
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error the rows that were not begun are left out
 
 
 def _on(mesh: Mesh | None, split: Callable[[], Split]) -> Split:

@@ -25,10 +25,11 @@ from ssl_jax.objectives.simclr import SimCLR
 class CSI(SimCLR):
     """`L_con-SI + turn_weight * L_cls-SI` (section 2.2), with quarter turns as the shifting transformation.
 
-    Fidelity: the paper has every image in the batch at all four turns, which is four times the work. Here it has one, drawn
-    anew in every epoch and the same for both of its views, so that its other turns are no negatives of it in the same step;
-    those of other images are. The classifier is a linear layer on the encoder's features, as in the paper's code. The paper
-    scores outliers with the model; here it is an encoder like others. The rest is as in `SimCLR`.
+    Fidelity: the paper has every image in the batch at all four turns, each a negative of the others, which is four times the
+    work and what gives the method its name. Here an image has one turn, drawn anew in every epoch and the same for both of
+    its views: turned images are negatives of each other, but never two turns of one image in the same step. The classifier is
+    a linear layer on the encoder's features, as in the paper's code. The paper scores outliers with the model; here it is an
+    encoder like others. The rest is as in `SimCLR`.
     """
 
     turn_weight: float = 1.0

@@ -246,7 +246,8 @@ class Evaluate:
     `every`: the cheap online probe and collapse measures on `health_examples`; `draws` label subsets are averaged;
     `baselines` stand beside the result, the supervised one trained from scratch for
     `supervised_examples` on all labels, and for `supervised_few_examples` on each draw of few. `target` is the field of
-    the records that the probe `regression` predicts ("": none). `workers` rows of the table are measured at a time.
+    the records that the probe `regression` predicts ("": none). `workers` rows of the table are measured at a
+    time, where one device is used.
     """
 
     encoder: str = "student"

@@ -58,6 +58,18 @@ def test_rows_that_are_measured_at_the_same_time_are_the_same(results, encoder, 
     assert list(again["rows"]) == list(results["rows"])
 
 
+def test_an_encoder_that_diverged_is_told_though_rows_are_measured_at_the_same_time(
+    encoder, variables, make_signals, fit
+):
+    broken, begun = jax.tree.map(lambda x: x * np.nan, variables), []
+    with pytest.raises(UserError, match="the encoder diverged"):
+        evaluate(
+            {"teacher": (encoder, broken)}, make_signals(160, 0), make_signals(200, 1), replace(SETTINGS, workers=2),
+            fit, say=begun.append,
+        )  # fmt: skip
+    assert begun[0] == "evaluating: supervised"
+
+
 def test_results_are_plain_data_and_the_same_twice(results, encoder, variables, make_signals, fit):
     assert json.loads(json.dumps(results, allow_nan=False)) == json.loads(json.dumps(results))
     again = evaluate(
