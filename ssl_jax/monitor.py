@@ -23,22 +23,13 @@ class Monitor:
 
     Args:
         log: where they go.
-        lr: the learning-rate schedule, a function of the number of updates.
         recipe: for the batch size and the number of skipped steps in a row that ends the run.
         checkpoint_age: seconds since the last save, or None.
         every: steps between lines.
     """
 
-    def __init__(
-        self, log: MetricsLog, lr: Callable, recipe: Recipe, checkpoint_age: Callable[[], float | None], every: int
-    ) -> None:
-        self._log, self._lr, self._batch_size, self._age, self._every = (
-            log,
-            lr,
-            recipe.batch_size,
-            checkpoint_age,
-            every,
-        )
+    def __init__(self, log: MetricsLog, recipe: Recipe, checkpoint_age: Callable[[], float | None], every: int) -> None:
+        self._log, self._batch_size, self._age, self._every = log, recipe.batch_size, checkpoint_age, every
         self._patience = recipe.optimizer.max_nonfinite_steps
         self._pending: tuple[int, int, Any, np.ndarray, np.ndarray] | None = None
         self._bad: deque[tuple[int, list[int]]] = deque(maxlen=self._patience)
@@ -89,10 +80,9 @@ class Monitor:
     def _write(self, step: int, metrics: dict[str, Any]) -> None:
         elapsed = max(time.monotonic() - self._since, 1e-9)
         rates = {"examples_per_s": self._steps * self._batch_size / elapsed, "data_wait": self._waited / elapsed}
-        before = int(metrics["skipped"]) - bool(metrics["skipped_in_a_row"])  # skipped steps before this one
-        lr = float(self._lr(step - 1 - before))
-        self._log.write(step, **metrics, lr=lr, **rates)
-        self._log.progress(step, loss=metrics["loss"], lr=lr, checkpoint_age=self._age(), health=self._health, **rates)
+        self._log.write(step, **metrics, **rates)
+        shown = {name: metrics[name] for name in ("loss", "lr")}
+        self._log.progress(step, **shown, checkpoint_age=self._age(), health=self._health, **rates)
         self._waited, self._steps, self._since = 0.0, 0, time.monotonic()
 
     def _skipped(self, step: int, metrics: dict[str, Any], ids: np.ndarray) -> bool:

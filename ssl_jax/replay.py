@@ -33,7 +33,7 @@ def replay(bundle: Path, allow: tuple[str, ...] = ()) -> tuple[str, bool]:
     source = recipe.data.pretrain.build()
     if source.fingerprint() != record["data"]:
         raise UserError(f"{bundle}: the data is not what the run was given (another fingerprint); restore it to replay")
-    setup, _ = build(recipe, len(source))
+    setup = build(recipe, len(source))
     mesh = _mesh(recipe, record["mesh"])
     with jax.set_mesh(mesh):
         like = state_like(

@@ -19,6 +19,7 @@ from ssl_jax import spikes
 from ssl_jax.errors import UserError
 from ssl_jax.mesh import fetched, shard_batch, stored_as
 from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Progress, example_keys, step_key
+from ssl_jax.schedules import Schedule
 
 Metrics = dict[str, Array]
 
@@ -44,6 +45,7 @@ class TrainState(NamedTuple):
 class Setup:
     """What does not change during a run.
 
+    `lr`, of the number of updates, is what the step reports as its rate; the optimiser has its own.
     `skip_spikes` leaves out steps that `spikes.is_spike`. After `max_skipped` steps in a row that were not applied, none is
     applied any more: the state stays that of the first of them until the host, which looks one dispatch late, has seen it.
     """
@@ -56,6 +58,7 @@ class Setup:
     gradient_cache: int = 1
     skip_spikes: bool = False
     max_skipped: int = 2**31 - 1
+    lr: Schedule | None = None
 
     def progress(self, state: TrainState) -> Progress:
         """How many updates were applied, of how many planned."""
@@ -154,7 +157,8 @@ def cached_value_and_gradient(setup: Setup, state: TrainState, batch: Batch) -> 
 def train_step(setup: Setup, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """One update. If loss or gradient is not finite (or a spike), no part of the state changes but the counters.
 
-    Returns the new state and scalars: `loss`, `grad_norm`, each loss term and metric by name, `skipped`, `skipped_in_a_row`.
+    Returns the new state and scalars: `loss`, `grad_norm`, `lr` if the setup has it, each loss term and metric by name,
+    `skipped`, `skipped_in_a_row`.
     """
     return apply_gradient(setup, state, *value_and_gradient(setup, state, batch))
 
@@ -177,6 +181,8 @@ def apply_gradient(setup: Setup, state: TrainState, out: Out, gradient: Any) -> 
     bad = 1 - good.astype(jnp.int32)
     new = TrainState(state.step + 1, state.skipped + bad, (state.nonfinite + 1) * bad, params, extra, opt_state, window)
     named = {k: m.value for k, m in (out.losses | out.metrics).items()}
+    if setup.lr is not None:
+        named["lr"] = jnp.asarray(setup.lr(setup.progress(stored).step), jnp.float32)
     return new, {"loss": loss, "grad_norm": norm, "skipped": new.skipped, "skipped_in_a_row": new.nonfinite} | named
 
 

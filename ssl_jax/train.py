@@ -29,7 +29,6 @@ from ssl_jax.monitor import Monitor
 from ssl_jax.objectives.base import Objective
 from ssl_jax.recipe import InitFrom, Recipe, from_json, to_json
 from ssl_jax.replicas import ReplicaCheck
-from ssl_jax.schedules import Schedule
 from ssl_jax.signals import stop_requests
 from ssl_jax.step import Setup as Setup
 from ssl_jax.step import TrainState as TrainState
@@ -45,8 +44,8 @@ def build_objective(recipe: Recipe) -> Objective:
     return recipe.objective.build(encoder=recipe.model.build(), augment=recipe.augment.build())
 
 
-def build(recipe: Recipe, num_examples: int) -> tuple[Setup, Schedule]:
-    """Everything the step needs, for a source of `num_examples` records, and the learning-rate schedule."""
+def build(recipe: Recipe, num_examples: int) -> Setup:
+    """Everything the step needs, for a source of `num_examples` records."""
     total = recipe.steps(num_examples)
     peak, note = recipe.optimizer.scaled_lr(recipe.batch_size)
     if note:
@@ -54,11 +53,10 @@ def build(recipe: Recipe, num_examples: int) -> tuple[Setup, Schedule]:
     warmup, groups = recipe.duration(recipe.schedule.warmup, num_examples), recipe.parameter_groups(num_examples)
     optimizer, lr = optim.from_recipe(recipe.optimizer, recipe.schedule, peak, total, warmup, groups)
     section = recipe.optimizer
-    setup = Setup(
+    return Setup(
         build_objective(recipe), optimizer, recipe.seed, total, section.accumulation, section.gradient_cache,
-        section.skip_spikes, section.max_nonfinite_steps,
+        section.skip_spikes, section.max_nonfinite_steps, lr,
     )  # fmt: skip
-    return setup, lr
 
 
 def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> TrainState:
@@ -69,7 +67,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
     that does not suffice, a device that computes wrongly.
     """
     source = recipe.data.pretrain.build()
-    setup, lr = build(recipe, len(source))
+    setup = build(recipe, len(source))
     for warning in setup.objective.warnings(recipe.batch_size):
         logger.warning(warning)
     mesh = make_mesh(recipe.mesh.data, recipe.mesh.fsdp, recipe.mesh.tensor)
@@ -98,7 +96,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         log.cut_back(-1 if start is None else start)
         step = start or 0
         stream = stack.enter_context(closing(batches_from(step, recipe, source, bad)))
-        monitor = Monitor(log, lr, recipe, saved.age, max(1, steps(recipe.log.every)))
+        monitor = Monitor(log, recipe, saved.age, max(1, steps(recipe.log.every)))
         online = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
         replicas = ReplicaCheck(mesh, like)
         step_of = {n: compiled(setup, n, like) for n in {per_dispatch, 1}}

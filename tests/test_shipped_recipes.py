@@ -56,7 +56,7 @@ def test_the_tiny_form_makes_a_state_from_data_that_is_there(name, tmp_path):
     recipe = parse(load(f"{name}:tiny"))
     source = recipe.data.pretrain.build()
     batch = batch_like(source, recipe.batch_size, BadRecords(0.0, tmp_path / "bad.jsonl"))
-    setup, _ = build(recipe, len(source))  # its optimiser refuses groups that match no parameter
+    setup = build(recipe, len(source))  # its optimiser refuses groups that match no parameter
     state = jax.eval_shape(partial(init_state, setup), batch)
     assert sum(np.prod(x.shape) for x in jax.tree.leaves(state.params)) < 2e6
     assert recipe.evaluate.encoder in setup.objective.encoders()

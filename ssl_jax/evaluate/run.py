@@ -92,7 +92,7 @@ def restore(workdir: Path, recipe: Recipe, step: int | None = None) -> tuple[Obj
     Shapes come from a record of the probe source, so that the pretraining data need not be at hand.
     """
     source = (recipe.data.probe or recipe.data.pretrain).build()
-    setup, _ = build(recipe, len(source))
+    setup = build(recipe, len(source))
     mesh = mesh_here(recipe)
     with jax.set_mesh(mesh):
         batch = batch_like(source, recipe.batch_size, BadRecords(recipe.data.max_bad_fraction))

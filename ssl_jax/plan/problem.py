@@ -67,7 +67,7 @@ def problem(config: Mapping[str, Any], allow: tuple[str, ...] = ()) -> Problem:
     """The problem that a config (see `recipe.load`) poses; UserError where the recipe or its sizes are wrong."""
     recipe = parse(config, allow)
     source, declared = _source(recipe)
-    setup, _ = build(recipe, len(source))
+    setup = build(recipe, len(source))
     batch = batch_like(source, recipe.batch_size, BadRecords(1.0, None))
     return Problem(plain(config), tuple(allow), recipe, len(source), setup, batch, declared)
 

@@ -73,7 +73,7 @@ def drawn(recipe: Recipe, workdir: Path) -> tuple[Groups, list[str]]:
     problems: list[str] = []
     try:
         source = recipe.data.pretrain.build()
-        setup, _ = build(recipe, len(source))
+        setup = build(recipe, len(source))
         groups[GIVEN] = figures.given(recipe, setup, source)
         trained = figures.restore(recipe, setup, workdir)
         groups[MADE] = figures.shown(recipe, trained)

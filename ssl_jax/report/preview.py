@@ -66,7 +66,7 @@ def preview(recipe: Recipe, out: Path) -> Path:
     from ssl_jax.train import build
 
     source = recipe.data.pretrain.build()
-    setup, _ = build(recipe, len(source))
+    setup = build(recipe, len(source))
     views, ids = first_views(recipe, setup, source)
     panels = panels_of(setup, views)
     if not panels:

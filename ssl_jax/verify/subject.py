@@ -161,5 +161,5 @@ def subject(recipe: Recipe, devices: tuple[jax.Device, ...], batch_size: int, qu
             f"--batch-size {batch_size}: use a multiple of {parts}, two microbatches on each of {len(devices)} devices"
         )
     source = recipe.data.pretrain.build()
-    setup, quiet_setup = (None if r is None else build(r, len(source))[0] for r in (recipe, quiet))
+    setup, quiet_setup = (None if r is None else build(r, len(source)) for r in (recipe, quiet))
     return Subject(recipe, setup, source, batch_size, devices, quiet_setup)

@@ -43,7 +43,7 @@ def test_features_of_a_sharded_run_are_those_of_one_device(tmp_path, monkeypatch
     monkeypatch.setattr("ssl_jax.mesh.SMALLEST_SPLIT", 64)
     config, recipe = recipe_on(fsdp=8)
     source = recipe.data.probe.build()
-    setup, _ = build(recipe, len(source))
+    setup = build(recipe, len(source))
     zeros = {k: np.zeros(x.shape, x.dtype) for k, x in batch_like(source, 16, BadRecords(0.0)).items()}
     fresh = jax.jit(partial(init_state, setup))(zeros)
     with closing(Checkpoints(tmp_path / "checkpoints")) as saved:

@@ -164,7 +164,7 @@ def run(case: Case, whole: bool) -> Run:
     config = load(case.recipe, case.overrides(whole))
     config.batch_size, config.total_examples = BATCH, BATCH * STEPS
     recipe = parse(config)
-    setup, _ = build(recipe, len(Embedded()))
+    setup = build(recipe, len(Embedded()))
     batches = pool(setup.objective.augment)
     setup = replace(setup, objective=changed(setup.objective, case.kind if not whole else None))
     first = as_batch(batches[0], 0)
