@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from ssl_jax.checkpoint import Checkpoints
 from ssl_jax.cli import main
+from ssl_jax.compiler import keep_compiled_programs
 from ssl_jax.log import read_metrics
 
 STEPS = 20
@@ -44,6 +46,17 @@ def parameter_hash(workdir, step):
     for name in sorted(state):
         digest.update(name.encode() + np.asarray(state[name]).tobytes())
     return digest.hexdigest()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """These runs, in this process, in others and in those of other workers, share what they compile."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_JAX_COMPILE_CACHE", str(folder / "compiled"))
+        yield
+    keep_compiled_programs()
 
 
 @pytest.fixture(scope="module")

@@ -137,7 +137,8 @@ def _prune(graph: Graph, wanted: set[int]) -> set[int]:
 
 def _prune_scan(node: Node, mask: list[bool]) -> list[int]:
     """Extends `mask` (in place) by the carries that the wanted outputs need; returns the inputs that are used."""
-    body, constants, carries = node.bodies[0], node.eqn.params["num_consts"], node.eqn.params["num_carry"]
+    body = node.bodies[0]
+    constants, carries = _constants_and_carries(node.eqn)
     while True:
         used = _needs(body, {o for o, wants in zip(body.outputs, mask, strict=True) if wants})
         more = [c for c in range(carries) if not mask[c] and body.inputs[constants + c] in used]
@@ -147,6 +148,17 @@ def _prune_scan(node: Node, mask: list[bool]) -> list[int]:
             mask[c] = True
     _prune(body, {o for o, wants in zip(body.outputs, mask, strict=True) if wants})
     return [outer for outer, inner in zip(node.inputs, body.inputs, strict=True) if inner in used]
+
+
+def _constants_and_carries(scan: Any) -> tuple[int, int]:
+    """How many inputs every iteration gets as they are, and how many it passes on; both come before what is sliced.
+
+    Told by ranks, since the parameters that say so are not the same in every jax.
+    """
+    body = scan.params["jaxpr"].jaxpr
+    carries = sum(outer.aval.ndim == inner.aval.ndim for outer, inner in zip(scan.outvars, body.outvars, strict=True))
+    sliced = sum(outer.aval.ndim > inner.aval.ndim for outer, inner in zip(scan.invars, body.invars, strict=True))
+    return len(scan.invars) - carries - sliced, carries
 
 
 def _needs(graph: Graph, wanted: set[int]) -> set[int]:
