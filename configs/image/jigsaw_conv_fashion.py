@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments import fashion_run, fashion_views
 
-RESULT = "not yet run at full length; with tiles of 7 pixels 79.2 at 100 labels per class (random init 76.4)"
+RESULT = ":full, 120k examples: linear 86.5 % (random init 83.7, pixels 84.8); 100 labels per class 79.7 (76.1, 79.7)"
 
 
 def get_config(arg: str = "") -> ConfigDict:
