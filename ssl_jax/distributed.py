@@ -20,7 +20,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from ssl_jax.errors import UserError
-from ssl_jax.log import messages
+from ssl_jax.log import logger, messages
 from ssl_jax.workdir import Workdir, open_workdir
 
 LOCAL = "127.0.0.1:47473"  # where processes of one machine meet unless told otherwise
@@ -205,6 +205,24 @@ def client() -> Any:
         return global_state.client
     except (ImportError, AttributeError):
         return None
+
+
+@contextmanager
+def lost_peers_explained() -> Iterator[None]:
+    """Say where to look when what this process shares with the others fails inside the block; the error goes on.
+
+    A process whose peer ended sees a closed or a reset connection, in the words of whatever library carries the collective.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if (count := jax.process_count()) > 1:
+            logger.error(
+                "process %d of %d cannot go on: %s\nIf another process ended before it, the last lines of that one's log say "
+                "why (train.log of process 0, train.<i>.log of process i). The same command resumes from the last checkpoint",
+                *(jax.process_index(), count, str(error).splitlines()[0]),
+            )
+        raise
 
 
 # --- one run directory

@@ -18,7 +18,7 @@ from ssl_jax import optim, spikes
 from ssl_jax.checkpoint import Checkpoints
 from ssl_jax.crash import bundle_on_divergence
 from ssl_jax.data.pipeline import BadRecords, batches
-from ssl_jax.distributed import is_first
+from ssl_jax.distributed import is_first, lost_peers_explained
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.online import OnlineCheck
 from ssl_jax.init_from import initialised_from
@@ -80,6 +80,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
     per_dispatch, total = recipe.mesh.steps_per_dispatch, setup.total_steps
 
     with jax.set_mesh(mesh), ExitStack() as stack:
+        stack.enter_context(lost_peers_explained())
         log = stack.enter_context(MetricsLog(workdir, total, recipe.log.tensorboard) if is_first() else NoLog(total))
         watchdog = stack.enter_context(Watchdog(recipe.watch.hang_seconds, recipe.watch.startup_seconds))
         stop = stack.enter_context(stop_requests())

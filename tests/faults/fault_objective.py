@@ -24,15 +24,16 @@ class Numbers:
     """`count` records: an image uint8 [4, 4, 1] and its label, both functions of the record number.
 
     With `log`, every read is a line "<process> <record>" in that file. `stall` = (process, read) sleeps there for ever,
-    `delay` seconds pass at each read, and the records `bad` cannot be read.
+    `delay` seconds pass at each read, and the records `bad` cannot be read. `hold` = (read, file) waits from that read on
+    until there is such a file, which ties what a test does to a step whatever the speed of the machine.
     """
 
     def __init__(
         self, count: int = 64, log: str = "", stall: tuple[int, ...] = (), delay: float = 0.0, salt: str = "",
-        bad: tuple[int, ...] = (),
+        bad: tuple[int, ...] = (), hold: tuple[int, str] | tuple[()] = (),
     ) -> None:  # fmt: skip
         self.count, self.log, self.stall, self.delay, self.salt, self.reads = count, log, tuple(stall), delay, salt, 0
-        self.bad = tuple(bad)
+        self.bad, self.hold = tuple(bad), tuple(hold)
 
     def __len__(self) -> int:
         return self.count
@@ -42,6 +43,8 @@ class Numbers:
         process = jax.process_index()
         if self.stall and (process, self.reads) == self.stall:
             time.sleep(600)
+        while self.hold and self.reads >= self.hold[0] and not os.path.exists(self.hold[1]):
+            time.sleep(0.005)
         time.sleep(self.delay)
         if i in self.bad:
             raise ValueError("truncated")

@@ -13,7 +13,9 @@ def get_config(arg: str = "") -> ConfigDict:
             objective=dict(target="fault_objective:Faulty", nan_at=(), inf_at=(), spike_at=()),
             model=dict(target="fault_objective:Flat", width=8),
             data=dict(
-                pretrain=dict(target="fault_objective:Numbers", count=64, log="", stall=(), delay=0.0, salt="", bad=()),
+                pretrain=dict(
+                    target="fault_objective:Numbers", count=64, log="", stall=(), delay=0.0, salt="", bad=(), hold=()
+                ),
                 probe=dict(target="fault_objective:Numbers", count=64),
             ),
             augment=dict(target="fault_objective:Plain"),

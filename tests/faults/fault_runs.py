@@ -6,6 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import socket
 import sys
 import time
@@ -103,6 +104,15 @@ def saved_steps(workdir: Path) -> list[int]:
     """The steps whose checkpoints are complete."""
     folder = workdir / "checkpoints"
     return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal()) if folder.is_dir() else []
+
+
+def stopped_at(run: Run) -> int:
+    """The step at which it said that a signal stopped it, before the end."""
+    found = re.search(r"stopped by .* at step (\d+) of (\d+); the same command resumes there", run.said())
+    assert found, run.said()
+    step, last = map(int, found.groups())
+    assert step < last
+    return step
 
 
 def digest(workdir: Path, step: int) -> str:

@@ -4,7 +4,7 @@ import json
 import shutil
 
 from fault_objective import reads
-from fault_runs import Run, losses, saved_steps, trained
+from fault_runs import Run, losses, saved_steps, stopped_at, trained
 
 CLOCK = """
 import itertools, time
@@ -63,13 +63,16 @@ def test_a_clock_that_runs_backwards_changes_nothing(tmp_path, straight):
 
 
 def test_a_run_resumes_on_another_mesh_with_every_example_once_an_epoch(tmp_path, straight):
-    workdir, log = tmp_path / "run", tmp_path / "reads"
-    options = [f"--config.data.pretrain.log={log}", "--config.data.pretrain.delay=0.003"]
+    workdir, log, gate = tmp_path / "run", tmp_path / "reads", tmp_path / "gate"
+    options = [f"--config.data.pretrain.log={log}", f"--config.data.pretrain.hold=(66, '{gate}')"]
     eight = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"}
     with Run(workdir, *options) as run:
         run.until_step(5)
         run.signal(15)
+        run.until(lambda: "SIGTERM: finishing the step" in run.said())
+        gate.touch()
         assert run.wait() == 0
+    assert 5 <= stopped_at(run) < 24
     trained(workdir, *options, XLA_FLAGS=eight["XLA_FLAGS"].replace("8 ", "4 "))
     found, expected = losses(workdir), losses(straight)
     assert sorted(found) == sorted(expected)

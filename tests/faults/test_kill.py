@@ -15,9 +15,10 @@ manifest.write = lambda directory: os.kill(os.getpid(), signal.SIGKILL)
 
 def test_killed_and_resumed_equals_straight_to_the_last_bit(tmp_path, straight):
     workdir = tmp_path / "run"
-    with Run(workdir, "--config.data.pretrain.delay=0.002") as run:
+    with Run(workdir, "--config.data.pretrain.hold=(122, 'never')") as run:  # fifteen batches and the record of shapes
         run.until(lambda: 8 in saved_steps(workdir) and max(losses(workdir)) >= 11)
-    trained(workdir, "--allow-config-change", "data")
+    assert max(losses(workdir)) < 16
+    trained(workdir, "--allow-config-change", "data")  # without the hold
     assert losses(workdir) == losses(straight)
     assert sorted(losses(workdir)) == list(range(1, 25))
     assert digest(workdir, 24) == digest(straight, 24)

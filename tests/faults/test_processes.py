@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fault_objective import reads
-from fault_runs import RECIPE, free_port, losses, pair, saved_steps, trained
+from fault_runs import RECIPE, free_port, losses, pair, saved_steps, stopped_at, trained
 
 from ssl_jax.distributed import LOCAL, Launch, detect
 from ssl_jax.errors import UserError
@@ -99,17 +99,21 @@ def listening(port):
 
 @pytest.mark.multiprocess
 def test_two_processes_stop_together_and_resume_as_one_and_as_two(tmp_path, straight):
-    workdir, log = tmp_path / "run", tmp_path / "reads"
-    options = [f"--config.data.pretrain.log={log}", "--config.data.pretrain.delay=0.01"]
+    workdir, log, gate = tmp_path / "run", tmp_path / "reads", tmp_path / "gate"
+    options = [f"--config.data.pretrain.log={log}", f"--config.data.pretrain.hold=(22, '{gate}')"]
+    options += ["--config.data.pretrain.delay=0.02"]  # what it leaves jax to carry the news
     runs = pair(workdir, *options)
     runs[0].until_step(3)
     found = listening(runs[0].port)
     assert found
     assert all(address.endswith("0100007F") for address in found)  # 127.0.0.1 (or as IPv6), and nowhere else
     runs[1].signal(signal.SIGTERM)
+    runs[1].until(lambda: "SIGTERM caught" in runs[1].said())
+    gate.touch()
     assert ended(runs) == [0, 0], runs[0].said() + runs[1].said()
-    (stopped,) = (s for s in saved_steps(workdir) if s % 8)
-    assert f"at step {stopped} of 24" in runs[0].said()
+    stopped = stopped_at(runs[0])
+    assert stopped_at(runs[1]) == stopped
+    assert stopped in saved_steps(workdir)
     assert (workdir / "train.1.log").exists()
     other, other_log = tmp_path / "other", tmp_path / "other-reads"
     shutil.copytree(workdir, other)
@@ -156,9 +160,19 @@ def test_when_one_process_is_killed_the_other_ends(tmp_path, dead):
     runs[dead].kill()
     other = runs[1 - dead]
     assert ended([other], 60)[0] not in (0, None)
-    # Whichever comes first: jax's coordination service, or the collective that waits for the dead.
+    # Whichever comes first: jax's coordination service, which ends the process, or the collective that waits for the dead.
     said = other.said().lower()
-    assert any(told in said for told in ("coordination", "connection closed by peer")), said[-2000:]
+    assert any(told in said for told in ("coordination", "if another process ended before it")), said[-2000:]
+
+
+@pytest.mark.multiprocess
+def test_who_waits_for_a_process_that_is_killed_is_told_where_to_look(tmp_path):
+    runs = pair(tmp_path / "run", "--config.data.pretrain.stall=(1, 23)")
+    runs[0].until_step(5)
+    runs[1].kill()
+    assert ended([runs[0]], 60) == [1]
+    assert "process 0 of 2 cannot go on: " in runs[0].said()
+    assert "train.<i>.log of process i" in (tmp_path / "run" / "train.log").read_text()
 
 
 @pytest.mark.multiprocess
