@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from ssl_jax.allocator import keep_freed_memory
 from ssl_jax.arguments import parse_arguments
 from ssl_jax.errors import UserError
 
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = parse_arguments(list(sys.argv[1:] if argv is None else argv))
+        keep_freed_memory()
         return COMMANDS[arguments.command](arguments) or DONE
     except UserError as error:
         print(f"ssl-jax: {error}", file=sys.stderr)
