@@ -77,8 +77,10 @@ def train(arguments: Namespace) -> None:
 def evaluate(arguments: Namespace) -> None:
     """Probe the frozen features of a run and print the table."""
     workdir, allow = _existing(arguments.workdir), _allowed(arguments.allow)
+    from ssl_jax.compiler import keep_compiled_programs
     from ssl_jax.evaluate.run import evaluate_run
 
+    keep_compiled_programs()
     probes = tuple(p.strip() for p in arguments.probes.split(",") if p.strip()) if arguments.probes else None
     options = {} if arguments.encoder is None else {"encoder": arguments.encoder}
     print(evaluate_run(workdir, probes, arguments.step, allow, **options))
@@ -96,8 +98,10 @@ def preview(arguments: Namespace) -> None:
 def report(arguments: Namespace) -> None:
     """The run as one HTML page."""
     workdir, allow = _existing(arguments.workdir), _allowed(arguments.allow)
+    from ssl_jax.compiler import keep_compiled_programs
     from ssl_jax.report.page import report as write
 
+    keep_compiled_programs()
     print(write(workdir, allow))
 
 

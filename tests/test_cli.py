@@ -258,3 +258,15 @@ def test_exit_code_says_who_can_fix_it(tmp_path, recipe, calls, capsys, error, c
     assert err.endswith(said)
     assert ("Traceback" in err) == (code == 1)
     assert not (tmp_path / "x" / "LOCK").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "function"), [("eval", "ssl_jax.evaluate.run.evaluate_run"), ("report", "ssl_jax.report.page.report")]
+)
+def test_what_is_compiled_for_a_finished_run_is_kept(tmp_path, monkeypatch, command, function):
+    calls = []
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr("ssl_jax.compiler.keep_compiled_programs", lambda: calls.append("kept"))
+    monkeypatch.setattr(function, lambda *a, **k: calls.append(command))
+    assert main([command, "--workdir", str(tmp_path)]) == 0
+    assert calls == ["kept", command]
