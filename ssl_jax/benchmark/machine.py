@@ -18,7 +18,7 @@ from ssl_jax.plan.chips import CHIPS, Chip
 from ssl_jax.plan.roofline import Roofline
 
 PACKAGES = ("ssl_jax", "jax", "jaxlib", "flax", "optax", "numpy")
-SIZES = {"cpu": (1024, 2**25)}  # side of the matrices, bytes of the array that is copied
+SIZES = {"cpu": (1024, 2**28)}  # side of the matrices, bytes of the array that is copied: more than caches hold
 ACCELERATOR = (8192, 2**31)
 
 
@@ -72,8 +72,8 @@ def measure_machine(dtype: str) -> Machine:
         held[0] = halved(held[0])  # in place: new memory costs the operating system's time
         return held[0]
 
-    matmul = 2 * side**3 / _best(lambda: product(a, a), clock)
-    copy = 2 * size / _best(copied, clock)
+    matmul = 2 * side**3 / _seconds(lambda: product(a, a), clock)
+    copy = 2 * size / _seconds(copied, clock)
     count = jax.device_count()
     return Machine(
         device.platform, device.device_kind, count, dtype, clock, matmul, copy, datasheet(device.device_kind)
@@ -114,9 +114,10 @@ def processor() -> str:
     return f"{facts.get('model name', platform.machine())} {widest}".strip()
 
 
-def _best(call: Callable[[], jax.Array], clock: str) -> float:
+def _seconds(call: Callable[[], jax.Array], clock: str) -> float:
+    """The median of several calls; not the least, since a clock of processor time sometimes leaves out a part."""
     call().block_until_ready()  # compile
-    return summary([timed(lambda: call().block_until_ready()) for _ in range(5)])[clock]["least"]
+    return summary([timed(lambda: call().block_until_ready()) for _ in range(7)])[clock]["median"]
 
 
 def _installed(name: str) -> bool:

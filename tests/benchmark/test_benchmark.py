@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 
+from ssl_jax.benchmark import machine as machine_module
 from ssl_jax.benchmark import phases
 from ssl_jax.benchmark.cases import SMALL, Size, posed
 from ssl_jax.benchmark.machine import Machine, datasheet
@@ -33,6 +34,14 @@ LEAST = Size(image=32, local=16, prototypes=64, decoder=(32, 1, 2), batch=1, dty
 MACHINE = Machine(
     "gpu", "NVIDIA H100 80GB HBM3", 2, "bfloat16", "wall", matmul=500e12, copy=2e12, datasheet=CHIPS["h100"]
 )
+
+
+def test_one_wrong_reading_does_not_make_a_machine_fast(monkeypatch):
+    readings = iter([Reading(1.0, 1.0), Reading(1e-4, 1e-4), *[Reading(1.0, 1.0)] * 5] * 2)
+    monkeypatch.setattr(machine_module, "timed", lambda call: (call(), next(readings))[1])
+    monkeypatch.setattr(machine_module, "SIZES", {"cpu": (8, 1024)})
+    found = machine_module.measure_machine("float32")
+    assert (found.matmul, found.copy) == (2 * 8**3, 2 * 1024)
 
 
 @pytest.mark.parametrize(
