@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments import UNCHANGED_PIXELS, evaluation, fashion_run, image_views
 
-RESULT = "not tuned yet"
+RESULT = "R^2 of the state 0.61 (random init 0.39, raw pixels 0.59); linear, eight states, 93.0 % (81.2, 96.0)"
 
 
 def get_config(arg: str = "") -> ConfigDict:
