@@ -15,7 +15,8 @@ manifest.write = lambda directory: os.kill(os.getpid(), signal.SIGKILL)
 
 def test_killed_and_resumed_equals_straight_to_the_last_bit(tmp_path, straight):
     workdir = tmp_path / "run"
-    with Run(workdir, "--config.data.pretrain.hold=(122, 'never')") as run:  # fifteen batches and the record of shapes
+    fifteen_batches = "--config.data.pretrain.hold=(122, 'never')"  # and the record that is read for its shapes
+    with Run(workdir, fifteen_batches) as run:
         run.until(lambda: 8 in saved_steps(workdir) and max(losses(workdir)) >= 11)
     assert max(losses(workdir)) < 16
     trained(workdir, "--allow-config-change", "data")  # without the hold

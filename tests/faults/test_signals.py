@@ -9,9 +9,8 @@ from fault_runs import Run, losses, saved_steps, stopped_at, trained
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_the_step_and_the_run_resumes_there(tmp_path, straight, number):
     workdir, gate = tmp_path / "run", tmp_path / "gate"
-    with Run(
-        workdir, f"--config.data.pretrain.hold=(50, '{gate}')"
-    ) as run:  # 50 reads: six batches and the record of shapes
+    six_batches = f"--config.data.pretrain.hold=(50, '{gate}')"  # and the record that is read for its shapes
+    with Run(workdir, six_batches) as run:
         run.until_step(3)
         run.signal(number)
         run.until(lambda: f"{number.name}: finishing the step and saving" in run.said())
