@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = parse_arguments(list(sys.argv[1:] if argv is None else argv))
-        keep_freed_memory()
+        keep_freed_memory()  # before jax makes its threads
         return COMMANDS[arguments.command](arguments) or DONE
     except UserError as error:
         print(f"ssl-jax: {error}", file=sys.stderr)

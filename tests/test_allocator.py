@@ -58,7 +58,7 @@ def test_only_where_jax_runs_on_the_cpu(monkeypatch, platforms, plugins, expecte
     assert allocator.on_cpu() is expected
 
 
-def test_every_command_keeps_memory_before_it_imports_jax(monkeypatch, capsys):
+def test_the_command_line_keeps_memory(monkeypatch, capsys):
     calls = []
     monkeypatch.setattr(cli, "keep_freed_memory", lambda: calls.append(1))
     assert cli.main(["recipes"]) == 0
