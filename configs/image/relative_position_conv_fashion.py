@@ -2,7 +2,7 @@
 
     ssl-jax train --config relative_position_conv_fashion --workdir runs/relative_position
 
-Pairs of patches of 7 pixels, 2 pixels apart.
+Pairs of patches of 12 pixels, 2 pixels apart.
 """
 
 from ml_collections import ConfigDict
@@ -18,7 +18,7 @@ def get_config(arg: str = "") -> ConfigDict:
         | dict(
             objective=dict(
                 target="ssl_jax.objectives.relative_position:RelativePosition",
-                patch=7,
+                patch=12,
                 gap=2,
                 jitter=1,
                 patch_out=64,

@@ -63,23 +63,26 @@ def distant_orders(count: int, first: int = FIRST) -> np.ndarray:
 
 
 def pair_corners(key: Array, shape: tuple[int, ...], patch: int, gap: int, jitter: int) -> tuple[Array, Array]:
-    """Corners [2, 2] of a centre patch and of one of its 8 neighbours in an image of `shape`, and which it is (0 to 7).
+    """Corners [2, 2] of a patch and of one of its 8 neighbours in an image of `shape`, and which it is (0 to 7).
 
-    Neighbours are `gap` pixels away, counted row by row without the centre; both patches move by up to `jitter` pixels.
+    Neighbours are `gap` pixels away, counted row by row without the patch between them. The pair lies anywhere in the image;
+    then both patches move by up to `jitter` pixels.
     """
-    needed = 3 * patch + 2 * gap + 2 * jitter
+    needed = 2 * patch + gap + 2 * jitter
     if min(shape[:2]) < needed:
         raise UserError(
             f"patch={patch}, gap={gap} and jitter={jitter} need views of {needed} pixels, these have {shape[:2]}; "
-            f"use a patch of at most {max((min(shape[:2]) - 2 * gap - 2 * jitter) // 3, 0)}, or a larger augment.size"
+            f"use a patch of at most {max((min(shape[:2]) - gap - 2 * jitter) // 2, 0)}, or a larger augment.size"
         )
-    key_label, key_shift = jax.random.split(key)
+    key_label, key_place, key_shift = jax.random.split(key, 3)
     label = jax.random.randint(key_label, (), 0, 8)
     place = label + (label >= 4)
     step = jnp.stack([place // 3 - 1, place % 3 - 1]) * (patch + gap)
-    centre = (jnp.array(shape[:2]) - patch) // 2
+    first = jnp.maximum(-step, 0) + jitter
+    last = jnp.array(shape[:2]) - patch - jnp.maximum(step, 0) - jitter
+    corner = jax.random.randint(key_place, (2,), first, last + 1)
     shift = jax.random.randint(key_shift, (2, 2), -jitter, jitter + 1)
-    return jnp.stack([centre, centre + step]) + shift, label
+    return jnp.stack([corner, corner + step]) + shift, label
 
 
 def dropped_colours(key: Array, patches: Array, noise: float = 0.01) -> Array:

@@ -19,12 +19,12 @@ from ssl_jax.objectives.pieces import Pieces
 
 @dataclass(frozen=True)
 class RelativePosition(Pieces):
-    """Eight-way cross-entropy from the features of (centre, neighbour), in this order (section 3).
+    """Eight-way cross-entropy from the features of (patch, neighbour), in this order (section 3).
 
-    Fidelity: the centre patch is that of the view, which a random crop puts anywhere in the image; the paper cuts a grid
-    out of a large image. Gap and jitter are the paper's at 96 pixels. In colour images each patch keeps one channel, the
-    other two are noise (`drop_colours`); the other remedy, projecting out green-magenta, and the random low resolution
-    of some patches are left out.
+    Fidelity: the pair lies anywhere in the view where both patches fit; the paper takes pairs from a grid on a large image.
+    Gap and jitter are the paper's at 96 pixels. In colour images each patch keeps one channel, the other two are noise
+    (`drop_colours`); the other remedy, projecting out green-magenta, and the random low resolution of some patches are left
+    out.
     """
 
     patch: int = 96
@@ -48,7 +48,7 @@ class RelativePosition(Pieces):
         return self.mlp(self.hidden, 8, norm=self.head_norm)
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
-        """`image` [B, 2, patch, patch, C], centre and neighbour, and `label` [B], row by row without the centre."""
+        """`image` [B, 2, patch, patch, C], patch and neighbour, and `label` [B], row by row without the patch."""
         image = self.augment(keys.example, batch)["image"][:, 0]
 
         def pair(key: Array, image: Array) -> tuple[Array, Array]:

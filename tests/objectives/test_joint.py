@@ -258,7 +258,7 @@ REFUSED = {
     "cannot be cut into 3 equal BatchNorm groups.*use 2 groups": replace(OBJECTIVES["moco"], bn=3),
     "bn='local'": replace(OBJECTIVES["moco"], bn="local"),
     "tile=5 does not fit a cell of 4 pixels": replace(OBJECTIVES["jigsaw"], tile=5),
-    "need views of 18 pixels": replace(OBJECTIVES["relative_position"], patch=4, gap=3),
+    "need views of 13 pixels.*at most 4": replace(OBJECTIVES["relative_position"], patch=5, gap=3),
     "need square views|rotations need square": replace(
         OBJECTIVES["rotnet"], augment=ImageViews((12, 8), (0.3,), (0.4,), {"image": {}})
     ),
