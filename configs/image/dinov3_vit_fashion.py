@@ -10,7 +10,9 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments import tiny_heads, token_adamw, token_run
 
-RESULT = "a starting point: not tuned, not yet run at full length"
+RESULT = (
+    ":full, 120k examples: linear 76.3 % (random init 70.1, supervised 80.5); 100 labels per class 70.9 (54.4, 71.8)"
+)
 
 
 def get_config(arg: str = "") -> ConfigDict:
