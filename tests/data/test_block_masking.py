@@ -82,7 +82,7 @@ def test_a_policy_like_another_sees_the_same_crop():
     crop = {"scale": (0.3, 1.0), "flip": 0.5, "count": 2}
     views = {"image": crop, "gram": crop | {"like": "image"}, "other": crop}
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
-    made = ImageViews(8, (0.0,), (1.0,), views)(jax.random.split(jax.random.key(0), 3), {"image": images})
+    made = jax.jit(ImageViews(8, (0.0,), (1.0,), views))(jax.random.split(jax.random.key(0), 3), {"image": images})
     np.testing.assert_array_equal(made["gram"], made["image"])
     assert (made["other"] != made["image"]).any()
     with pytest.raises(UserError, match=r"augment.views.gram.like='imgae': one of the other policies, gram"):

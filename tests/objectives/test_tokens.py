@@ -103,7 +103,7 @@ def test_loss_gradient_teacher_and_centre_are_equal_on_one_and_eight_devices(nam
 def test_views_hold_one_entry_for_each_resolution_and_masks_that_fit_their_slots():
     objective = OBJECTIVES["dinov2"]
     keys = Keys(jax.random.split(jax.random.key(0), 4), jax.random.key(1))
-    views = objective.views(keys, {"image": np.zeros((4, 12, 12, 1), np.uint8)}, PROGRESS)
+    views = jax.jit(objective.views)(keys, {"image": np.zeros((4, 12, 12, 1), np.uint8)}, PROGRESS)
     shapes = {k: v.shape for k, v in views.items()}
     assert shapes == {"image": (4, 2, 12, 12, 1), "local": (4, 2, 8, 8, 1), "mask": (4, 2, 9)}
     assert views["mask"].sum(axis=(1, 2)).max() <= objective.masking(views).slots
