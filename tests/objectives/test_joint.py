@@ -79,10 +79,6 @@ def setup_of(objective):
     )
 
 
-def image_keys():
-    return Keys(jax.random.split(jax.random.key(2), BATCH), jax.random.key(0))
-
-
 @functools.cache
 def views_of(name):
     """Made once, and by one compiled program for all objectives with the same views: `verify` judges the views themselves."""
@@ -91,7 +87,8 @@ def views_of(name):
     first = next(n for n, o in OBJECTIVES.items() if (type(o).views, o.augment) == alike)
     if first != name:
         return views_of(first)
-    return jax.tree.map(np.asarray, jax.jit(objective.views)(image_keys(), batch(), PROGRESS))
+    keys = Keys(jax.random.split(jax.random.key(2), BATCH), jax.random.key(0))
+    return jax.tree.map(np.asarray, jax.jit(objective.views)(keys, batch(), PROGRESS))
 
 
 @functools.cache
@@ -237,8 +234,7 @@ def test_csi_turns_both_views_of_an_image_alike_and_says_by_how_much():
 
 
 def test_csi_without_its_classifier_is_simclr_on_turned_images():
-    state, options = started("csi"), {"hidden": (16,), "out": 8}
-    views = views_of("csi")
+    state, views, options = started("csi"), views_of("csi"), {"hidden": (16,), "out": 8}
 
     def loss(objective):
         return jax.jit(lambda: objective.loss(state.params, state.extra, views, None, Progress(0, 10)))()
