@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array
 
 from ssl_jax.compiler import cuda_plugin_installed, target_platform
 from ssl_jax.errors import UserError
 from ssl_jax.models.drop_path import Sections, split_sections
-from ssl_jax.models.rows import dot_rows
+from ssl_jax.models.rows import add_to_rows, as_matrix, dot_rows
 from ssl_jax.precision import wide
 
 Attention = Callable[[Array, Array, Array, Array | None], Array]
@@ -86,12 +87,11 @@ class Qkv(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """[..., D] -> [..., 3, H, d]."""
-        width, shape = x.shape[-1], (3, self.heads, x.shape[-1] // self.heads)
-        flat = lambda key, s: self.kernel_init(key, (width, 3 * width)).reshape(s)  # noqa: E731
-        kernel = self.param("kernel", flat, (width, *shape))
-        out = dot_rows(x.astype(self.dtype), kernel.astype(self.dtype), (((x.ndim - 1,), (0,)), ((), ())))
-        if self.bias == "none":
-            return out
-        rows = [0, 1, 2] if self.bias == "all" else [0, 2]
-        bias = self.param("bias", nn.initializers.zeros_init(), (len(rows), *shape[1:])).astype(self.dtype)
-        return out + bias if self.bias == "all" else out.at[..., rows, :, :].add(bias)
+        shape = (3, self.heads, x.shape[-1] // self.heads)
+        kernel = self.param("kernel", as_matrix(self.kernel_init), (x.shape[-1],), shape)
+        rows = dot_rows(x.astype(self.dtype).reshape(-1, x.shape[-1]), kernel.astype(self.dtype))
+        if self.bias != "none":
+            biased = np.array([0, 1, 2] if self.bias == "all" else [0, 2])
+            bias = self.param("bias", nn.initializers.zeros_init(), (len(biased), *shape[1:])).astype(self.dtype)
+            rows = add_to_rows(rows, bias if self.bias == "all" else jnp.zeros(shape, bias.dtype).at[biased].set(bias))
+        return rows.reshape(*x.shape[:-1], *shape)

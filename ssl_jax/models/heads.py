@@ -8,7 +8,7 @@ from flax import linen as nn
 from jax import Array
 
 from ssl_jax.models.norm import Norm
-from ssl_jax.models.rows import dot_rows
+from ssl_jax.models.rows import Dense
 from ssl_jax.models.tokens import sincos_2d, take_tokens
 from ssl_jax.models.transformer import Transformer
 
@@ -88,8 +88,8 @@ class MaskedDecoder(nn.Module):
         The P prefix tokens (class, registers) take part and are dropped at the end.
         """
         batch, count = restore.shape
-        dense = {"dtype": self.dtype, "kernel_init": nn.initializers.xavier_uniform(), "dot_general": dot_rows}
-        prefix, kept = jnp.split(nn.Dense(self.width, name="embed", **dense)(tokens), [self.prefix], axis=1)
+        dense = {"dtype": self.dtype, "kernel_init": nn.initializers.xavier_uniform()}
+        prefix, kept = jnp.split(Dense(self.width, name="embed", **dense)(tokens), [self.prefix], axis=1)
         mask_token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width)).astype(kept.dtype)
         masked = jnp.broadcast_to(mask_token, (batch, count - kept.shape[1], self.width))
         x = take_tokens(jnp.concatenate([kept, masked], axis=1), restore)
@@ -97,7 +97,7 @@ class MaskedDecoder(nn.Module):
         x = jnp.concatenate([prefix, x], axis=1)
         sizes = (self.depth, self.heads, self.mlp_dim)
         x = Transformer(*sizes, self.dtype, self.remat, self.unroll, self.attention, name="transformer")(x)
-        return nn.Dense(self.out, name="pred", **dense)(x[:, self.prefix :])
+        return Dense(self.out, name="pred", **dense)(x[:, self.prefix :])
 
 
 class BlockPredictor(nn.Module):
@@ -134,10 +134,10 @@ class BlockPredictor(nn.Module):
         """
         batch, blocks, size = index.shape
         table = jnp.asarray(sincos_2d(self.width, grid), self.dtype)
-        dense = {"dtype": self.dtype, "kernel_init": self.kernel_init, "dot_general": dot_rows}
+        dense = {"dtype": self.dtype, "kernel_init": self.kernel_init}
         mask_token = self.param("mask_token", nn.initializers.truncated_normal(0.02), (self.width,)).astype(self.dtype)
 
-        z = nn.Dense(self.width, name="embed", **dense)(context) + table[context_index]
+        z = Dense(self.width, name="embed", **dense)(context) + table[context_index]
         z = jnp.broadcast_to(z[:, None], (batch, blocks, *z.shape[1:]))
         x = jnp.concatenate([z, mask_token + table[index]], axis=2)
         seen = jnp.broadcast_to(context_valid[:, None], (batch, blocks, context_valid.shape[1]))
@@ -152,5 +152,5 @@ class BlockPredictor(nn.Module):
             kernel_init=self.kernel_init,
             name="transformer",
         )(x, seen)
-        x = nn.Dense(self.out, name="pred", **dense)(x[:, -size:])
+        x = Dense(self.out, name="pred", **dense)(x[:, -size:])
         return x.reshape(batch, blocks, size, self.out)

@@ -9,8 +9,6 @@ elsewhere (trust ratios, layer decay, weight conversion) must respect that axis;
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +28,7 @@ from ssl_jax.models.drop_path import (
     residual,
     subset_of_sequences,
 )
-from ssl_jax.models.rows import dot_rows
+from ssl_jax.models.rows import Dense, LayerNorm
 
 NOISE = "noise"  # the stream of randomness that training draws from
 
@@ -46,11 +44,6 @@ REMAT_POLICIES = {
         names_which_can_be_saved=[], names_which_can_be_offloaded=[LAYER_INPUT], offload_src="device", offload_dst=HOST
     ),
 }
-
-
-def layer_norm(name: str, dtype: Any, epsilon: float = 1e-6) -> nn.LayerNorm:
-    """LayerNorm with float32 statistics and an exact (two-pass) variance."""
-    return nn.LayerNorm(epsilon=epsilon, dtype=dtype, use_fast_variance=False, name=name)
 
 
 class Block(nn.Module):
@@ -82,7 +75,6 @@ class Block(nn.Module):
         """
         width = x.shape[-1]
         dense = {"dtype": self.dtype, "kernel_init": self.kernel_init}
-        tokenwise = dense | {"dot_general": dot_rows}
 
         def scaled(name: str, h: Array) -> Array:
             if self.layer_scale is None:
@@ -90,19 +82,19 @@ class Block(nn.Module):
             return h * self.param(name, nn.initializers.constant(self.layer_scale), (width,)).astype(h.dtype)
 
         def attention(h: Array, sections: Sections) -> Array:
-            h = layer_norm("norm1", self.dtype, self.norm_epsilon)(h)
+            h = LayerNorm(self.norm_epsilon, self.dtype, name="norm1")(h)
             qkv = Qkv(self.heads, self.qkv_bias, name="qkv", **dense)(h)
             h = attend_sections(ATTENTION[self.attention], qkv, sections, valid, rope)
-            return scaled("layer_scale1", nn.DenseGeneral(width, axis=(-2, -1), name="proj", **tokenwise)(h))
+            return scaled("layer_scale1", Dense(width, axes=2, name="proj", **dense)(h))
 
         def mlp(h: Array, sections: Sections) -> Array:
-            h = layer_norm("norm2", self.dtype, self.norm_epsilon)(h)
+            h = LayerNorm(self.norm_epsilon, self.dtype, name="norm2")(h)
             if self.mlp == "swiglu":
-                h = nn.DenseGeneral((2, self.mlp_dim), name="fc1", **tokenwise)(h)
+                h = Dense((2, self.mlp_dim), name="fc1", **dense)(h)
                 h = nn.silu(h[..., 0, :]) * h[..., 1, :]
             else:
-                h = nn.gelu(nn.Dense(self.mlp_dim, name="fc1", **tokenwise)(h), approximate=False)
-            return scaled("layer_scale2", nn.Dense(width, name="fc2", **tokenwise)(h))
+                h = nn.gelu(Dense(self.mlp_dim, name="fc1", **dense)(h), approximate=False)
+            return scaled("layer_scale2", Dense(width, name="fc2", **dense)(h))
 
         x = checkpoint_name(shard_batch(x), LAYER_INPUT)
         for branch in (attention, mlp):
@@ -175,12 +167,11 @@ class Transformer(nn.Module):
             self.qkv_bias, self.norm_epsilon, sections, drop, name=STACK,
         )  # fmt: skip
         x, _ = blocks(x, (drop or DropPath(0.0)).rates(self.depth), valid, rope)
-        normed = layer_norm("norm", self.dtype, self.norm_epsilon)(x)
+        normed = LayerNorm(self.norm_epsilon, self.dtype, name="norm")(x)
         if self.local_prefix and len(sections) > 1:
             local = [np.tile(np.arange(s.tokens) < self.local_prefix * (i > 0), s.rows) for i, s in enumerate(sections)]
-            normed = jnp.where(
-                np.concatenate(local)[:, None], layer_norm("norm_local", self.dtype, self.norm_epsilon)(x), normed
-            )
+            normed_local = LayerNorm(self.norm_epsilon, self.dtype, name="norm_local")(x)
+            normed = jnp.where(np.concatenate(local)[:, None], normed_local, normed)
         return normed
 
     def _check(self, width: int) -> None:

@@ -10,7 +10,7 @@ from jax import Array
 
 from ssl_jax.errors import UserError
 from ssl_jax.models.drop_path import DropPath, Section, split_sections
-from ssl_jax.models.rows import dot_rows
+from ssl_jax.models.rows import Dense
 from ssl_jax.models.tokens import cell_means, grid_of, patchify, resize_tokens, rope_2d, sincos_2d
 from ssl_jax.models.transformer import NOISE, Transformer
 
@@ -116,8 +116,8 @@ class ViT(nn.Module):
             patches.append(part)
             positions.append(jnp.broadcast_to(table, (*part.shape[:3], self.width)))
         bodies = tuple(Section(*part.shape[1:3]) for part in patches)
-        dense = {"dtype": self.dtype, "kernel_init": self._kernel_init, "dot_general": dot_rows}
-        x = nn.Dense(self.width, name="patch_embed", **dense)(_pack(patches))
+        dense = {"dtype": self.dtype, "kernel_init": self._kernel_init}
+        x = Dense(self.width, name="patch_embed", **dense)(_pack(patches))
         if masks is not None:
             x = self._masked(x, masks, patches)
         if self.positions != "rope":

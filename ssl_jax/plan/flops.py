@@ -22,12 +22,19 @@ def flops(graph: Graph) -> float:
         inside = [flops(body) for body in node.bodies]
         total += max(inside, default=0.0) if node.name == "cond" else node.times * sum(inside)
         if node.name == "dot_general":
-            (contract, _), _ = node.eqn.params["dimension_numbers"]
-            left, out = node.eqn.invars[0].aval.shape, node.eqn.outvars[0].aval.shape
-            total += 2.0 * math.prod(out) * math.prod(left[d] for d in contract)
+            total += _product(node.eqn)
         elif node.name == "conv_general_dilated":
             total += _convolution(node.eqn)
     return total
+
+
+def _product(eqn: Any) -> float:
+    """2 x results x contracted places. Nothing for a vector: that is a sum in another form, and sums are not counted."""
+    (contract, right_contract), (batch, _) = eqn.params["dimension_numbers"]
+    left, right = (v.aval.shape for v in eqn.invars)
+    if min(len(left) - len(contract), len(right) - len(right_contract)) == len(batch):
+        return 0.0
+    return 2.0 * math.prod(eqn.outvars[0].aval.shape) * math.prod(left[d] for d in contract)
 
 
 def _convolution(eqn: Any) -> float:

@@ -1,33 +1,76 @@
-"""`dot_rows` is `dot_general` on merged leading axes: same value, same gradients."""
+"""The layers on rows are Flax's: same parameters, same value, same gradients."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from ssl_jax.models.rows import dot_rows
+from ssl_jax.compiler import compiling_for
+from ssl_jax.models.rows import Dense, LayerNorm, sum_rows
+
+
+def value_and_gradients(layer, shape, dtype="float32"):
+    x = jax.random.normal(jax.random.key(0), shape).astype(dtype)
+    params = layer.init(jax.random.key(1), x)
+    params = jax.tree.map(lambda p: p + jax.random.normal(jax.random.key(2), p.shape) / 4, params)
+
+    def loss(params, x):
+        return jnp.sum(jnp.sin(layer.apply(params, x).astype(jnp.float32)))
+
+    return params, jax.value_and_grad(loss, (0, 1))(params, x)
+
+
+def assert_the_same(ours, theirs, tolerance=1e-5):
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    assert [x.dtype for x in jax.tree.leaves(ours)] == [x.dtype for x in jax.tree.leaves(theirs)]
+
+    def same(a, b):
+        np.testing.assert_allclose(np.float32(a), np.float32(b), rtol=tolerance, atol=tolerance)
+
+    jax.tree.map(same, ours, theirs)
 
 
 @pytest.mark.parametrize(
-    ("x", "kernel", "axes"),
+    ("shape", "features", "axes"),
+    [((2, 3, 4), 5, 1), ((2, 3, 4), (3, 2, 5), 1), ((2, 3, 2, 4), 5, 2), ((3, 4), (2, 5), 1), ((4,), 5, 1)],
+)
+def test_dense_is_flax_dense_general(shape, features, axes):
+    theirs = nn.DenseGeneral(features, axis=tuple(range(-axes, 0)))
+    assert_the_same(value_and_gradients(Dense(features, axes), shape), value_and_gradients(theirs, shape))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8), (5, 8)])
+@pytest.mark.parametrize("epsilon", [1e-6, 1e-1])
+def test_layer_norm_is_flax_layer_norm(shape, epsilon):
+    theirs = nn.LayerNorm(epsilon, use_fast_variance=False)
+    assert_the_same(value_and_gradients(LayerNorm(epsilon), shape), value_and_gradients(theirs, shape))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
     [
-        ((2, 3, 4), (4, 5), (2,)),
-        ((2, 3, 4), (4, 3, 2, 5), (2,)),
-        ((2, 3, 2, 4), (2, 4, 5), (2, 3)),
-        ((3, 4), (4, 5), (1,)),
+        (Dense(5, dtype="bfloat16"), nn.DenseGeneral(5, dtype="bfloat16")),
+        (LayerNorm(dtype="bfloat16"), nn.LayerNorm(1e-6, dtype="bfloat16", use_fast_variance=False)),
     ],
 )
-def test_value_and_gradient_are_those_of_dot_general(x, kernel, axes):
-    x, kernel = jax.random.normal(jax.random.key(0), x), jax.random.normal(jax.random.key(1), kernel)
-    numbers = ((axes, tuple(range(len(axes)))), ((), ()))
-
-    def loss(dot):
-        return jax.value_and_grad(lambda x, k: jnp.sum(jnp.sin(dot(x, k, numbers))), (0, 1))(x, kernel)
-
-    ours, theirs = loss(dot_rows), loss(jax.lax.dot_general)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), ours, theirs)
+def test_in_bfloat16_too(ours, theirs):
+    shape = (2, 3, 8)
+    assert_the_same(value_and_gradients(ours, shape, "bfloat16"), value_and_gradients(theirs, shape, "bfloat16"), 0.05)
 
 
-def test_other_contractions_are_an_error():
-    with pytest.raises(ValueError, match="contracts the last axes"):
-        dot_rows(jnp.ones((2, 3)), jnp.ones((2, 3)), (((0,), (0,)), ((), ())))
+def test_the_statistics_of_bfloat16_are_float32():
+    x = 1000 + jax.random.normal(jax.random.key(0), (4, 64))
+    layer = LayerNorm(dtype="bfloat16")
+    out = layer.apply(layer.init(jax.random.key(1), x), x)
+    assert out.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.float32(out).std(axis=1), 1, atol=0.02)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_rows_are_summed_in_float32_on_every_platform(platform):
+    x = jnp.concatenate([jnp.full((1, 3), 256.0), jnp.ones((1000, 3))]).astype(jnp.bfloat16)
+    with compiling_for(platform):
+        total = sum_rows(x)
+    assert total.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(np.float32(total), np.float32(jnp.bfloat16(1256)))

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.allocator import keep_freed_memory
 from ssl_jax.benchmark.peers.names import mae_parameters
 from ssl_jax.mesh import batch_sharding, make_mesh, place_batch
 from ssl_jax.models.tokens import sincos_2d
@@ -52,7 +53,11 @@ def setup(spec: dict) -> Setup:
 
 
 def build(spec: dict) -> Callable[[], float]:
-    """One step on fixed arrays; with `spec["write"]` they, and the first parameters, are written for the others."""
+    """One step on fixed arrays; with `spec["write"]` they, and the first parameters, are written for the others.
+
+    Memory is kept as `ssl-jax train` keeps it. PyTorch's allocator reuses its own.
+    """
+    keep_freed_memory()
     posed, mesh, arrays = setup(spec), make_mesh(1, devices=jax.devices()[:1]), inputs(spec)
     none = np.zeros(spec["batch"], np.int32)
     batch = {"image": arrays["image"][:, None], "noise": arrays["noise"], "_id": none, "_epoch": none}
