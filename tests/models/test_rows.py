@@ -8,6 +8,9 @@ from flax import linen as nn
 
 from ssl_jax.compiler import compiling_for
 from ssl_jax.models.rows import Dense, LayerNorm, sum_rows
+from ssl_jax.models.transformer import REMAT_POLICIES
+from ssl_jax.plan.flops import flops
+from ssl_jax.plan.graph import graph_of
 
 
 def value_and_gradients(layer, shape, dtype="float32"):
@@ -74,3 +77,16 @@ def test_rows_are_summed_in_float32_on_every_platform(platform):
         total = sum_rows(x)
     assert total.dtype == jnp.bfloat16
     np.testing.assert_array_equal(np.float32(total), np.float32(jnp.bfloat16(1256)))
+
+
+@pytest.mark.parametrize(("remat", "products"), [("none", 3), ("dots", 3), ("full", 4)])
+def test_recomputation_policies_see_the_products(remat, products):
+    layer, x = Dense(5), jnp.ones((3, 4))
+    params = layer.init(jax.random.key(0), x)
+
+    def loss(params, x):
+        return jnp.sum(jnp.sin(layer.apply(params, x)))  # the sine's gradient needs the product again
+
+    step = loss if remat == "none" else jax.checkpoint(loss, policy=REMAT_POLICIES[remat])
+    counted = flops(graph_of(jax.make_jaxpr(jax.value_and_grad(step, (0, 1)))(params, x)))
+    assert counted == products * 2 * 3 * 4 * 5
