@@ -27,11 +27,12 @@ zeros, ones = nn.initializers.zeros_init(), nn.initializers.ones_init()
 
 def sum_rows(x: Array) -> Array:
     """Rows x [R, ...] -> their sum [...], added up in float32 or wider."""
-    if target_platform() != "cpu":
-        return jnp.sum(x, axis=0, dtype=wide(x.dtype)).astype(x.dtype)
-    return jnp.tensordot(jnp.ones_like(x, shape=x.shape[:1]), x, 1, preferred_element_type=wide(x.dtype)).astype(
-        x.dtype
-    )
+    kind = wide(x.dtype)
+    if target_platform() == "cpu":
+        total = jnp.tensordot(jnp.ones_like(x, shape=x.shape[:1]), x, 1, preferred_element_type=kind)
+    else:
+        total = jnp.sum(x, axis=0, dtype=kind)
+    return total.astype(x.dtype)
 
 
 @jax.custom_vjp
