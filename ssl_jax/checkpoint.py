@@ -104,7 +104,7 @@ class Checkpoints:
             )
 
     def age(self) -> float | None:
-        """Seconds since the last save that succeeded was started by this process, or None."""
+        """Seconds of training that are not saved: since this process began its last good save, or restored; else None."""
         return None if self._saved_at is None else time.monotonic() - self._saved_at
 
     def close(self) -> None:
@@ -144,6 +144,7 @@ class Checkpoints:
         target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
         self._check_tree(step, named(target))
         restored = self._read(step, state=ocp.args.StandardRestore(named(target)))["state"]
+        self._saved_at = time.monotonic()
         return jax.tree.unflatten(jax.tree.structure(like), [restored[name] for name in named(like)])
 
     def step_or_newest(self, step: int | None = None) -> int:

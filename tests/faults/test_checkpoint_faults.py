@@ -156,6 +156,14 @@ def test_times_of_files_do_not_matter(two, tmp_path):
     assert opened(directory)[0] == 2
 
 
+def test_a_restored_state_counts_as_saved(two):
+    checkpoints = Checkpoints(two)
+    assert checkpoints.age() is None
+    checkpoints.restore(state(0))
+    assert 0 <= checkpoints.age() < 60
+    checkpoints.close()
+
+
 def test_the_newest_and_the_permanent_ones_are_kept(tmp_path):
     save(tmp_path / "c", 2, 3, 4, 5, 6, keep=2, keep_every=4)
     assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["4", "5", "6"]
