@@ -8,6 +8,7 @@ from jax import Array
 
 from ssl_jax.errors import UserError
 from ssl_jax.losses.contrastive import normalize
+from ssl_jax.models.rows import gelu
 from ssl_jax.precision import wide
 
 LAST_LAYERS = ("weight_norm", "linear")
@@ -34,7 +35,7 @@ class PrototypeHead(nn.Module):
         init = nn.initializers.truncated_normal(0.02)
         for i in range(self.layers - 1):
             x = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=init, name=f"dense{i}")(x)
-            x = nn.gelu(x, approximate=False)
+            x = gelu(x)
         x = normalize(nn.Dense(self.bottleneck, dtype=self.dtype, kernel_init=init, name="dense_out")(x))
         kernel = self.param("prototypes", init, (self.bottleneck, self.prototypes))
         if self.last_layer == "weight_norm":

@@ -1,4 +1,4 @@
-"""Layers that treat every token alike, on rows: all leading axes are one.
+"""What treats every token alike: dense layers and LayerNorm, on rows (all leading axes are one), and GELU.
 
 Values, parameters and their names are those of `flax.linen.DenseGeneral` and `LayerNorm`. The gradients are the same too,
 written out because XLA's CPU backend makes little of what autodiff leaves it (jax 0.10.2): it sums over rows at a seventh
@@ -85,6 +85,29 @@ def _norm_backward(epsilon: float, kept: tuple[Array, ...], g: Array) -> tuple[A
 
 
 norm_rows.defvjp(_norm_forward, _norm_backward)
+
+
+@jax.custom_vjp
+def gelu(x: Array) -> Array:
+    """`x Phi(x)` with the distribution function of the normal (Hendrycks, Gimpel 2016, arXiv 1606.08415), not an approximation.
+
+    The backward pass keeps x alone; autodiff would keep three arrays of its size.
+    """
+    wider = x.astype(wide(x.dtype))
+    return (wider * _normal_cdf(wider)).astype(x.dtype)
+
+
+def _normal_cdf(x: Array) -> Array:
+    return 0.5 * (1 + jax.lax.erf(x * math.sqrt(0.5)))
+
+
+def _gelu_backward(x: Array, g: Array) -> tuple[Array]:
+    wider = x.astype(wide(x.dtype))
+    density = jnp.exp(-0.5 * jnp.square(wider)) / math.sqrt(2 * math.pi)
+    return ((g * (_normal_cdf(wider) + wider * density)).astype(x.dtype),)
+
+
+gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
 def as_matrix(init: Initializer) -> Callable[[Array, tuple[int, ...], tuple[int, ...]], Array]:

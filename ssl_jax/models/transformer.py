@@ -28,7 +28,7 @@ from ssl_jax.models.drop_path import (
     residual,
     subset_of_sequences,
 )
-from ssl_jax.models.rows import Dense, LayerNorm
+from ssl_jax.models.rows import Dense, LayerNorm, gelu
 
 NOISE = "noise"  # the stream of randomness that training draws from
 
@@ -93,7 +93,7 @@ class Block(nn.Module):
                 h = Dense((2, self.mlp_dim), name="fc1", **dense)(h)
                 h = nn.silu(h[..., 0, :]) * h[..., 1, :]
             else:
-                h = nn.gelu(Dense(self.mlp_dim, name="fc1", **dense)(h), approximate=False)
+                h = gelu(Dense(self.mlp_dim, name="fc1", **dense)(h))
             return scaled("layer_scale2", Dense(width, name="fc2", **dense)(h))
 
         x = checkpoint_name(shard_batch(x), LAYER_INPUT)

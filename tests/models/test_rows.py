@@ -1,5 +1,7 @@
 """The layers on rows are Flax's: same parameters, same value, same gradients."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from flax import linen as nn
 
 from ssl_jax.compiler import compiling_for
-from ssl_jax.models.rows import Dense, LayerNorm, sum_rows
+from ssl_jax.models.rows import Dense, LayerNorm, gelu, sum_rows
 from ssl_jax.models.transformer import REMAT_POLICIES
 from ssl_jax.plan.flops import flops
 from ssl_jax.plan.graph import graph_of
@@ -90,3 +92,22 @@ def test_recomputation_policies_see_the_products(remat, products):
     step = loss if remat == "none" else jax.checkpoint(loss, policy=REMAT_POLICIES[remat])
     counted = flops(graph_of(jax.make_jaxpr(jax.value_and_grad(step, (0, 1)))(params, x)))
     assert counted == products * 2 * 3 * 4 * 5
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("bfloat16", 0.02)])
+def test_gelu_is_x_times_the_normal_distribution_function(dtype, tolerance):
+    x = jnp.linspace(-9, 9, 181).astype(dtype)
+    exact = np.float64(x)
+    cdf = np.array([math.erfc(-v / math.sqrt(2)) / 2 for v in exact])
+    density = np.exp(-(exact**2) / 2) / math.sqrt(2 * math.pi)
+    value, slope = gelu(x), jax.vmap(jax.grad(gelu))(x)
+    assert value.dtype == slope.dtype == x.dtype
+    np.testing.assert_allclose(np.float64(value), exact * cdf, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(np.float64(slope), cdf + exact * density, rtol=tolerance, atol=tolerance)
+
+
+def test_gelu_keeps_its_input_alone():
+    x = jnp.linspace(-1, 1, 7)
+    kept = [y for y in jax.tree.leaves(jax.vjp(gelu, x)[1]) if y.shape == x.shape]
+    assert len(kept) == 1
+    np.testing.assert_array_equal(kept[0], x)
