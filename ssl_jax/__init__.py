@@ -1,6 +1,6 @@
 """Self-supervised pretraining in JAX: objectives, sharded training, honest evaluation."""
 
-from ssl_jax.compiler import avoid_wrong_reductions
+from ssl_jax.devices.compiler import avoid_wrong_reductions
 
 __version__ = "0.1.0"
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from ssl_jax.allocator import keep_freed_memory
 from ssl_jax.arguments import parse_arguments
+from ssl_jax.devices.allocator import keep_freed_memory
 from ssl_jax.errors import UserError
 
 VERIFY_DEVICES = 8  # CPU devices pretended by `verify` where the machine has a single device
@@ -57,13 +57,13 @@ def _nobody_reads_on() -> bool:
 
 
 def train(arguments: Namespace) -> None:
-    """Pretrain, or resume: `ssl_jax.train.run(recipe, workdir)` inside an open run directory."""
+    """Pretrain, or resume: `ssl_jax.training.run.run(recipe, workdir)` inside an open run directory."""
     notes: list[str] = []
     config, recipe = _recipe(arguments, notes.append)
-    from ssl_jax import distributed
-    from ssl_jax.compiler import keep_compiled_programs
-    from ssl_jax.log import logger
-    from ssl_jax.train import run
+    from ssl_jax.devices import distributed
+    from ssl_jax.devices.compiler import keep_compiled_programs
+    from ssl_jax.rundir.log import logger
+    from ssl_jax.training.run import run
 
     distributed.start(arguments.coordinator, arguments.processes, arguments.process_id)
     with distributed.open_together(arguments.workdir, config, arguments.allow_config_change) as workdir:
@@ -77,7 +77,7 @@ def train(arguments: Namespace) -> None:
 def evaluate(arguments: Namespace) -> None:
     """Probe the frozen features of a run and print the table."""
     workdir, allow = _existing(arguments.workdir), _allowed(arguments.allow)
-    from ssl_jax.compiler import keep_compiled_programs
+    from ssl_jax.devices.compiler import keep_compiled_programs
     from ssl_jax.evaluate.run import evaluate_run
 
     keep_compiled_programs()
@@ -98,7 +98,7 @@ def preview(arguments: Namespace) -> None:
 def report(arguments: Namespace) -> None:
     """The run as one HTML page."""
     workdir, allow = _existing(arguments.workdir), _allowed(arguments.allow)
-    from ssl_jax.compiler import keep_compiled_programs
+    from ssl_jax.devices.compiler import keep_compiled_programs
     from ssl_jax.report.page import report as write
 
     keep_compiled_programs()
@@ -149,7 +149,7 @@ def replay(arguments: Namespace) -> int:
     allow = _allowed(arguments.allow)
     if arguments.cpu_devices is not None:
         _pretend_cpu_devices(arguments.cpu_devices)
-    from ssl_jax.replay import replay as again
+    from ssl_jax.training.replay import replay as again
 
     report, reproduced = again(Path(arguments.bundle), allow)
     print(report)
@@ -223,7 +223,7 @@ def _allowed(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _existing(workdir: str) -> Path:
-    from ssl_jax.workdir import existing
+    from ssl_jax.rundir.workdir import existing
 
     return existing(workdir)
 

@@ -59,7 +59,7 @@ def calls(monkeypatch) -> dict:
 
         monkeypatch.setitem(sys.modules, module, types.SimpleNamespace(**{name: called}))
 
-    stand_in("ssl_jax.train", "run", None)
+    stand_in("ssl_jax.training.run", "run", None)
     stand_in("ssl_jax.evaluate.run", "evaluate_run", "probe   accuracy\nlinear      84.3")
     stand_in("ssl_jax.report.preview", "preview", lambda recipe, out: out)
     stand_in("ssl_jax.report.page", "report", lambda workdir, allow: workdir / "report.html")
@@ -132,7 +132,7 @@ def test_python_dash_m_is_the_same_command():
 def test_train_runs_the_recipe_inside_an_open_run_directory(tmp_path, recipe, calls, capsys):
     workdir = tmp_path / "with space"
     calls["stand_in"](
-        "ssl_jax.train", "run", lambda recipe, w: (w.path / "seen").write_text(str((w.path / "LOCK").exists()))
+        "ssl_jax.training.run", "run", lambda recipe, w: (w.path / "seen").write_text(str((w.path / "LOCK").exists()))
     )
     argv = ["train", "--config", recipe + ":tiny", "--workdir", str(workdir)]
     assert main([*argv, "--config.optimizer.lr=0.5", "--config.seed", "3"]) == 0
@@ -252,7 +252,7 @@ def test_exit_code_says_who_can_fix_it(tmp_path, recipe, calls, capsys, error, c
     def fail(*_):
         raise error
 
-    calls["stand_in"]("ssl_jax.train", "run", fail)
+    calls["stand_in"]("ssl_jax.training.run", "run", fail)
     assert main(["train", "--config", recipe, "--workdir", str(tmp_path / "x")]) == code
     err = capsys.readouterr().err
     assert err.endswith(said)
@@ -266,7 +266,7 @@ def test_exit_code_says_who_can_fix_it(tmp_path, recipe, calls, capsys, error, c
 def test_what_is_compiled_for_a_finished_run_is_kept(tmp_path, monkeypatch, command, function):
     calls = []
     (tmp_path / "config.json").write_text("{}")
-    monkeypatch.setattr("ssl_jax.compiler.keep_compiled_programs", lambda: calls.append("kept"))
+    monkeypatch.setattr("ssl_jax.devices.compiler.keep_compiled_programs", lambda: calls.append("kept"))
     monkeypatch.setattr(function, lambda *a, **k: calls.append(command))
     assert main([command, "--workdir", str(tmp_path)]) == 0
     assert calls == ["kept", command]

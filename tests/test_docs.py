@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ssl_jax.arguments import parse_arguments
+from ssl_jax.devices.mesh import check_batch, make_mesh
 from ssl_jax.errors import UserError
-from ssl_jax.mesh import check_batch, make_mesh
 from ssl_jax.recipe import load, parse
 
 ROOT = Path(__file__).parents[1]

@@ -18,17 +18,17 @@ import numpy as np
 import optax
 import pytest
 
-from ssl_jax import optim
-from ssl_jax.data import image_ops
-from ssl_jax.data.augment import ImageViews
-from ssl_jax.evaluate.health import rankme
+from ssl_jax.data.image import ops
+from ssl_jax.data.image.views import ImageViews
+from ssl_jax.evaluate.probes.health import rankme
 from ssl_jax.losses.contrastive import nt_xent
-from ssl_jax.models.tokens import patchify, sincos_2d
+from ssl_jax.models.grid import patchify, sincos_2d
 from ssl_jax.models.vit import ViT
 from ssl_jax.objectives.base import Progress
-from ssl_jax.objectives.ema import cosine_momentum
 from ssl_jax.objectives.ijepa import IJEPA
 from ssl_jax.objectives.mae import MAE
+from ssl_jax.objectives.shared.ema import cosine_momentum
+from ssl_jax.optim import optimizers
 
 FOLDER = Path(os.environ.get("SSL_JAX_GOLDENS") or Path(__file__).parent / "data" / "goldens")
 PROGRESS = Progress(0, 1)
@@ -274,11 +274,11 @@ def check_lars(entry, arrays, close):
     constant = lambda value: lambda step: value  # noqa: E731
     varying = lambda step: jnp.asarray(arrays["lrs"])[step]  # noqa: E731
     for name, make, lr in (
-        ("w_reference", optim.lars, constant(config["lr"])),
-        ("w_simclr_tf", optim.lars_simclr, constant(config["lr"])),
-        ("w_reference_varlr", optim.lars, varying),
-        ("w_simclr_tf_varlr", optim.lars_simclr, varying),
-        ("w_lightly", optim.larc, constant(config["lr"])),
+        ("w_reference", optimizers.lars, constant(config["lr"])),
+        ("w_simclr_tf", optimizers.lars_simclr, constant(config["lr"])),
+        ("w_reference_varlr", optimizers.lars, varying),
+        ("w_simclr_tf_varlr", optimizers.lars_simclr, varying),
+        ("w_lightly", optimizers.larc, constant(config["lr"])),
     ):
         optimizer = make(lr, constant(config["wd"]), momentum=config["momentum"], eta=config["eta"])
         params = {"kernel": jnp.asarray(arrays["w0"])}
@@ -305,14 +305,14 @@ def check_augmentation(entry, arrays, close):
     number = lambda name: jnp.asarray([config[name]])  # noqa: E731
     crop = config["resized_crop"]
     results = {
-        "brightness": image_ops.brightness(x, number("brightness")),
-        "contrast": image_ops.contrast(x, number("contrast")),
-        "saturation": image_ops.saturation(x, number("saturation")),
-        "hue": image_ops.hue(x, number("hue")),
-        "gray": image_ops.grey(x),
-        "solarize": image_ops.solarize(x, config["solarize_threshold"]),
-        "blur": image_ops.gaussian_blur(x, number("blur_sigma"), config["blur_kernel"]),
-        "rrc_bicubic_aa": image_ops.resized_crop(
+        "brightness": ops.brightness(x, number("brightness")),
+        "contrast": ops.contrast(x, number("contrast")),
+        "saturation": ops.saturation(x, number("saturation")),
+        "hue": ops.hue(x, number("hue")),
+        "gray": ops.grey(x),
+        "solarize": ops.solarize(x, config["solarize_threshold"]),
+        "blur": ops.gaussian_blur(x, number("blur_sigma"), config["blur_kernel"]),
+        "rrc_bicubic_aa": ops.resized_crop(
             x, *(jnp.asarray([crop[k]]) for k in ("top", "left", "height", "width")), tuple(crop["size"]),
             crop["interpolation"],
         ),

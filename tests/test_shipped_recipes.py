@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from ssl_jax import optim
 from ssl_jax.data.pipeline import BadRecords
 from ssl_jax.errors import UserError
+from ssl_jax.optim import optimizers
 from ssl_jax.recipe import load, parse, recipes
-from ssl_jax.step import init_state
-from ssl_jax.train import batch_like, build, build_objective
+from ssl_jax.training.run import batch_like, build, build_objective
+from ssl_jax.training.step import init_state
 
 NAMES = [r.name for r in recipes()]
 
@@ -44,7 +44,7 @@ def test_the_objective_and_optimiser_of_a_recipe_are_made(name):
     recipe = parse(load(name))
     recipe.check()
     assert hash(build_objective(recipe))
-    optimizer, lr = optim.from_recipe(recipe.optimizer, recipe.schedule, recipe.optimizer.lr, 1000, 100)
+    optimizer, lr = optimizers.from_recipe(recipe.optimizer, recipe.schedule, recipe.optimizer.lr, 1000, 100)
     rates = [float(lr(step)) for step in (0, 100, 999)]
     assert max(rates) == pytest.approx(recipe.optimizer.lr)
     assert min(rates) >= 0

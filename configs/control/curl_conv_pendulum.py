@@ -8,7 +8,8 @@ itself. `:reference` has the sizes of arXiv 2004.04136: frames of 100 pixels cro
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import UNCHANGED_PIXELS, evaluation, fashion_run, image_views
+from ssl_jax.recipe.fragments.common import evaluation
+from ssl_jax.recipe.fragments.image import UNCHANGED_PIXELS, fashion_run, image_views
 
 RESULT = "R^2 of the state 0.61 (random init 0.39, raw pixels 0.59); linear, eight states, 93.0 % (81.2, 96.0)"
 
@@ -18,7 +19,7 @@ def get_config(arg: str = "") -> ConfigDict:
     size, crop = (100, 84) if reference else (40, 34)
     share = (crop / size) ** 2
     crops = dict(count=2, scale=(share, share), ratio=(1.0, 1.0))
-    source = dict(target="ssl_jax.data.pixel_control:Pendulum", size=size, limit=500 if tiny else None)
+    source = dict(target="ssl_jax.data.sources:Pendulum", size=size, limit=500 if tiny else None)
     return ConfigDict(
         fashion_run("tiny" if tiny else "", examples=1_000_000 if reference else 200_000)
         | (dict(batch_size=512) if reference else {})

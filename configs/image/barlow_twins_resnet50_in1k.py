@@ -7,7 +7,7 @@ LARS. Biases and norms learn at 0.00015, the authors' 0.0048 over their 32 GPUs,
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import in1k_run, preset_views
+from ssl_jax.recipe.fragments.image import in1k_run, preset_views
 
 RESULT = "not run here; the paper reports 73.2 % linear"
 

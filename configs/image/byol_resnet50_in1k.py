@@ -7,7 +7,7 @@ LARS, 1000 epochs; for 300 epochs the authors take lr=0.3, weight_decay=1e-6 and
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import in1k_run, preset_views
+from ssl_jax.recipe.fragments.image import in1k_run, preset_views
 
 RESULT = "not run here; the paper reports 74.3 % linear"
 

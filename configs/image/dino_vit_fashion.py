@@ -7,7 +7,7 @@ Two crops of 28 pixels and four of 14; the teacher is evaluated.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import tiny_heads, token_adamw, token_run
+from ssl_jax.recipe.fragments.image import tiny_heads, token_adamw, token_run
 
 RESULT = (
     ":full, 120k examples: linear 74.6 % (random init 69.1, supervised 80.3); 100 labels per class 66.6 (59.0, 69.7)"

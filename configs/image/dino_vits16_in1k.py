@@ -8,7 +8,7 @@ over 30 epochs and magnitude=True; with a batch of 256, momentum=0.9995.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import in1k_run, preset_views, tiny_heads, token_adamw, token_vit
+from ssl_jax.recipe.fragments.image import in1k_run, preset_views, tiny_heads, token_adamw, token_vit
 
 RESULT = "not run here; the authors report 69.3 % kNN, 74.0 % linear"
 

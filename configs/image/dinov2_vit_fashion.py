@@ -7,7 +7,7 @@ Two heads, Sinkhorn, KoLeo, LayerScale, registers and stochastic depth on subset
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import tiny_heads, token_adamw, token_run
+from ssl_jax.recipe.fragments.image import tiny_heads, token_adamw, token_run
 
 RESULT = (
     ":full, 120k examples: linear 75.2 % (random init 71.6, supervised 80.2); 100 labels per class 67.9 (57.4, 71.0)"

@@ -13,7 +13,8 @@ Sinkhorn and no layer decay; its augmentation is `dinov2_released`.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import in1k_run, next_stage, preset_views, tiny_heads, token_adamw, token_vit
+from ssl_jax.recipe.fragments.common import next_stage
+from ssl_jax.recipe.fragments.image import in1k_run, preset_views, tiny_heads, token_adamw, token_vit
 
 RESULT = "not run here; the authors report 81.6 % kNN, 82.9 % linear"
 

@@ -8,7 +8,7 @@ less: linear prototypes start short, and at 0.1 and 0.04 to 0.07 a short run's t
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import tiny_heads, token_adamw, token_run
+from ssl_jax.recipe.fragments.image import tiny_heads, token_adamw, token_run
 
 RESULT = (
     ":full, 120k examples: linear 76.3 % (random init 70.1, supervised 80.5); 100 labels per class 70.9 (54.4, 71.8)"

@@ -13,7 +13,8 @@ b2=0.99 and a million steps before the Gram stage.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import in1k_run, next_stage, preset_views, tiny_heads, token_adamw, token_vit
+from ssl_jax.recipe.fragments.common import next_stage
+from ssl_jax.recipe.fragments.image import in1k_run, preset_views, tiny_heads, token_adamw, token_vit
 
 RESULT = "not run here; the authors report 83.4 % linear"
 

@@ -7,7 +7,7 @@ DINO, and masked patches of half of the large crops; one head for both.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import tiny_heads, token_adamw, token_run
+from ssl_jax.recipe.fragments.image import tiny_heads, token_adamw, token_run
 
 RESULT = (
     ":full, 120k examples: linear 77.0 % (random init 69.1, supervised 80.3); 100 labels per class 69.0 (59.0, 69.7)"

@@ -7,7 +7,7 @@ One head of 8192 prototypes for class tokens and patches; half of the large crop
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import in1k_run, preset_views, tiny_heads, token_adamw, token_vit
+from ssl_jax.recipe.fragments.image import in1k_run, preset_views, tiny_heads, token_adamw, token_vit
 
 RESULT = "not run here; the authors report 75.2 % kNN, 77.9 % linear"
 

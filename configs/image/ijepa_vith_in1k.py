@@ -9,17 +9,9 @@ The context is cut to 64 of 256 patches, about what the smallest context of a ba
 
 from ml_collections import ConfigDict
 
-from ssl_jax.data.presets import PRESETS
-from ssl_jax.recipe.fragments import (
-    FASHION_PIXELS,
-    IMAGENET_PIXELS,
-    embedded,
-    evaluation,
-    frozen_evaluation,
-    image_views,
-    imagenet,
-    small_vit,
-)
+from ssl_jax.data.image.presets import PRESETS
+from ssl_jax.recipe.fragments.common import evaluation, frozen_evaluation
+from ssl_jax.recipe.fragments.image import FASHION_PIXELS, IMAGENET_PIXELS, embedded, image_views, imagenet, small_vit
 
 RESULT = ""
 

@@ -7,7 +7,7 @@ Nine tiles of 8 pixels out of cells of 9, in one of 100 orders.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import fashion_run, fashion_views
+from ssl_jax.recipe.fragments.image import fashion_run, fashion_views
 
 RESULT = ":full, 120k examples: linear 86.8 % (random init 83.7, pixels 84.8); 100 labels per class 79.8 (76.3, 79.8)"
 

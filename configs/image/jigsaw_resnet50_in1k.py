@@ -7,7 +7,7 @@ Views of 255 pixels, cells of 85, tiles of 64, 2000 orders, 1000 features of eac
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import in1k_run, preset_views
+from ssl_jax.recipe.fragments.image import in1k_run, preset_views
 
 RESULT = "not run here; no number of the authors for this network"
 

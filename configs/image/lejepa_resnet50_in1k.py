@@ -7,7 +7,7 @@ AdamW; the weight of SIGReg belongs to this batch size. Local crops of 96 pixels
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import LEJEPA_BATCH_RULES, in1k_run, preset_views
+from ssl_jax.recipe.fragments.image import LEJEPA_BATCH_RULES, in1k_run, preset_views
 
 RESULT = "not run here; the paper reports 79 % linear for a ViT-H/14"
 

@@ -8,17 +8,9 @@ He et al. 2021, arXiv 2111.06377, appendix A.1. Put the images at data/imagenet/
 
 from ml_collections import ConfigDict
 
-from ssl_jax.data.presets import PRESETS
-from ssl_jax.recipe.fragments import (
-    FASHION_PIXELS,
-    IMAGENET_PIXELS,
-    embedded,
-    evaluation,
-    frozen_evaluation,
-    image_views,
-    imagenet,
-    small_vit,
-)
+from ssl_jax.data.image.presets import PRESETS
+from ssl_jax.recipe.fragments.common import evaluation, frozen_evaluation
+from ssl_jax.recipe.fragments.image import FASHION_PIXELS, IMAGENET_PIXELS, embedded, image_views, imagenet, small_vit
 
 RESULT = ""
 

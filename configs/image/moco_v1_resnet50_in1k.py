@@ -7,7 +7,7 @@ SGD whose rate falls tenfold after 120 and 160 of 200 epochs; BatchNorm in 8 gro
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import in1k_run, preset_views
+from ssl_jax.recipe.fragments.image import in1k_run, preset_views
 
 RESULT = "not run here; the paper reports 60.6 % linear"
 

@@ -7,7 +7,7 @@ SGD without warm-up, weight decay on everything; BatchNorm in 8 groups of 32. Th
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import in1k_run, preset_views
+from ssl_jax.recipe.fragments.image import in1k_run, preset_views
 
 RESULT = "not run here; the paper reports 67.5 % linear"
 

@@ -7,7 +7,7 @@ Two crops of each of 20,000 unlabelled images; the negatives are those of the ba
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import fashion_run, fashion_views
+from ssl_jax.recipe.fragments.image import fashion_run, fashion_views
 
 RESULT = ":full, 120k examples: linear 88.1 % (random init 83.7, pixels 84.8); 100 labels per class 81.1 (76.3, 79.8)"
 

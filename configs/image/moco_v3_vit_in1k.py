@@ -7,7 +7,7 @@ AdamW with decay on all parameters; the patch embedding stays as it was drawn.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import in1k_run, preset_views, small_vit
+from ssl_jax.recipe.fragments.image import in1k_run, preset_views, small_vit
 
 RESULT = "not run here; the authors report 73.2 % linear"
 

@@ -7,7 +7,7 @@ The second crop loses 15 % of its patches; the small ones are focal views.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import token_adamw, token_run
+from ssl_jax.recipe.fragments.image import token_adamw, token_run
 
 RESULT = (
     ":full, 120k examples: linear 77.1 % (random init 69.1, supervised 80.3); 100 labels per class 69.6 (59.0, 69.7)"

@@ -7,7 +7,7 @@ One target view, one anchor that loses 15 % of its patches, ten focal views of 9
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import in1k_run, preset_views, token_adamw, token_vit
+from ssl_jax.recipe.fragments.image import in1k_run, preset_views, token_adamw, token_vit
 
 RESULT = "not run here; the authors report 76.9 % linear"
 

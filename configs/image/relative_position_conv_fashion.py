@@ -7,7 +7,7 @@ Pairs of patches of 12 pixels, 2 pixels apart.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import fashion_run, fashion_views
+from ssl_jax.recipe.fragments.image import fashion_run, fashion_views
 
 RESULT = ":full, 120k examples: linear 87.7 % (random init 83.7, pixels 84.8); 100 labels per class 81.0 (76.3, 79.8)"
 

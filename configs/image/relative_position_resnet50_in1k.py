@@ -7,7 +7,7 @@ The paper's patches of 96 pixels, 48 apart, in views of 400; its network and opt
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import in1k_run, preset_views
+from ssl_jax.recipe.fragments.image import in1k_run, preset_views
 
 RESULT = "not run here; no number of the authors for this network"
 

@@ -7,7 +7,7 @@ Each image in all four rotations.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import fashion_run, fashion_views
+from ssl_jax.recipe.fragments.image import fashion_run, fashion_views
 
 RESULT = ":full, 120k examples: linear 87.3 % (random init 83.7, pixels 84.8); 100 labels per class 81.2 (76.3, 79.8)"
 

@@ -7,7 +7,7 @@ The paper itself has an AlexNet: lr=0.1 at batches of 192, tenfold less after 15
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import in1k_run, preset_views
+from ssl_jax.recipe.fragments.image import in1k_run, preset_views
 
 RESULT = "not run here; no number of the authors for this network"
 

@@ -8,7 +8,7 @@ TensorFlow's.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import UNCHANGED_PIXELS, in1k_run, preset_views
+from ssl_jax.recipe.fragments.image import UNCHANGED_PIXELS, in1k_run, preset_views
 
 RESULT = "not run here; the paper reports 69.3 % linear"
 

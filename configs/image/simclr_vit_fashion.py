@@ -7,7 +7,7 @@ Patches of 7 pixels; features are the patch tokens of the 4x4 grid, which the pr
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import fashion_run, fashion_views, small_vit
+from ssl_jax.recipe.fragments.image import fashion_run, fashion_views, small_vit
 
 RESULT = ":full, 120k examples: linear 88.4 % (random init 87.2, pixels 84.8)"
 

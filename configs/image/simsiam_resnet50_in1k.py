@@ -8,7 +8,7 @@ epoch as theirs.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import in1k_run, preset_views
+from ssl_jax.recipe.fragments.image import in1k_run, preset_views
 
 RESULT = "not run here; the authors report 68.3 % linear after 100 epochs"
 

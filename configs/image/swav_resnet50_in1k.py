@@ -7,7 +7,7 @@ LARC around SGD; no queue at this batch size (at 256: queue=3840, queue_start=0.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import SWAV_PIXELS, in1k_run, preset_views
+from ssl_jax.recipe.fragments.image import SWAV_PIXELS, in1k_run, preset_views
 
 RESULT = "not run here; the paper reports 74.6 % linear after 400 epochs"
 

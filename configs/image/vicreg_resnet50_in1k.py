@@ -7,7 +7,7 @@ LARS, 1000 epochs; for 100 epochs with batches of 512 the authors take lr=0.3.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import in1k_run, preset_views
+from ssl_jax.recipe.fragments.image import in1k_run, preset_views
 
 RESULT = "not run here; the paper reports 73.2 % linear"
 

@@ -9,7 +9,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.models.vit import VARIANTS as MODELS
 from ssl_jax.plan.problem import Problem, problem
 from ssl_jax.recipe import load, plain
-from ssl_jax.recipe.fragments import preset_views
+from ssl_jax.recipe.fragments.image import preset_views
 
 RECIPES = {"mae": "mae_vitl_in1k", "simclr": "simclr_resnet50_in1k", "dino": "dino_vits16_in1k"}
 # Options of the encoder. `unroll` takes the loop over layers apart; `cudnn` is NVIDIA's fused attention.

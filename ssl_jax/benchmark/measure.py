@@ -14,14 +14,14 @@ import numpy as np
 from ssl_jax.benchmark import phases
 from ssl_jax.benchmark.machine import Machine
 from ssl_jax.benchmark.timing import Reading, alternate, summary, timed
-from ssl_jax.mesh import batch_sharding, make_mesh, place_batch
+from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch
 from ssl_jax.plan.estimate import traced
 from ssl_jax.plan.flops import flops
 from ssl_jax.plan.graph import graph_of
 from ssl_jax.plan.problem import Problem, lowered
 from ssl_jax.plan.summary import ONE_DEVICE
-from ssl_jax.step import TrainState, init_state
-from ssl_jax.train import state_like
+from ssl_jax.training.run import state_like
+from ssl_jax.training.step import TrainState, init_state
 
 
 @dataclass

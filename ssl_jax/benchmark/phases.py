@@ -20,7 +20,7 @@ from ssl_jax.losses.regression import masked_patch_mse
 from ssl_jax.objectives.base import Batch, Objective, Out, Pairwise, Progress, Views
 from ssl_jax.objectives.dino import DINO
 from ssl_jax.objectives.mae import MAE
-from ssl_jax.step import Setup, TrainState, apply_gradient
+from ssl_jax.training.step import Setup, TrainState, apply_gradient
 
 PHASES = ("augmentation", "forward", "loss_head", "backward", "update")
 

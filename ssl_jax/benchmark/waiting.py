@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from ssl_jax.benchmark.measure import Trained
-from ssl_jax.data.folder import ImageFolder
 from ssl_jax.data.pipeline import batches
-from ssl_jax.mesh import batch_sharding, make_mesh, place_batch
+from ssl_jax.data.sources.folder import ImageFolder
+from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch
 
 FILES = 64
 

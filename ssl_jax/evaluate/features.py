@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ssl_jax.data.arrays import check_labels
+from ssl_jax.data.sources.arrays import check_labels
+from ssl_jax.devices.mesh import replicate
 from ssl_jax.errors import UserError
-from ssl_jax.mesh import replicate
 from ssl_jax.objectives.base import Batch, Encoder, Preprocess
 
 _ROWS = 4096  # rows of features that are widened to float64 at a time

@@ -13,7 +13,7 @@ from jax import Array
 from ssl_jax.data.sources import Subset
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.features import extract_all, standardise
-from ssl_jax.evaluate.health import embedding_measures, measures, ridge_accuracy, verdict
+from ssl_jax.evaluate.probes.health import embedding_measures, measures, ridge_accuracy, verdict
 from ssl_jax.objectives.base import Batch, Objective, State
 from ssl_jax.recipe import Recipe
 

@@ -9,18 +9,18 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from ssl_jax.checkpoint import Checkpoints
+from ssl_jax.checkpoint.store import Checkpoints
 from ssl_jax.data.pipeline import BadRecords, once
+from ssl_jax.devices.mesh import make_mesh
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate import suite
 from ssl_jax.evaluate.online import encoder_named
 from ssl_jax.evaluate.own_task import own_task, with_own_task
 from ssl_jax.evaluate.supervised import SupervisedFit
-from ssl_jax.log import logger
-from ssl_jax.mesh import make_mesh
 from ssl_jax.objectives.base import Objective, State
 from ssl_jax.recipe import Recipe, from_json, parse
-from ssl_jax.train import batch_like, build, state_like
+from ssl_jax.rundir.log import logger
+from ssl_jax.training.run import batch_like, build, state_like
 
 
 def evaluate_run(

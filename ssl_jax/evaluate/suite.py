@@ -28,7 +28,7 @@ _BASELINES = {"random": "random init", "raw": "raw input", "supervised": "superv
 
 
 class Probe(Protocol):
-    """A measurement of features. `ssl_jax/evaluate/<name>.py` with a dataclass `Probe` is the probe `<name>`.
+    """A measurement of features. `ssl_jax/evaluate/probes/<name>.py` with a dataclass `Probe` is the probe `<name>`.
 
     Its fields that are also in `Settings` are set from there. `columns` are the columns of the table: `title`, the
     `value` and perhaps the `spread` by name in what `run` returns, and `unit` "percent" or "number".
@@ -202,9 +202,9 @@ def _on(mesh: Mesh | None, split: Callable[[], Split]) -> Split:
 
 def _probe(name: str, settings: Settings) -> Probe:
     """The probe of that name, with its share of the settings."""
-    module = f"ssl_jax.evaluate.{name}"
+    module = f"ssl_jax.evaluate.probes.{name}"
     known = name.isidentifier() and importlib.util.find_spec(module) is not None
-    kind = getattr(importlib.import_module(module), "Probe", None) if known and name != "suite" else None
+    kind = getattr(importlib.import_module(module), "Probe", None) if known else None
     if kind is None:
         raise UserError(f"evaluate.probes: {name!r} is unknown; use any of {', '.join(PROBES)}")
     shared = {f.name for f in fields(kind)} & {f.name for f in fields(Settings)}

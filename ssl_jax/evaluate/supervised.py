@@ -7,12 +7,12 @@ from typing import Any
 
 import jax
 
-from ssl_jax import optim, schedules
 from ssl_jax.data.pipeline import batches
 from ssl_jax.objectives.base import Encoder, State
 from ssl_jax.objectives.supervised import Supervised
+from ssl_jax.optim import optimizers, schedules
 from ssl_jax.recipe import Recipe
-from ssl_jax.step import Setup, init_state, train_step
+from ssl_jax.training.step import Setup, init_state, train_step
 
 BATCH = 128
 LEARNING_RATE = 1e-3
@@ -46,5 +46,5 @@ class SupervisedFit:
 
     def _compile(self, steps: int, seed: int) -> tuple[Any, Any]:
         lr = schedules.warmup_cosine(LEARNING_RATE, steps, steps // 20)
-        setup = Setup(self._objective, optim.adamw(lr, lambda step: 0.05), seed, steps)
+        setup = Setup(self._objective, optimizers.adamw(lr, lambda step: 0.05), seed, steps)
         return jax.jit(partial(init_state, setup)), jax.jit(partial(train_step, setup), donate_argnums=0)

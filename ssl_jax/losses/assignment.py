@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.devices.precision import wide
 from ssl_jax.losses.contrastive import normalize
 from ssl_jax.losses.mean import Mean
 from ssl_jax.losses.prototypes import prototype_cross_entropy, sinkhorn
-from ssl_jax.precision import wide
 
 
 def prototype_scores(z: Array, prototypes: Array) -> Array:

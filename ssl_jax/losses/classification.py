@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.devices.precision import wide
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.losses.vocabulary import softmax_cross_entropy
-from ssl_jax.precision import wide
 
 
 def classification(logits: Array, labels: Array) -> tuple[Mean, Mean]:

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.devices.precision import wide
 from ssl_jax.losses.mean import Mean, mean_of
-from ssl_jax.precision import wide
 
 
 def normalize(z: Array, epsilon: float = 1e-12) -> Array:

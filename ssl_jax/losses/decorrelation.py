@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.devices.precision import wide
 from ssl_jax.losses.mean import Mean
-from ssl_jax.precision import wide
 
 
 def cross_correlation(z0: Array, z1: Array, epsilon: float = 1e-5) -> Array:

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
 from ssl_jax.losses.mean import Mean, mean_of
-from ssl_jax.precision import wide
 
 EXCLUDED = -1e30  # the logit of what must not count: finite, so that a difference of two is no NaN
 

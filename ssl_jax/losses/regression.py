@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.devices.precision import wide
 from ssl_jax.losses.contrastive import normalize
 from ssl_jax.losses.mean import Mean, mean_of
-from ssl_jax.precision import wide
 
 
 def standardize(x: Array, epsilon: float, ddof: int = 0) -> Array:

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.devices.precision import wide
 from ssl_jax.losses.mean import Mean, mean_of
-from ssl_jax.precision import wide
 
 
 def softmax_cross_entropy(logits: Array, labels: Array, weights: Array | None = None) -> Mean:

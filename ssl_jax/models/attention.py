@@ -10,11 +10,11 @@ import numpy as np
 from flax import linen as nn
 from jax import Array
 
-from ssl_jax.compiler import cuda_plugin_installed, target_platform
+from ssl_jax.devices.compiler import cuda_plugin_installed, target_platform
+from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
 from ssl_jax.models.drop_path import Sections, split_sections
 from ssl_jax.models.rows import add_to_rows, as_matrix, dot_rows
-from ssl_jax.precision import wide
 
 Attention = Callable[[Array, Array, Array, Array | None], Array]
 Rope = tuple[tuple[Array, Array], ...] | None  # (cos, sin) [tokens, head width] of each section

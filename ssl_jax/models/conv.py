@@ -6,10 +6,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from ssl_jax.devices.mesh import shard_batch
 from ssl_jax.errors import UserError
-from ssl_jax.mesh import shard_batch
+from ssl_jax.models.grid import cell_means
 from ssl_jax.models.norm import Norm
-from ssl_jax.models.tokens import cell_means
 
 
 class ConvNet(nn.Module):

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.devices.mesh import shard_batch
 from ssl_jax.errors import UserError
-from ssl_jax.mesh import shard_batch
 
 
 class Section(NamedTuple):

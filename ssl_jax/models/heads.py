@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from ssl_jax.models.grid import sincos_2d, take_tokens
 from ssl_jax.models.norm import Norm
 from ssl_jax.models.rows import Dense
-from ssl_jax.models.tokens import sincos_2d, take_tokens
 from ssl_jax.models.transformer import Transformer
 
 

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
 from ssl_jax.losses.contrastive import normalize
 from ssl_jax.models.rows import gelu
-from ssl_jax.precision import wide
 
 LAST_LAYERS = ("weight_norm", "linear")
 

@@ -7,9 +7,9 @@ from functools import partial
 from flax import linen as nn
 from jax import Array
 
+from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
 from ssl_jax.models.norm import Norm
-from ssl_jax.precision import wide
 
 # blocks per stage, bottleneck?
 DEPTHS = {18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3), False), 50: ((3, 4, 6, 3), True), 101: ((3, 4, 23, 3), True)}

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from ssl_jax.compiler import target_platform
-from ssl_jax.precision import wide
+from ssl_jax.devices.compiler import target_platform
+from ssl_jax.devices.precision import wide
 
 Initializer = nn.initializers.Initializer
 zeros, ones = nn.initializers.zeros_init(), nn.initializers.ones_init()

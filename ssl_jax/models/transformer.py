@@ -16,8 +16,8 @@ from flax import linen as nn
 from jax import Array
 from jax.ad_checkpoint import checkpoint_name
 
+from ssl_jax.devices.mesh import HOST, STACK, shard_batch
 from ssl_jax.errors import UserError
-from ssl_jax.mesh import HOST, STACK, shard_batch
 from ssl_jax.models.attention import ATTENTION, Qkv, Rope, attend_sections
 from ssl_jax.models.drop_path import (
     Branch,

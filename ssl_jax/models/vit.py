@@ -10,8 +10,8 @@ from jax import Array
 
 from ssl_jax.errors import UserError
 from ssl_jax.models.drop_path import DropPath, Section, split_sections
+from ssl_jax.models.grid import cell_means, grid_of, patchify, resize_tokens, rope_2d, sincos_2d
 from ssl_jax.models.rows import Dense
-from ssl_jax.models.tokens import cell_means, grid_of, patchify, resize_tokens, rope_2d, sincos_2d
 from ssl_jax.models.transformer import NOISE, Transformer
 
 # width, depth, heads, MLP width

@@ -13,8 +13,8 @@ from jax import Array
 from ssl_jax.losses.decorrelation import barlow_twins
 from ssl_jax.losses.mean import Mean
 from ssl_jax.objectives.base import Out, Pairwise, Progress, Views
-from ssl_jax.objectives.forward import Chain
-from ssl_jax.objectives.joint import JointEmbedding, spread
+from ssl_jax.objectives.shared.forward import Chain
+from ssl_jax.objectives.shared.joint import JointEmbedding, spread
 
 
 @dataclass(frozen=True)

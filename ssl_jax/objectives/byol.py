@@ -12,9 +12,9 @@ from jax import Array
 
 from ssl_jax.losses.regression import normalized_error
 from ssl_jax.objectives.base import Out, Progress, Views
-from ssl_jax.objectives.ema import cosine_momentum
-from ssl_jax.objectives.forward import Chain
-from ssl_jax.objectives.joint import WithTeacher, spread
+from ssl_jax.objectives.shared.ema import cosine_momentum
+from ssl_jax.objectives.shared.forward import Chain
+from ssl_jax.objectives.shared.joint import WithTeacher, spread
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from ssl_jax.losses.classification import classification
 from ssl_jax.losses.mean import Mean
 from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.objectives.base import Batch, Keys, Out, Progress, PyTree, State, Views
-from ssl_jax.objectives.forward import init_variables
 from ssl_jax.objectives.rotnet import require_square, rotations
+from ssl_jax.objectives.shared.forward import init_variables
 from ssl_jax.objectives.simclr import SimCLR
 
 

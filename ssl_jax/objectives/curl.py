@@ -14,8 +14,8 @@ from jax import Array
 
 from ssl_jax.losses.contrastive import bilinear_info_nce
 from ssl_jax.objectives.base import Out, Pairwise, Panel, Progress, State, Views
-from ssl_jax.objectives.forward import Chain
-from ssl_jax.objectives.joint import WithTeacher, spread
+from ssl_jax.objectives.shared.forward import Chain
+from ssl_jax.objectives.shared.joint import WithTeacher, spread
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from jax import Array
 
 from ssl_jax.losses.mean import Mean
 from ssl_jax.objectives.base import Out, Progress, Views
-from ssl_jax.objectives.distillation import SelfDistillation
+from ssl_jax.objectives.shared.distillation import SelfDistillation
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from jax import Array
 from ssl_jax.errors import UserError
 from ssl_jax.losses.gram import gram_anchoring
 from ssl_jax.losses.mean import Mean
-from ssl_jax.models.tokens import grid_of, resize_tokens
+from ssl_jax.models.grid import grid_of, resize_tokens
 from ssl_jax.objectives.base import Out, Progress, State, Views
 from ssl_jax.objectives.dinov2 import DINOv2
 

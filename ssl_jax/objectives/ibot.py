@@ -11,7 +11,7 @@ from jax import Array
 
 from ssl_jax.losses.mean import Mean
 from ssl_jax.objectives.base import Out, Progress, Views
-from ssl_jax.objectives.masked_distillation import MaskedDistillation
+from ssl_jax.objectives.shared.masked_distillation import MaskedDistillation
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ssl_jax.data.masking import MultiBlock
+from ssl_jax.data.masks.multi_block import MultiBlock
 from ssl_jax.errors import UserError
 from ssl_jax.losses.mean import mean_of
 from ssl_jax.losses.regression import smooth_l1, standardize
+from ssl_jax.models.grid import grid_of, patchify, take_tokens, unpatchify
 from ssl_jax.models.heads import BlockPredictor
-from ssl_jax.models.tokens import grid_of, patchify, take_tokens, unpatchify
 from ssl_jax.models.transformer import rescale_residuals
 from ssl_jax.objectives.base import Batch, Encoder, Keys, Objective, Out, Panel, Progress, State, Views
-from ssl_jax.objectives.ema import ema_update, linear_momentum
+from ssl_jax.objectives.shared.ema import ema_update, linear_momentum
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ssl_jax.data.pieces import distant_orders, jittered_tiles, standardized_tiles
+from ssl_jax.data.image.pieces import distant_orders, jittered_tiles, standardized_tiles
 from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.objectives.base import Batch, Keys, Progress, Views
-from ssl_jax.objectives.forward import Chain
-from ssl_jax.objectives.pieces import Pieces
+from ssl_jax.objectives.shared.forward import Chain
+from ssl_jax.objectives.shared.pieces import Pieces
 
 
 @dataclass(frozen=True)

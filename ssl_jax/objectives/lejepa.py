@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.devices.precision import wide
 from ssl_jax.losses.decorrelation import random_directions, sigreg
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.objectives.base import Out, Pairwise, Progress, Views
-from ssl_jax.objectives.forward import Chain
-from ssl_jax.objectives.joint import JointEmbedding, resolutions, spread
-from ssl_jax.precision import wide
+from ssl_jax.objectives.shared.forward import Chain
+from ssl_jax.objectives.shared.joint import JointEmbedding, resolutions, spread
 
 
 @dataclass(frozen=True)

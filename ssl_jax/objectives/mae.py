@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ssl_jax.data.masking import random_keep
+from ssl_jax.data.masks.noise import random_keep
 from ssl_jax.errors import UserError
 from ssl_jax.losses.regression import masked_patch_mse, standardize
+from ssl_jax.models.grid import grid_of, patchify, unpatchify
 from ssl_jax.models.heads import MaskedDecoder
-from ssl_jax.models.tokens import grid_of, patchify, unpatchify
 from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Panel, Progress, State, Views
 
 BORROWED = "Targets are normalised per patch: mean and contrast of the reconstruction are borrowed from the input."

@@ -14,9 +14,9 @@ from jax import Array
 
 from ssl_jax.losses.contrastive import normalize, queue_info_nce
 from ssl_jax.objectives.base import Out, Progress, State, Views
-from ssl_jax.objectives.forward import BatchNormRule, Chain
-from ssl_jax.objectives.joint import WithTeacher, require_positive, spread
-from ssl_jax.objectives.queue import check_queue, enqueue, random_queue
+from ssl_jax.objectives.shared.forward import BatchNormRule, Chain
+from ssl_jax.objectives.shared.joint import WithTeacher, require_positive, spread
+from ssl_jax.objectives.shared.queue import check_queue, enqueue, random_queue
 
 
 @dataclass(frozen=True)

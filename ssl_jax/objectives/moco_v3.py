@@ -12,9 +12,9 @@ from jax import Array
 from ssl_jax.losses.contrastive import info_nce
 from ssl_jax.losses.mean import Mean
 from ssl_jax.objectives.base import Out, Pairwise, Progress, Views
-from ssl_jax.objectives.ema import cosine_momentum
-from ssl_jax.objectives.forward import Chain
-from ssl_jax.objectives.joint import WithTeacher, require_positive, spread
+from ssl_jax.objectives.shared.ema import cosine_momentum
+from ssl_jax.objectives.shared.forward import Chain
+from ssl_jax.objectives.shared.joint import WithTeacher, require_positive, spread
 
 
 @dataclass(frozen=True)

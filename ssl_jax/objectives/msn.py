@@ -12,17 +12,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ssl_jax.data.masking import random_keep
+from ssl_jax.data.masks.noise import random_keep
 from ssl_jax.losses.assignment import masked_siamese, prototype_scores, sharpened_assignment
 from ssl_jax.losses.distillation import entropy
 from ssl_jax.losses.mean import Mean
+from ssl_jax.models.grid import grid_of
 from ssl_jax.models.heads import ProjectionHead
-from ssl_jax.models.tokens import grid_of
 from ssl_jax.models.transformer import NOISE
 from ssl_jax.objectives.base import Batch, Keys, Out, Progress, State, Views
-from ssl_jax.objectives.distillation import TokenTeacher
-from ssl_jax.objectives.forward import forward_views, init_variables
-from ssl_jax.objectives.joint import few_rows, require_positive
+from ssl_jax.objectives.shared.distillation import TokenTeacher
+from ssl_jax.objectives.shared.forward import forward_views, init_variables
+from ssl_jax.objectives.shared.joint import few_rows, require_positive
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import jax
 from jax import Array
 
-from ssl_jax.data.pieces import cut, dropped_colours, pair_corners
+from ssl_jax.data.image.pieces import cut, dropped_colours, pair_corners
 from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.objectives.base import Batch, Keys, Progress, Views
-from ssl_jax.objectives.forward import Chain
-from ssl_jax.objectives.pieces import Pieces
+from ssl_jax.objectives.shared.forward import Chain
+from ssl_jax.objectives.shared.pieces import Pieces
 
 
 @dataclass(frozen=True)

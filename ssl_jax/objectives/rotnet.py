@@ -14,8 +14,8 @@ from ssl_jax.errors import UserError
 from ssl_jax.losses.classification import classification, with_chance
 from ssl_jax.losses.mean import Mean
 from ssl_jax.objectives.base import Batch, Keys, Out, Progress, Views
-from ssl_jax.objectives.forward import Chain
-from ssl_jax.objectives.joint import JointEmbedding
+from ssl_jax.objectives.shared.forward import Chain
+from ssl_jax.objectives.shared.joint import JointEmbedding
 
 
 @dataclass(frozen=True)

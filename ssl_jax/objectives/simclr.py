@@ -14,8 +14,8 @@ from ssl_jax.errors import UserError
 from ssl_jax.losses.streamed.contrastive import nt_xent
 from ssl_jax.losses.streamed.cost import METHODS
 from ssl_jax.objectives.base import Out, Pairwise, Progress, Views
-from ssl_jax.objectives.forward import Chain
-from ssl_jax.objectives.joint import JointEmbedding, require_positive
+from ssl_jax.objectives.shared.forward import Chain
+from ssl_jax.objectives.shared.joint import JointEmbedding, require_positive
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from jax import Array
 
 from ssl_jax.losses.regression import negative_cosine
 from ssl_jax.objectives.base import Out, Progress, Views
-from ssl_jax.objectives.forward import Chain
-from ssl_jax.objectives.joint import JointEmbedding, spread
+from ssl_jax.objectives.shared.forward import Chain
+from ssl_jax.objectives.shared.joint import JointEmbedding, spread
 
 
 @dataclass(frozen=True)

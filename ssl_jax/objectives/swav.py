@@ -17,9 +17,9 @@ from ssl_jax.losses.mean import Mean
 from ssl_jax.losses.prototypes import prototype_cross_entropy, sinkhorn
 from ssl_jax.models.heads import Prototypes
 from ssl_jax.objectives.base import Out, Pairwise, Progress, State, Views
-from ssl_jax.objectives.forward import Chain, init_variables
-from ssl_jax.objectives.joint import JointEmbedding, few_rows, require_positive, resolutions, spread
-from ssl_jax.objectives.queue import check_queue, empty_queue, enqueue, is_full
+from ssl_jax.objectives.shared.forward import Chain, init_variables
+from ssl_jax.objectives.shared.joint import JointEmbedding, few_rows, require_positive, resolutions, spread
+from ssl_jax.objectives.shared.queue import check_queue, empty_queue, enqueue, is_full
 
 
 @dataclass(frozen=True)

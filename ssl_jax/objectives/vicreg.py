@@ -12,8 +12,8 @@ from jax import Array
 
 from ssl_jax.losses.decorrelation import vicreg
 from ssl_jax.objectives.base import Out, Pairwise, Progress, Views
-from ssl_jax.objectives.forward import Chain
-from ssl_jax.objectives.joint import JointEmbedding, spread
+from ssl_jax.objectives.shared.forward import Chain
+from ssl_jax.objectives.shared.joint import JointEmbedding, spread
 
 
 @dataclass(frozen=True)

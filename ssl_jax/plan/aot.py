@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ssl_jax.compiler import compiling_for, cuda_plugin_installed, quick_to_compile
+from ssl_jax.devices.compiler import compiling_for, cuda_plugin_installed, quick_to_compile
 from ssl_jax.plan.chips import GIB, Target, gpu_description, parse_target
 
 ENVIRONMENT = {
@@ -138,7 +138,7 @@ def _mesh(recipe: Any, target: Target, compiler: str) -> Any:
     import jax
     from jax.experimental import topologies
 
-    from ssl_jax.mesh import make_mesh
+    from ssl_jax.devices.mesh import make_mesh
 
     if compiler == "cpu":
         devices = jax.devices()

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.mesh import path_name
+from ssl_jax.devices.mesh import path_name
 from ssl_jax.plan.flops import flops
 from ssl_jax.plan.graph import Graph, graph_of
 from ssl_jax.plan.memory import StateBytes, batch_bytes, state_bytes, temporary_bytes
 from ssl_jax.plan.problem import Problem, abstract_mesh, mesh_sizes
-from ssl_jax.step import TrainState, train_step
+from ssl_jax.training.step import TrainState, train_step
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from ssl_jax.mesh import SMALLEST_SPLIT, Rules, leaf_spec, path_name
+from ssl_jax.devices.mesh import SMALLEST_SPLIT, Rules, leaf_spec, path_name
 from ssl_jax.plan.graph import LITERAL, Graph, Node
-from ssl_jax.step import TrainState
+from ssl_jax.training.step import TrainState
 
 ALIASES = {"reshape", "squeeze", "expand_dims", "sharding_constraint", "copy", "copy_p", "name", "stop_gradient",
            "optimization_barrier", "transpose"}  # fmt: skip

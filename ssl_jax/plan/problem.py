@@ -13,11 +13,11 @@ import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from ssl_jax.data.bad import BadRecords
+from ssl_jax.devices.mesh import AXES, axis_sizes, batch_sharding, check_batch
 from ssl_jax.errors import UserError
-from ssl_jax.mesh import AXES, axis_sizes, batch_sharding, check_batch
 from ssl_jax.recipe import Recipe, parse, plain
-from ssl_jax.step import Setup, TrainState, init_state
-from ssl_jax.train import batch_like, build, compiled, state_like
+from ssl_jax.training.run import batch_like, build, compiled, state_like
+from ssl_jax.training.step import Setup, TrainState, init_state
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ssl_jax.compiler import compiling_for
+from ssl_jax.devices.compiler import compiling_for
 from ssl_jax.plan.aot import compile_step, compiler_for
 from ssl_jax.plan.chips import Target
 from ssl_jax.plan.estimate import Estimate, estimate

@@ -13,6 +13,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.recipe.batch_size import at_batch_size
 from ssl_jax.recipe.files import find, run_recipe, split_spec
 from ssl_jax.recipe.parsing import complete, parse
+from ssl_jax.recipe.renames import renamed
 from ssl_jax.recipe.schema import UNITS
 from ssl_jax.recipe.values import did_you_mean, flatten, from_json, plain
 
@@ -35,7 +36,7 @@ def load(spec: str, overrides: Sequence[str] = (), say: Callable[[str], None] = 
         config = run_recipe(path, arg)
     if not isinstance(config, ConfigDict | Mapping):
         raise UserError(f"get_config of {path} returned a {type(config).__name__}; return an ml_collections.ConfigDict")
-    values = overridden(complete(plain(config)), overrides, say)
+    values = overridden(complete(renamed(plain(config))), overrides, say)
     parse(values)
     return ConfigDict(values)
 

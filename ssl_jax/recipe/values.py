@@ -13,6 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ssl_jax.errors import UserError
+from ssl_jax.recipe.renames import renamed
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -74,14 +75,17 @@ def to_json(config: ConfigDict | Mapping[str, Any]) -> str:
 
 
 def from_json(text: str, name: str = "config.json") -> ConfigDict:
-    """Inverse of `to_json`: arrays become tuples. Data only, nothing is executed. UserError if it is not a recipe."""
+    """Inverse of `to_json`: arrays become tuples, and classes that moved get their new path. Data only, nothing is executed.
+
+    UserError if it is not a recipe.
+    """
     try:
         value = json.loads(text)
     except ValueError as error:
         raise UserError(f"{name} is not valid JSON ({error}); restore it, or start in another --workdir") from error
     if not isinstance(value, dict):
         raise UserError(f"{name} holds a {type(value).__name__}; a recipe is a JSON object {{...}}")
-    return ConfigDict(plain(value))
+    return ConfigDict(renamed(plain(value)))
 
 
 _NAMES = {

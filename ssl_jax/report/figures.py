@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ssl_jax.evaluate.features import Features
     from ssl_jax.objectives.base import Panel, State
     from ssl_jax.recipe import Recipe
-    from ssl_jax.step import Setup
+    from ssl_jax.training.step import Setup
 
 QUERIES, NEAREST = 10, 6
 SEARCHED = 10_000  # records of the probe split among which neighbours are looked for
@@ -49,7 +49,7 @@ def shown(recipe: Recipe, trained: Trained) -> list[Picture]:
     import jax.numpy as jnp
 
     from ssl_jax.data.pipeline import once
-    from ssl_jax.step import TrainState
+    from ssl_jax.training.step import TrainState
 
     split = "pretraining" if recipe.data.test is None else "test"
     source = (recipe.data.test or recipe.data.pretrain).build()
@@ -96,7 +96,7 @@ def one_of_each(labels: np.ndarray | None, total: int, count: int) -> np.ndarray
 
 
 def _neighbours(tested: Any, test: Features, searched: Any, probe: Features, encoder: str) -> Picture:
-    from ssl_jax.evaluate.knn import neighbours
+    from ssl_jax.evaluate.probes.knn import neighbours
     from ssl_jax.report import pictures
 
     queries = one_of_each(test.y, len(test.x), QUERIES)
@@ -149,7 +149,7 @@ def _maps(test: Features, classes: tuple[str, ...], seed: int) -> list[Picture]:
 
 
 def _panel(name: str, panel: Panel, ids: np.ndarray, told: str) -> Picture:
-    from ssl_jax.report import tiles
+    from ssl_jax.report.panels import tiles
 
     columns = f" Columns: {', '.join(panel.captions)}." if panel.captions else ""
     file = re.sub(r"[^A-Za-z0-9_-]+", "_", name)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from ssl_jax import __version__
 from ssl_jax.errors import UserError
-from ssl_jax.log import logger, replace_file
 from ssl_jax.recipe import parse
 from ssl_jax.report import charts, scores, sections
 from ssl_jax.report.charts import Picture
 from ssl_jax.report.html import document, el
 from ssl_jax.report.record import Record, read
+from ssl_jax.rundir.log import logger, replace_file
 
 if TYPE_CHECKING:
     from ssl_jax.recipe import Recipe
@@ -67,7 +67,7 @@ def drawn(recipe: Recipe, workdir: Path) -> tuple[Groups, list[str]]:
     if not recipe.log.pictures:
         return {}, ["the recipe turns them off (log.pictures=False)"]
     from ssl_jax.report import figures
-    from ssl_jax.train import build
+    from ssl_jax.training.run import build
 
     groups: Groups = {MADE: [], KNOWN: [], GIVEN: []}
     problems: list[str] = []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ssl_jax.report import tiles
+from ssl_jax.report.panels import tiles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ssl_jax.recipe import Recipe
-    from ssl_jax.step import Setup
+    from ssl_jax.training.step import Setup
 
 EXAMPLES = 8
 
@@ -37,7 +37,7 @@ def first_views(recipe: Recipe, setup: Setup, source: Any, count: int = EXAMPLES
     import jax.numpy as jnp
 
     from ssl_jax.data.pipeline import BadRecords, batches
-    from ssl_jax.step import TrainState
+    from ssl_jax.training.step import TrainState
 
     rows = min(count, recipe.batch_size)
     bad = BadRecords(recipe.data.max_bad_fraction)
@@ -62,8 +62,8 @@ def preview(recipe: Recipe, out: Path) -> Path:
 
     Raises UserError for an objective whose views are no pictures, and for a file that cannot be written.
     """
-    from ssl_jax.report import tiles
-    from ssl_jax.train import build
+    from ssl_jax.report.panels import tiles
+    from ssl_jax.training.run import build
 
     source = recipe.data.pretrain.build()
     setup = build(recipe, len(source))
@@ -87,7 +87,7 @@ def preview(recipe: Recipe, out: Path) -> Path:
 
 def with_ids(panel: Panel, ids: Sequence[int] | np.ndarray, note: str = "") -> Image.Image:
     """A picture of `panel` with the record id under the first image of each row."""
-    from ssl_jax.report import tiles
+    from ssl_jax.report.panels import tiles
 
     rows = np.asarray(panel.rows)[: len(ids)]
     blank = [""] * (rows.shape[1] - 1)
@@ -112,7 +112,7 @@ def _stacked(pictures: Sequence[Image.Image]) -> Image.Image:
     """`pictures` one under the other."""
     from PIL import Image
 
-    from ssl_jax.report import tiles
+    from ssl_jax.report.panels import tiles
 
     size = max(p.width for p in pictures), sum(p.height for p in pictures)
     whole, top = Image.new("RGB", size, tiles.PAPER), 0

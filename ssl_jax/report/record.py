@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssl_jax.log import read_metrics
 from ssl_jax.recipe import from_json, plain
+from ssl_jax.rundir.log import read_metrics
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.log import short_time
 from ssl_jax.recipe import flatten, recipes
 from ssl_jax.recipe.files import split_spec
 from ssl_jax.report import scores
 from ssl_jax.report.charts import Picture
 from ssl_jax.report.html import Child, Html, el, picture, table
 from ssl_jax.report.record import Record
+from ssl_jax.rundir.log import short_time
 
 HEALTH = {
     "healthy": ("✓", "different inputs keep different features, and neither rank nor online probe has fallen."),

@@ -20,9 +20,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from ssl_jax.checkpoint import Checkpoints
+from ssl_jax.checkpoint.store import Checkpoints
+from ssl_jax.devices.mesh import path_name
 from ssl_jax.errors import UserError
-from ssl_jax.mesh import path_name
 from ssl_jax.verify.subject import Subject
 
 Gradient = Callable[[Subject], tuple[float, Any]]

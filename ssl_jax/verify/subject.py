@@ -15,11 +15,11 @@ from jax.sharding import Mesh
 
 from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.pipeline import batches
+from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch, state_shardings
 from ssl_jax.errors import UserError
-from ssl_jax.mesh import batch_sharding, make_mesh, place_batch, state_shardings
 from ssl_jax.recipe import Recipe
-from ssl_jax.step import Setup, TrainState, init_state, value_and_gradient
-from ssl_jax.train import batch_like, build, compiled, state_like
+from ssl_jax.training.run import batch_like, build, compiled, state_like
+from ssl_jax.training.step import Setup, TrainState, init_state, value_and_gradient
 
 Batch = Mapping[str, np.ndarray]
 SMALLEST = 2  # split every leaf that can be: the arrays of a tiny recipe are below the usual threshold

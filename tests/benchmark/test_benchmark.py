@@ -27,7 +27,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.plan.chips import CHIPS
 from ssl_jax.plan.problem import problem
 from ssl_jax.recipe import load
-from ssl_jax.step import apply_gradient, init_state, value_and_gradient
+from ssl_jax.training.step import apply_gradient, init_state, value_and_gradient
 
 ROOT = Path(__file__).parents[2]
 LEAST = Size(image=32, local=16, prototypes=64, decoder=(32, 1, 2), batch=1, dtype="float32")
@@ -262,7 +262,7 @@ def test_an_interpreter_without_torch_is_the_users_to_fix(tmp_path):
 
 
 def test_the_library_and_the_benchmark_import_no_torch():
-    program = "import sys, ssl_jax.benchmark.run, ssl_jax.train; sys.exit('torch' in sys.modules)"
+    program = "import sys, ssl_jax.benchmark.run, ssl_jax.training.run; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
     importing = [p for p in (ROOT / "ssl_jax").rglob("*.py") if "import torch" in p.read_text(encoding="utf-8")]
     assert [p.name for p in importing] == ["torch_mae.py"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from ssl_jax.data.arrays import Arrays
+from ssl_jax.data.sources.arrays import Arrays
 from ssl_jax.objectives.base import Encoder
 
 

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from ssl_jax.data.arrays import Arrays
+from ssl_jax.data.sources.arrays import Arrays
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.features import Features, Split, _encode, extract, labelled_split, raw_inputs, standardise
 

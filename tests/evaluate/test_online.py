@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from ssl_jax.evaluate.features import extract
-from ssl_jax.evaluate.health import embedding_measures, measures
 from ssl_jax.evaluate.online import Embedder, OnlineCheck
+from ssl_jax.evaluate.probes.health import embedding_measures, measures
 from ssl_jax.objectives.base import Encoder
 
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.arrays import Arrays
-from ssl_jax.data.augment import ImageViews
+from ssl_jax.data.image.views import ImageViews
+from ssl_jax.data.sources.arrays import Arrays
 from ssl_jax.evaluate.own_task import own_task, with_own_task
 from ssl_jax.evaluate.suite import save, table
 from ssl_jax.losses.mean import mean_of

@@ -7,13 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from ssl_jax.checkpoint import Checkpoints
+from ssl_jax.checkpoint.store import Checkpoints
 from ssl_jax.data.bad import BadRecords
 from ssl_jax.evaluate.features import extract
 from ssl_jax.evaluate.run import mesh_here, restore
 from ssl_jax.recipe import load, parse, to_json
-from ssl_jax.step import init_state
-from ssl_jax.train import batch_like, build
+from ssl_jax.training.run import batch_like, build
+from ssl_jax.training.step import init_state
 
 SMALL = ("--config.model.depth=1", "--config.model.width=32", "--config.model.heads=2")
 
@@ -40,7 +40,7 @@ def test_parameters_are_shared_out_as_in_training_over_the_devices_that_divide(m
 
 
 def test_features_of_a_sharded_run_are_those_of_one_device(tmp_path, monkeypatch):
-    monkeypatch.setattr("ssl_jax.mesh.SMALLEST_SPLIT", 64)
+    monkeypatch.setattr("ssl_jax.devices.mesh.SMALLEST_SPLIT", 64)
     config, recipe = recipe_on(fsdp=8)
     source = recipe.data.probe.build()
     setup = build(recipe, len(source))

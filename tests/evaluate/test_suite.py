@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from ssl_jax.data.arrays import Arrays
+from ssl_jax.data.sources.arrays import Arrays
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.baselines import Rows, random_variables, supervised_split
 from ssl_jax.evaluate.features import extract

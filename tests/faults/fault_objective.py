@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from ssl_jax.devices.mesh import shard_batch
 from ssl_jax.losses.mean import Mean
-from ssl_jax.mesh import shard_batch
 from ssl_jax.objectives.base import Objective, Out, State, step_key
 
 SIDE = 4

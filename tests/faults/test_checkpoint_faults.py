@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from fault_runs import losses, saved_steps, trained
 
-from ssl_jax import checkpoint_files, manifest
-from ssl_jax.checkpoint import Checkpoints
+from ssl_jax.checkpoint import files as checkpoint_files
+from ssl_jax.checkpoint import manifest
+from ssl_jax.checkpoint.manifest import CheckpointCorrupt
+from ssl_jax.checkpoint.store import Checkpoints
 from ssl_jax.errors import UserError
-from ssl_jax.manifest import CheckpointCorrupt
 
 
 def state(step):
@@ -211,7 +212,7 @@ def test_a_directory_that_goes_away_for_a_while_does_not_stop_the_run(tmp_path):
 
 QUOTA = """
 import resource
-from ssl_jax.checkpoint import Checkpoints
+from ssl_jax.checkpoint.store import Checkpoints
 resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
 failed = Checkpoints._failed
 def failed_once(self, step, reason):
@@ -232,7 +233,7 @@ def test_a_write_that_fails_halfway_is_told_and_the_run_goes_on(tmp_path):
 
 
 def test_metrics_wait_for_a_full_disk(tmp_path, monkeypatch, caplog):
-    from ssl_jax.log import MetricsLog
+    from ssl_jax.rundir.log import MetricsLog
 
     write, full = os.write, [False, True, True, False]
 
@@ -245,7 +246,7 @@ def test_metrics_wait_for_a_full_disk(tmp_path, monkeypatch, caplog):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with MetricsLog(tmp_path, 4, tensorboard=False) as log:
-        monkeypatch.setattr("ssl_jax.lines.os.write", short)
+        monkeypatch.setattr("ssl_jax.rundir.lines.os.write", short)
         log.write(1, loss=0.5)
         log.write(2, loss=0.25)
         assert losses(tmp_path) == {1: 0.5}

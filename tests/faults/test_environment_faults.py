@@ -8,7 +8,7 @@ import jax
 import pytest
 from fault_runs import losses, trained
 
-from ssl_jax.compiler import keep_compiled_programs
+from ssl_jax.devices.compiler import keep_compiled_programs
 
 NO_BOARD = """
 import tensorboardX
@@ -75,7 +75,7 @@ def test_out_of_memory_says_how_much_and_what_helps(tmp_path):
 
 @pytest.mark.parametrize("wrong", [ValueError("another"), RuntimeError("another")])
 def test_other_errors_are_not_taken_for_it(wrong):
-    from ssl_jax.memory import out_of_memory_explained
+    from ssl_jax.devices.memory import out_of_memory_explained
 
     with pytest.raises(type(wrong), match="another"), out_of_memory_explained(None, None):
         raise wrong

@@ -8,7 +8,7 @@ from fault_runs import Run, digest, losses, saved_steps, trained
 
 IN_THE_SAVE = """
 import os, signal
-from ssl_jax import manifest
+from ssl_jax.checkpoint import manifest
 manifest.write = lambda directory: os.kill(os.getpid(), signal.SIGKILL)
 """
 

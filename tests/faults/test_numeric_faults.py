@@ -9,22 +9,23 @@ import pytest
 from fault_objective import Faulty, Flat, Numbers, Plain
 from fault_runs import losses, trained
 
-from ssl_jax import optim, spikes
 from ssl_jax.cli import main
 from ssl_jax.data.pipeline import batches
+from ssl_jax.devices.mesh import make_mesh
+from ssl_jax.devices.replicas import ReplicaCheck, bit_sum
 from ssl_jax.errors import UserError
-from ssl_jax.mesh import make_mesh
+from ssl_jax.optim import optimizers
 from ssl_jax.recipe import load, parse, to_json
-from ssl_jax.replicas import ReplicaCheck, bit_sum
-from ssl_jax.step import Setup, TrainState, init_state, train_step
-from ssl_jax.train import restored, state_like
+from ssl_jax.training import spikes
+from ssl_jax.training.run import restored, state_like
+from ssl_jax.training.step import Setup, TrainState, init_state, train_step
 
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"}
 
 
 def setup(**options):
     recipe = parse(load("mae_vit_fashion:tiny"))
-    optimizer, _ = optim.from_recipe(recipe.optimizer, recipe.schedule, 1e-2, 24, 1)
+    optimizer, _ = optimizers.from_recipe(recipe.optimizer, recipe.schedule, 1e-2, 24, 1)
     objective = Faulty(Flat(8), Plain(), nan_at=(2,), inf_at=(4,), spike_at=(6,))
     return Setup(objective, optimizer, 0, 24, **options)
 
@@ -206,7 +207,7 @@ def test_every_flipped_bit_changes_the_sum(dtype):
 
 WRONG_DEVICE = """
 import jax, numpy as np
-from ssl_jax import train
+from ssl_jax.training import run as train
 compiled = train.compiled
 def wrong(setup, count, like):
     step = compiled(setup, count, like)

@@ -14,9 +14,9 @@ import pytest
 from fault_objective import reads
 from fault_runs import RECIPE, free_port, losses, pair, saved_steps, stopped_at, trained
 
-from ssl_jax.distributed import LOCAL, Launch, detect
+from ssl_jax.devices.distributed import LOCAL, Launch, detect
+from ssl_jax.devices.watchdog import behind
 from ssl_jax.errors import UserError
-from ssl_jax.watchdog import behind
 
 # --- finding each other
 

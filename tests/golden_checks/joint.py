@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.augment import ImageViews
-from ssl_jax.data.pieces import distant_orders
+from ssl_jax.data.image.pieces import distant_orders
+from ssl_jax.data.image.views import ImageViews
 from ssl_jax.losses.contrastive import bilinear_info_nce, info_nce, normalize, queue_info_nce
 from ssl_jax.losses.decorrelation import barlow_twins, cross_correlation, vicreg
 from ssl_jax.losses.prototypes import sinkhorn
@@ -14,8 +14,8 @@ from ssl_jax.models.conv import ConvNet
 from ssl_jax.objectives.base import Progress
 from ssl_jax.objectives.lejepa import LeJEPA
 from ssl_jax.objectives.moco_v3 import MoCoV3
-from ssl_jax.objectives.queue import empty_queue, enqueue
 from ssl_jax.objectives.rotnet import rotations
+from ssl_jax.objectives.shared.queue import empty_queue, enqueue
 from ssl_jax.objectives.swav import SwAV
 
 AUGMENT = ImageViews(8, (0.0,), (1.0,), {"image": {"count": 2}})

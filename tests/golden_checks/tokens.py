@@ -6,16 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.block_masking import slots_of
+from ssl_jax.data.masks.rectangles import slots_of
 from ssl_jax.losses.assignment import masked_siamese, prototype_scores, sharpened_assignment
 from ssl_jax.losses.distillation import masked_patch_cross_entropy, multicrop_cross_entropy
 from ssl_jax.losses.gram import gram_anchoring
 from ssl_jax.losses.koleo import koleo
 from ssl_jax.losses.prototypes import centred_softmax, sinkhorn
+from ssl_jax.models.grid import rope_2d
 from ssl_jax.models.prototype_head import PrototypeHead
-from ssl_jax.models.tokens import rope_2d
 from ssl_jax.models.vit import ViT
-from ssl_jax.objectives.ema import move_centre
+from ssl_jax.objectives.shared.ema import move_centre
 
 
 def linear(arrays, name, separator="."):

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ssl_jax.devices.mesh import make_mesh
 from ssl_jax.losses import contrastive, prototypes, vocabulary
 from ssl_jax.losses.streamed import classes, rounds
 from ssl_jax.losses.streamed import contrastive as streamed
 from ssl_jax.losses.streamed.cost import METHODS
-from ssl_jax.mesh import make_mesh
 
 ROWS, WIDTH, CLASSES = 48, 6, 80
 MESHES = {"1": None, "8": (8, 1, 1), "2x4": (2, 4, 1)}

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssl_jax.devices.mesh import batch_sharding, make_mesh
 from ssl_jax.errors import UserError
 from ssl_jax.losses.streamed import contrastive, cost
 from ssl_jax.losses.streamed.placement import Placement
 from ssl_jax.losses.streamed.tiles import tile_size
-from ssl_jax.mesh import batch_sharding, make_mesh
 from ssl_jax.plan.collectives import shapes, wire_bytes
 
 PER_DEVICE, WIDTH = 32, 16

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 from ssl_jax.cli import main
-from ssl_jax.compiler import compiling_for
+from ssl_jax.devices.compiler import compiling_for
 from ssl_jax.errors import UserError
 from ssl_jax.models.attention import attend_cudnn
 

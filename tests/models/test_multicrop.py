@@ -7,7 +7,7 @@ import pytest
 
 from ssl_jax.errors import UserError
 from ssl_jax.models.drop_path import DropPath, Section, dropped_sequences, subset_of_sequences
-from ssl_jax.models.tokens import bicubic_matrix, resize_tokens
+from ssl_jax.models.grid import bicubic_matrix, resize_tokens
 from ssl_jax.models.vit import ViT
 
 SMALL = {"width": 16, "depth": 2, "heads": 2, "mlp_dim": 16, "patch": 4, "remat": "none"}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from ssl_jax.compiler import compiling_for
+from ssl_jax.devices.compiler import compiling_for
 from ssl_jax.models.rows import Dense, LayerNorm, gelu, sum_rows
 from ssl_jax.models.transformer import REMAT_POLICIES
 from ssl_jax.plan.flops import flops

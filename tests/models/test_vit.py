@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ssl_jax.errors import UserError
-from ssl_jax.models.tokens import cell_means, patchify, sincos_2d, unpatchify
+from ssl_jax.models.grid import cell_means, patchify, sincos_2d, unpatchify
 from ssl_jax.models.transformer import rescale_residuals
 from ssl_jax.models.vit import ViT, vit
 

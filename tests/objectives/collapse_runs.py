@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.augment import ImageViews
-from ssl_jax.data.embedded import Embedded
-from ssl_jax.evaluate.health import COLLAPSED, embedding_measures, measures, verdict
+from ssl_jax.data.image.views import ImageViews
+from ssl_jax.data.sources.embedded import Embedded
 from ssl_jax.evaluate.online import Embedder, encoder_named
+from ssl_jax.evaluate.probes.health import COLLAPSED, embedding_measures, measures, verdict
 from ssl_jax.losses.contrastive import normalize
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.objectives.base import Objective, Out, State
@@ -27,8 +27,8 @@ from ssl_jax.objectives.byol import BYOL
 from ssl_jax.objectives.simsiam import SimSiam
 from ssl_jax.objectives.swav import SwAV
 from ssl_jax.recipe import load, parse
-from ssl_jax.step import Setup, init_state, train_step
-from ssl_jax.train import build
+from ssl_jax.training.run import build
+from ssl_jax.training.step import Setup, init_state, train_step
 
 STEPS, EVERY, BATCH, POOL = 300, 100, 64, 30
 

@@ -6,7 +6,7 @@ The figures are in docs/results/collapse.md.
 import pytest
 from collapse_runs import CASES, STEPS, run
 
-from ssl_jax.evaluate.health import COLLAPSED
+from ssl_jax.evaluate.probes.health import COLLAPSED
 
 pytestmark = pytest.mark.slow
 

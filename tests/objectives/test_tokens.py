@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssl_jax.data.augment import ImageViews
+from ssl_jax.data.image.views import ImageViews
+from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch, state_shardings
 from ssl_jax.errors import UserError
-from ssl_jax.mesh import batch_sharding, make_mesh, place_batch, state_shardings
 from ssl_jax.models.vit import ViT
 from ssl_jax.objectives.base import Keys, Out, Progress
 from ssl_jax.objectives.dino import DINO

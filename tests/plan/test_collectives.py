@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from ssl_jax.mesh import make_mesh
+from ssl_jax.devices.mesh import make_mesh
 from ssl_jax.plan.collectives import collectives, counts, wire_factor
 from ssl_jax.plan.estimate import parameters
 from ssl_jax.plan.problem import problem

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ssl_jax.cli import main
+from ssl_jax.devices.mesh import make_mesh, state_shardings
 from ssl_jax.errors import UserError
-from ssl_jax.mesh import make_mesh, state_shardings
 from ssl_jax.plan import aot
 from ssl_jax.plan.chips import CHIPS, GIB, Target, gpu_description, parse_target
 from ssl_jax.plan.estimate import estimate, traced

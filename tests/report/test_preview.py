@@ -13,7 +13,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.objectives.base import Objective, Panel
 from ssl_jax.recipe import load, parse
 from ssl_jax.report.preview import first_views, panels_of, preview, with_ids
-from ssl_jax.step import Setup, TrainState
+from ssl_jax.training.step import Setup, TrainState
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def test_views_that_are_images_are_drawn_when_the_objective_draws_nothing():
 
 
 def test_preview_writes_one_png_also_into_a_new_folder(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("ssl_jax.train.build", lambda recipe, count: setup_of(Plain))
+    monkeypatch.setattr("ssl_jax.training.run.build", lambda recipe, count: setup_of(Plain))
     out = preview(recipe, tmp_path / "new" / "views.png")
     with Image.open(out) as picture:
         assert picture.format == "PNG"
@@ -94,13 +94,13 @@ def test_preview_writes_one_png_also_into_a_new_folder(recipe, tmp_path, monkeyp
 
 
 def test_an_objective_without_pictures_is_told_by_its_views(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("ssl_jax.train.build", lambda recipe, count: setup_of(Words))
+    monkeypatch.setattr("ssl_jax.training.run.build", lambda recipe, count: setup_of(Words))
     with pytest.raises(UserError, match=r"Words has nothing to draw.*tokens int32\[8, 7\]"):
         preview(recipe, tmp_path / "views.png")
 
 
 def test_a_file_that_cannot_be_written_is_told(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("ssl_jax.train.build", lambda recipe, count: setup_of(Plain))
+    monkeypatch.setattr("ssl_jax.training.run.build", lambda recipe, count: setup_of(Plain))
     with pytest.raises(UserError, match="cannot be written"):
         preview(recipe, tmp_path)
 

@@ -5,7 +5,8 @@ ssl-jax train --config docs/examples/simsiam/simsiam_fashion.py --workdir runs/s
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments import FASHION_PIXELS, embedded, evaluation, image_views
+from ssl_jax.recipe.fragments.common import evaluation
+from ssl_jax.recipe.fragments.image import FASHION_PIXELS, embedded, image_views
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -11,16 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.allocator import keep_freed_memory
 from ssl_jax.benchmark.peers.names import mae_parameters
-from ssl_jax.mesh import batch_sharding, make_mesh, place_batch
-from ssl_jax.models.tokens import sincos_2d
+from ssl_jax.devices.allocator import keep_freed_memory
+from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch
+from ssl_jax.models.grid import sincos_2d
 from ssl_jax.models.vit import ViT
 from ssl_jax.objectives.base import Batch, Keys, Progress, Views
 from ssl_jax.objectives.mae import MAE
-from ssl_jax.optim import adamw
-from ssl_jax.step import Setup, init_state
-from ssl_jax.train import compiled, state_like
+from ssl_jax.optim.optimizers import adamw
+from ssl_jax.training.run import compiled, state_like
+from ssl_jax.training.step import Setup, init_state
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.devices.precision import wide
 from ssl_jax.losses.mean import Mean
 from ssl_jax.losses.prototypes import EXCLUDED, centred_softmax, prototype_cross_entropy, sinkhorn
 from ssl_jax.losses.streamed.cost import choose
@@ -19,7 +20,6 @@ from ssl_jax.losses.streamed.placement import Placement
 from ssl_jax.losses.streamed.rounds import Plan
 from ssl_jax.losses.streamed.tiles import Side
 from ssl_jax.losses.vocabulary import linear_softmax_cross_entropy as plain_vocabulary
-from ssl_jax.precision import wide
 
 
 def sinkhorn_prototypes(

@@ -13,9 +13,9 @@ import math
 
 import jax
 
+from ssl_jax.devices.mesh import BATCH_AXES
 from ssl_jax.errors import UserError
 from ssl_jax.losses.streamed.placement import Placement
-from ssl_jax.mesh import BATCH_AXES
 
 METHODS = ("auto", "plain", "local", "gather", "ring", "hierarchical")
 PLAIN = 2**20  # logits on a device up to which the plain form is as good: 4 MB of float32

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.devices.precision import wide
 from ssl_jax.losses.prototypes import EXCLUDED
 from ssl_jax.losses.streamed.kernels import CrossEntropy, Sigmoid, Softmax
 from ssl_jax.losses.streamed.placement import Placement
 from ssl_jax.losses.streamed.tiles import Gradient, Parts, Side, fold, pull, tile_size, tiled, untiled
-from ssl_jax.precision import wide
 
 # The largest number of rows, and of columns, of a tile, by backend. A CPU's cache holds 256 x 256; elsewhere each tile is a few
 # launches, and 2048 x 2048 (16 MB) makes them few (not measured).

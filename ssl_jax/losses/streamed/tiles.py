@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ssl_jax.devices.precision import wide
 from ssl_jax.losses.prototypes import EXCLUDED
-from ssl_jax.precision import wide
 
 Parts = Any  # per row or per column: an array [n], a tuple of them, or None where nothing is kept
 

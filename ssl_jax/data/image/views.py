@@ -1,0 +1,156 @@
+"""Batches of images on the device -> named, normalised, randomly changed views.
+
+`ImageViews` is the `augment` of a recipe: view policies by name, and the normalisation they share. The draws of an
+example depend on its key and the policy's name alone, never on its neighbours, other policies or the number of devices.
+"""
+
+from __future__ import annotations
+
+import difflib
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ssl_jax.data.image import ops
+from ssl_jax.data.image.view_policy import ViewPolicy
+from ssl_jax.errors import UserError
+from ssl_jax.objectives.base import Batch, Panel, Views
+
+
+@dataclass(frozen=True)
+class ImageViews:
+    """Views of the images of a batch, by named policies.
+
+    size: rows and columns of the evaluation view (an int for a square), and of each policy that names none.
+    mean, std: of pixels in [0, 1]; one number, or one for each channel.
+    views: policy name -> options of `ViewPolicy`.
+    crop_fraction: evaluation resizes the short side to `size / crop_fraction` and keeps the centre (ImageNet: .875).
+    interpolation: of that resize, with antialias.
+    key: the field of the batch that holds images [B, H, W, C], uint8 or floats in [0, 1].
+
+    >>> augment = ImageViews(28, (0.286,), (0.353,), {"image": {"count": 2, "scale": (0.2, 1.0), "flip": 0.5}})
+    >>> views = augment(jax.random.split(jax.random.key(0), 4), {"image": jnp.zeros((4, 28, 28, 1))})
+    >>> views["image"].shape
+    (4, 2, 28, 28, 1)
+    """
+
+    size: int | tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    views: Mapping[str, Mapping[str, Any]] | tuple[tuple[str, ViewPolicy], ...]
+    crop_fraction: float = 1.0
+    interpolation: str = "bilinear"
+    key: str = "image"
+
+    def __post_init__(self) -> None:
+        size = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
+        if len(size) != 2 or min(size) < 1:
+            raise UserError(f"augment.size={self.size}; it has to be a positive int, or (rows, columns)")
+        policies = tuple((name, _policy(name, options, size)) for name, options in dict(self.views).items())
+        for name, value in {
+            "size": size,
+            "mean": tuple(float(m) for m in self.mean),
+            "std": tuple(float(s) for s in self.std),
+            "views": policies,
+        }.items():
+            object.__setattr__(self, name, value)  # tuples, so that a recipe's lists and dicts can be hashed
+        _check(self)
+
+    def __call__(self, keys: Array, batch: Batch) -> Views:
+        """Views {name: float32 [B, V, h, w, C]} of `batch`, drawn from the typed keys [B] of its examples."""
+        images = self._images(batch)
+        return {
+            name: self._normalise(policy(_view_keys(keys, policy.like or name, policy.count), images))
+            for name, policy in self.views
+        }
+
+    def evaluation(self, batch: Batch, policy: str = "") -> Batch:
+        """{"image": float32 [B, h, w, C]}: the centre of the image at the evaluation size, without randomness.
+
+        With `policy`, at the size of that policy's views: for what sees nothing else, such as a head on a flattened map.
+        """
+        images, size = self._images(batch), dict(self.views)[policy].size if policy else self.size
+        if images.shape[1:3] != size or self.crop_fraction != 1.0:
+            images = ops.resized_centre(images, size, self.crop_fraction, self.interpolation)
+        return {"image": self._normalise(ops.unit(images))}
+
+    def denormalise(self, x: Array) -> Array:
+        """Normalised images [..., C] -> [0, 1]."""
+        return ops.unit(x * jnp.asarray(self.std, x.dtype) + jnp.asarray(self.mean, x.dtype))
+
+    def _normalise(self, x: Array) -> Array:
+        return (x - jnp.asarray(self.mean, x.dtype)) / jnp.asarray(self.std, x.dtype)
+
+    def _images(self, batch: Batch) -> Array:
+        """Float32 images in [0, 1], or a UserError that names what is wrong with the field."""
+        if self.key not in batch:
+            raise UserError(
+                f"a batch has no field '{self.key}', only {sorted(batch)}; set augment.key to one that has images"
+            )
+        images = jnp.asarray(batch[self.key])
+        if images.ndim != 4:
+            raise UserError(
+                f"'{self.key}' has shape {images.shape}, images are [B, H, W, C]; grey ones need a last axis of 1"
+            )
+        channels = images.shape[-1]
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, channels):
+                raise UserError(
+                    f"augment.{name} has {len(values)} values for images of {channels} channels; give 1 or {channels}"
+                )
+        if images.dtype == jnp.uint8:
+            return images.astype(jnp.float32) / 255.0
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise UserError(f"'{self.key}' has type {images.dtype}; images are uint8, or floats in [0, 1]")
+        return images.astype(jnp.float32)
+
+
+def panel_of_views(views: Array, denormalise: Callable[[Array], Array], note: str = "") -> Panel:
+    """A picture of normalised `views` [B, V, h, w, C]: a row for each example, a column for each view."""
+    captions = tuple(f"view {number}" for number in range(1, views.shape[1] + 1))
+    return Panel(denormalise(views), captions, note)
+
+
+def _view_keys(keys: Array, name: str, count: int) -> Array:
+    """Keys [B, `count`] of the views of policy `name`, from the keys [B] of the examples; the same in every process."""
+    views = jnp.array([zlib.crc32(f"{name} {view}".encode()) for view in range(count)], jnp.uint32)
+    return jax.vmap(lambda key: jax.vmap(partial(jax.random.fold_in, key))(views))(keys)
+
+
+def _policy(name: str, options: Mapping[str, Any] | ViewPolicy, size: tuple[int, int]) -> ViewPolicy:
+    """The policy that `options` describe, of `size` unless they say another."""
+    if isinstance(options, ViewPolicy):
+        return options if options.size else replace(options, size=size)
+    known = [f.name for f in fields(ViewPolicy)]
+    for option in options:
+        if option not in known:
+            close = difflib.get_close_matches(option, known, 1)
+            hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
+            raise UserError(f"augment.views.{name} has no option '{option}'; {hint}")
+    try:
+        return _policy(name, ViewPolicy(**options), size)
+    except UserError as error:
+        raise UserError(f"augment.views.{name}.{error}") from None
+
+
+def _check(views: ImageViews) -> None:
+    if not views.mean or not views.std or min(views.std) <= 0:
+        raise UserError(
+            f"augment.mean={views.mean}, augment.std={views.std}: give one value or one a channel, std above 0"
+        )
+    if not views.views:
+        raise UserError("augment.views is empty; name at least one policy, e.g. views=dict(image=dict(count=2))")
+    names = [name for name, _ in views.views]
+    for name, policy in views.views:
+        if policy.like is not None and policy.like not in names:
+            raise UserError(f"augment.views.{name}.like={policy.like!r}: one of the other policies, {', '.join(names)}")
+    if not 0 < views.crop_fraction <= 1:
+        raise UserError(f"augment.crop_fraction={views.crop_fraction}: give a fraction of the image in (0, 1]")
+    if views.interpolation not in ops.INTERPOLATIONS:
+        raise UserError(f"augment.interpolation='{views.interpolation}': one of {', '.join(ops.INTERPOLATIONS)}")

@@ -1,0 +1,135 @@
+"""Masks of several blocks of patches (I-JEPA), drawn from per-example keys, with static shapes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ssl_jax.errors import UserError
+
+
+class BlockMasks(NamedTuple):
+    """I-JEPA's masks: `context` [B, K] and `targets` [B, M, T] patch indices; `*_valid` is False on padding."""
+
+    context: Array
+    context_valid: Array
+    targets: Array
+    targets_valid: Array
+
+
+@dataclass(frozen=True)
+class MultiBlock:
+    """I-JEPA's multi-block masking (Assran et al. 2023, arXiv 2301.08243, section 3 and appendix A).
+
+    Block sizes are drawn once per step, places once per example. Shapes are static: a target block is padded to the
+    largest block that can be drawn, and the context to `context_tokens` patches (a validity mask marks the padding).
+
+    Args:
+        grid: rows and columns of patches.
+        target_scale, target_aspect: area (share of the grid) and height/width of a target block.
+        context_scale: area of the context block, whose aspect is 1.
+        targets: how many target blocks, M.
+        min_keep: a context with fewer patches gives up excluding target blocks, last first, until it has as many.
+        context_tokens: K. More visible patches than K are dropped at random (`random`) or from the bottom (`raster`).
+        policy: `uniform_corner` draws the top-left corner from every place where the block fits. `published` leaves out
+            the last one, as the authors' code does, so that the last row and column are never a target nor a context.
+    """
+
+    grid: tuple[int, int]
+    target_scale: tuple[float, float] = (0.15, 0.2)
+    target_aspect: tuple[float, float] = (0.75, 1.5)
+    context_scale: tuple[float, float] = (0.85, 1.0)
+    targets: int = 4
+    min_keep: int = 10
+    context_tokens: int = 0  # 0: a third of the grid
+    truncation: str = "random"
+    policy: str = "uniform_corner"
+
+    def __post_init__(self) -> None:
+        rows, columns = self.grid
+        if self.policy not in ("uniform_corner", "published"):
+            raise UserError(f"mask policy={self.policy!r} is unknown; use uniform_corner or published")
+        if self.truncation not in ("random", "raster"):
+            raise UserError(f"mask truncation={self.truncation!r} is unknown; use random or raster")
+        if min(rows, columns) < 3:
+            raise UserError(
+                f"block masks need a grid of at least 3x3 patches, got {rows}x{columns}; use a smaller patch"
+            )
+        smallest = int(rows * columns * self.context_scale[0]) - 1
+        if self.min_keep >= smallest or self.min_keep < 1:
+            raise UserError(
+                f"min_keep={self.min_keep} cannot be met on a {rows}x{columns} grid; use 1 to {smallest - 1}"
+            )
+
+    @property
+    def context_size(self) -> int:
+        """K, the static number of context patches."""
+        return self.context_tokens or max(self.min_keep, self.grid[0] * self.grid[1] // 3)
+
+    @property
+    def target_size(self) -> int:
+        """T, the area of the largest target block."""
+        draws = np.linspace(0.0, 1.0, 1001)
+        return max(h * w for h, w in (self._size(u, self.target_scale, self.target_aspect) for u in draws))
+
+    def _size(self, u: float, scale: tuple[float, float], aspect: tuple[float, float]) -> tuple[int, int]:
+        # One uniform drives both scale and aspect, as in the authors' code.
+        area = int(self.grid[0] * self.grid[1] * (scale[0] + u * (scale[1] - scale[0])))
+        ratio = aspect[0] + u * (aspect[1] - aspect[0])
+        height, width = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        return min(height, self.grid[0] - 1), min(width, self.grid[1] - 1)
+
+    def _sizes(self, scale: tuple[float, float], aspect: tuple[float, float]) -> np.ndarray:
+        """The distinct block sizes [S, 2] over a fine, even sweep of the uniform, repeated by their share of it."""
+        return np.array([self._size(u, scale, aspect) for u in (np.arange(256) + 0.5) / 256], np.int32)
+
+    def __call__(self, keys: Array, step_key: Array) -> BlockMasks:
+        """Masks for per-example `keys` [B] and the `step_key` that the whole batch shares."""
+        target_table = jnp.asarray(self._sizes(self.target_scale, self.target_aspect))
+        context_table = jnp.asarray(self._sizes(self.context_scale, (1.0, 1.0)))
+        draw = jax.random.randint(step_key, (2,), 0, 256)
+        one = lambda key: self._example(key, target_table[draw[0]], context_table[draw[1]])  # noqa: E731
+        return jax.vmap(one)(keys)
+
+    def _example(self, key: Array, target: Array, context: Array) -> BlockMasks:
+        rows, columns = self.grid
+        key_target, key_context, key_drop = jax.random.split(key, 3)
+        corners = self._corner(key_target, target, self.targets)
+        inside = jax.vmap(lambda c: self._inside(c, target))(corners)  # [M, N]
+        block = self._inside(self._corner(key_context, context, 1)[0], context)
+
+        # Excluding the first m target blocks, for m = 0..M; the largest m that leaves min_keep patches wins.
+        covered = jnp.cumsum(inside, axis=0) > 0
+        visible = block & ~jnp.concatenate([jnp.zeros((1, rows * columns), bool), covered])
+        enough = visible.sum(axis=1) >= self.min_keep
+        visible = visible[jnp.max(jnp.where(enough, jnp.arange(self.targets + 1), 0))]
+
+        order = (
+            jax.random.uniform(key_drop, (rows * columns,))
+            if self.truncation == "random"
+            else jnp.zeros(rows * columns)
+        )
+        chosen = jnp.argsort(jnp.where(visible, order, 2.0), stable=True)[: self.context_size]
+        chosen_valid = visible[chosen]
+
+        place = jnp.arange(self.target_size)
+        row, column = place // target[1], place % target[1]
+        index = (corners[:, :1] + row) * columns + corners[:, 1:] + column
+        valid = jnp.broadcast_to(place < target[0] * target[1], index.shape)
+        return BlockMasks(chosen, chosen_valid, jnp.where(valid, index, 0), valid)
+
+    def _corner(self, key: Array, size: Array, count: int) -> Array:
+        """Top-left corners [count, 2] of blocks of `size` (rows, columns) on the grid."""
+        places = jnp.asarray(self.grid) - size + (1 if self.policy == "uniform_corner" else 0)
+        return jax.random.randint(key, (count, 2), 0, jnp.maximum(places, 1))
+
+    def _inside(self, corner: Array, size: Array) -> Array:
+        """[N] bool: which patches lie in the block."""
+        row, column = jnp.divmod(jnp.arange(self.grid[0] * self.grid[1]), self.grid[1])
+        return (row >= corner[0]) & (row < corner[0] + size[0]) & (column >= corner[1]) & (column < corner[1] + size[1])

@@ -1,0 +1,30 @@
+"""Masks of single tokens from given noise, with static shapes."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import Array
+
+from ssl_jax.errors import UserError
+
+
+def random_keep(noise: Array, mask_ratio: float) -> tuple[Array, Array, Array]:
+    """MAE's random masking: keep the `int(N * (1 - mask_ratio))` tokens with the smallest noise.
+
+    Args:
+        noise: [B, N].
+        mask_ratio: share of tokens to remove.
+
+    Returns:
+        keep [B, K] indices in order of their noise, restore [B, N] (argsort of the shuffle), mask [B, N] float, 1 where
+        removed. Sorts are stable.
+    """
+    count = noise.shape[1]
+    kept = int(count * (1 - mask_ratio))
+    if not 0 < kept < count:
+        raise UserError(
+            f"mask_ratio={mask_ratio} keeps {kept} of {count} patches; at least one must be kept and one removed"
+        )
+    shuffle = jnp.argsort(noise, axis=1, stable=True)
+    restore = jnp.argsort(shuffle, axis=1, stable=True)
+    return shuffle[:, :kept], restore, (restore >= kept).astype(jnp.float32)

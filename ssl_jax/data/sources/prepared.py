@@ -1,0 +1,120 @@
+"""Data sets prepared by TensorFlow Datasets, read at random without TensorFlow.
+
+TFDS writes ArrayRecord files with `file_format="array_record"`; `tfds.data_source` gives records of them as numpy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ssl_jax.data.sources.base import Record
+from ssl_jax.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Tfds:
+    """A split of a prepared TFDS data set: `Tfds("fashion_mnist", "train[:90%]")`.
+
+    Args:
+      name: as TFDS writes it, `name`, `name/config` or `name/config:1.0.0`.
+      split: with TFDS's slicing, e.g. `train[:50%]`.
+      data_dir: where it was prepared; None is TFDS's own default.
+      image_key: the feature that becomes `image` uint8 [H, W, C], or None where there are no images.
+      label_key: the feature that becomes `label` int32, or None. Its names become `classes`.
+      fields: further record fields, `{"tokens": "text_ids"}`; others are left out.
+      size: resize and crop images to [size, size, channels] as `ImageFolder` does; needed where they differ in size.
+      channels: 3 or 1, with `size`.
+
+    Nothing is downloaded. Raises:
+      UserError: not prepared, not as ArrayRecord, or an unknown split or feature.
+    """
+
+    name: str
+    split: str
+    data_dir: str | None = None
+    image_key: str | None = "image"
+    label_key: str | None = "label"
+    fields: Mapping[str, str] = field(default_factory=dict)
+    size: int | None = None
+    channels: int = 3
+    classes: tuple[str, ...] = field(init=False, repr=False)
+    _wanted: dict[str, str] = field(init=False, repr=False)
+    _records: Any = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        wanted = {"image": self.image_key, "label": self.label_key, **self.fields}
+        wanted = {new: old for new, old in wanted.items() if old is not None}
+        records = _open(self.name, self.split, self.data_dir, self.image_key if self.size else None)
+        features = records.dataset_info.features
+        missing = [old for old in wanted.values() if old not in features]
+        if missing or not wanted:
+            raise UserError(
+                f"TFDS {self.name!r} has no feature {(missing or [None])[0]!r}; it has {', '.join(features)}; "
+                f"set image_key, label_key (None: there is none) or fields"
+            )
+        if not len(records):
+            raise UserError(f"TFDS {self.name!r} split={self.split!r} holds no records; choose a larger slice")
+        names = getattr(features[self.label_key], "names", None) if self.label_key else None
+        object.__setattr__(self, "classes", tuple(names or ()))
+        object.__setattr__(self, "_wanted", wanted)
+        object.__setattr__(self, "_records", records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Record:
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        found = self._records[int(index)]
+        return {new: self._value(new, found[old], index) for new, old in self._wanted.items()}
+
+    @staticmethod
+    def example(size: int, channels: int = 3, **_: object) -> Record:
+        """A record of zeros like those of images decoded to `size`, for `ssl-jax plan`: reads nothing."""
+        return {"image": np.zeros((size, size, channels), np.uint8), "label": np.zeros((), np.int32)}
+
+    def name_of(self, index: int) -> str:
+        """What a person calls the record, for lists of bad ones."""
+        return f"{self.name}/{self.split}[{index}]"
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the data set's full name and version, the split, its shards and bytes, and the options."""
+        info = self._records.dataset_info
+        split = info.splits[self.split]
+        told = (info.full_name, self.split, len(self), split.num_bytes, tuple(split.shard_lengths), self._wanted)
+        return hashlib.sha256(repr((*told, self.size, self.channels)).encode()).hexdigest()
+
+    def _value(self, name: str, value: Any, index: int) -> np.ndarray:
+        if name == "image" and self.size:
+            from ssl_jax.data.image.decode import decode_image
+
+            return decode_image(value, self.size, self.channels)
+        if name == "label":
+            if self.classes and not 0 <= value < len(self.classes):
+                raise UserError(
+                    f"label {value} of record {index} of TFDS {self.name!r} is outside [0, {len(self.classes)}); "
+                    f"set label_key=None where a split has no labels, or prepare it again"
+                )
+            return np.asarray(value, np.int32)
+        return np.asarray(value)
+
+
+def _open(name: str, split: str, data_dir: str | None, undecoded: str | None) -> Any:
+    import tensorflow_datasets as tfds
+
+    decoders = {undecoded: tfds.decode.SkipDecoding()} if undecoded else None
+    try:
+        return tfds.data_source(name, split=split, data_dir=data_dir, decoders=decoders, download=False)
+    except (ValueError, NotImplementedError, AssertionError, OSError, ImportError, KeyError) as error:
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        if isinstance(error, NotImplementedError):  # said of every format but ArrayRecord, and where there is nothing
+            said = "it is not prepared there as ArrayRecord files."
+        raise UserError(
+            f"TFDS {name!r} split={split!r} cannot be read from {data_dir or 'the default TFDS directory'}: {said} "
+            f"Prepare it once: tfds.builder({name!r}, data_dir=..., file_format='array_record').download_and_prepare()"
+        ) from error

@@ -1,0 +1,94 @@
+"""What the XLA compiler must be told before jax starts, what it compiles for, and where it keeps what it compiled."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib import metadata
+from pathlib import Path
+
+CACHE = "SSL_JAX_COMPILE_CACHE"  # a directory, or "off"
+FLAG = "--xla_cpu_experimental_ynn_fusion_type="
+
+
+def avoid_wrong_reductions() -> None:
+    """Switch off a fusion of jaxlib 0.10's CPU compiler that returns wrong numbers (jax issue 39103).
+
+    A batched multiply-and-sum with more than 32,768 results, fused with another reduction (a softmax cross-entropy over
+    many rows, say), is silently wrong under `jit`. Other versions may not know the flag and would refuse to start, so it is
+    set for 0.10 only, and never against a value that the user chose.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if metadata.version("jaxlib").startswith("0.10.") and FLAG not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {FLAG}".strip()
+
+
+def quick_to_compile() -> str:
+    """XLA flags that make the CPU compiler about six times as fast, for programs that are looked at and never run.
+
+    Level 0 halves the time; the older emitters, which other versions than 0.10 may not know, take a third at that level
+    (and twice as long at the default one). What they make at that level is not to be trusted: a colour jitter was off by 0.4.
+    """
+    older = "--xla_cpu_use_fusion_emitters=false" if metadata.version("jaxlib").startswith("0.10.") else ""
+    return f"--xla_backend_optimization_level=0 {older}".strip()
+
+
+_PLANNED: ContextVar[str | None] = ContextVar("planned", default=None)
+
+
+@contextmanager
+def compiling_for(platform: str) -> Iterator[None]:
+    """What is traced inside is meant for `platform` ("cpu", "gpu" or "tpu"), which need not be here."""
+    token = _PLANNED.set(platform)
+    try:
+        yield
+    finally:
+        _PLANNED.reset(token)
+
+
+def target_platform() -> str:
+    """The platform that programs are traced for: what `compiling_for` says, or else where jax runs."""
+    import jax
+
+    return _PLANNED.get() or jax.default_backend()
+
+
+def cuda_plugin_installed() -> bool:
+    """Whether jax can compile for NVIDIA GPUs, present or not. Looks, and imports nothing."""
+    return any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
+
+
+def keep_compiled_programs() -> Path | None:
+    """Let jax keep compiled programs on disk, so that a run that resumes does not compile again. Returns where.
+
+    The directory is `$SSL_JAX_COMPILE_CACHE`, or else `$JAX_COMPILATION_CACHE_DIR`, or else
+    `~/.cache/ssl_jax/compiled`; `SSL_JAX_COMPILE_CACHE=off` keeps nothing. What lies in it is executed: it is made private
+    (mode 0700), and one that others can write to, or that is not ours, is not used. jax recompiles what it cannot read.
+    """
+    import jax
+
+    from ssl_jax.rundir.log import logger
+
+    wanted = os.environ.get(CACHE) or os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/ssl_jax/compiled"
+    if wanted == "off":
+        jax.config.update("jax_compilation_cache_dir", None)
+        return None
+    if "://" in wanted:  # an object store has no modes
+        jax.config.update("jax_compilation_cache_dir", wanted)
+        return None
+    path = Path(wanted).expanduser()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
+    except OSError as error:
+        logger.warning("compiled programs are not kept: %s (%s); %s names another place", path, error.strerror, CACHE)
+        return None
+    if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        logger.warning("compiled programs are not kept: others can write to %s; chmod 700 it, or set %s", path, CACHE)
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    return path

@@ -1,0 +1,139 @@
+"""One way to run modules inside an objective, with or without BatchNorm.
+
+`bn` says which rows share BatchNorm statistics. It belongs to the recipe and never to the mesh:
+
+* "joint": all views of the global batch (SimCLR; all crops of one resolution in SwAV).
+* "separate": each view of the global batch (BYOL, SimSiam, Barlow Twins, VICReg, MoCo v3).
+* a number G: each view is cut into G groups of B/G neighbouring rows (MoCo, whose GPUs had statistics of their own).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from ssl_jax.devices.mesh import shard_batch
+from ssl_jax.errors import UserError
+
+Chain = Mapping[str, nn.Module]  # the modules that a view goes through, in this order; "encoder" gives its features
+BatchNormRule = str | int
+
+
+def forward(
+    module: nn.Module, params: dict, stats: dict | None, *inputs: Array, method: str = "__call__"
+) -> tuple[Array, dict | None]:
+    """Training forward pass -> (output, new BatchNorm collection). `stats` is None for modules without BatchNorm."""
+    if stats is None:
+        return module.apply({"params": params}, *inputs, train=True, method=method), None
+    out, changed = module.apply(
+        {"params": params, "batch_stats": stats}, *inputs, train=True, method=method, mutable=["batch_stats"]
+    )
+    return out, changed["batch_stats"]
+
+
+def forward_views(
+    module: nn.Module,
+    params: dict,
+    stats: dict | None,
+    views: Array,
+    method: str = "__call__",
+    bn: BatchNormRule = "joint",
+) -> tuple[Array, dict | None]:
+    """Views [B, V, ...] through `module` -> ([B, V, F], new BatchNorm collection), under the rule `bn`.
+
+    The running statistics are those of the views one after the other, and of groups their mean.
+    """
+    views = shard_batch(views)
+    if bn == "joint" or stats is None:  # without BatchNorm rows do not meet, and one call is cheaper than several
+        rows = views.reshape(-1, *views.shape[2:])
+        out, stats = forward(module, params, stats, rows, method=method)
+        return shard_batch(out.reshape(*views.shape[:2], *out.shape[1:])), stats
+    groups, outs = check_rule(bn, views.shape[0]), []
+    for view in range(views.shape[1]):
+        out, stats = _forward_groups(module, params, stats, views[:, view], groups, method)
+        outs.append(out)
+    return shard_batch(jnp.stack(outs, axis=1)), stats
+
+
+def _forward_groups(
+    module: nn.Module, params: dict, stats: dict, x: Array, groups: int, method: str
+) -> tuple[Array, dict]:
+    if groups == 1:
+        return forward(module, params, stats, x, method=method)
+    rows = x.reshape(groups, -1, *x.shape[1:])
+    out, changed = jax.vmap(lambda r: forward(module, params, stats, r, method=method))(rows)
+    return out.reshape(-1, *out.shape[2:]), jax.tree.map(lambda s: s.mean(0), changed)
+
+
+def check_rule(bn: BatchNormRule, batch: int) -> int:
+    """The number of groups that `bn` cuts a view of `batch` rows into.
+
+    Raises UserError for an unknown rule, and for groups that are not equal or have a single row.
+    """
+    if bn in ("joint", "separate"):
+        return 1
+    if not isinstance(bn, int) or bn < 1:
+        raise UserError(f"bn={bn!r}: whose BatchNorm statistics? Use 'joint', 'separate', or a number of groups")
+    if batch % bn or (bn > 1 and batch < 2 * bn):
+        below = max((g for g in range(1, bn) if batch % g == 0 and batch >= 2 * g), default=1)
+        raise UserError(
+            f"a batch of {batch} rows cannot be cut into {bn} equal BatchNorm groups of at least 2; "
+            f"use {below} groups, or a batch_size that is a multiple of {2 * bn}"
+        )
+    return bn
+
+
+def init_variables(module: nn.Module, key: Array, *inputs: Any, **options: Any) -> tuple[dict, dict | None]:
+    """Fresh (params, BatchNorm collection or None) of a module."""
+    variables = module.init(key, *inputs, **options)
+    return variables["params"], variables.get("batch_stats")
+
+
+def init_chain(chain: Chain, key: Array, x: Array) -> tuple[dict, dict]:
+    """Fresh parameters, and the BatchNorm statistics of the modules that have any, for inputs like `x` [B, ...]."""
+    params, stats = {}, {}
+    for (name, module), fresh in zip(chain.items(), jax.random.split(key, len(chain)), strict=True):
+        params[name], new = init_variables(module, fresh, x, method=_method(name), train=True)
+        x, _ = forward(module, params[name], new, x, method=_method(name))
+        stats |= {} if new is None else {name: new}
+    return params, stats
+
+
+def forward_chain(
+    chain: Chain, params: dict, stats: dict, *views: Array, bn: BatchNormRule = "joint"
+) -> tuple[dict[str, Array], dict]:
+    """Views through every module of `chain` -> (output of each module by name [B, V, F], new statistics).
+
+    `views` are [B, V_r, ...], one array per resolution: the first module sees one resolution at a time, in its own
+    BatchNorm batch, and the others see the features of all V crops at once.
+    """
+    x, outs, new = None, {}, {}
+    for name, module in chain.items():
+        before = stats.get(name)
+        parts = []
+        for part in views if x is None else (x,):
+            out, before = forward_views(module, params[name], before, part, _method(name), bn)
+            parts.append(out)
+        x = outs[name] = _side_by_side(parts)
+        new |= {} if before is None else {name: before}
+    return outs, new
+
+
+def _side_by_side(parts: list[Array]) -> Array:
+    """Outputs [B, V_r, F] of every resolution -> [B, V, F]."""
+    widths = sorted({part.shape[-1] for part in parts})
+    if len(widths) > 1:
+        raise UserError(
+            f"crops of different sizes give features of {' and '.join(map(str, widths))} numbers; "
+            "average them over places (model.pool='mean'), or use crops of one size"
+        )
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=1)
+
+
+def _method(name: str) -> str:
+    return "features" if name == "encoder" else "__call__"

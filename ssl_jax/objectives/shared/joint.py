@@ -1,0 +1,144 @@
+"""What joint-embedding methods share: views of an image through an encoder and heads, and a teacher that follows.
+
+A method names its `modules`, says with `bn` which rows share BatchNorm statistics (see `forward.py`), and writes its loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ssl_jax.data.image.views import panel_of_views
+from ssl_jax.errors import UserError
+from ssl_jax.losses.contrastive import normalize
+from ssl_jax.losses.mean import Mean, mean_of
+from ssl_jax.models.heads import ProjectionHead
+from ssl_jax.objectives.base import Batch, Encoder, Keys, Objective, Out, Panel, Progress, State, Views
+from ssl_jax.objectives.shared.ema import ema_update
+from ssl_jax.objectives.shared.forward import Chain, check_rule, forward_chain, init_chain
+
+
+@dataclass(frozen=True)
+class JointEmbedding(Objective):
+    """Views of an image through `modules`. `views["image"]` [B, V, h, w, C]; other resolutions under other names."""
+
+    bn = "separate"
+    compares = "directions"  # or "values", or "nothing": what the loss compares of two embeddings
+
+    @property
+    def modules(self) -> Chain:
+        """The modules that a view goes through, in this order, `encoder` first."""
+        raise NotImplementedError
+
+    def mlp(self, hidden: tuple[int, ...], out: int, **options: object) -> ProjectionHead:
+        """A head in the arithmetic of the encoder."""
+        return ProjectionHead(tuple(hidden), out, dtype=self.encoder.dtype, **options)
+
+    def init(self, key: Array, views: Views) -> State:
+        """`params` of every module; in `extra` their BatchNorm statistics, if any."""
+        check_rule(self.bn, views["image"].shape[0])
+        params, stats = init_chain(self.modules, key, views["image"][:, 0])
+        return State(params, {"batch_stats": stats} if stats else {})
+
+    def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
+        """`image` [B, V, h, w, C], and one entry for each other policy of the augmentation."""
+        return self.augment(keys.example, batch)
+
+    def student(self, params: dict, extra: dict, *images: Array) -> tuple[dict[str, Array], dict]:
+        """Outputs [B, V, F] of each module by name, and the new BatchNorm statistics."""
+        return forward_chain(self.modules, params, extra.get("batch_stats", {}), *images, bn=self.bn)
+
+    def embeddings(self, params: dict, extra: dict, batch: Batch) -> Array | None:
+        """The outputs [B, F] of the last module before the predictor, on the BatchNorm statistics of this batch."""
+        if self.compares == "nothing":
+            return None
+        chain = {name: module for name, module in self.modules.items() if name != "predictor"}
+        image = self.augment.evaluation(batch, policy="image")["image"][:, None]
+        outs, _ = forward_chain(chain, params, extra.get("batch_stats", {}), image)
+        z = outs[list(chain)[-1]][:, 0]
+        return normalize(z) if self.compares == "directions" else z
+
+    def preview(self, views: Views) -> dict[str, Panel]:
+        """The views of each image, side by side, a panel for each resolution."""
+        names = {"views": "image"} | {name: name for name in sorted(views) if name != "image" and views[name].ndim == 5}
+        return {title: panel_of_views(views[name], self.augment.denormalise) for title, name in names.items()}
+
+
+def resolutions(views: Views) -> list[Array]:
+    """The crops [B, V_r, ...] of every resolution: the global views `image` first, then the others by name."""
+    return [views["image"], *(views[name] for name in sorted(views) if name != "image")]
+
+
+@dataclass(frozen=True)
+class WithTeacher(JointEmbedding):
+    """A joint-embedding method whose targets come from a moving average of the student's parameters.
+
+    The teacher mirrors every module but the predictor. It runs BatchNorm on the statistics of its own batch, and its
+    running statistics come from its own forward passes; both are as in MoCo, BYOL and MoCo v3. It moves after the
+    optimiser's step. MoCo's code moves it before the next forward pass instead, which sees the same parameters.
+    """
+
+    def momentum_at(self, progress: Progress) -> Array | float:
+        """The share of the teacher that stays."""
+        raise NotImplementedError
+
+    @property
+    def taught(self) -> Chain:
+        """The modules that the teacher has."""
+        return {name: module for name, module in self.modules.items() if name != "predictor"}
+
+    def init(self, key: Array, views: Views) -> State:
+        """As every joint-embedding method; in `extra` also `teacher`, a copy of the student, and its statistics."""
+        params, extra = super().init(key, views)
+        copied = lambda tree: {k: jax.tree.map(jnp.copy, tree[k]) for k in self.taught if k in tree}  # noqa: E731
+        stats = extra.get("batch_stats", {})
+        if copied(stats):
+            extra = extra | {"batch_stats": stats | {"teacher": copied(stats)}}
+        return State(params, extra | {"teacher": copied(params)})
+
+    def teacher(self, extra: dict, *images: Array) -> tuple[dict[str, Array], dict]:
+        """Outputs [B, V, F] of the teacher's modules by name, without gradient, and its new BatchNorm statistics."""
+        stats = extra.get("batch_stats", {}).get("teacher", {})
+        outs, stats = forward_chain(self.taught, extra["teacher"], stats, *images, bn=self.bn)
+        return jax.lax.stop_gradient(outs), {"teacher": stats} if stats else {}
+
+    def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:
+        """Keep the BatchNorm statistics and move the teacher towards the student."""
+        params, extra = super().update(params, extra, out, progress)
+        student = {name: params[name] for name in extra["teacher"]}
+        return State(params, extra | {"teacher": ema_update(extra["teacher"], student, self.momentum_at(progress))})
+
+    def encoders(self) -> dict[str, Encoder]:
+        """`student` (what these papers evaluate) and `teacher`."""
+        student = super().encoders()["student"]
+        stats = ("extra", "batch_stats", "teacher", "encoder") if student.stats else ()
+        return {"student": student, "teacher": replace(student, path=("extra", "teacher", "encoder"), stats=stats)}
+
+
+def spread(z: Array) -> Mean:
+    """Standard deviation over the batch of unit vectors z [B, ..., D], times sqrt(D) (SimSiam, fig. 2).
+
+    1 where directions are uniform on the sphere, 0 after a collapse.
+    """
+    return mean_of(jnp.std(normalize(z), axis=0) * z.shape[-1] ** 0.5)
+
+
+def require_positive(**values: float) -> None:
+    """UserError unless every named field of the objective is greater than 0."""
+    for name, value in values.items():
+        if not value > 0:
+            raise UserError(f"objective.{name}={value} must be greater than 0; papers use 0.05 to 1 for a temperature")
+
+
+def few_rows(rows: int, prototypes: int, least: float, what: str = "prototypes") -> tuple[str, ...]:
+    """A warning where Sinkhorn has fewer than `least` rows for each prototype to share them out evenly, else nothing."""
+    share = rows / prototypes
+    if share >= least:
+        return ()
+    return (
+        f"objective.{what}={prototypes}: Sinkhorn balances them over {rows} rows, {share:.2g} for each, and published runs "
+        f"have at least {least:.2g}; use at most {int(rows / least)} prototypes, a larger batch, or a queue where there is one",
+    )

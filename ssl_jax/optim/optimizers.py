@@ -1,0 +1,215 @@
+"""Optimisers, as chains of optax transformations.
+
+Rules that depend on the parameter are data: regexes on its path (`encoder/transformer/blocks/qkv/kernel`), in
+`param_rules.py`. Transformer layers are stacked along axis 0 under `blocks`, and norms that belong to one layer are taken
+over the other axes. Rates and decays are functions of the step, in `schedules.py`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from ssl_jax.errors import UserError
+from ssl_jax.optim.param_rules import (
+    CountState,
+    Groups,
+    clip_norm,
+    decay_factor,
+    layer_norms,
+    map_named,
+    matches,
+    no_updates_yet,
+    rule_for,
+    scale_by_adam,
+    scale_by_layer,
+    with_groups,
+)
+from ssl_jax.optim.schedules import SCHEDULES, Schedule, cosine
+
+# Biases, norm parameters, tokens and position tables are not decayed (MAE, I-JEPA, SimCLR). By name, not by rank: the
+# layer axis makes a stacked bias look like a matrix.
+NO_DECAY = r"(^|/)(bias|scale|class_token|class_position|positions|registers|mask_token)$"
+
+
+def decay_and_scale(
+    lr: Schedule, weight_decay: Schedule, groups: Groups = (), no_decay: str = NO_DECAY
+) -> optax.GradientTransformation:
+    """`update = -lr(t) * s * (u + wd(t) * d * w)`: decoupled weight decay, both on schedules.
+
+    `groups` give `lr_scale` s, a constant `lr` in the place of lr(t), the factor `weight_decay` d, which is 0 by default on
+    paths that match `no_decay`, and `zero_lr_until`, the step from which s counts.
+    """
+
+    def update(updates: Any, state: CountState, params: Any) -> tuple[Any, CountState]:
+        rate, decay = lr(state.count), weight_decay(state.count)
+
+        def step(name: str, u: Array, w: Array) -> Array:
+            rule, factor = rule_for(groups, name), decay_factor(groups, no_decay, name)
+            scale = rule.get("lr_scale", 1.0) * rule.get("lr", rate)
+            if rule.get("zero_lr_until"):
+                scale = jnp.where(state.count >= rule["zero_lr_until"], scale, 0.0)
+            return (-scale * (u + decay * factor * w)).astype(w.dtype)
+
+        return map_named(step, updates, params), CountState(state.count + 1)
+
+    return optax.GradientTransformation(no_updates_yet, update)
+
+
+def add_decay(weight_decay: Schedule, groups: Groups = (), no_decay: str = NO_DECAY) -> optax.GradientTransformation:
+    """`g + wd(t) * d * w`, d as in `decay_and_scale`: coupled (L2) weight decay, as in SGD and LARS."""
+
+    def update(updates: Any, state: CountState, params: Any) -> tuple[Any, CountState]:
+        decay = weight_decay(state.count)
+
+        def add(name: str, g: Array, w: Array) -> Array:
+            factor = decay_factor(groups, no_decay, name)
+            return g + (decay * factor * w).astype(g.dtype) if factor else g
+
+        return map_named(add, updates, params), CountState(state.count + 1)
+
+    return optax.GradientTransformation(no_updates_yet, update)
+
+
+def trust_ratio(eta: float = 1e-3, exclude: str = NO_DECAY) -> optax.GradientTransformation:
+    """LARS: scale each parameter's update by `eta * ||w|| / ||u||` (You, Gitman, Ginsburg 2017, arXiv 1708.03888, eq. 6).
+
+    The ratio is 1 where a norm is zero and on paths that match `exclude`. Stacked layers get one ratio each.
+    """
+
+    def update(updates: Any, state: Any, params: Any) -> tuple[Any, Any]:
+        def scale(name: str, u: Array, w: Array) -> Array:
+            if matches(exclude, name):
+                return u
+            norm_w, norm_u = layer_norms(name, w), layer_norms(name, u)
+            ratio = jnp.where((norm_w > 0) & (norm_u > 0), eta * norm_w / jnp.where(norm_u > 0, norm_u, 1.0), 1.0)
+            return u * ratio
+
+        return map_named(scale, updates, params), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def separate_trust_ratio(weight_decay: Schedule, eta: float = 1e-3) -> optax.GradientTransformation:
+    """`r (g + wd(t) w)` with `r = eta ||w|| / (||g|| + wd(t) ||w|| + 1e-8)`: LARS as its paper and apex's LARC write it.
+
+    On all parameters. Where a norm is zero, g stays as it is. Stacked layers get one ratio each.
+    """
+
+    def update(updates: Any, state: CountState, params: Any) -> tuple[Any, CountState]:
+        decay = weight_decay(state.count)
+
+        def scale(name: str, g: Array, w: Array) -> Array:
+            norm_w, norm_g = layer_norms(name, w), layer_norms(name, g)
+            ratio = eta * norm_w / (norm_g + decay * norm_w + 1e-8)
+            return jnp.where((norm_w > 0) & (norm_g > 0), ratio * (g + decay * w), g).astype(g.dtype)
+
+        return map_named(scale, updates, params), CountState(state.count + 1)
+
+    return optax.GradientTransformation(no_updates_yet, update)
+
+
+def scale_by_rate(lr: Schedule, groups: Groups = ()) -> optax.GradientTransformation:
+    """`-lr(t) * s * u`, with the rules of `groups`."""
+    return decay_and_scale(lr, lambda step: 0.0, groups)
+
+
+def adamw(
+    lr: Schedule,
+    weight_decay: Schedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    groups: Groups = (),
+    no_decay: str = NO_DECAY,
+) -> optax.GradientTransformation:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2017, arXiv 1711.05101), both on schedules."""
+    return optax.chain(scale_by_adam(b1, b2, eps, groups), decay_and_scale(lr, weight_decay, groups, no_decay))
+
+
+def sgd(
+    lr: Schedule,
+    weight_decay: Schedule,
+    *,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    groups: Groups = (),
+    no_decay: str = NO_DECAY,
+) -> optax.GradientTransformation:
+    """SGD with momentum and L2 weight decay: `m = mu m + g + wd w; w -= lr m`."""
+    decayed = add_decay(weight_decay, groups, no_decay)
+    return optax.chain(decayed, optax.trace(momentum, nesterov), scale_by_rate(lr, groups))
+
+
+def lars(
+    lr: Schedule, weight_decay: Schedule, *, momentum: float = 0.9, eta: float = 1e-3, groups: Groups = ()
+) -> optax.GradientTransformation:
+    """LARS as in the code of BYOL, Barlow Twins, VICReg, MoCo v3 and DINO: `m = mu m + r (g + wd w); w -= lr m`."""
+    rate = scale_by_rate(lr, groups)
+    return optax.chain(add_decay(weight_decay, groups), trust_ratio(eta), optax.trace(momentum), rate)
+
+
+def lars_simclr(
+    lr: Schedule, weight_decay: Schedule, *, momentum: float = 0.9, eta: float = 1e-3, groups: Groups = ()
+) -> optax.GradientTransformation:
+    """LARS as in SimCLR's code: `v = mu v + lr r (g + wd w); w -= v`. Differs from `lars` while the rate changes."""
+    rate = scale_by_rate(lr, groups)
+    return optax.chain(add_decay(weight_decay, groups), trust_ratio(eta), rate, optax.trace(momentum))
+
+
+def larc(
+    lr: Schedule, weight_decay: Schedule, *, momentum: float = 0.9, eta: float = 1e-3, groups: Groups = ()
+) -> optax.GradientTransformation:
+    """LARC around SGD, without clipping, as in SwAV's code: `separate_trust_ratio`, then momentum."""
+    return optax.chain(separate_trust_ratio(weight_decay, eta), optax.trace(momentum), scale_by_rate(lr, groups))
+
+
+OPTIMIZERS = {"adamw": adamw, "sgd": sgd, "lars": lars, "lars_simclr": lars_simclr, "larc": larc}
+
+
+def from_recipe(
+    section: Any, schedule: Any, peak: float, total: int, warmup: int, groups: Groups = ()
+) -> tuple[optax.GradientTransformation, Schedule]:
+    """The optimiser and learning-rate schedule of a recipe's `optimizer` and `schedule` sections.
+
+    `peak` is the learning rate after batch-size scaling; `total`, `warmup` and the durations of `groups` (the recipe's
+    `parameter_groups`, which stand for those of the section) are in steps. Options that the named
+    optimiser does not take (`b1` of AdamW under SGD) are not passed on.
+    """
+    if schedule.name not in SCHEDULES:
+        raise UserError(f"schedule.name={schedule.name!r} is unknown; use one of {', '.join(SCHEDULES)}")
+    if section.name not in OPTIMIZERS:
+        raise UserError(f"optimizer.name={section.name!r} is unknown; use one of {', '.join(OPTIMIZERS)}")
+    shape = SCHEDULES[schedule.name]
+    extra = _options(schedule, shape, ("warmup", "final", "start"))
+    lr = shape(peak, total, warmup, schedule.final * peak, schedule.start * peak, **extra)
+    end = section.weight_decay if section.weight_decay_final is None else section.weight_decay_final
+    make = OPTIMIZERS[section.name]
+    options = _options(section, make, ("lr", "weight_decay"))
+    groups = [(pattern, _with_rate(rule, peak)) for pattern, rule in groups]
+    options["groups"] = groups
+    if section.no_decay is None:
+        options.pop("no_decay", None)
+    optimizer = make(lr, cosine(section.weight_decay, end, total), **options)
+    optimizer = with_groups(optimizer, groups)
+    if section.layer_decay is not None:
+        optimizer = optax.chain(optimizer, scale_by_layer(section.layer_decay))
+    if section.clip is not None:  # before freezing: a frozen layer counts in the norm of its module (DINOv2)
+        optimizer = optax.chain(clip_norm(section.clip, section.clip_by), optimizer)
+    return optimizer, lr
+
+
+def _options(section: Any, make: Callable, done: Sequence[str]) -> dict[str, Any]:
+    """What `section` has for the parameters of `make`, but for those that are `done`."""
+    return {n: getattr(section, n) for n in inspect.signature(make).parameters if n not in done and hasattr(section, n)}
+
+
+def _with_rate(rule: Mapping[str, Any], peak: float) -> dict[str, Any]:
+    """A recipe's rule in numbers: `constant` is the peak learning rate throughout (SimSiam's predictor)."""
+    return {k: v for k, v in rule.items() if k != "constant"} | ({"lr": peak} if rule.get("constant") else {})

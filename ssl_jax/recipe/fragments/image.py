@@ -1,0 +1,194 @@
+"""Pieces that recipes of images share. Each returns plain values for a section of a recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ssl_jax.data.image.presets import preset
+from ssl_jax.errors import UserError
+from ssl_jax.recipe.batch_size import BATCH_RULES
+from ssl_jax.recipe.fragments.common import evaluation, frozen_evaluation
+
+# Mean and standard deviation of Fashion-MNIST's training pixels in [0, 1].
+FASHION_PIXELS: dict[str, Any] = {"mean": (0.286,), "std": (0.353,)}
+IMAGENET_PIXELS: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+SWAV_PIXELS: dict[str, Any] = IMAGENET_PIXELS | {"std": (0.228, 0.224, 0.225)}  # as its code has it
+CIFAR10_PIXELS: dict[str, Any] = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616)}
+# The weight of SIGReg, whose statistic grows with the batch.
+LEJEPA_BATCH_RULES = (*BATCH_RULES, ("objective.weight", "share_of_sum"))
+UNCHANGED_PIXELS: dict[str, Any] = {"mean": (0.0,), "std": (1.0,)}
+
+
+def image_views(size: int, pixels: dict[str, Any], image: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """The `augment` section for one kind of view, `image`, at `size` pixels."""
+    return {
+        "target": "ssl_jax.data.image.views:ImageViews",
+        "size": size,
+        **pixels,
+        "views": {"image": image},
+        **options,
+    }
+
+
+def embedded(limit: int | None = None) -> dict[str, Any]:
+    """The `data` section for the embedded Fashion-MNIST subset; `limit` examples of each split for `:tiny`."""
+    target = "ssl_jax.data.sources:Embedded"
+    return {
+        "pretrain": {"target": target, "split": "pretrain", "limit": limit},
+        "probe": {"target": target, "split": "probe", "limit": limit},
+        "test": {"target": target, "split": "test", "limit": limit},
+    }
+
+
+def fashion_mnist() -> dict[str, Any]:
+    """The `data` section for the full Fashion-MNIST: 60,000 images to pretrain and probe on, 10,000 to test."""
+    target = "ssl_jax.data.sources:FashionMNIST"
+    return {split: {"target": target, "split": split} for split in ("pretrain", "probe", "test")}
+
+
+def fashion_data(arg: str) -> dict[str, Any]:
+    """The `data` section that a Fashion-MNIST recipe's argument chooses: the embedded subset, `tiny` or `full`."""
+    if arg not in ("", "tiny", "full"):
+        raise UserError(f"a recipe of Fashion-MNIST has no argument {arg!r}; append :tiny or :full, or nothing")
+    return fashion_mnist() if arg == "full" else embedded(limit=500 if arg == "tiny" else None)
+
+
+def image_folders(root: str, size: int, threads: int = 16) -> dict[str, Any]:
+    """The `data` section for class folders `root/train` and `root/val`, decoded to `size` pixels on the host."""
+    target = "ssl_jax.data.sources:ImageFolder"
+    train, test = ({"target": target, "root": f"{root}/{part}", "size": size} for part in ("train", "val"))
+    return {"pretrain": train, "probe": dict(train), "test": test, "threads": threads, "prefetch": 32}
+
+
+def imagenet(root: str, size: int = 256) -> dict[str, Any]:
+    """The `data` section for ImageNet-1k as class folders `root/train` and `root/val`; `ssl-jax plan` needs no files."""
+    return image_folders(root, size) | {"examples": 1_281_167}
+
+
+def small_vit(width: int, depth: int, heads: int, patch: int, **options: Any) -> dict[str, Any]:
+    """The `model` section for a ViT of a custom size, with an MLP four times as wide."""
+    sizes = {"width": width, "depth": depth, "heads": heads, "mlp_dim": 4 * width, "patch": patch}
+    return {"target": "ssl_jax.models.vit:ViT", **sizes, **options}
+
+
+def small_conv(**options: Any) -> dict[str, Any]:
+    """The `model` section for the small convolutional encoder of the Fashion-MNIST recipes: 28 pixels to a 4x4 map.
+
+    Its last layer is 1x1. Features are the means of the quarters of the map, 512 numbers.
+    """
+    sizes = {"widths": (32, 64, 128, 128), "strides": (2, 2, 2, 1), "kernels": (3, 3, 3, 1), "norm": "batch"}
+    return {"target": "ssl_jax.models.conv:ConvNet", **sizes, "pool": "mean", "cells": 2, **options}
+
+
+def fashion_views(local: int = 0, **options: Any) -> dict[str, Any]:
+    """The `augment` section of two crops of a grey 28-pixel image, and of `local` small ones; `options` win."""
+    policy = {"count": 2, "scale": (0.3, 1.0), "ratio": (0.6, 1.67), "flip": 0.5}
+    policy |= {"jitter": (0.4, 0.4, 0.0, 0.0), "jitter_prob": 0.8} | options
+    views = {"image": policy} | ({"local": policy | {"count": local, "scale": (0.1, 0.3)}} if local else {})
+    return image_views(28, FASHION_PIXELS, policy) | {"views": views}
+
+
+def fashion_run(arg: str, examples: int, encoder: str = "student") -> dict[str, Any]:
+    """Every section of a run of `small_conv` on Fashion-MNIST but objective, views and optimiser.
+
+    `arg` "" is `examples` examples of the embedded subset, "full" as many epochs of all of it, "tiny" a trial.
+    """
+    tiny = arg == "tiny"
+    return {
+        "seed": 0,
+        "batch_size": 32 if tiny else 256,
+        "total_examples": {"tiny": 256, "full": 3 * examples}.get(arg, examples),
+        "model": small_conv(),
+        "data": fashion_data(arg),
+        "schedule": {"name": "cosine", "warmup_percent": 5},
+        "mesh": {"data": -1},
+        "checkpoint": {"every_percent": 25},
+        "evaluate": evaluation(encoder, tiny),
+        "log": {"every_steps": 4 if tiny else 20},
+    }
+
+
+def token_vit(tiny: bool, size: str, **options: Any) -> dict[str, Any]:
+    """The `model` section for self-distillation: a ViT read at its class token, with normal weights, learned positions.
+
+    `size`: "small" for Fashion-MNIST; "S" or "L" with patches of 16 pixels. `tiny` is smaller than all of them.
+    """
+    sizes = {"tiny": (32, 1, 2, 4), "small": (64, 4, 2, 7), "S": (384, 12, 6, 16), "L": (1024, 24, 16, 16)}
+    options = {"positions": "learned", "pool": "class", "initializer": "normal"} | options
+    return small_vit(*sizes["tiny" if tiny else size], **options)
+
+
+def token_run(arg: str, examples: int, crops: tuple[float, float] = (0.3, 0.3), **model: Any) -> dict[str, Any]:
+    """Every section of a run of a small ViT on Fashion-MNIST but objective and optimiser; `arg` as in `fashion_run`.
+
+    Two crops of 28 pixels, of at least `crops[0]` of the image, and four of 14 pixels, of at most `crops[1]`. Patches of 7
+    pixels, where 4 would cost three times as much; batches of 64, since a short run needs its steps more than large batches.
+    """
+    tiny = arg == "tiny"
+    views = fashion_views(4)
+    views["views"]["image"] = views["views"]["image"] | {"scale": (crops[0], 1.0)}
+    views["views"]["local"] = views["views"]["local"] | {"size": 16 if tiny else 14, "scale": (0.1, crops[1])}
+    run = fashion_run(arg, examples, "teacher") | ({} if tiny else {"batch_size": 64})
+    model = {"remat": "none"} | model
+    return run | {"augment": views, "model": token_vit(tiny, "small", **model)}
+
+
+def token_adamw(lr: float, *groups: tuple[str, dict[str, Any]], **options: Any) -> dict[str, Any]:
+    """The `optimizer` section of the DINO family; tokens and positions decay like matrices; `options` win."""
+    tokens = r"encoder/(class_token|class_position|positions|registers|mask_token)$"
+    decay = {"weight_decay": 0.04, "weight_decay_final": 0.4}
+    groups = (*groups, (tokens, {"weight_decay": 1.0}))
+    return {
+        "name": "adamw",
+        "lr": lr,
+        "b2": 0.999,
+        **decay,
+        "clip": 3.0,
+        "clip_by": "tensor",
+        "groups": groups,
+    } | options
+
+
+def tiny_heads(tiny: bool, **options: Any) -> dict[str, Any]:
+    """Options of an objective with prototypes: as given, or with a few of them and narrow heads for `:tiny`."""
+    small = {"prototypes": 64, "hidden": 64, "bottleneck": 16}
+    if options.get("patch_prototypes"):
+        small |= {"patch_prototypes": 32, "patch_hidden": 64}
+    return {"centre_momentum": 0.9} | options | (small if tiny else {})
+
+
+def resnet(depth: int = 50, **options: Any) -> dict[str, Any]:
+    """The `model` section for a residual network."""
+    return {"target": "ssl_jax.models.resnet:ResNet", "depth": depth, **options}
+
+
+def preset_views(
+    tiny: bool, pixels: dict[str, Any] = IMAGENET_PIXELS, changes: dict[str, Any] | None = None, **policies: Any
+) -> dict[str, Any]:
+    """The `augment` section of published view policies: `image=("swav", 224), local=("swav_local", 96)`.
+
+    `changes` are made to each policy. `tiny` divides sizes by 8 and takes the pixels of Fashion-MNIST.
+    """
+    sizes = {name: size // 8 if tiny else size for name, (_, size) in policies.items()}
+    views = {name: preset(chosen, sizes[name], **(changes or {})) for name, (chosen, _) in policies.items()}
+    section = image_views(sizes["image"], FASHION_PIXELS if tiny else pixels, {}, crop_fraction=0.875)
+    return section | {"views": views}
+
+
+def in1k_run(tiny: bool, batch_size: int, epochs: int, warmup: int = 0, **schedule: Any) -> dict[str, Any]:
+    """Every section of a run on class folders of ImageNet but objective, views and optimiser; a ResNet-50.
+
+    `warmup` is in epochs. `tiny` runs a small network on embedded images instead, so that nothing is downloaded.
+    """
+    return {
+        "seed": 0,
+        "batch_size": 32 if tiny else batch_size,
+        **({"total_examples": 256} if tiny else {"total_epochs": epochs}),
+        "model": small_conv(widths=(8, 16, 32), strides=(2, 2, 2), kernels=(3, 3, 3), cells=1) if tiny else resnet(50),
+        "data": embedded(limit=500) if tiny else imagenet("data/imagenet"),
+        "schedule": {"name": "cosine", **({"warmup_percent": 10} if tiny else {"warmup_epochs": warmup}), **schedule},
+        "mesh": {"data": -1},
+        "checkpoint": {"every_percent": 5, "keep": 2},
+        "evaluate": evaluation("student", tiny) if tiny else frozen_evaluation("student"),
+        "log": {"every_steps": 4 if tiny else 50},
+    }

@@ -1,0 +1,316 @@
+"""The run directory: one run at a time, the recipe and the machine on record, resumed only with the same recipe.
+
+    with open_workdir("runs/x", config) as workdir:      # LOCK, config.json, env.json
+        train(recipe, workdir.path)
+
+Everything in it is readable without this package.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import ssl_jax
+from ssl_jax.errors import UserError
+from ssl_jax.recipe.values import flatten, from_json, plain, to_json
+from ssl_jax.rundir.log import logger, messages, read_metrics, replace_file
+
+SECRET = re.compile(r"token|secret|key|password|passwd|credential", re.IGNORECASE)
+RECORDED = re.compile(r"^(JAX|XLA|TPU|CUDA|NCCL|OMP|TF|SSL_JAX|SLURM)_")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "ml-collections", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """An open run directory. `resumed`: a run with this recipe was started here before."""
+
+    path: Path
+    config: ConfigDict
+    resumed: bool
+
+    def record_devices(self, devices: Sequence[Any], **facts: Any) -> None:
+        """Add the devices (jax.devices()) and other facts of this start (mesh, dataset fingerprint) to env.json."""
+        kinds = [f"{d.platform}:{d.device_kind}" for d in devices]
+        counted = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+        env = json.loads((self.path / "env.json").read_text(encoding="utf-8"))
+        replace_file(self.path / "env.json", _indented(env | {"devices": counted} | facts))
+
+
+@contextmanager
+def open_workdir(
+    path: str | os.PathLike[str], config: ConfigDict | Mapping[str, Any], allow_change: Sequence[str] = ()
+) -> Iterator[Workdir]:
+    """Create or resume the run directory `path` and hold its LOCK until the end of the block.
+
+    `allow_change` names keys (`optimizer.lr`, or a section) that may differ from config.json, which then takes them.
+    Raises UserError if another run holds it, if the recipe differs, or if the disk is full or not writable.
+    """
+    path = Path(path)
+    with _explained(path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UserError(f"--workdir {path}: {error.filename} is a file, not a directory; use another") from error
+        with messages(path), _lock(path / "LOCK"), _ending_in_log():
+            resumed = _same_recipe(path, config, allow_change)
+            _record_environment(path / "env.json")
+            try:
+                yield Workdir(path, from_json(to_json(config)), resumed)
+            except UserError:
+                if not resumed and not (path / "metrics.jsonl").exists():
+                    (path / "config.json").unlink()  # refused before its first step: the corrected recipe is the first
+                raise
+
+
+def existing(path: str | os.PathLike[str]) -> Path:
+    """The run directory `path` of an earlier run, for reading. UserError if there is none."""
+    path = Path(path)
+    if (path / "config.json").is_file():
+        return path
+    what = "has no config.json, so no run was started there" if path.is_dir() else "does not exist"
+    beside = sorted(p.parent.name for p in path.parent.glob("*/config.json")) if path.parent.is_dir() else []
+    hint = f" Runs in {path.parent}: {', '.join(beside)}" if beside else ""
+    raise UserError(f"--workdir {path} {what}; name the directory that `ssl-jax train --workdir` wrote.{hint}")
+
+
+# --- one recipe
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """`{"optimizer.lr": ("0.001", "0.01"), ...}` for every key that differs in value or type, sorted."""
+    before, after = flatten(plain(old)), flatten(plain(new))
+    show = lambda flat, key: repr(flat[key]) if key in flat else "(not set)"  # noqa: E731
+    keys = sorted(before.keys() | after.keys())
+    changed = {key: (show(before, key), show(after, key)) for key in keys}
+    return {key: pair for key, pair in changed.items() if pair[0] != pair[1]}
+
+
+def _same_recipe(path: Path, config: ConfigDict | Mapping[str, Any], allow_change: Sequence[str]) -> bool:
+    """Write config.json, or compare with the one there. True if a run was started here before."""
+    file = path / "config.json"
+    if not file.exists():
+        replace_file(file, to_json(config))
+        return False
+    changed = differences(from_json(file.read_text(encoding="utf-8"), str(file)), config)
+    allowed = {k for k in changed if any(k == a or k.startswith(a + ".") for a in allow_change)}
+    refused = {k: pair for k, pair in changed.items() if k not in allowed}
+    if refused:
+        lines = "\n".join(f"  {key}: {old} -> {new}" for key, (old, new) in refused.items())
+        flags = " ".join(f"--allow-config-change {key}" for key in refused)
+        raise UserError(
+            f"{path} holds a run with another recipe. It would change:\n{lines}\n"
+            f"Either start in another --workdir, or restore these values, or continue this run with them: add {flags}"
+        )
+    for key in sorted(allowed):
+        logger.warning("config changed on resume: %s: %s -> %s", key, *changed[key])
+    if allowed:
+        replace_file(file, to_json(config))
+    return True
+
+
+# --- one run at a time
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold `path` (LOCK): the kernel's lock on it, which ends with the process, and a record of who holds it."""
+    file, held = _open_locked(path)
+    try:
+        owner = _owner(file)
+        if owner:
+            _refuse_unless_stale(path, owner, held)
+            logger.warning("took over %s of process %s, which ended without releasing it", path, owner.get("pid"))
+        record = {"pid": os.getpid(), "host": socket.gethostname(), "started": _now(), "flock": held}
+        os.ftruncate(file, 0)
+        os.pwrite(file, _indented(record).encode(), 0)
+    except BaseException:
+        os.close(file)
+        raise
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # before the kernel's lock goes, so that a new holder's file is never removed
+        os.close(file)
+
+
+def _open_locked(path: Path) -> tuple[int, bool]:
+    """The LOCK file, open, and whether the file system could lock it. UserError if another process has it."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = _owner(file)
+            os.close(file)
+            raise _in_use(path, owner, "wait for it, end it, or use another --workdir") from error
+        except OSError:  # some network file systems cannot lock; then the record in the file decides
+            return file, False
+        try:
+            if os.stat(path).st_ino == os.fstat(file).st_ino:
+                return file, True
+        except FileNotFoundError:
+            pass
+        os.close(file)  # its holder removed it between our open and our lock
+
+
+def _refuse_unless_stale(path: Path, owner: Mapping[str, Any], held: bool) -> None:
+    pid = owner.get("pid")
+    if owner.get("host") != socket.gethostname():
+        raise _in_use(path, owner, f"if no run is active there any more, delete {path}")
+    if pid == os.getpid() or (held and owner.get("flock")):
+        return  # its holder would still have the kernel's lock: the number was given to another process since
+    if isinstance(pid, int) and _alive(pid):
+        raise _in_use(path, owner, f"wait for it or end it; if that process is not a run, delete {path}")
+
+
+def _in_use(path: Path, owner: Mapping[str, Any], remedy: str) -> UserError:
+    who = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}, since {owner.get('started', '?')}"
+    return UserError(f"{path.parent} is in use by another run ({who}); {remedy}")
+
+
+def _owner(file: int) -> dict[str, Any]:
+    try:
+        owner = json.loads(os.pread(file, 4096, 0) or b"{}")
+    except ValueError:  # cut short by a crash
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+# --- where it ran
+
+
+def _record_environment(path: Path) -> None:
+    """Write env.json: this start at the top, earlier starts under `earlier`."""
+    earlier: list[Any] = []
+    if path.exists():
+        try:
+            last = json.loads(path.read_text(encoding="utf-8"))
+            earlier = [*last.pop("earlier", []), last]
+        except (ValueError, AttributeError, TypeError):
+            logger.warning("%s was not readable and starts anew", path)
+    replace_file(path, _indented(environment() | {"earlier": earlier}))
+
+
+def environment() -> dict[str, Any]:
+    """Versions, commit, platform, command line and the environment variables that steer JAX; secrets are blanked."""
+    return {
+        "started": _now(),
+        "ssl_jax": ssl_jax.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "cpus": os.cpu_count(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "argv": redacted_arguments(sys.argv),
+        "environment": {k: redacted(k, v) for k, v in sorted(os.environ.items()) if RECORDED.match(k)},
+    }
+
+
+def redacted(key: str, value: str) -> str:
+    """`value`, or `(redacted)` where its name says that it is a secret."""
+    return "(redacted)" if SECRET.search(key) else value
+
+
+def redacted_arguments(argv: Sequence[str]) -> list[str]:
+    """A command line with the values of `--key=value` and `--key value` blanked where the name says secret."""
+    words: list[str] = []
+    for word, before in zip(argv, ["", *argv], strict=False):
+        name, equals, value = word.partition("=")
+        if equals:
+            words.append(f"{name}={redacted(name, value)}")
+        else:
+            words.append(redacted(before, word) if before.startswith("--") and "=" not in before else word)
+    return words
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the clone that this package runs from, with `+changes` if files differ from it; else None."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        git = lambda *args: subprocess.run(  # noqa: E731
+            ["git", "-C", str(root), *args], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+# --- when it fails
+
+
+@contextmanager
+def _ending_in_log() -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        # Only in train.log: the caller shows the error itself.
+        logger.error("stopped by %s: %s", type(error).__name__, error, extra={"shown": False})
+        raise
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """OSErrors that the user can fix, as UserErrors that say what is kept."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"no space left for {path} ({error.strerror}). {_kept(path)}") from error
+        here, touched = path.absolute(), Path(error.filename or "").absolute()
+        denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename is not None
+        if denied and (touched.is_relative_to(here) or here.is_relative_to(touched)):
+            raise UserError(f"--workdir {path} cannot be written: {error.strerror} ({touched}); use another") from error
+        raise
+
+
+def _kept(path: Path) -> str:
+    steps = [int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdigit()]
+    metrics = read_metrics(path)
+    saved = f"checkpoints up to step {max(steps)}" if steps else "no checkpoint yet"
+    logged = f", metrics up to step {metrics[-1]['step']}" if metrics else ""
+    return f"What was written is kept: {saved}{logged}. Free some space and start again with the same command to resume"
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _indented(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"

@@ -1,0 +1,95 @@
+"""Numbers of a run on their way from the device to the log, one dispatch late."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from ssl_jax.recipe import Recipe
+from ssl_jax.rundir.log import MetricsLog, logger
+from ssl_jax.training.crash import Diverged
+
+T = TypeVar("T")
+
+
+class Monitor:
+    """Writes each step's metrics when they are surely there, and stops a run whose steps are skipped again and again.
+
+    Args:
+        log: where they go.
+        recipe: for the batch size and the number of skipped steps in a row that ends the run.
+        checkpoint_age: seconds since the last save, or None.
+        every: steps between lines.
+    """
+
+    def __init__(self, log: MetricsLog, recipe: Recipe, checkpoint_age: Callable[[], float | None], every: int) -> None:
+        self._log, self._batch_size, self._age, self._every = log, recipe.batch_size, checkpoint_age, every
+        self._patience = recipe.optimizer.max_nonfinite_steps
+        self._pending: tuple[int, int, Any, np.ndarray, np.ndarray] | None = None
+        self._bad: deque[tuple[int, list[int]]] = deque(maxlen=self._patience)
+        self._health: str | None = None
+        self._waited, self._steps, self._since = 0.0, 0, time.monotonic()
+
+    def timed(self, wait: Callable[[], T]) -> T:
+        """`wait()`, counted as time spent waiting for data."""
+        start = time.monotonic()
+        result = wait()
+        self._waited += time.monotonic() - start
+        return result
+
+    def push(self, step: int, count: int, metrics: Any, batch: dict[str, np.ndarray]) -> None:
+        """Take the metrics of the `count` steps that end at `step` (still being computed), and record the ones before.
+
+        Raises Diverged if one of those was the last skipped step in a row that is allowed.
+        """
+        self.flush()
+        self._pending = (step, count, metrics, batch["_id"].reshape(count, -1), batch["_epoch"].reshape(count, -1))
+
+    def flush(self) -> None:
+        """Record what is pending. Waits for the device."""
+        if self._pending is None:
+            return
+        step, count, metrics, ids, epochs = self._pending
+        self._pending = None
+        metrics = jax.tree.map(np.atleast_1d, jax.device_get(jax.block_until_ready(metrics)))
+        for i in range(count):
+            self._record(step - count + 1 + i, {k: v[i] for k, v in metrics.items()}, ids[i], epochs[i])
+
+    def health(self, check: dict[str, Any]) -> dict[str, Any]:
+        """Remember the verdict for the progress line; returns `check`. The time it took counts for nobody."""
+        self._health = check.get("health", self._health)
+        self._waited, self._steps, self._since = 0.0, 0, time.monotonic()
+        return check
+
+    def _record(self, step: int, metrics: dict[str, Any], ids: np.ndarray, epochs: np.ndarray) -> None:
+        self._steps += 1
+        last = False
+        if metrics["skipped_in_a_row"]:
+            last = self._skipped(step, metrics, ids)
+        if step % self._every == 0 or step == self._log.total_steps or last:
+            self._write(step, metrics)
+        if last:
+            raise Diverged(step, metrics, ids, epochs, list(self._bad))
+
+    def _write(self, step: int, metrics: dict[str, Any]) -> None:
+        elapsed = max(time.monotonic() - self._since, 1e-9)
+        rates = {"examples_per_s": self._steps * self._batch_size / elapsed, "data_wait": self._waited / elapsed}
+        self._log.write(step, **metrics, **rates)
+        shown = {name: metrics[name] for name in ("loss", "lr")}
+        self._log.progress(step, **shown, checkpoint_age=self._age(), health=self._health, **rates)
+        self._waited, self._steps, self._since = 0.0, 0, time.monotonic()
+
+    def _skipped(self, step: int, metrics: dict[str, Any], ids: np.ndarray) -> bool:
+        """Tell; True if this was the last one that is allowed."""
+        self._bad.append((step, ids.tolist()))
+        row, loss, norm = int(metrics["skipped_in_a_row"]), float(metrics["loss"]), float(metrics["grad_norm"])
+        finite = math.isfinite(loss) and math.isfinite(norm)
+        what = f"loss {loss:.4g} or gradient norm {norm:.4g} is a spike" if finite else "loss or gradient is not finite"
+        logger.warning("step %d: %s; the step was not applied (%d in a row)", step, what, row)
+        return row >= self._patience

@@ -1,0 +1,114 @@
+"""`ssl-jax replay`: a crash bundle, computed again."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssl_jax.data.pipeline import BadRecords, examples
+from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch
+from ssl_jax.errors import UserError
+from ssl_jax.recipe import Recipe, from_json, parse
+from ssl_jax.training.crash import arrays, diagnosis, readable
+from ssl_jax.training.run import batch_like, build, state_like
+from ssl_jax.training.step import TrainState
+
+CLOSE = 1e-4  # a finite value counts as reproduced within this fraction: another mesh rounds differently
+
+
+def replay(bundle: Path, allow: tuple[str, ...] = ()) -> tuple[str, bool]:
+    """Compute the step of a crash bundle again; returns a report, and whether the same values were not finite (or spiked).
+
+    Uses the recipe's mesh where it fits the devices that are here, and else one device. Raises UserError for a bundle that
+    cannot be read and for other data than the run had.
+    """
+    record, recipe = _read(bundle, allow)
+    source = recipe.data.pretrain.build()
+    if source.fingerprint() != record["data"]:
+        raise UserError(f"{bundle}: the data is not what the run was given (another fingerprint); restore it to replay")
+    setup = build(recipe, len(source))
+    mesh = _mesh(recipe, record["mesh"])
+    with jax.set_mesh(mesh):
+        like = state_like(
+            setup,
+            batch_like(source, recipe.batch_size, BadRecords(recipe.data.max_bad_fraction)),
+            mesh,
+            recipe.mesh.rules,
+        )
+        state = _state(bundle, like, record)
+        ids, epochs = (np.asarray(record[key], np.int64) for key in ("ids", "epochs"))
+        batch = place_batch(examples(source, ids, epochs, BadRecords(0.0)), batch_sharding(mesh))
+        found = readable(jax.device_get(jax.jit(partial(diagnosis, setup))(state, batch)))
+    return _report(record, found)
+
+
+def _read(bundle: Path, allow: tuple[str, ...]) -> tuple[dict[str, Any], Recipe]:
+    try:
+        record = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+        config = (bundle / "config.json").read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{bundle} is not a crash bundle ({error}); name a directory <workdir>/crash/step_K") from error
+    return record, parse(from_json(config, str(bundle / "config.json")), allow=allow)
+
+
+def _mesh(recipe: Recipe, recorded: dict[str, int]) -> jax.sharding.Mesh:
+    try:
+        return make_mesh(*(recorded[axis] for axis in ("data", "fsdp", "tensor")))
+    except UserError:
+        return make_mesh(devices=jax.devices()[:1])
+
+
+def _state(bundle: Path, like: TrainState, record: dict[str, Any]) -> TrainState:
+    """The state of the bundle on the mesh of `like`; the optimiser's part, which the loss does not depend on, is zero."""
+    wanted = arrays(like)
+    try:
+        with np.load(bundle / "state.npz", allow_pickle=False) as stored:
+            held = {k: stored[k] for k in stored.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{bundle}/state.npz cannot be read: {error}") from error
+    if {k: v.shape for k, v in held.items()} != {k: v.shape for k, v in wanted.items()}:
+        raise UserError(f"{bundle}/state.npz does not hold the state of its config.json")
+    typed = {
+        k: v if str(v.dtype) == record["dtypes"][k] else v.view(jnp.dtype(record["dtypes"][k])) for k, v in held.items()
+    }
+    placed = [jax.device_put(typed[name], leaf.sharding) for name, leaf in wanted.items()]
+    counters = (record["step"] - 1, record["skipped_before"], 0)
+    step, skipped, nonfinite = (jnp.asarray(value, jnp.int32) for value in counters)
+    tree = jax.tree.unflatten(jax.tree.structure({"params": like.params, "extra": like.extra}), placed)
+    return TrainState(step, skipped, nonfinite, tree["params"], tree["extra"], ())
+
+
+def _report(record: dict[str, Any], found: dict[str, Any]) -> tuple[str, bool]:
+    then = record["found"]
+    lines = [f"step {record['step']}, {len(record['ids'])} examples", f"{'':24} {'in the run':>14} {'now':>14}"]
+    same = {k: _same(then["values"].get(k), v) for k, v in found["values"].items()}
+    for name, value in found["values"].items():
+        lines.append(
+            f"{name:24} {_number(then['values'].get(name)):>14} {_number(value):>14}"
+            + ("" if same[name] else "  differs")
+        )
+    for name in sorted(then["nonfinite"].keys() | found["nonfinite"].keys()):
+        lines.append(
+            f"not finite in {name}: {then['nonfinite'].get(name, 0)} values in the run, {found['nonfinite'].get(name, 0)} now"
+        )
+    same_places = then["nonfinite"].keys() == found["nonfinite"].keys()
+    reproduced = all(same.values()) and same_places
+    return "\n".join([*lines, "reproduced" if reproduced else "not reproduced"]), reproduced
+
+
+def _number(text: str | None) -> str:
+    return "-" if text is None else f"{float.fromhex(text):.6g}"
+
+
+def _same(then: str | None, now: str) -> bool:
+    if then is None:
+        return False
+    a, b = float.fromhex(then), float.fromhex(now)
+    return bool(np.isclose(a, b, rtol=CLOSE, atol=CLOSE * 1e-3, equal_nan=True))

@@ -1,0 +1,235 @@
+"""The trainer: from a recipe to a run. It knows no objective by name and no modality.
+
+`init_state` and `train_step` are pure (`step.py`); `run` adds the effects: data in, metrics out, checkpoints and checks at
+their intervals. The loop never waits for the device between two checks: metrics are fetched one dispatch late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from ssl_jax.checkpoint.store import Checkpoints
+from ssl_jax.data.pipeline import BadRecords, batches
+from ssl_jax.devices.distributed import is_first, lost_peers_explained
+from ssl_jax.devices.memory import out_of_memory_explained
+from ssl_jax.devices.mesh import batch_sharding, check_batch, make_mesh, place_batch, state_shardings
+from ssl_jax.devices.replicas import ReplicaCheck
+from ssl_jax.devices.signals import stop_requests
+from ssl_jax.devices.watchdog import Watchdog
+from ssl_jax.errors import UserError
+from ssl_jax.evaluate.online import OnlineCheck
+from ssl_jax.objectives.base import Objective
+from ssl_jax.optim import optimizers
+from ssl_jax.recipe import InitFrom, Recipe, from_json, to_json
+from ssl_jax.rundir.log import MetricsLog, NoLog, logger, read_metrics
+from ssl_jax.rundir.workdir import Workdir, differences
+from ssl_jax.training import spikes
+from ssl_jax.training.crash import bundle_on_divergence
+from ssl_jax.training.init_from import initialised_from
+from ssl_jax.training.monitor import Monitor
+from ssl_jax.training.step import Setup as Setup
+from ssl_jax.training.step import TrainState as TrainState
+from ssl_jax.training.step import init_state as init_state
+from ssl_jax.training.step import train_step as train_step
+from ssl_jax.training.step import train_steps as train_steps
+
+
+def build_objective(recipe: Recipe) -> Objective:
+    """The objective that the recipe names, with its encoder and augmentation."""
+    return recipe.objective.build(encoder=recipe.model.build(), augment=recipe.augment.build())
+
+
+def build(recipe: Recipe, num_examples: int) -> Setup:
+    """Everything the step needs, for a source of `num_examples` records."""
+    total = recipe.steps(num_examples)
+    peak, note = recipe.optimizer.scaled_lr(recipe.batch_size)
+    if note:
+        logger.info(note)
+    warmup, groups = recipe.duration(recipe.schedule.warmup, num_examples), recipe.parameter_groups(num_examples)
+    optimizer, lr = optimizers.from_recipe(recipe.optimizer, recipe.schedule, peak, total, warmup, groups)
+    section = recipe.optimizer
+    return Setup(
+        build_objective(recipe), optimizer, recipe.seed, total, section.accumulation, section.gradient_cache,
+        section.skip_spikes, section.max_nonfinite_steps, lr,
+    )  # fmt: skip
+
+
+def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> TrainState:
+    """Train, or resume, in an open run directory; returns the final state, or that of the step where it was told to stop.
+
+    Raises UserError for what the user can fix: sizes that do not fit the mesh, other data than the checkpoint's (unless
+    `allow_data_change`), too many unreadable records, a loss that stays non-finite, checkpoints that cannot be saved, memory
+    that does not suffice, a device that computes wrongly.
+    """
+    source = recipe.data.pretrain.build()
+    setup = build(recipe, len(source))
+    for warning in setup.objective.warnings(recipe.batch_size):
+        logger.warning(warning)
+    mesh = make_mesh(recipe.mesh.data, recipe.mesh.fsdp, recipe.mesh.tensor)
+    check_batch(recipe.batch_size, mesh, max(setup.accumulation, setup.gradient_cache))
+    meta = {"data": source.fingerprint(), "batch_size": recipe.batch_size, "recipe": to_json(workdir.config)}
+    if is_first():
+        workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), data=meta["data"], processes=jax.process_count())
+    steps = partial(recipe.duration, num_examples=len(source))
+    save, check, compare = steps(recipe.checkpoint.every), steps(recipe.evaluate.every), steps(recipe.watch.replicas)
+    per_dispatch, total = recipe.mesh.steps_per_dispatch, setup.total_steps
+
+    with jax.set_mesh(mesh), ExitStack() as stack:
+        stack.enter_context(lost_peers_explained())
+        log = stack.enter_context(MetricsLog(workdir, total, recipe.log.tensorboard) if is_first() else NoLog(total))
+        watchdog = stack.enter_context(Watchdog(recipe.watch.hang_seconds, recipe.watch.startup_seconds))
+        stop = stack.enter_context(stop_requests())
+        section = recipe.checkpoint
+        saved = Checkpoints(workdir.path / "checkpoints", section.keep, steps(section.keep_every), section.max_failures)
+        stack.enter_context(closing(saved))
+        own = "" if is_first() else f".{jax.process_index()}"
+        bad = BadRecords(recipe.data.max_bad_fraction, workdir.path / f"bad_records{own}.jsonl")
+        one = batch_like(source, recipe.batch_size, bad)
+        like = state_like(setup, one, mesh, recipe.mesh.rules, recipe.mesh.offload)
+        stack.enter_context(out_of_memory_explained(recipe, like))
+        start = saved.latest_valid_step()
+        state = None if start is None else restored(saved, like, meta, start, allow_data_change)
+        log.cut_back(-1 if start is None else start)
+        step = start or 0
+        stream = stack.enter_context(closing(batches_from(step, recipe, source, bad)))
+        monitor = Monitor(log, recipe, saved.age, max(1, steps(recipe.log.every)))
+        online = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
+        replicas = ReplicaCheck(mesh, like)
+        step_of = {n: compiled(setup, n, like) for n in {per_dispatch, 1}}
+        if state is None:
+            state = initialised(setup, one, like, recipe.init_from)
+            log.write(0, **online(state))
+        stack.enter_context(bundle_on_divergence(workdir, setup, source, meta["data"], lambda: state, mesh))
+
+        ran: set[int] = set()
+        while step < total:
+            count = per_dispatch if step + per_dispatch <= total else 1
+            watchdog.beat(step, "data")
+            batch = monitor.timed(lambda: stacked(stream, count))  # noqa: B023 (called at once)
+            watchdog.beat(step, "step" if count in ran else "compile")
+            state, metrics = step_of[count](state, place_batch(batch, batch_sharding(mesh, steps_axis=count > 1)))
+            ran.add(count)
+            before, step = step, step + count
+            monitor.push(step, count, metrics, batch)
+            saved.poll()
+            stopping = stop.requested()
+            last = step == total or stopping
+            if step == total or _due(check, before, step):
+                watchdog.beat(step, "check")
+                monitor.flush()
+                log.write(step, **monitor.health(online(state)))
+            saving = last or _due(save, before, step)
+            if saving or _due(compare, before, step):
+                watchdog.beat(step, "check")
+                replicas(state)  # before every save, so that none is made of copies that differ
+            if saving:
+                watchdog.beat(step, "save")
+                monitor.flush()
+                saved.save(step, state, meta | {"cursor": step * recipe.batch_size})
+            if stopping:
+                break
+        saved.finish()
+        if bad.count:
+            logger.warning("%d records could not be read and were replaced; see %s", bad.count, bad.path)
+        if step < total:
+            logger.warning("stopped by %s at step %d of %d; the same command resumes there", stop.reason, step, total)
+    return state
+
+
+def batch_like(source: Any, batch_size: int, bad: BadRecords) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of a global batch, from the first record that can be read."""
+    record = bad.read(source, 0)[1] | {"_id": np.int32(0), "_epoch": np.int32(0)}
+    fields = {k: np.asarray(v) for k, v in record.items()}
+    return {k: jax.ShapeDtypeStruct((batch_size, *v.shape), v.dtype) for k, v in fields.items()}
+
+
+def state_like(
+    setup: Setup,
+    batch: dict[str, jax.ShapeDtypeStruct],
+    mesh: jax.sharding.Mesh,
+    rules: Any = (),
+    offload: str = "none",
+) -> TrainState:
+    """Shapes and shardings of the state on `mesh`, without computing anything."""
+    shapes = jax.eval_shape(partial(init_state, setup), batch)
+    shardings = state_shardings(shapes, mesh, rules, offload=offload)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+
+
+def initialised(
+    setup: Setup, batch: dict[str, jax.ShapeDtypeStruct], like: TrainState, init_from: InitFrom
+) -> TrainState:
+    """The state before the first step, on the shardings of `like`; with the parameters of another run, if one is named."""
+    zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), batch)
+    state = jax.jit(partial(init_state, setup), out_shardings=jax.tree.map(lambda x: x.sharding, like))(zeros)
+    if init_from.workdir:
+        state = initialised_from(init_from, setup.objective, state)
+    return jax.block_until_ready(state)  # here a lack of memory is an exception; where a value is read, jax aborts
+
+
+def batches_from(step: int, recipe: Recipe, source: Any, bad: BadRecords) -> Iterator[dict[str, np.ndarray]]:
+    """This process's share of the recipe's batches, from that of `step` on."""
+    return batches(
+        source, seed=recipe.seed, batch_size=recipe.batch_size, start_step=step, bad=bad,
+        process_index=jax.process_index(), process_count=jax.process_count(),
+        threads=recipe.data.threads, prefetch=recipe.data.prefetch,
+    )  # fmt: skip
+
+
+def compiled(setup: Setup, count: int, like: TrainState) -> Any:
+    """The jitted step (`count` of them in one dispatch), with the state donated and its shardings pinned."""
+    step = train_step if count == 1 else train_steps
+    out = (jax.tree.map(lambda x: x.sharding, like), None)
+    return jax.jit(partial(step, setup), donate_argnums=0, out_shardings=out)
+
+
+def restored(
+    checkpoints: Checkpoints, like: TrainState, meta: dict[str, Any], step: int, allow_data_change: bool = False
+) -> TrainState:
+    """The state of `step`, after checking that the data and the batch size are those it was trained with.
+
+    Losses of another recipe or other data are no measure of a spike: `window` is then empty.
+    """
+    saved = checkpoints.meta(step)
+    if saved["data"] != meta["data"] and allow_data_change:
+        logger.warning(
+            "data changed on resume: %s -> %s; the order of examples is another one", saved["data"], meta["data"]
+        )
+    remedies = {"data": "restore the data, add --allow-data-change", "batch_size": "restore the batch size"}
+    for key, remedy in remedies.items():
+        if saved[key] != meta[key] and not (key == "data" and allow_data_change):
+            raise UserError(
+                f"the checkpoint was trained with {key}={saved[key]}, this run has {meta[key]}: "
+                f"the order of examples would change; {remedy}, or start in another --workdir"
+            )
+    state = checkpoints.restore(like, step)
+    changed = [k for k in differences(from_json(saved["recipe"]), from_json(meta["recipe"])) if _moves_the_loss(k)]
+    if changed or saved["data"] != meta["data"]:
+        logger.warning("the spike rule forgets earlier losses, since %s changed", ", ".join(changed) or "the data")
+        state = state._replace(
+            window=jax.jit(spikes.empty, out_shardings=jax.tree.map(lambda x: x.sharding, like.window))()
+        )
+    return state
+
+
+def _moves_the_loss(key: str) -> bool:
+    # Data is compared by its fingerprint, which options such as `threads` do not change.
+    return not key.startswith(("checkpoint.", "data.", "evaluate.", "log.", "mesh.", "watch."))
+
+
+def stacked(stream: Iterator[dict[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
+    """The next batch, or the next `count` batches stacked along a new axis 0."""
+    if count == 1:
+        return next(stream)
+    several = [next(stream) for _ in range(count)]
+    return {k: np.stack([b[k] for b in several]) for k in several[0]}
+
+
+def _due(every: int, before: int, after: int) -> bool:
+    return bool(every) and after // every > before // every

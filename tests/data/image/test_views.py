@@ -1,0 +1,169 @@
+"""`ImageViews`: one example, one set of views, wherever it is; normalisation; evaluation; what is refused."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from ssl_jax.data.image.presets import PRESETS, preset
+from ssl_jax.data.image.views import ImageViews, panel_of_views
+from ssl_jax.errors import UserError
+
+FULL = {"count": 2, "scale": (0.2, 1.0), "flip": 0.5, "jitter": (0.4, 0.4, 0.4, 0.1), "grey": 0.2, "blur": 0.5}
+IMAGES = np.random.default_rng(0).integers(0, 256, (16, 20, 20, 3), dtype=np.uint8)
+KEYS = jax.random.split(jax.random.key(0), 16)
+
+
+def image_views(views=None, **options):
+    defaults = {"size": 16, "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}
+    return ImageViews(**(defaults | options), views={"image": FULL} if views is None else views)
+
+
+@pytest.fixture(scope="module")
+def augment():
+    return jax.jit(image_views())
+
+
+@pytest.fixture(scope="module")
+def views(augment):
+    return augment(KEYS, {"image": IMAGES})["image"]
+
+
+def test_views_are_normalised_float32_by_example_and_view(views):
+    assert views.shape == (16, 2, 16, 16, 3)
+    assert views.dtype == jnp.float32
+    pixels = views * jnp.array([0.2, 0.3, 0.4]) + jnp.array([0.4, 0.5, 0.6])
+    assert pixels.min() >= -1e-5
+    assert pixels.max() <= 1 + 1e-5
+    np.testing.assert_allclose(image_views().denormalise(views), pixels, atol=1e-5)
+
+
+def test_an_example_looks_the_same_at_any_place_beside_any_others(augment, views):
+    order = np.random.default_rng(1).permutation(16)
+    np.testing.assert_array_equal(augment(KEYS[order], {"image": IMAGES[order]})["image"], views[order])
+    others = IMAGES.copy()
+    others[1:] = 0
+    np.testing.assert_array_equal(augment(KEYS, {"image": others})["image"][0], views[0])
+
+
+def test_eight_devices_draw_what_one_draws_and_do_not_talk(views):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    keys, images = jax.device_put(KEYS, sharding), jax.device_put(IMAGES, sharding)
+    compiled = jax.jit(image_views(), out_shardings=sharding).lower(keys, {"image": images}).compile()
+    np.testing.assert_allclose(compiled(keys, {"image": images})["image"], views, atol=1e-5)
+    text = compiled.as_text()
+    assert not [c for c in ("all-gather", "all-reduce", "all-to-all", "collective-permute") if c in text]
+
+
+def test_adding_policies_and_views_changes_no_draw_of_the_others():
+    crops = {"scale": (0.2, 1.0), "size": 8}
+    few, more = image_views({"b": crops}), image_views({"a": crops, "b": crops | {"count": 2}})
+    few, more = jax.jit(lambda keys, batch: (few(keys, batch), more(keys, batch)))(KEYS, {"image": IMAGES})
+    assert more["b"].shape == (16, 2, 8, 8, 3)
+    np.testing.assert_allclose(more["b"][:, :1], few["b"], atol=1e-6)
+    for other in (more["a"], more["b"][:, 1:]):
+        assert (jnp.abs(other - few["b"]).max(axis=(1, 2, 3, 4)) > 0.01).all()
+
+
+def test_a_policy_without_options_only_normalises():
+    augment = image_views({"image": {}}, size=20)
+    floats = (IMAGES / 255.0).astype(np.float32)
+    pixels = (floats - augment.mean) / augment.std
+
+    @jax.jit
+    def outputs(keys, bytes_, floats):
+        evaluated = augment.evaluation({"image": bytes_})["image"]
+        views = augment(keys, {"image": bytes_})["image"][:, 0]
+        return views, evaluated, augment.evaluation({"image": floats})["image"], augment.denormalise(evaluated)
+
+    *normalised, back = outputs(KEYS, IMAGES, floats)
+    for ours in normalised:
+        np.testing.assert_allclose(ours, pixels, atol=1e-5)
+    np.testing.assert_allclose(back, floats, atol=1e-6)
+
+
+def test_evaluation_takes_the_centre_at_the_evaluation_size():
+    @jax.jit
+    def outputs(wide, ramp):
+        whole, cut = ImageViews(16, (0,), (1,), views), ImageViews(35, (0,), (1,), views, crop_fraction=0.875)
+        return whole.evaluation({"image": wide})["image"], cut.evaluation({"image": ramp})["image"]
+
+    views = {"image": {}}
+    wide = np.zeros((1, 40, 80, 1), np.uint8)
+    wide[:, :, 20:60] = 255
+    ramp = np.tile(np.arange(40, dtype=np.float32)[None, :, None, None] / 40, (1, 1, 40, 1))
+    whole, cut = outputs(wide, ramp)
+    assert whole.shape == (1, 16, 16, 1)
+    np.testing.assert_allclose(whole[:, :, 1:-1], 1.0, atol=1e-5)
+    np.testing.assert_allclose(cut, ramp[:, 2:37, 2:37], atol=1e-6)
+
+
+def test_it_is_a_value_that_can_be_hashed_compared_and_changed():
+    from ml_collections import ConfigDict
+
+    options = {"size": 16, "mean": [0.5], "std": [0.5], "views": {"image": {"scale": [0.2, 1.0]}}}
+    ours = ImageViews(**options)
+    assert ours == ImageViews(**ConfigDict(options))
+    assert hash(ours) == hash(ImageViews(**options))
+    assert replace(ours, crop_fraction=0.875).views == ours.views
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_policies(name):
+    count = PRESETS[name]["count"]
+    augment = image_views({"image": preset(name, 16, flip=0.25)})
+    shapes = jax.eval_shape(augment, KEYS, {"image": IMAGES})
+    assert shapes["image"].shape == (16, count, 16, 16, 3)
+    assert dict(augment.views)["image"].flip == 0.25
+    assert dict(image_views({"image": preset(name, 16)}).views)["image"].count == count
+
+
+def test_panel_has_a_column_for_each_view(views):
+    panel = panel_of_views(views, image_views().denormalise, note="as trained")
+    assert panel.captions == ("view 1", "view 2")
+    assert panel.rows.shape == views.shape
+    assert panel.rows.min() >= 0
+    assert panel.rows.max() <= 1
+    assert panel.note == "as trained"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 0}, "augment.size=0"),
+        ({"std": (0.2, 0.0, 0.4)}, "std above 0"),
+        ({"mean": ()}, "augment.mean"),
+        ({"views": {}}, "augment.views is empty"),
+        ({"crop_fraction": 1.5}, "augment.crop_fraction=1.5"),
+        ({"interpolation": "lanczos"}, "augment.interpolation='lanczos'"),
+        ({"views": {"image": {"flipp": 0.5}}}, "augment.views.image has no option 'flipp'; did you mean 'flip'"),
+        ({"views": {"image": {"flip": 2}}}, "augment.views.image.flip=2"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_bad_options_are_refused_with_a_remedy(options, message):
+    with pytest.raises(UserError, match=message):
+        image_views(**options)
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ({"pixels": IMAGES}, r"no field 'image', only \['pixels'\]"),
+        ({"image": IMAGES[..., 0]}, "add|last axis"),
+        ({"image": IMAGES[..., :2]}, "3 values for images of 2 channels"),
+        ({"image": IMAGES.astype(np.int32)}, "int32"),
+    ],
+)
+def test_bad_batches_are_refused_with_a_remedy(batch, message):
+    with pytest.raises(UserError, match=message):
+        image_views().evaluation(batch)
+
+
+def test_unknown_preset_is_refused_with_a_guess():
+    with pytest.raises(UserError, match="did you mean 'simclr'"):
+        preset("simcl", 28)

@@ -1,0 +1,121 @@
+"""Masks: exact counts, static shapes, the published sampler's habits, and its traps."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ssl_jax.data.masks.multi_block import MultiBlock
+from ssl_jax.data.masks.noise import random_keep
+from ssl_jax.errors import UserError
+
+
+@functools.cache
+def sampler(masking):
+    return jax.jit(masking.__call__)
+
+
+def draw(masking, examples=64, step=0):
+    keys = jax.random.split(jax.random.key(7), examples)
+    return jax.tree.map(np.asarray, sampler(masking)(keys, jax.random.key(step)))
+
+
+def covered(index, valid, count):
+    grid = np.zeros((len(index), count), bool)
+    rows = np.broadcast_to(np.arange(len(index)).reshape(-1, *[1] * (index.ndim - 1)), index.shape)
+    grid[rows[valid], index[valid]] = True
+    return grid
+
+
+def test_random_keep_removes_the_ratio_exactly_and_restores_the_order():
+    noise = jax.random.uniform(jax.random.key(0), (5, 196))
+    keep, restore, mask = random_keep(noise, 0.75)
+    assert keep.shape == (5, 49)
+    np.testing.assert_array_equal(mask.sum(1), 147)
+    shuffle = np.argsort(np.asarray(noise), axis=1)
+    np.testing.assert_array_equal(np.take_along_axis(shuffle, np.asarray(restore), 1), np.tile(np.arange(196), (5, 1)))
+    assert (np.take_along_axis(np.asarray(mask), np.asarray(keep), 1) == 0).all()
+
+
+def test_a_ratio_that_keeps_nothing_is_refused():
+    with pytest.raises(UserError, match=r"mask_ratio=0\.99 keeps 0 of 16"):
+        random_keep(jnp.zeros((1, 16)), 0.99)
+
+
+@pytest.mark.parametrize("grid", [(7, 7), (14, 14), (16, 16), (6, 10)])
+def test_targets_are_whole_blocks_and_context_avoids_them(grid):
+    masking = MultiBlock(grid, min_keep=3)
+    count = grid[0] * grid[1]
+    for step in range(4):
+        masks = draw(masking, step=step)
+        targets = covered(masks.targets, masks.targets_valid, count)
+        context = covered(masks.context, masks.context_valid, count)
+        assert not (targets & context).any()
+        assert (context.sum(1) >= 3).all()
+        np.testing.assert_array_equal(masks.context_valid.sum(1), context.sum(1))
+        areas = masks.targets_valid.sum(-1)
+        assert len(np.unique(areas)) == 1, "one size for the whole batch"
+        for example in range(8):
+            for block in range(4):
+                index = masks.targets[example, block][masks.targets_valid[example, block]]
+                row, column = np.divmod(index, grid[1])
+                assert (np.ptp(row) + 1) * (np.ptp(column) + 1) == len(index)
+
+
+def test_sizes_lie_in_the_published_range_on_a_14_grid():
+    masking = MultiBlock((14, 14))
+    areas = {int(draw(masking, 2, step).targets_valid.sum(-1)[0, 0]) for step in range(40)}
+    assert len(areas) > 2
+    assert min(areas) >= 24  # 0.15 of 196, rounded side by side
+    assert max(areas) <= masking.target_size <= 42
+
+
+def test_the_published_policy_never_reaches_the_last_row_and_column_and_ours_does():
+    hits = {}
+    for policy in ("published", "uniform_corner"):
+        masking = MultiBlock((14, 14), policy=policy)
+        grids = [
+            covered(m.targets, m.targets_valid, 196) | covered(m.context, m.context_valid, 196)
+            for m in (draw(masking, 256, s) for s in range(3))
+        ]
+        hit = np.concatenate(grids).any(0).reshape(14, 14)
+        hits[policy] = hit[-1].sum() + hit[:, -1].sum()
+    assert hits["published"] == 0
+    assert hits["uniform_corner"] > 20
+
+
+def test_the_same_key_draws_the_same_mask_and_another_step_another():
+    masking = MultiBlock((14, 14))
+    first, again, other = draw(masking, 8, 0), draw(masking, 8, 0), draw(masking, 8, 1)
+    np.testing.assert_array_equal(first.targets, again.targets)
+    assert first.targets.shape == other.targets.shape
+    assert (first.targets_valid != other.targets_valid).any() or (first.context != other.context).any()
+
+
+def test_a_small_context_gives_up_excluding_targets_until_it_has_enough():
+    # Four targets of half the grid leave almost nothing; 8 of 16 patches are still shown.
+    masking = MultiBlock((4, 4), target_scale=(0.5, 0.5), target_aspect=(1.0, 1.0), min_keep=6, context_tokens=8)
+    masks = draw(masking, 128)
+    assert (masks.context_valid.sum(1) >= 6).all()
+
+
+def test_raster_truncation_drops_the_bottom_rows():
+    masks = draw(MultiBlock((14, 14), context_tokens=20, truncation="raster"), 32)
+    assert (np.diff(masks.context, axis=1) > 0).all()
+    assert masks.context.max() < 196 * 0.7
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"min_keep": 60}, "min_keep=60 cannot be met on a 8x8 grid; use 1 to"),
+        ({"policy": "other"}, "policy='other'"),
+        ({"truncation": "top"}, "truncation='top'"),
+        ({"grid": (2, 8)}, "at least 3x3"),
+    ],
+)
+def test_what_could_loop_for_ever_in_the_published_sampler_is_refused(options, words):
+    with pytest.raises(UserError, match=words):
+        MultiBlock(**({"grid": (8, 8)} | options))

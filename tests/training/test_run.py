@@ -1,0 +1,173 @@
+"""Runs: resumed equals straight, bad input stops with one message, nothing is lost."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from ssl_jax.checkpoint.store import Checkpoints
+from ssl_jax.cli import main
+from ssl_jax.devices.compiler import keep_compiled_programs
+from ssl_jax.rundir.log import read_metrics
+
+STEPS = 20
+RECIPE = ["--config", "simclr_conv_fashion:tiny"]
+SHORT = [
+    f"--config.total_steps={STEPS}",
+    "--config.log.every_steps=1",
+    "--config.checkpoint.every_steps=10",
+    "--config.evaluate.every_percent=50",
+    "--config.log.tensorboard=False",
+]
+
+
+def train(workdir, *options, recipe=RECIPE):
+    return main(["train", *recipe, "--workdir", str(workdir), *SHORT, *options])
+
+
+def losses(workdir):
+    """The losses as they are written, to the last bit."""
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return {r["step"]: r["loss"] for r in map(json.loads, lines) if "loss" in r}
+
+
+def parameter_hash(workdir, step):
+    """SHA-256 of every array of the checkpoint of `step`."""
+    import orbax.checkpoint as ocp
+
+    state = ocp.StandardCheckpointer().restore((workdir / "checkpoints" / str(step) / "state").resolve())
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode() + np.asarray(state[name]).tobytes())
+    return digest.hexdigest()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """These runs, in this process, in others and in those of other workers, share what they compile."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_JAX_COMPILE_CACHE", str(folder / "compiled"))
+        yield
+    keep_compiled_programs()
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "straight"
+    assert train(workdir) == 0
+    return workdir
+
+
+def kill_after(workdir, step):
+    """Start the run in another process and kill -9 it once step 10 is saved and `step` is logged."""
+    command = [sys.executable, "-m", "ssl_jax", "train", *RECIPE, "--workdir", str(workdir), *SHORT]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while process.poll() is None:
+            if (workdir / "checkpoints" / "10").exists() and read_metrics(workdir)[-1]["step"] >= step:
+                break
+            time.sleep(0.002)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def test_killed_and_resumed_equals_straight_to_the_last_bit(tmp_path, straight):
+    workdir = tmp_path / "killed"
+    kill_after(workdir, 11)
+    assert max(losses(workdir)) >= 11
+    assert not (workdir / "checkpoints" / str(STEPS)).exists()
+    assert train(workdir) == 0
+    assert losses(workdir) == losses(straight)
+    assert sorted(losses(workdir)) == list(range(1, STEPS + 1))
+    assert parameter_hash(workdir, STEPS) == parameter_hash(straight, STEPS)
+
+
+def test_starting_a_finished_run_again_changes_nothing(straight):
+    before = (straight / "metrics.jsonl").read_bytes()
+    assert train(straight) == 0
+    assert (straight / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_resumes_on_another_mesh_with_losses_equal_to_1e5(tmp_path, straight):
+    workdir = tmp_path / "moved"
+    assert train(workdir, "--config.mesh.data=8", "--config.total_steps=20") == 0
+    other, ours = losses(workdir), losses(straight)
+    np.testing.assert_allclose([other[s] for s in sorted(ours)], [ours[s] for s in sorted(ours)], rtol=1e-5)
+
+
+def test_every_record_is_logged_once_and_checks_ran(straight):
+    records = read_metrics(straight)
+    steps = [r["step"] for r in records if "loss" in r]
+    assert steps == sorted(set(steps))
+    assert [r["step"] for r in records if "health" in r] == [0, 10, 20]
+    assert {r["health"] for r in records if "health" in r} <= {"healthy", "degrading", "collapsed"}
+    assert all(0 <= r["probe_accuracy"] <= 1 for r in records if "health" in r)
+
+
+def test_the_checkpoint_holds_cursor_recipe_and_fingerprint(straight):
+    checkpoints = Checkpoints(straight / "checkpoints", read_only=True)
+    meta = checkpoints.meta()
+    assert meta["cursor"] == STEPS * 32
+    assert json.loads(meta["recipe"])["total_steps"] == STEPS
+    assert len(meta["data"]) == 64
+
+
+def test_another_recipe_in_the_same_workdir_is_refused_with_the_difference(straight, capsys):
+    assert train(straight, "--config.optimizer.lr=0.5") == 2
+    said = capsys.readouterr().err
+    assert "optimizer.lr" in said
+    assert "0.5" in said
+
+
+def test_other_data_than_the_checkpoint_is_refused(straight, capsys):
+    options = ["--config.data.pretrain.limit=400", "--allow-config-change", "data"]
+    assert train(straight, *options, "--config.total_steps=22", "--allow-config-change", "total_steps") == 2
+    assert "the order of examples would change" in capsys.readouterr().err
+
+
+def test_a_loss_that_stays_nan_stops_the_run_and_names_the_examples(tmp_path, capsys):
+    # A learning rate of 1e30 makes the second forward pass overflow.
+    assert train(tmp_path / "nan", "--config.optimizer.lr=1e30", "--config.optimizer.max_nonfinite_steps=3") == 2
+    said = capsys.readouterr().err
+    assert "not finite 3 steps in a row" in said
+    assert "none of them was applied" in said
+    listed = [line for line in said.splitlines() if line.startswith("  step ")]
+    assert len(listed) == 3
+    assert all(len(line.split(":")[1].split()) == 32 for line in listed)
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--config.batch_size=30", "--config.mesh.data=8"], ["batch_size=30", "data x fsdp", "24 or 32"]),
+        (["--config.optimizer.lrr=1"], ["optimizer.lrr", "optimizer.lr"]),
+        (["--config.objective.temprature=1"], ["temprature", "temperature"]),
+        (["--config.objective.temperature=0.0"], ["temperature=0.0", "greater than 0"]),
+        (["--config.mesh.data=3"], ["mesh data=3", "8 device"]),
+        (["--config.evaluate.encoder=teacher"], ["evaluate.encoder='teacher'", "student"]),
+        (["--config.optimizer.accumulation=2"], ["accumulation=2 is refused", "negatives"]),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(tmp_path, capsys, options, words):
+    assert train(tmp_path / "bad", *options) == 2
+    said = capsys.readouterr().err
+    assert all(word in said for word in words), said
+    assert "Traceback" not in said
+
+
+def test_an_image_that_the_patch_does_not_divide_is_refused(tmp_path, capsys):
+    recipe = ["--config", "mae_vit_fashion:tiny"]
+    assert train(tmp_path / "bad", "--config.model.patch=5", recipe=recipe) == 2
+    said = capsys.readouterr().err
+    assert "28x28 is not divisible by the patch size 5" in said
+    assert "25 or 30" in said
