@@ -13,22 +13,24 @@ axis 0 is the mean over every device.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jax import Array
 
+from ssl_jax.data.augment import Augment as Augment
+from ssl_jax.data.augment import Batch as Batch
+from ssl_jax.data.augment import Views as Views
+from ssl_jax.data.panels import Panel
 from ssl_jax.losses.mean import Mean
 
 MICROBATCH_NORM = "BatchNorm statistics of a microbatch are not those of the batch; use norm='group'"
 
 PyTree = Any
-Batch = dict[str, Array]
-Views = dict[str, Array]
 
 
 class Out(NamedTuple):
@@ -83,7 +85,7 @@ class Encoder:
     """What probes, export and embedding need: a module, where its variables live, and how to feed it.
 
     `path` points into `{"params": params, "extra": extra}`; `stats` likewise at its `batch_stats`, if it has any.
-    `module.apply(variables, *inputs, method="features")` returns [B, F].
+    `module.apply(variables, *inputs, method=method)` returns [B, F]; another `method` than `features` reads another layer.
     """
 
     module: nn.Module
@@ -91,6 +93,7 @@ class Encoder:
     inputs: tuple[str, ...]
     preprocess: Preprocess
     stats: tuple[str, ...] = ()
+    method: str = "features"
 
     def variables(self, state: State) -> dict:
         """The Flax variables of this encoder inside `state`."""
@@ -101,7 +104,7 @@ class Encoder:
     def features(self, variables: dict, batch: Batch) -> Array:
         """Frozen features [B, F] in float32 of a batch of records."""
         inputs = self.preprocess(batch)
-        return self.module.apply(variables, *(inputs[k] for k in self.inputs), method="features").astype(jnp.float32)
+        return self.module.apply(variables, *(inputs[k] for k in self.inputs), method=self.method).astype(jnp.float32)
 
 
 def _at(tree: dict, path: tuple[str, ...]) -> PyTree:
@@ -111,24 +114,20 @@ def _at(tree: dict, path: tuple[str, ...]) -> PyTree:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """Pictures of one kind for people: `rows` [R, K, h, w, c] in [0, 1], with one caption for each of the K columns."""
-
-    rows: np.ndarray | Array
-    captions: tuple[str, ...] = field(default=())
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class Objective:
     """Base of every objective. Subclasses are frozen dataclasses; only what differs needs to be written.
 
-    Fields of a subclass are `encoder` (a Linen module, from the recipe's `model`), `augment` (from the recipe's
-    `augment`) and its own numbers (from the recipe's `objective`).
+    Fields of a subclass are `encoder` (from the recipe's `model`: a Linen module, or several by name), `augment` (from the
+    recipe's `augment`) and its own numbers (from the recipe's `objective`).
     """
 
-    encoder: nn.Module
-    augment: Any
+    encoder: nn.Module | Mapping[str, nn.Module]
+    augment: Augment
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Every module by the name of its parameters in `params`. `plan`, `verify` and parameter rules know no other."""
+        return dict(self.encoder) if isinstance(self.encoder, Mapping) else {"encoder": self.encoder}
 
     def init(self, key: Array, views: Views) -> State:
         """Parameters and extra state for `views` of the shapes that training will see."""
@@ -149,9 +148,9 @@ class Objective:
         return State(params, extra)
 
     def encoders(self) -> dict[str, Encoder]:
-        """Named encoders for evaluation. The default: the student at `params/encoder`, fed one image."""
+        """Named encoders for evaluation. The default: the student at `params/encoder`, fed what a view is."""
         stats = ("extra", "batch_stats", "encoder") if getattr(self.encoder, "norm", None) == "batch" else ()
-        student = Encoder(self.encoder, ("params", "encoder"), ("image",), self.augment.evaluation, stats)
+        student = Encoder(self.encoder, ("params", "encoder"), self.augment.inputs, self.augment.evaluation, stats)
         return {"student": student}
 
     def embeddings(self, params: dict, extra: dict, batch: Batch) -> Array | None:

@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.data.panels import Panel
 from ssl_jax.losses.contrastive import bilinear_info_nce
-from ssl_jax.objectives.base import Out, Pairwise, Panel, Progress, State, Views
+from ssl_jax.objectives.base import Out, Pairwise, Progress, State, Views
 from ssl_jax.objectives.shared.forward import Chain
 from ssl_jax.objectives.shared.joint import WithTeacher, spread
 

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 from jax import Array
 
 from ssl_jax.data.masks.multi_block import MultiBlock
+from ssl_jax.data.panels import Panel, Pictures
 from ssl_jax.errors import UserError
 from ssl_jax.losses.mean import mean_of
 from ssl_jax.losses.regression import smooth_l1, standardize
 from ssl_jax.models.grid import grid_of, patchify, take_tokens, unpatchify
 from ssl_jax.models.heads import BlockPredictor
 from ssl_jax.models.transformer import rescale_residuals
-from ssl_jax.objectives.base import Batch, Encoder, Keys, Objective, Out, Panel, Progress, State, Views
+from ssl_jax.objectives.base import Batch, Encoder, Keys, Objective, Out, Progress, State, Views
 from ssl_jax.objectives.shared.ema import ema_update, linear_momentum
 
 
@@ -120,7 +121,7 @@ class IJEPA(Objective):
         targets = [only(views["targets"][:, m], views["targets_valid"][:, m]) for m in range(self.targets)]
         columns = [image, only(views["context"], views["context_valid"]), *targets]
         captions = ("input", "context", *(f"target {m + 1}" for m in range(self.targets)))
-        return {"masks": Panel(jnp.stack(columns, axis=1), captions)}
+        return {"masks": Pictures(jnp.stack(columns, axis=1), captions)}
 
     def _grid(self, views: Views) -> tuple[int, int]:
         return grid_of(views["image"].shape, self.encoder.patch)

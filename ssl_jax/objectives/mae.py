@@ -12,11 +12,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from ssl_jax.data.masks.noise import random_keep
+from ssl_jax.data.panels import Panel, Pictures
 from ssl_jax.errors import UserError
 from ssl_jax.losses.regression import masked_patch_mse, standardize
 from ssl_jax.models.grid import grid_of, patchify, unpatchify
 from ssl_jax.models.heads import MaskedDecoder
-from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Panel, Progress, State, Views
+from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Progress, State, Views
 
 BORROWED = "Targets are normalised per patch: mean and contrast of the reconstruction are borrowed from the input."
 
@@ -79,7 +80,7 @@ class MAE(Objective):
     def preview(self, views: Views) -> dict[str, Panel]:
         """The input and what is left of it."""
         image, masked = self._masked(views)
-        return {"masks": Panel(jnp.stack([image, masked], axis=1), ("input", "masked"))}
+        return {"masks": Pictures(jnp.stack([image, masked], axis=1), ("input", "masked"))}
 
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
         """Input, masked input, and the reconstruction on removed patches."""
@@ -93,7 +94,7 @@ class MAE(Objective):
         filled = jnp.where(mask[..., None] > 0, prediction, patches)
         filled = self.augment.denormalise(unpatchify(filled, self.encoder.patch, self._grid(views)))
         rows = jnp.stack([*self._masked(views), filled], axis=1)
-        return {"reconstruction": Panel(rows, ("input", "masked", "reconstruction"), note)}
+        return {"reconstruction": Pictures(rows, ("input", "masked", "reconstruction"), note)}
 
     def _grid(self, views: Views) -> tuple[int, int]:
         return grid_of(views["image"].shape, self.encoder.patch)

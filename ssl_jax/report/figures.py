@@ -14,8 +14,9 @@ from ssl_jax.report.charts import Picture
 from ssl_jax.report.preview import EXAMPLES, first_views, panels_of, with_ids
 
 if TYPE_CHECKING:
+    from ssl_jax.data.panels import Panel
     from ssl_jax.evaluate.features import Features
-    from ssl_jax.objectives.base import Panel, State
+    from ssl_jax.objectives.base import State
     from ssl_jax.recipe import Recipe
     from ssl_jax.training.step import Setup
 

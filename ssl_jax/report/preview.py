@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ssl_jax.data.panels import Panel, Pictures
 from ssl_jax.errors import UserError
-from ssl_jax.objectives.base import Panel, Views
+from ssl_jax.objectives.base import Views
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -101,7 +102,7 @@ def _is_images(view: Any) -> bool:
 
 
 def _raw_panel(view: Any, denormalise: Callable) -> Panel:
-    return Panel(denormalise(view), tuple(f"view {k + 1}" for k in range(view.shape[1])))
+    return Pictures(denormalise(view), tuple(f"view {k + 1}" for k in range(view.shape[1])))
 
 
 def _stretched(x: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_jax.objectives.base import Panel
+from ssl_jax.data.panels import Pictures
 from ssl_jax.report import pictures
 
 RANDOM = np.random.default_rng(0)
@@ -29,7 +29,7 @@ def has_colour(picture, colour):
 
 
 CASES = {
-    "panel": lambda: pictures.panel_png(Panel(IMAGES.reshape(20, 2, 8, 8, 1), ("view 1", "view 2"), "a note")),
+    "panel": lambda: pictures.panel_png(Pictures(IMAGES.reshape(20, 2, 8, 8, 1), ("view 1", "view 2"), "a note")),
     "neighbours": lambda: pictures.neighbours(IMAGES, np.arange(3), np.arange(12).reshape(3, 4), LABELS, tuple("abcd")),
     "unlabelled neighbours": lambda: pictures.neighbours(IMAGES, np.arange(3), np.arange(12).reshape(3, 4)),
     "curve": lambda: pictures.curve({"loss": (STEPS, np.exp(-STEPS / 9))}, title="Loss", log=True, smooth=0.9),
@@ -54,8 +54,8 @@ def test_same_arrays_give_the_same_bytes(case):
 
 
 def test_panel_shows_its_first_rows_only():
-    few = pictures.panel_png(Panel(IMAGES[:16].reshape(8, 2, 8, 8, 1)), most=8)
-    assert few == pictures.panel_png(Panel(IMAGES.reshape(20, 2, 8, 8, 1)), most=8)
+    few = pictures.panel_png(Pictures(IMAGES[:16].reshape(8, 2, 8, 8, 1)), most=8)
+    assert few == pictures.panel_png(Pictures(IMAGES.reshape(20, 2, 8, 8, 1)), most=8)
 
 
 def test_neighbours_of_another_class_are_set_apart():

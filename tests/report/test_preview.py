@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ssl_jax.data.panels import Pictures
 from ssl_jax.data.pipeline import batches
 from ssl_jax.errors import UserError
-from ssl_jax.objectives.base import Objective, Panel
+from ssl_jax.objectives.base import Objective
 from ssl_jax.recipe import load, parse
 from ssl_jax.report.preview import first_views, panels_of, preview, with_ids
 from ssl_jax.training.step import Setup, TrainState
@@ -106,5 +107,5 @@ def test_a_file_that_cannot_be_written_is_told(recipe, tmp_path, monkeypatch):
 
 
 def test_each_row_names_its_record():
-    panel = Panel(np.zeros((2, 3, 8, 8, 1)), ("a", "b", "c"))
+    panel = Pictures(np.zeros((2, 3, 8, 8, 1)), ("a", "b", "c"))
     assert np.asarray(with_ids(panel, [7, 8])).tobytes() != np.asarray(with_ids(panel, [7, 9])).tobytes()

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from ssl_jax.data.image.views import panel_of_views
+from ssl_jax.data.panels import Panel
 from ssl_jax.losses.contrastive import normalize
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.models.heads import ProjectionHead
-from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Panel, Progress, State, Views
+from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Progress, State, Views
 from ssl_jax.objectives.shared.forward import forward, init_variables
 
 

@@ -11,16 +11,17 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.data.augment import Batch, Views
 from ssl_jax.data.image import ops
 from ssl_jax.data.image.view_policy import ViewPolicy
+from ssl_jax.data.panels import Panel, Pictures
 from ssl_jax.errors import UserError
-from ssl_jax.objectives.base import Batch, Panel, Views
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class ImageViews:
     crop_fraction: float = 1.0
     interpolation: str = "bilinear"
     key: str = "image"
+
+    inputs: ClassVar = ("image",)
 
     def __post_init__(self) -> None:
         size = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
@@ -114,7 +117,7 @@ class ImageViews:
 def panel_of_views(views: Array, denormalise: Callable[[Array], Array], note: str = "") -> Panel:
     """A picture of normalised `views` [B, V, h, w, C]: a row for each example, a column for each view."""
     captions = tuple(f"view {number}" for number in range(1, views.shape[1] + 1))
-    return Panel(denormalise(views), captions, note)
+    return Pictures(denormalise(views), captions, note)
 
 
 def _view_keys(keys: Array, name: str, count: int) -> Array:

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from ssl_jax.data.image.views import panel_of_views
+from ssl_jax.data.panels import Panel
 from ssl_jax.errors import UserError
 from ssl_jax.losses.contrastive import normalize
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.models.heads import ProjectionHead
-from ssl_jax.objectives.base import Batch, Encoder, Keys, Objective, Out, Panel, Progress, State, Views
+from ssl_jax.objectives.base import Batch, Encoder, Keys, Objective, Out, Progress, State, Views
 from ssl_jax.objectives.shared.ema import ema_update
 from ssl_jax.objectives.shared.forward import Chain, check_rule, forward_chain, init_chain
 

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 from jax import Array
 
 from ssl_jax.data.masks.rectangles import BlockMask, slots_of
+from ssl_jax.data.panels import Panel, Pictures
 from ssl_jax.errors import UserError
 from ssl_jax.losses.distillation import masked_patch_cross_entropy
 from ssl_jax.losses.mean import Mean
 from ssl_jax.models.grid import grid_of, patchify, unpatchify
 from ssl_jax.models.prototype_head import PrototypeHead
-from ssl_jax.objectives.base import Batch, Keys, Panel, Progress, Views
+from ssl_jax.objectives.base import Batch, Keys, Progress, Views
 from ssl_jax.objectives.shared.distillation import SelfDistillation
 
 PATCH_CENTRES = ("all", "masked")
@@ -99,4 +100,4 @@ class MaskedDistillation(SelfDistillation):
         vectors = patchify(image.reshape(-1, *image.shape[2:]), patch)
         hidden = views["mask"].reshape(batch * crops, -1, 1)
         shown = unpatchify(jnp.where(hidden, 0.5, vectors), patch, grid_of(image.shape, patch)).reshape(image.shape)
-        return super().preview(views) | {"masks": Panel(shown, tuple(f"view {i + 1}" for i in range(crops)))}
+        return super().preview(views) | {"masks": Pictures(shown, tuple(f"view {i + 1}" for i in range(crops)))}

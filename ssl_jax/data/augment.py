@@ -1,0 +1,42 @@
+"""The contract of what stands between records and an encoder: the one place, with a model's front end, that knows a modality."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from jax import Array
+
+from ssl_jax.data.panels import Panel
+
+Batch = dict[str, Array]
+Views = dict[str, Array]
+
+
+class Augment(Protocol):
+    """Batches of records on the device -> views for an encoder. A frozen dataclass, so that it can be closed over by `jit`.
+
+    `inputs` names the arrays that one view is for an encoder, in the order of its arguments: `("image",)`,
+    `("tokens", "valid")`, `("wave",)`. What an example becomes depends on its key and record alone.
+    """
+
+    inputs: tuple[str, ...]
+
+    def __call__(self, keys: Array, batch: Batch) -> Views:
+        """V views of every record: `{name: [B, V, ...]}` for each of `inputs`, drawn from the keys [B] of the examples.
+
+        Views of other kinds (small crops, a masked form) follow under other names: `<kind>` where a view is one array,
+        `<kind>/<input>` where it is several.
+        """
+        ...
+
+    def evaluation(self, batch: Batch, policy: str = "") -> Batch:
+        """The `inputs` [B, ...] of every record, without randomness; as large as the views of `policy`, if one is named."""
+        ...
+
+    def plain(self, batch: Batch) -> Array:
+        """Numbers [B, F] of every record without any encoder: pixels, a bag of words, log-mel means."""
+        ...
+
+    def panel(self, views: Views) -> dict[str, Panel]:
+        """What the model is given, for people. Runs on the host."""
+        ...
