@@ -13,9 +13,9 @@ axis 0 is the mean over every device.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -86,6 +86,7 @@ class Encoder:
 
     `path` points into `{"params": params, "extra": extra}`; `stats` likewise at its `batch_stats`, if it has any.
     `module.apply(variables, *inputs, method=method)` returns [B, F]; another `method` than `features` reads another layer.
+    `plain` gives numbers [B, F] of records without the module (the raw row); None takes the inputs, flattened.
     """
 
     module: nn.Module
@@ -94,6 +95,7 @@ class Encoder:
     preprocess: Preprocess
     stats: tuple[str, ...] = ()
     method: str = "features"
+    plain: Callable[[Batch], Array] | None = None
 
     def variables(self, state: State) -> dict:
         """The Flax variables of this encoder inside `state`."""
@@ -106,11 +108,31 @@ class Encoder:
         inputs = self.preprocess(batch)
         return self.module.apply(variables, *(inputs[k] for k in self.inputs), method=self.method).astype(jnp.float32)
 
+    def raw(self, batch: Batch) -> Array:
+        """What there is without the module, [B, F] in float32."""
+        if self.plain is not None:
+            return self.plain(batch).astype(jnp.float32)
+        inputs = self.preprocess(batch)
+        flat = [jnp.asarray(inputs[k], jnp.float32).reshape(len(inputs[k]), -1) for k in self.inputs]
+        return jnp.concatenate(flat, axis=1)
+
 
 def _at(tree: dict, path: tuple[str, ...]) -> PyTree:
     for name in path:
         tree = tree[name]
     return tree
+
+
+class Column(TypedDict, total=False):
+    """A column of a table of results: its `title`, the `value` and perhaps the `spread` by name in what was measured.
+
+    `unit` is "percent" (of a fraction), "number", or "exp": the exponential of the value, as perplexity is of nats.
+    """
+
+    title: str
+    value: str
+    spread: str
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -123,6 +145,8 @@ class Objective:
 
     encoder: nn.Module | Mapping[str, nn.Module]
     augment: Augment
+
+    validated: ClassVar[tuple[Column, ...]] = ()  # how `validate` is shown; (): every measure under its name
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -153,16 +177,19 @@ class Objective:
         student = Encoder(self.encoder, ("params", "encoder"), self.augment.inputs, self.augment.evaluation, stats)
         return {"student": student}
 
-    def embeddings(self, params: dict, extra: dict, batch: Batch) -> Array | None:
-        """What the loss compares, [B, F], for records as at evaluation; None where there is no such thing.
+    def embeddings(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
+        """What the loss compares, [B, F] by name, for records as at evaluation; {} where there is no such thing.
 
         The encoder of a method can stay as it was drawn while the head on it maps everything to a point, so `health` looks
         at both.
         """
-        return None
+        return {}
 
     def validate(self, params: dict, extra: dict, views: Views, key: Array) -> dict[str, Mean]:
-        """`accuracy` and `chance` of a pretext task on held-out views; {} where the loss is no task with answers."""
+        """Measures of the pretext task on held-out views (`accuracy`, `nats`, ...); {} where the loss is no task with answers.
+
+        Each but `chance` is a column of the table, shown as `validated` says.
+        """
         return {}
 
     def preview(self, views: Views) -> dict[str, Panel]:

@@ -85,10 +85,10 @@ class MSN(TokenTeacher):
         losses = {"assignment": agree, "uneven": Mean(self.entropy_weight * uneven.total, uneven.weight)}
         return Out(losses, {"target_entropy": entropy(targets)}, batch_stats=stats | anchor_stats)
 
-    def embeddings(self, params: dict, extra: dict, batch: Batch) -> Array:
+    def embeddings(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
         """The student's scores [B, K] of class tokens."""
         z, _ = self._head(params, extra, self.class_tokens(params, batch), "head")
-        return prototype_scores(z[:, 0], params["prototypes"])
+        return {"head": prototype_scores(z[:, 0], params["prototypes"])}
 
     def warnings(self, batch_size: int) -> tuple[str, ...]:
         """Few rows for each prototype: the paper has 1024 for 1024."""

@@ -18,9 +18,10 @@ from ssl_jax.objectives.shared.forward import forward, forward_views, init_varia
 
 @dataclass(frozen=True)
 class Supervised(Objective):
-    """Softmax cross-entropy on `label`, through a linear layer on the encoder's features of one view."""
+    """Softmax cross-entropy on `label`, through a linear layer on what `method` of the encoder gives of one view."""
 
     classes: int = 10
+    method: str = "features"
 
     @property
     def head(self) -> ProjectionHead:
@@ -31,8 +32,8 @@ class Supervised(Objective):
         """`params`: encoder, head. `extra`: the encoder's BatchNorm statistics, if any."""
         key_encoder, key_head = jax.random.split(key)
         image = views["image"][:, 0]
-        encoder, stats = init_variables(self.encoder, key_encoder, image)
-        h, _ = forward(self.encoder, encoder, stats, image, method="features")
+        encoder, stats = init_variables(self.encoder, key_encoder, image, method=self.method)
+        h, _ = forward(self.encoder, encoder, stats, image, method=self.method)
         head, _ = init_variables(self.head, key_head, h)
         extra = {} if stats is None else {"batch_stats": {"encoder": stats}}
         return State({"encoder": encoder, "head": head}, extra)
@@ -44,7 +45,7 @@ class Supervised(Objective):
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """Cross-entropy, and the accuracy on the training batch."""
         stats = extra.get("batch_stats", {}).get("encoder")
-        h, stats = forward_views(self.encoder, params["encoder"], stats, views["image"], method="features")
+        h, stats = forward_views(self.encoder, params["encoder"], stats, views["image"], method=self.method)
         logits, _ = forward_views(self.head, params["head"], None, h)
         labels = jnp.broadcast_to(views["label"][:, None], logits.shape[:2])
         loss, accuracy = classification(logits, labels)

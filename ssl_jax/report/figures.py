@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from ssl_jax.report.preview import EXAMPLES, first_views, panels_of, with_ids
 if TYPE_CHECKING:
     from ssl_jax.data.panels import Panel
     from ssl_jax.evaluate.features import Features
-    from ssl_jax.objectives.base import State
     from ssl_jax.recipe import Recipe
+    from ssl_jax.training.reopen import Opened
     from ssl_jax.training.step import Setup
 
 QUERIES, NEAREST = 10, 6
@@ -26,25 +26,16 @@ MAPPED = 1_500  # test records on a map: t-SNE takes about 8 CPU-seconds for so 
 FEWEST = 10  # records without which a map says nothing
 
 
-class Trained(NamedTuple):
-    """A run as its newest checkpoint left it."""
-
-    setup: Setup
-    state: State
-    step: int
-
-
-def restore(recipe: Recipe, setup: Setup, workdir: Path) -> Trained:
-    """The newest checkpoint of the run in `workdir`, on the devices there are. UserError if there is none."""
-    from ssl_jax.evaluate.run import restore as restored
+def restore(recipe: Recipe, workdir: Path) -> Opened:
+    """The run in `workdir` as its newest checkpoint left it, on the devices there are. UserError if there is none."""
+    from ssl_jax.training.reopen import reopened
 
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir} has no checkpoint yet")
-    _, state, step = restored(workdir, recipe)
-    return Trained(setup, state, step)
+    return reopened(workdir, recipe)
 
 
-def shown(recipe: Recipe, trained: Trained) -> list[Picture]:
+def shown(recipe: Recipe, trained: Opened) -> list[Picture]:
     """Panels of `objective.show` on the first test examples (pretraining ones without a test split)."""
     import jax
     import jax.numpy as jnp
@@ -69,14 +60,15 @@ def given(recipe: Recipe, setup: Setup, source: Any) -> list[Picture]:
     return [_panel(f"given_{name}", panel, ids, told) for name, panel in panels_of(setup, views).items()]
 
 
-def of_features(recipe: Recipe, trained: Trained) -> list[Picture]:
+def of_features(recipe: Recipe, trained: Opened) -> list[Picture]:
     """The neighbour grid and the maps of frozen features; [] without a test split."""
     from ssl_jax.evaluate.features import extract
-    from ssl_jax.evaluate.online import encoder_named
+    from ssl_jax.evaluate.online import encoder_named, names_of
 
     if recipe.data.test is None:
         return []
-    encoder = encoder_named(trained.setup.objective, recipe.evaluate.encoder)
+    name = names_of(recipe.evaluate.encoder)[0]
+    encoder = encoder_named(trained.setup.objective, name)
     variables = encoder.variables(trained.state)
     tested = _part(recipe.data.test.build(), MAPPED, recipe.seed)
     found = extract(encoder, variables, tested)
@@ -84,7 +76,7 @@ def of_features(recipe: Recipe, trained: Trained) -> list[Picture]:
     if recipe.data.probe is not None and "image" in tested[0]:
         searched = _part(recipe.data.probe.build(), SEARCHED, recipe.seed)
         among = extract(encoder, variables, searched)
-        pictures.append(_neighbours(tested, found, searched, among, recipe.evaluate.encoder))
+        pictures.append(_neighbours(tested, found, searched, among, name))
     return pictures + _maps(found, getattr(tested, "classes", ()), recipe.seed)
 
 

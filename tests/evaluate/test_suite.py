@@ -36,7 +36,7 @@ def fit(encoder, variables):
 @pytest.fixture(scope="module")
 def results(encoder, variables, make_signals, fit):
     encoders = {"teacher": (encoder, variables)}
-    return evaluate(encoders, make_signals(160, 0), make_signals(200, 1), SETTINGS, fit, step=70)
+    return evaluate(encoders, make_signals(160, 0), make_signals(200, 1), SETTINGS, lambda _: fit, step=70)
 
 
 def test_the_table_has_a_row_for_each_encoder_and_baseline_and_every_column(results):
@@ -53,7 +53,9 @@ def test_the_table_has_a_row_for_each_encoder_and_baseline_and_every_column(resu
 
 def test_rows_that_are_measured_at_the_same_time_are_the_same(results, encoder, variables, make_signals, fit):
     two = replace(SETTINGS, workers=2)
-    again = evaluate({"teacher": (encoder, variables)}, make_signals(160, 0), make_signals(200, 1), two, fit, step=70)
+    again = evaluate(
+        {"teacher": (encoder, variables)}, make_signals(160, 0), make_signals(200, 1), two, lambda _: fit, step=70
+    )
     assert again == results
     assert list(again["rows"]) == list(results["rows"])
 
@@ -65,7 +67,7 @@ def test_an_encoder_that_diverged_is_told_though_rows_are_measured_at_the_same_t
     with pytest.raises(UserError, match="the encoder diverged"):
         evaluate(
             {"teacher": (encoder, broken)}, make_signals(160, 0), make_signals(200, 1), replace(SETTINGS, workers=2),
-            fit, say=begun.append,
+            lambda _: fit, say=begun.append,
         )  # fmt: skip
     assert begun[0] == "evaluating: supervised"
 
@@ -73,7 +75,7 @@ def test_an_encoder_that_diverged_is_told_though_rows_are_measured_at_the_same_t
 def test_results_are_plain_data_and_the_same_twice(results, encoder, variables, make_signals, fit):
     assert json.loads(json.dumps(results, allow_nan=False)) == json.loads(json.dumps(results))
     again = evaluate(
-        {"teacher": (encoder, variables)}, make_signals(160, 0), make_signals(200, 1), SETTINGS, fit, step=70
+        {"teacher": (encoder, variables)}, make_signals(160, 0), make_signals(200, 1), SETTINGS, lambda _: fit, step=70
     )
     assert again == results
 

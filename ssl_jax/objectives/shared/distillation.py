@@ -143,9 +143,9 @@ class SelfDistillation(TokenTeacher):
             extra["centre"] = {name: jnp.zeros(length) for name, length in self.centres.items()}
         return State(params, extra)
 
-    def embeddings(self, params: dict, extra: dict, batch: Batch) -> Array:
+    def embeddings(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
         """The student's logits [B, K] of class tokens."""
-        return self.heads["head"].apply({"params": params["head"]}, self.class_tokens(params, batch))[:, 0]
+        return {"head": self.heads["head"].apply({"params": params["head"]}, self.class_tokens(params, batch))[:, 0]}
 
     def temperature_at(self, progress: Progress) -> Array:
         """The teacher's temperature."""

@@ -52,15 +52,16 @@ class JointEmbedding(Objective):
         """Outputs [B, V, F] of each module by name, and the new BatchNorm statistics."""
         return forward_chain(self.modules, params, extra.get("batch_stats", {}), *images, bn=self.bn)
 
-    def embeddings(self, params: dict, extra: dict, batch: Batch) -> Array | None:
+    def embeddings(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
         """The outputs [B, F] of the last module before the predictor, on the BatchNorm statistics of this batch."""
         if self.compares == "nothing":
-            return None
+            return {}
         chain = {name: module for name, module in self.modules.items() if name != "predictor"}
         image = self.augment.evaluation(batch, policy="image")["image"][:, None]
         outs, _ = forward_chain(chain, params, extra.get("batch_stats", {}), image)
-        z = outs[list(chain)[-1]][:, 0]
-        return normalize(z) if self.compares == "directions" else z
+        name = list(chain)[-1]
+        z = outs[name][:, 0]
+        return {name: normalize(z) if self.compares == "directions" else z}
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """The views of each image, side by side, a panel for each resolution."""
