@@ -18,7 +18,7 @@ warm-up of a teacher's temperature, need no change.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -46,14 +46,19 @@ class Change(NamedTuple):
         return f"{self.key}: {_shown(self.old)} -> {_shown(self.new)}: {self.why}"
 
 
-def at_batch_size(config: Mapping[str, Any], batch_size: int) -> tuple[dict[str, Any], list[Change]]:
-    """The plain recipe `config`, complete with defaults, at another batch size, and what changed besides it."""
+def at_batch_size(
+    config: Mapping[str, Any], batch_size: int, kept: Collection[str] = ()
+) -> tuple[dict[str, Any], list[Change]]:
+    """The plain recipe `config`, complete with defaults, at another batch size, and what changed besides it.
+
+    Numbers at the paths `kept` stay as they are: those that the user set for the new size.
+    """
     old = config["batch_size"]
     if batch_size == old:
         return dict(config), []
     k = Fraction(batch_size, old)
     proposals = [*_rate(config, k), *_durations(config, k), *_ruled(config, k, batch_size)]
-    changes = [change for change in proposals if change.new != change.old]
+    changes = [change for change in proposals if change.new != change.old and change.key not in kept]
     scaled = {**config, "batch_size": batch_size}
     for change in changes:
         scaled = _with(scaled, change.key.split("."), change.new)
@@ -93,7 +98,8 @@ def _steps(count: float, k: Fraction) -> int:
 
 
 def _ruled(config: Mapping[str, Any], k: Fraction, batch_size: int) -> list[Change]:
-    found = ((path, _at(config, path), rule) for path, rule in config["batch_rules"])
+    paths = ((path, rule) for named, rule in config["batch_rules"] for path in _places(config, named))
+    found = ((path, _at(config, path), rule) for path, rule in paths)
     return [
         Change(path, value, RULES[rule](value, k, batch_size), REASONS[rule])
         for path, value, rule in found
@@ -135,6 +141,19 @@ REASONS = {
 }
 
 # --- paths
+
+
+def _places(config: Mapping[str, Any], path: str) -> list[str]:
+    """`path`; an option of `model` stands for that of each model and of what is nested in it: `model.image.encoder.x`."""
+    section, _, option = path.partition(".")
+    return [f"{place}.{option}" for place in _components("model", config["model"])] if section == "model" else [path]
+
+
+def _components(place: str, value: Any) -> list[str]:
+    if not isinstance(value, Mapping):
+        return []
+    deeper = [found for key, part in value.items() for found in _components(f"{place}.{key}", part)]
+    return [place, *deeper] if isinstance(value.get("target"), str) else deeper
 
 
 def _at(config: Mapping[str, Any], path: str) -> Any:

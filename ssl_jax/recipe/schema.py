@@ -10,8 +10,8 @@ from typing import Any
 
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.batch_size import BATCH_RULES, RULES
-from ssl_jax.recipe.component import Component
-from ssl_jax.recipe.values import did_you_mean
+from ssl_jax.recipe.component import Component, Components
+from ssl_jax.recipe.values import did_you_mean, shown
 
 UNITS = ("steps", "epochs", "examples", "percent")
 
@@ -38,7 +38,7 @@ class Duration:
 def require(ok: bool, key: str, value: Any, rule: str) -> None:
     """UserError that `key` has a `value` against the `rule`, unless `ok`."""
     if not ok:
-        raise UserError(f"{key}={value!r}: must be {rule}")
+        raise UserError(f"{key}={shown(value)}: must be {rule}")
 
 
 @dataclass(frozen=True)
@@ -293,13 +293,14 @@ class InitFrom:
 class Recipe:
     """A whole run. `batch_size` is global; exactly one of `total_steps`, `total_epochs`, `total_examples` is set.
 
-    `batch_rules`, (path, rule), say what follows when `batch_size` is overridden, see `batch_size.py`.
+    `model` is one component, or several by name. `batch_rules`, (path, rule), say what follows when `batch_size` is
+    overridden, see `batch_size.py`.
     """
 
     seed: int
     batch_size: int
     objective: Component
-    model: Component
+    model: Component | Components
     data: Data
     augment: Component
     total_steps: int | None = None
