@@ -22,6 +22,8 @@ from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from ssl_jax.recipe.component import option_places
+
 BATCH_RULES = (
     ("objective.momentum", "ema"),
     ("objective.centre_momentum", "ema"),
@@ -98,7 +100,7 @@ def _steps(count: float, k: Fraction) -> int:
 
 
 def _ruled(config: Mapping[str, Any], k: Fraction, batch_size: int) -> list[Change]:
-    paths = ((path, rule) for named, rule in config["batch_rules"] for path in _places(config, named))
+    paths = ((path, rule) for named, rule in config["batch_rules"] for path in option_places(config, named))
     found = ((path, _at(config, path), rule) for path, rule in paths)
     return [
         Change(path, value, RULES[rule](value, k, batch_size), REASONS[rule])
@@ -141,19 +143,6 @@ REASONS = {
 }
 
 # --- paths
-
-
-def _places(config: Mapping[str, Any], path: str) -> list[str]:
-    """`path`; an option of `model` stands for that of each model and of what is nested in it: `model.image.encoder.x`."""
-    section, _, option = path.partition(".")
-    return [f"{place}.{option}" for place in _components("model", config["model"])] if section == "model" else [path]
-
-
-def _components(place: str, value: Any) -> list[str]:
-    if not isinstance(value, Mapping):
-        return []
-    deeper = [found for key, part in value.items() for found in _components(f"{place}.{key}", part)]
-    return [place, *deeper] if isinstance(value.get("target"), str) else deeper
 
 
 def _at(config: Mapping[str, Any], path: str) -> Any:

@@ -6,13 +6,14 @@ import inspect
 import traceback
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ssl_jax.errors import UserError
-from ssl_jax.recipe.slots import ANY, Slot, class_at
-from ssl_jax.recipe.values import did_you_mean, shown, typed
+from ssl_jax.recipe.slots import ANY, MODEL, Slot, class_at
+from ssl_jax.recipe.values import did_you_mean, plain, shown, typed
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,32 @@ def components_in(value: Any) -> Iterator[Any]:
             yield from components_in(part)
 
 
+def option_places(config: Mapping[str, Any], path: str) -> list[str]:
+    """`path` in a plain recipe; an option of `model` stands for that of each model, and of each that is nested in one:
+    `model.dtype` for `model.image.dtype`, `model.text.dtype` and `model.text.encoder.dtype`.
+    """
+    section, _, option = path.partition(".")
+    return [f"{place}.{option}" for place in _places("model", config["model"])] if section == "model" else [path]
+
+
+def _places(place: str, value: Any) -> list[str]:
+    if not isinstance(value, Mapping):
+        return []
+    deeper = [found for key, part in value.items() for found in _places(f"{place}.{key}", part)]
+    return [place, *deeper] if is_component(value) else deeper
+
+
+def with_model_option(
+    config: Mapping[str, Any], option: str, value: Any, allow: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The plain recipe with `option` set in each of its models, nested ones too, whose class has it."""
+    made = deepcopy(plain(config))
+    for part in components_in(made["model"]):
+        if hasattr(Component(part["target"], {}, "model", allow, MODEL).resolve(), option):
+            part[option] = value
+    return made
+
+
 FLOATS = ("float32", "bfloat16", "float16", "float64")
 DTYPE_NAMES = {
     "bf16": "bfloat16", "bfloat": "bfloat16", "fp16": "float16", "f16": "float16", "half": "float16", "fp32": "float32",
@@ -159,7 +186,9 @@ def check_dtype(name: str, where: str) -> None:
     near = DTYPE_NAMES.get(name.lower().rpartition(".")[2])
     if near or not _is_float(name):
         hint = f"; did you mean {near!r}?" if near else did_you_mean(name, FLOATS)
-        raise UserError(f"{where}={shown(name)}: no type to compute in has this name{hint} Use one of {', '.join(FLOATS)}")
+        raise UserError(
+            f"{where}={shown(name)}: no type to compute in has this name{hint} Use one of {', '.join(FLOATS)}"
+        )
 
 
 def _is_float(name: str) -> bool:

@@ -7,6 +7,7 @@ only if the user allowed its module, and a section still takes only what is mean
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 import sys
@@ -154,7 +155,8 @@ def inside(module: str, packages: Iterable[str]) -> bool:
     return any(module == p or module.startswith(p + ".") for p in packages)
 
 
-def modules_of(rooms: Iterable[str]) -> list[str]:
+@functools.cache
+def modules_of(rooms: tuple[str, ...]) -> list[str]:
     """The names of the modules that lie in `rooms`, as far as the rooms are there. Imports the rooms themselves."""
     found = []
     for room in rooms:

@@ -15,7 +15,6 @@ from ml_collections import ConfigDict
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.renames import renamed
 
-
 # What other trainers call a key -> what it is called here.
 SYNONYMS = {
     "base_lr": "lr", "learning_rate": "lr", "wd": "weight_decay", "beta1": "b1", "beta2": "b2", "epsilon": "eps",
@@ -32,19 +31,27 @@ SYNONYMS = {
 def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
     """How to end a sentence about an unknown `word`: `"; did you mean 'x'?"` with the nearest of `known`, else `"."`.
 
-    What other trainers' name for it is called here comes first, then dotted paths with the same last part, then near spellings
-    of the whole, `most` of them, then of the last part.
+    What is called so elsewhere, or by other trainers, comes first (`called_here`), then near spellings of the whole, `most` of
+    them, then of the last part.
     """
     known = list(known)
-    last = lambda path: path.rpartition(".")[2].lower()  # noqa: E731
-    near = [k for k in known if last(k) == SYNONYMS.get(last(word))] or [
-        k for k in known if last(k) == last(word) and k != word
-    ]
-    for part in (str.lower, last):
+    near = called_here(word, known)
+    for part in (str.lower, _last):
         if not near:
             named = {part(k): k for k in reversed(known)}
             near = [named[k] for k in difflib.get_close_matches(part(word), named, n=most, cutoff=0.7)]
     return f"; did you mean {' or '.join(repr(k) for k in near[: max(2, most)])}?" if near else "."
+
+
+def called_here(word: str, known: Iterable[str]) -> list[str]:
+    """The dotted paths among `known` whose last part is that of `word`, or what other trainers' name for it is here."""
+    others = [k for k in known if k != word]
+    wanted = [_last(word), SYNONYMS.get(_last(word))]
+    return next((same for name in wanted if (same := [k for k in others if _last(k) == name])), [])
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2].lower()
 
 
 def shown(value: Any, most: int = 200) -> str:
@@ -84,7 +91,9 @@ def plain(value: Any, where: str = "config", depth: int = 0) -> Any:
 def _text_key(key: Any, where: str) -> str:
     if isinstance(key, str) and "." not in key and len(key) <= LONGEST_KEY:
         return key
-    raise UserError(f"{where} has the key {shown(key)}; keys are strings without dots, of {LONGEST_KEY} characters at most")
+    raise UserError(
+        f"{where} has the key {shown(key)}; keys are strings without dots, of {LONGEST_KEY} characters at most"
+    )
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
