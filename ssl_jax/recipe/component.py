@@ -7,8 +7,9 @@ import inspect
 import pkgutil
 import sys
 import traceback
+import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,3 +127,23 @@ def _place(error: BaseException) -> str:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     own = Path(frame.filename).name
     return "" if own in ("inspect.py", "component.py") else f" (at {own}:{frame.lineno})"
+
+
+def allowed_factory(target: str, where: str, allow: Iterable[str]) -> Callable[..., Any]:
+    """The function or class that `target` ('package.module:name') names, if it is defined in a package of `allow`."""
+    module_name, _, name = target.partition(":")
+    where, allowed = f"{where}={target!r}", tuple(allow)
+    if not all(part.isidentifier() for part in [*module_name.split("."), name]):
+        raise UserError(f"{where}: write it as 'package.module:name'")
+    if not _inside(module_name, allowed):
+        raise UserError(
+            f"{where}: a config may run only code that you allowed; if you trust it, add --allow {module_name}"
+        )
+    module = _import(module_name, where)
+    found = getattr(module, name, None)
+    if found is None:
+        names = [n for n, v in vars(module).items() if callable(v) and _inside(getattr(v, "__module__", ""), allowed)]
+        raise UserError(f"{where}: {module_name} has no {name}{did_you_mean(name, names)}")
+    if not isinstance(found, type | types.FunctionType) or not _inside(found.__module__, allowed):
+        raise UserError(f"{where}: {name} is no function or class defined in {' or '.join(allowed)}")
+    return found
