@@ -208,6 +208,9 @@ def _recipe(arguments: Namespace, say: Callable[[str], None] = print) -> tuple:
     config = load(arguments.config, arguments.overrides, say)
     recipe = parse(config, allow=(*neighbours(arguments.config), *allow))
     recipe.check()
+    from ssl_jax.optim import optimizers
+
+    optimizers.check(recipe.optimizer, recipe.schedule, recipe.objective.allow)
     return config, recipe
 
 
