@@ -90,6 +90,11 @@ def cuda_plugin_installed() -> bool:
     return any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
 
 
+def tpu_compiler_installed() -> bool:
+    """Whether jax can compile for TPUs, present or not. Looks, and imports nothing."""
+    return importlib.util.find_spec("libtpu") is not None
+
+
 def keep_compiled_programs() -> Path | None:
     """Let jax keep compiled programs on disk, so that a run that resumes does not compile again. Returns where.
 

@@ -8,6 +8,7 @@ from flax import linen as nn
 from jax import Array
 
 from ssl_jax.models.grid import sincos_2d, take_tokens
+from ssl_jax.models.mask import Mask
 from ssl_jax.models.norm import Norm
 from ssl_jax.models.rows import Dense
 from ssl_jax.models.transformer import Transformer
@@ -151,6 +152,6 @@ class BlockPredictor(nn.Module):
             self.remat,
             kernel_init=self.kernel_init,
             name="transformer",
-        )(x, seen)
+        )(x, Mask(seen))
         x = Dense(self.out, name="pred", **dense)(x[:, -size:])
         return x.reshape(batch, blocks, size, self.out)

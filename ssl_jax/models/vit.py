@@ -11,6 +11,7 @@ from jax import Array
 from ssl_jax.errors import UserError
 from ssl_jax.models.drop_path import DropPath, Section, split_sections
 from ssl_jax.models.grid import cell_means, grid_of, patchify, resize_tokens, rope_2d, sincos_2d
+from ssl_jax.models.mask import Mask
 from ssl_jax.models.rows import Dense
 from ssl_jax.models.transformer import NOISE, Transformer
 
@@ -138,7 +139,7 @@ class ViT(nn.Module):
             self._kernel_init, self.mlp, self.layer_scale, self.qkv_bias, self.norm_epsilon, drop,
             self.prefix if self.local_norm else 0, name="transformer",
         )  # fmt: skip
-        out = stack(_pack(sequences), valid, sections, self._rotations(grids, train), train)
+        out = stack(_pack(sequences), Mask(valid), sections, self._rotations(grids, train), train)
         return tuple(
             part.reshape(*s.shape[:3], -1) for part, s in zip(split_sections(out, sections), sequences, strict=True)
         )
