@@ -56,10 +56,11 @@ ATTENTION = {"xla": attend, "cudnn": attend_cudnn}
 def rotate(x: Array, table: tuple[Array, Array]) -> Array:
     """Rotary positions: `x cos + rotate_half(x) sin` (Su et al. 2021, arXiv 2104.09864), in float32 or wider.
 
-    `x` [..., N, H, d]; `table` is (cos, sin), each [N, d]; the first half of d pairs with the second.
+    `x` [..., N, H, d]; `table` is (cos, sin), each [N, d] or, where sequences differ, [..., N, d].
+    The first half of d pairs with the second.
     """
     kind = wide(x.dtype)
-    cos, sin = (t[:, None, :].astype(kind) for t in table)
+    cos, sin = (t[..., None, :].astype(kind) for t in table)
     first, second = jnp.split(x.astype(kind), 2, axis=-1)
     return (x * cos + jnp.concatenate([-second, first], axis=-1) * sin).astype(x.dtype)
 
