@@ -1,21 +1,15 @@
-"""Probes by what a recipe says of them: a short name, a dotted path, or `dict(target=..., name=..., **options)`."""
+"""Probes as objects: what a probe is, how it is made from what the recipe says of it, and what it can measure."""
 
 from __future__ import annotations
 
-import importlib.util
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Protocol
 
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.features import Split
 from ssl_jax.objectives.base import Column
-from ssl_jax.recipe.component import Component
-
-ROOM = "ssl_jax.evaluate.probes"
-PROBES = ("linear", "knn", "fewshot")
-Entry = str | Mapping[str, Any]
+from ssl_jax.recipe.probes import Entry, probe_component, probe_name
 
 
 class Probe(Protocol):
@@ -41,31 +35,18 @@ def probes_of(entries: Iterable[Entry], shared: Mapping[str, Any], allow: tuple[
     Raises:
       UserError: an unknown name, a class that is no probe or was not allowed, or one name for two probes.
     """
-    made: dict[str, tuple[Entry, Probe]] = {}
+    named: dict[str, Entry] = {}
     for entry in entries:
-        name = name_of(entry)
-        if name in made and made[name][0] != entry:
+        if named.setdefault(probe_name(entry), entry) != entry:
             raise UserError(
-                f"evaluate.probes: two are named {name!r}; give one of them another: dict(..., name='other')"
+                f"evaluate.probes: two are named {probe_name(entry)!r}; give one another name: dict(..., name='other')"
             )
-        if name not in made:
-            made[name] = entry, _built(name, entry, shared, allow)
-    return {name: probe for name, (_, probe) in made.items()}
+    return {name: _built(entry, shared, allow) for name, entry in named.items()}
 
 
-def name_of(entry: Entry) -> str:
-    """The name of a probe's file in `eval/`: its own, a short one, or that of its class (of the module for a `Probe`)."""
-    if isinstance(entry, str) and ":" not in entry:
-        return entry
-    given = entry if isinstance(entry, Mapping) else {"target": entry}
-    module, _, kind = str(given.get("target", "")).partition(":")
-    named = module.rpartition(".")[2] if kind == "Probe" else re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
-    name = given.get("name", named)
-    if not (isinstance(name, str) and name.isidentifier()):
-        raise UserError(
-            f"evaluate.probes: {entry!r} has no name; write 'linear', 'package.module:Name' or a dict with both"
-        )
-    return name
+def encoders_of(probe: Probe) -> tuple[str, ...]:
+    """The encoders that a probe compares; () for one that measures any encoder alone."""
+    return tuple(getattr(probe, "encoders", ()))
 
 
 def refusal(probe: Probe, split: Split) -> str | None:
@@ -73,36 +54,18 @@ def refusal(probe: Probe, split: Split) -> str | None:
     parts = {"probe": split.train, "test": split.test}
     bare = [name for name, part in parts.items() if part.y is None]
     if bare and getattr(probe, "labelled", True):
-        return f"the {bare[0]} split has no labels; name a labelled source in data.{bare[0]}, and its field in evaluate.label"
+        return f"the {bare[0]} split has no labels; name a labelled source in data.{bare[0]}"
     if split.train.x.ndim != 2 and not getattr(probe, "tokens", False):
+        shape = " x ".join(map(str, split.train.x.shape[1:]))
         return (
-            f"the encoder gives {list(split.train.x.shape[1:])} numbers for a record, and this probe takes one row; evaluate an "
-            "encoder whose `method` pools them, or use a probe with `tokens = True`"
+            f"the encoder gives {shape} numbers for a record, and this probe takes one row; evaluate an encoder whose "
+            "`method` pools them, or use a probe with `tokens = True`"
         )
     return None
 
 
-def _built(name: str, entry: Entry, shared: Mapping[str, Any], allow: tuple[str, ...]) -> Probe:
-    component = _component(name, entry, allow)
+def _built(entry: Entry, shared: Mapping[str, Any], allow: tuple[str, ...]) -> Probe:
+    component = probe_component(entry, allow)
     kind = component.resolve()
     taken = {f.name: shared[f.name] for f in fields(kind) if f.name in shared} if is_dataclass(kind) else {}
-    probe = Component(component.target, taken | dict(component.options), component.where, component.allow).build()
-    if not all(hasattr(probe, part) for part in ("run", "columns", "protocol")):
-        raise UserError(
-            f"{component.where}: {component.target} is no probe; it needs `columns`, `protocol` and `run(split)`"
-        )
-    return probe
-
-
-def _component(name: str, entry: Entry, allow: tuple[str, ...]) -> Component:
-    """Of this room, or of an allowed package: no other class of `ssl_jax` measures anything."""
-    where = f"evaluate.probes[{name}]"
-    if isinstance(entry, str) and ":" not in entry:
-        if not (name.isidentifier() and importlib.util.find_spec(f"{ROOM}.{name}")):
-            raise UserError(f"evaluate.probes: {name!r} is unknown; use any of {', '.join(PROBES)}")
-        return Component(f"{ROOM}.{name}:Probe", {}, where, allow)
-    options = {"target": entry} if isinstance(entry, str) else {k: v for k, v in entry.items() if k != "name"}
-    target = str(options.pop("target", ""))
-    if target.partition(".")[0] == "ssl_jax" and not target.startswith(f"{ROOM}."):
-        raise UserError(f"{where}.target={target!r} is no probe; those of ssl_jax are in {ROOM}")
-    return Component(target, options, where, allow)
+    return replace(component, options=taken | dict(component.options)).build()

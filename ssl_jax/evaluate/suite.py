@@ -16,9 +16,10 @@ from jax.sharding import Mesh
 from ssl_jax.data.pipeline import BadRecords
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.features import Split
-from ssl_jax.evaluate.instruments import PROBES, Entry, Probe, probes_of, refusal
+from ssl_jax.evaluate.instruments import Probe, encoders_of, probes_of, refusal
 from ssl_jax.evaluate.rows import BASELINES, Encoders, Group, Table, Trainer
 from ssl_jax.evaluate.rows import row_of as row_of
+from ssl_jax.recipe.probes import PROBES, Entry
 
 _MEASURED_ON = ("step", "seed", "train", "test", "label", "target")  # rows of one table have these in common
 
@@ -104,7 +105,7 @@ def evaluate(
     chosen = tuple(encoders) if chosen is None else tuple(chosen)
     shared = {key: value for key, value in asdict(settings).items() if key not in ("probes", "allow")}
     probes = probes_of((*settings.probes, "health"), shared, settings.allow)
-    compared = tuple(dict.fromkeys(filter(None, map(_encoders_of, probes.values()))))
+    compared = tuple(dict.fromkeys(filter(None, map(encoders_of, probes.values()))))
     groups = Table(encoders, chosen, compared, train, test, settings, trainer, mesh).groups()
     _check_labels(probes, train, test, settings.label)
 
@@ -210,7 +211,7 @@ def _measure(group: Group, probes: Mapping[str, Probe]) -> Measured:
             done.failures[row] = error
             continue
         for name, probe in probes.items():
-            if _encoders_of(probe) == towers:
+            if encoders_of(probe) == towers:
                 _run(done, row, name, probe, split)
     return done
 
@@ -250,10 +251,6 @@ def _check_labels(probes: Mapping[str, Probe], train: Any, test: Any, label: str
                 f"the {name} split has no labels: its records have {', '.join(sorted(record))}, and no {label!r}; name a "
                 f"labelled source in data.{name}, and its field in evaluate.label"
             )
-
-
-def _encoders_of(probe: Probe) -> tuple[str, ...]:
-    return tuple(getattr(probe, "encoders", ()))
 
 
 def _told(error: Exception) -> str:

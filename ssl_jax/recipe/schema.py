@@ -11,6 +11,7 @@ from typing import Any
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.batch_size import BATCH_RULES, RULES
 from ssl_jax.recipe.component import Component, Components
+from ssl_jax.recipe.probes import probe_component
 from ssl_jax.recipe.values import did_you_mean, shown
 
 UNITS = ("steps", "epochs", "examples", "percent")
@@ -380,3 +381,5 @@ class Recipe:
         for component in (self.model, self.augment, self.data.pretrain, self.data.probe, self.data.test):
             if component is not None:
                 component.check()
+        for probe in self.evaluate.probes:
+            probe_component(probe, self.objective.allow).check()
