@@ -114,6 +114,8 @@ def evaluate(
         return _measure(group, probes)  # one group's features in memory for each worker
 
     found = _each(measured, groups, settings.workers)
+    rows = {row: results for part in found for row, results in part.rows.items()}
+    worked = {name: probe for name, probe in probes.items() if any(name in results for results in rows.values())}
     results = {
         "encoders": list(chosen),
         "step": step,
@@ -122,9 +124,9 @@ def evaluate(
         "target": settings.target,
         "train": {"records": len(train), "fingerprint": train.fingerprint()},
         "test": {"records": len(test), "fingerprint": test.fingerprint()},
-        "protocol": {name: probe.protocol for name, probe in probes.items()},
-        "columns": [dict(column) | {"probe": name} for name, probe in probes.items() for column in probe.columns],
-        "rows": {row: results for part in found for row, results in part.rows.items()},
+        "protocol": {name: probe.protocol for name, probe in worked.items()},
+        "columns": [dict(column) | {"probe": name} for name, probe in worked.items() for column in probe.columns],
+        "rows": rows,
     }
     failures = {where: error for part in found for where, error in part.failures.items()}
     if failures:

@@ -131,7 +131,7 @@ def test_a_run_opens_and_is_evaluated_and_reported_where_its_pretraining_data_is
     gone = {"target": "ssl_jax.data.sources:Arrays", "arrays": str(tmp_path / "gone.npz")}
 
     def write(**data):
-        evaluate = whole["evaluate"] | {"probes": ["knn"], "baselines": ["raw"]}
+        evaluate = whole["evaluate"] | {"probes": ["knn", "regression"], "baselines": ["raw"]}
         config = whole | {"data": whole["data"] | {"pretrain": gone} | data, "evaluate": evaluate}
         (workdir / "config.json").write_text(json.dumps(config))
 
@@ -140,8 +140,14 @@ def test_a_run_opens_and_is_evaluated_and_reported_where_its_pretraining_data_is
     assert (opened.step, opened.setup.total_steps, opened.records.fields["image"].shape) == (STEPS, STEPS, (28, 28, 1))
     assert opened.records.count == len(parse(from_json(json.dumps(whole))).data.pretrain.build())
     write(**{split: whole["data"][split] | {"limit": 40} for split in ("probe", "test")})
-    assert main(["eval", "--workdir", str(workdir)]) == 0
-    assert "pretrained (student)" in capsys.readouterr().out
+    assert main(["eval", "--workdir", str(workdir)]) == 2  # without evaluate.target there is nothing to regress on
+    said = capsys.readouterr()
+    assert "pretrained (student)" in said.out
+    assert "raw input, regression: the probe regression needs numbers to predict; set evaluate.target" in said.err
+    assert json.loads((workdir / "eval" / "knn.json").read_text())["rows"].keys() == {
+        "pretrained (student)",
+        "raw input",
+    }
     assert main(["report", "--workdir", str(workdir)]) == 0
     assert {"neighbours.png", "pca.png"} <= {p.name for p in (workdir / "samples").iterdir()}
     assert "gone.npz" in (workdir / "report.html").read_text()
