@@ -81,7 +81,8 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
     check_batch(recipe.batch_size, mesh, max(setup.accumulation, setup.gradient_cache))
     meta = {"data": source.fingerprint(), "batch_size": recipe.batch_size, "recipe": to_json(workdir.config)}
     if is_first():
-        workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), data=meta["data"], processes=jax.process_count())
+        facts = {"data": meta["data"], "records": len(source), "processes": jax.process_count()}
+        workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), **facts)
     steps = partial(recipe.duration, num_examples=len(source))
     save, check, compare = steps(recipe.checkpoint.every), steps(recipe.evaluate.every), steps(recipe.watch.replicas)
     per_dispatch, total = recipe.mesh.steps_per_dispatch, setup.total_steps

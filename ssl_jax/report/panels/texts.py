@@ -11,7 +11,7 @@ from itertools import chain, groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from ssl_jax.data.panels import Texts
-from ssl_jax.report.panels.paper import INK, LINES, MARGIN, MUTED, PAPER, RULE, Tags, font, sheet, stacked
+from ssl_jax.report.panels.paper import INK, MARGIN, MUTED, PAPER, RULE, Tags, font, sheet, stacked
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,6 +42,7 @@ KNOWN = {
     "padding": Style("·", MUTED),
 }
 SIGNS = "¹²³⁴⁵⁶⁷⁸⁹"
+DARK = ("#00507F", "#933F00", "#00634A", "#83405F")  # ink of the marks that carry a number: 6 : 1 on paper, or more
 
 
 def draw(panel: Texts, tags: Tags = (), *, lead: bool = False) -> Image.Image:
@@ -65,7 +66,7 @@ def styles_of(panel: Texts) -> dict[str, Style]:
     pieces = chain.from_iterable(chain.from_iterable(panel.rows))
     marks = list(dict.fromkeys(mark for _, mark in pieces))
     own = [mark for mark in marks if mark not in KNOWN]
-    numbered = {mark: Style(SIGNS[i % len(SIGNS)], LINES[i % len(LINES)]) for i, mark in enumerate(own)}
+    numbered = {mark: Style(SIGNS[i % len(SIGNS)], DARK[i % len(DARK)]) for i, mark in enumerate(own)}
     return {mark: KNOWN.get(mark) or numbered[mark] for mark in marks}
 
 
