@@ -75,11 +75,9 @@ def _inputs(encoder: Encoder, batch: Batch, label: str) -> list[Array]:
 
 
 def raw_split(encoder: Encoder, train: Any, test: Any, classes: int | None = None, **options: Any) -> Split:
-    """What there is without an encoder as features: `encoder.plain`, or else the encoder's own inputs."""
-    plain, inputs = encoder.preprocess, encoder.inputs
-    if encoder.plain is not None:
-        plain, inputs = lambda batch: {"plain": encoder.plain(batch)}, ("plain",)
-    return labelled_split(*(raw_inputs(plain, s, inputs=inputs, **options) for s in (train, test)), classes)
+    """What there is without the encoder, as features."""
+    features = (raw_inputs(lambda batch: {"x": encoder.raw(batch)}, s, **options) for s in (train, test))
+    return labelled_split(*features, classes)
 
 
 def encoded_split(

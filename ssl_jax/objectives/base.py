@@ -89,7 +89,7 @@ class Encoder:
 
     `path` points into `{"params": params, "extra": extra}`; `stats` likewise at its `batch_stats`, if it has any.
     `module.apply(variables, *inputs, method=method)` returns [B, F]; another `method` than `features` reads another layer.
-    `plain` gives numbers [B, F] of records without the module, for the raw row; None: the inputs, flattened.
+    `plain` gives numbers [B, F] of records without the module (the raw row); None takes the inputs, flattened.
     """
 
     module: nn.Module
@@ -110,6 +110,14 @@ class Encoder:
         """Frozen features [B, F] in float32 of a batch of records."""
         inputs = self.preprocess(batch)
         return self.module.apply(variables, *(inputs[k] for k in self.inputs), method=self.method).astype(jnp.float32)
+
+    def raw(self, batch: Batch) -> Array:
+        """What there is without the module, [B, F] in float32."""
+        if self.plain is not None:
+            return self.plain(batch).astype(jnp.float32)
+        inputs = self.preprocess(batch)
+        flat = [jnp.asarray(inputs[k], jnp.float32).reshape(len(inputs[k]), -1) for k in self.inputs]
+        return jnp.concatenate(flat, axis=1)
 
 
 def _at(tree: dict, path: tuple[str, ...]) -> PyTree:

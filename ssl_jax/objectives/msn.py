@@ -93,7 +93,7 @@ class MSN(TokenTeacher):
     def embeddings(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
         """The student's scores [B, K] of class tokens."""
         z, _ = self._head(params, extra, self.class_tokens(params, batch), "head")
-        return {"prototypes": prototype_scores(z[:, 0], params["prototypes"])}
+        return {"head": prototype_scores(z[:, 0], params["prototypes"])}
 
     def warnings(self, batch_size: int) -> tuple[str, ...]:
         """Few rows for each prototype: the paper has 1024 for 1024."""

@@ -18,10 +18,11 @@ from ssl_jax.objectives.shared.forward import arrays_of, forward, forward_views,
 
 @dataclass(frozen=True)
 class Supervised(Objective):
-    """Softmax cross-entropy on the field `label`, through a linear layer on the encoder's features of one view."""
+    """Softmax cross-entropy on the field `label`, through a linear layer on what `method` of the encoder gives of one view."""
 
     classes: int = 10
     label: str = "label"
+    method: str = "features"
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -33,8 +34,8 @@ class Supervised(Objective):
         """`params`: encoder, head. `extra`: the encoder's BatchNorm statistics, if any."""
         key_encoder, key_head = jax.random.split(key)
         view = arrays_of(single(self.given(views)))
-        encoder, stats = init_variables(self.encoder, key_encoder, *view)
-        h, _ = forward(self.encoder, encoder, stats, *view, method="features")
+        encoder, stats = init_variables(self.encoder, key_encoder, *view, method=self.method)
+        h, _ = forward(self.encoder, encoder, stats, *view, method=self.method)
         head, _ = init_variables(self.modules["head"], key_head, h)
         extra = {} if stats is None else {"batch_stats": {"encoder": stats}}
         return State({"encoder": encoder, "head": head}, extra)
@@ -47,7 +48,7 @@ class Supervised(Objective):
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """Cross-entropy, and the accuracy on the training batch."""
         stats = extra.get("batch_stats", {}).get("encoder")
-        h, stats = forward_views(self.encoder, params["encoder"], stats, self.given(views), method="features")
+        h, stats = forward_views(self.encoder, params["encoder"], stats, self.given(views), method=self.method)
         logits, _ = forward_views(self.modules["head"], params["head"], None, h)
         labels = jnp.broadcast_to(views[self.label][:, None], logits.shape[:2])
         loss, accuracy = classification(logits, labels)
