@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.batch_size import BATCH_RULES, RULES
-from ssl_jax.recipe.component import Component
-from ssl_jax.recipe.values import did_you_mean
+from ssl_jax.recipe.component import Component, Components
+from ssl_jax.recipe.values import did_you_mean, shown
 
 UNITS = ("steps", "epochs", "examples", "percent")
 
@@ -38,7 +38,7 @@ class Duration:
 def require(ok: bool, key: str, value: Any, rule: str) -> None:
     """UserError that `key` has a `value` against the `rule`, unless `ok`."""
     if not ok:
-        raise UserError(f"{key}={value!r}: must be {rule}")
+        raise UserError(f"{key}={shown(value)}: must be {rule}")
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class Data:
 
 
 CLIPS = ("global", "module", "tensor")
+# Optimisers whose update has about the size of the learning rate in every element.
+ADAM_LIKE, LARGEST_ADAM_LR = r"ada(m|n|belief|bound)|adopt|amsgrad|lion|yogi", 0.02
 GROUP_FACTORS, GROUP_DURATIONS = ("lr_scale", "weight_decay", "constant"), ("freeze_until", "zero_lr_until")
 GROUP_KEYS = (*GROUP_FACTORS, *(f"{key}_{unit}" for key in GROUP_DURATIONS for unit in UNITS))
 
@@ -89,15 +91,18 @@ def _check_group(group: Any) -> None:
 class Optimizer:
     """The optimiser. `lr` belongs to `reference_batch` examples a step and is rescaled for other batch sizes.
 
-    `b1`, `b2` and `eps` are AdamW's; `momentum` is that of SGD and LARS, `nesterov` SGD's, `eta` the trust coefficient
-    of LARS. `weight_decay` moves to `weight_decay_final` along a cosine unless that is None; it leaves out the paths that
-    match `no_decay` (None: biases, norms and tokens; "": nothing is left out). `groups` are (path regex, {key: value}),
-    see `param_rules.py`: factors `lr_scale` and `weight_decay`, `constant` (whether the rate stays at its peak), durations
-    `freeze_until_<unit>` (parameter and moments) and `zero_lr_until_<unit>` (parameter only). `layer_decay` multiplies the
-    rate once for each encoder layer from the last to the first. `clip` is a gradient norm or None, by `clip_by`: global,
-    module or tensor. `accumulation` microbatches make one step, or `gradient_cache` microbatches where the loss compares the
-    rows of a batch. A step whose loss or gradient is not finite is not applied, nor, with `skip_spikes`, one whose loss or
-    gradient norm is far above the last 128; the run stops after `max_nonfinite_steps` of them in a row.
+    `name` is one of ours, of optax ("optax:adan") or your own ("my_package:MyOptimizer", with `--allow`), see
+    `optim/names.py`. `b1`, `b2` and `eps` are AdamW's; `momentum` is that of SGD and LARS, `nesterov` SGD's, `eta` the trust
+    coefficient of LARS; another optimiser that takes one of them is given it where it is not the default below. `options`
+    are what else it takes, and win. `weight_decay` moves to `weight_decay_final` along a cosine unless that is None; it
+    leaves out the paths that match `no_decay` (None: biases, norms, tokens and temperatures; "": nothing is left out).
+    `groups` are (path regex, {key: value}), see `param_rules.py`: factors `lr_scale` and `weight_decay`, `constant` (whether
+    the rate stays at its peak), durations `freeze_until_<unit>` (parameter and moments) and `zero_lr_until_<unit>` (parameter
+    only). `layer_decay` multiplies the rate once for each layer of an encoder from the last to the first. `clip` is a
+    gradient norm or None, by `clip_by`: global, module or tensor. `accumulation` microbatches make one step, or
+    `gradient_cache` microbatches where the loss compares the rows of a batch. A step whose loss or gradient is not finite is
+    not applied, nor, with `skip_spikes`, one whose loss or gradient norm is far above the last 128; the run stops after
+    `max_nonfinite_steps` of them in a row.
     """
 
     name: str = "adamw"
@@ -112,6 +117,7 @@ class Optimizer:
     momentum: float = 0.9
     nesterov: bool = False
     eta: float = 1e-3
+    options: dict | None = None
     groups: tuple = ()
     layer_decay: float | None = None
     no_decay: str | None = None
@@ -159,12 +165,24 @@ class Optimizer:
         lr = self.lr * factor
         return lr, f"learning rate {self.lr:g} -> {lr:g}: {self.scaling} rule, {rule} for batch_size={batch_size}"
 
+    def lr_warning(self, batch_size: int) -> str | None:
+        """What to tell the user if the learning rate for `batch_size` is too large to be meant, for steps of Adam's size."""
+        lr, note = self.scaled_lr(batch_size)
+        if lr <= LARGEST_ADAM_LR or not re.search(ADAM_LIKE, self.name):
+            return None
+        scaled = note or f"learning rate {lr:g}"
+        why = f"above {LARGEST_ADAM_LR:g}, where {self.name} seldom trains"
+        root = replace(self, scaling="sqrt").scaled_lr(batch_size)[0]
+        other = f" (here {root:g})" if note and self.scaling == "linear" else ""
+        return f"{scaled}: {why}; try --config.optimizer.scaling=sqrt{other}, or set --config.optimizer.lr"
+
 
 @dataclass(frozen=True)
 class Schedule:
     """Learning rate over time: linear warm-up from `start` to 1, then `name` to `final`, in fractions of the peak.
 
-    `name="milestones"` multiplies the rate by `factor` at each of `milestones`, in fractions of the run.
+    `name` is one of ours, of optax ("optax:exponential_decay") or your own, see `optim/names.py`; `options` are what else it
+    takes. "milestones" multiplies the rate by `factor` at each of `milestones`, in fractions of the run.
     """
 
     name: str = "cosine"
@@ -173,6 +191,7 @@ class Schedule:
     final: float = 0.0
     milestones: tuple[float, ...] = ()
     factor: float = 0.1
+    options: dict | None = None
 
     def __post_init__(self) -> None:
         require(
@@ -293,13 +312,14 @@ class InitFrom:
 class Recipe:
     """A whole run. `batch_size` is global; exactly one of `total_steps`, `total_epochs`, `total_examples` is set.
 
-    `batch_rules`, (path, rule), say what follows when `batch_size` is overridden, see `batch_size.py`.
+    `model` is one component, or several by name. `batch_rules`, (path, rule), say what follows when `batch_size` is
+    overridden, see `batch_size.py`.
     """
 
     seed: int
     batch_size: int
     objective: Component
-    model: Component
+    model: Component | Components
     data: Data
     augment: Component
     total_steps: int | None = None

@@ -11,17 +11,20 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 from jax.sharding import Mesh
 
 from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.pipeline import batches
 from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch, state_shardings
 from ssl_jax.errors import UserError
+from ssl_jax.objectives.shared.modules import computing_in, has, options_set, with_modules
 from ssl_jax.recipe import Recipe
 from ssl_jax.training.run import batch_like, build, compiled, state_like
 from ssl_jax.training.step import Setup, TrainState, init_state, value_and_gradient
 
 Batch = Mapping[str, np.ndarray]
+NOISELESS = {"drop_path": 0.0, "rope_rescale": 1.0}  # options of modules that draw, switched off
 SMALLEST = 2  # split every leaf that can be: the arrays of a tiny recipe are below the usual threshold
 
 
@@ -34,25 +37,22 @@ class Subject:
     source: Any
     batch_size: int
     devices: tuple[jax.Device, ...]
-    quiet_setup: Setup | None = None
     exact: bool = False  # computes in float64
     given: TrainState | None = None  # in numpy; None: a fresh state
 
     @functools.cached_property
     def quiet(self) -> Subject:
-        """The same with a model that draws nothing in training: what each microbatch draws for itself is not the batch's."""
-        if self.quiet_setup is None:
+        """The same with modules that draw nothing in training: what each microbatch draws for itself is not the batch's."""
+        silent = with_modules(self.setup.objective, noiseless)
+        if silent is self.setup.objective:
             return self
-        return replace(self, setup=self.quiet_setup, quiet_setup=None, given=self.state)
+        return replace(self, setup=replace(self.setup, objective=silent), given=self.state)
 
     @functools.cached_property
     def double(self) -> Subject:
         """The same objective and state in float64, where rounding is nothing."""
-        widened = self.setup.objective
-        if hasattr(widened.encoder, "dtype"):
-            widened = replace(widened, encoder=widened.encoder.clone(dtype="float64"))
-        setup = replace(self.setup, objective=widened)
-        return replace(self, setup=setup, quiet_setup=None, exact=True, given=in_double(self.state))
+        setup = replace(self.setup, objective=computing_in(self.setup.objective, "float64"))
+        return replace(self, setup=setup, exact=True, given=in_double(self.state))
 
     def mesh(self, data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
         """A mesh over the first devices."""
@@ -143,6 +143,12 @@ class Subject:
         return self._compiled.setdefault((mesh, "views"), jax.jit(self.setup.views))
 
 
+def noiseless(module: nn.Module) -> nn.Module:
+    """The module with its rates of dropout and the like at zero."""
+    rates = {"dropout": type(module.dropout)()} if has(module, "dropout") else {}  # a number, or one for each place
+    return options_set(module, **NOISELESS, **rates)
+
+
 def in_double(state: Any) -> Any:
     """A state in numpy, its float32 arrays in float64."""
     return jax.tree.map(
@@ -150,10 +156,10 @@ def in_double(state: Any) -> Any:
     )
 
 
-def subject(recipe: Recipe, devices: tuple[jax.Device, ...], batch_size: int, quiet: Recipe | None = None) -> Subject:
-    """The subject for a recipe; UserError where `batch_size` does not divide over the devices.
+def subject(recipe: Recipe, devices: tuple[jax.Device, ...], batch_size: int) -> Subject:
+    """The subject for a recipe, in float32: in bfloat16 rounding is as large as most mistakes.
 
-    `quiet` is the recipe with a model that draws nothing in training, where that is another.
+    UserError where `batch_size` does not divide over the devices, or a module computes in float32 by no means.
     """
     parts = 2 * len(devices)
     if batch_size % parts:
@@ -161,5 +167,6 @@ def subject(recipe: Recipe, devices: tuple[jax.Device, ...], batch_size: int, qu
             f"--batch-size {batch_size}: use a multiple of {parts}, two microbatches on each of {len(devices)} devices"
         )
     source = recipe.data.pretrain.build()
-    setup, quiet_setup = (None if r is None else build(r, len(source)) for r in (recipe, quiet))
-    return Subject(recipe, setup, source, batch_size, devices, quiet_setup)
+    setup = build(recipe, len(source))
+    setup = replace(setup, objective=computing_in(setup.objective, "float32"))
+    return Subject(recipe, setup, source, batch_size, devices)

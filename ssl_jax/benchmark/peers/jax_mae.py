@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.benchmark.peers.names import mae_parameters
+from ssl_jax.data.image.views import ImageViews
 from ssl_jax.devices.allocator import keep_freed_memory
 from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch
-from ssl_jax.models.grid import sincos_2d
+from ssl_jax.models.grid import sincos
 from ssl_jax.models.vit import ViT
 from ssl_jax.objectives.base import Batch, Keys, Progress, Views
 from ssl_jax.objectives.mae import MAE
@@ -38,8 +39,8 @@ def inputs(spec: dict) -> dict[str, np.ndarray]:
     return {
         "image": rng.standard_normal((spec["batch"], spec["image"], spec["image"], 3), np.float32),
         "noise": rng.random((spec["batch"], side**2), np.float32),
-        "positions": np.asarray(sincos_2d(spec["width"], (side, side)), np.float32),
-        "decoder_positions": np.asarray(sincos_2d(spec["decoder_width"], (side, side)), np.float32),
+        "positions": np.asarray(sincos(spec["width"], (side, side)), np.float32),
+        "decoder_positions": np.asarray(sincos(spec["decoder_width"], (side, side)), np.float32),
     }
 
 
@@ -49,7 +50,8 @@ def setup(spec: dict) -> Setup:
     encoder = ViT(**sizes, mlp_dim=4 * spec["width"], **spec["options"])
     decoder = {k: spec[k] for k in ("decoder_width", "decoder_depth", "decoder_heads")}
     optimizer = adamw(lambda _: spec["lr"], lambda _: spec["weight_decay"], b1=0.9, b2=0.95)
-    return Setup(GivenViews(encoder, None, **decoder), optimizer, seed=0, total_steps=1_000_000)
+    augment = ImageViews(spec["image"], (0.0,), (1.0,), {"image": {}})
+    return Setup(GivenViews(encoder, augment, **decoder), optimizer, seed=0, total_steps=1_000_000)
 
 
 def build(spec: dict) -> Callable[[], float]:
