@@ -81,11 +81,12 @@ class Inputs:
         return self.encoder.inputs
 
     def __call__(self, keys: Array, batch: Batch) -> Views:
-        """The views [B, V, ...] of the encoder's inputs."""
-        views = self.augment(keys, batch)
+        """The views [B, V, ...] of the encoder's inputs, made without the labels."""
+        records = unlabelled(batch)
+        views = self.augment(keys, records)
         if views.keys() >= set(self.inputs):
             return {name: views[name] for name in self.inputs}
-        return {name: x[:, None] for name, x in self.evaluation(batch).items()}
+        return {name: x[:, None] for name, x in self.evaluation(records).items()}
 
     def evaluation(self, batch: Batch, policy: str = "") -> Batch:
         """What the encoder is given at evaluation."""

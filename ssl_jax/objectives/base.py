@@ -24,8 +24,11 @@ from jax import Array
 
 from ssl_jax.data.augment import Augment as Augment
 from ssl_jax.data.augment import Batch as Batch
+from ssl_jax.data.augment import View as View
 from ssl_jax.data.augment import Views as Views
+from ssl_jax.data.augment import given
 from ssl_jax.data.panels import Panel
+from ssl_jax.errors import UserError
 from ssl_jax.losses.mean import Mean
 
 MICROBATCH_NORM = "BatchNorm statistics of a microbatch are not those of the batch; use norm='group'"
@@ -153,6 +156,15 @@ class Objective:
         """Every module by the name of its parameters in `params`. `plan`, `verify` and parameter rules know no other."""
         return dict(self.encoder) if isinstance(self.encoder, Mapping) else {"encoder": self.encoder}
 
+    @property
+    def view(self) -> str:
+        """The name of the main views; of their first array, where a view is several."""
+        return self.augment.inputs[0]
+
+    def given(self, views: Views) -> View:
+        """The main views as an encoder takes them: an array [B, V, ...], or a tuple of them where a view is several."""
+        return given(views, self.augment.inputs)
+
     def init(self, key: Array, views: Views) -> State:
         """Parameters and extra state for `views` of the shapes that training will see."""
         raise NotImplementedError
@@ -173,9 +185,14 @@ class Objective:
 
     def encoders(self) -> dict[str, Encoder]:
         """Named encoders for evaluation. The default: the student at `params/encoder`, fed what a view is."""
+        if isinstance(self.encoder, Mapping):
+            raise UserError(
+                f"{type(self).__name__} has the models {', '.join(self.encoder)} and does not say what each is given: it "
+                "needs a method `encoders` that returns {name: Encoder(...)}"
+            )
         stats = ("extra", "batch_stats", "encoder") if getattr(self.encoder, "norm", None) == "batch" else ()
-        student = Encoder(self.encoder, ("params", "encoder"), self.augment.inputs, self.augment.evaluation, stats)
-        return {"student": student}
+        augment, path = self.augment, ("params", "encoder")
+        return {"student": Encoder(self.encoder, path, augment.inputs, augment.evaluation, stats, plain=augment.plain)}
 
     def embeddings(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
         """What the loss compares, [B, F] by name, for records as at evaluation; {} where there is no such thing.
@@ -193,11 +210,11 @@ class Objective:
         return {}
 
     def preview(self, views: Views) -> dict[str, Panel]:
-        """Pictures of what the model is given, without parameters. Used by `ssl-jax preview`."""
-        return {}
+        """What the model is given, for people, without parameters. Used by `ssl-jax preview`."""
+        return self.augment.panel(views)
 
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
-        """Pictures of what the model makes of it (reconstructions). Used by `ssl-jax report`."""
+        """What the model makes of it (reconstructions), for people. Used by `ssl-jax report`."""
         return {}
 
     def started_from(self, params: dict, extra: dict, anew: frozenset[str]) -> State:

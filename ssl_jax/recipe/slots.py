@@ -138,8 +138,8 @@ def factory_at(
     path, allow = path_of(target, where), tuple(a for a in allow if not inside(a, ("ssl_jax",)))
     if target not in known:
         if inside(path.module, ("ssl_jax", *(k.partition(":")[0] for k in known))):
-            near = did_you_mean(target, known)
-            raise UserError(f"{path.where}: this is none of those that may be named{near} They are {', '.join(known)}")
+            near = f"{did_you_mean(target, known)} They are {', '.join(known)}" if known else "; use its short name"
+            raise UserError(f"{path.where}: this is none of those that may be named{near}")
         if not inside(path.module, allow):
             raise _not_allowed(path, allow, needed)
     found = getattr(imported(path), path.name, None)
@@ -193,7 +193,8 @@ def _base(target: str) -> type:
 def _require_room(path: Path, module: str, slot: Slot) -> None:
     """UserError unless `module`, of ssl_jax, lies in a room of the slot. Nothing of it is imported before this."""
     if not inside(module, slot.rooms):
-        near = did_you_mean(path.module, modules_of(slot.rooms))
+        misspelt = path.module not in sys.modules
+        near = did_you_mean(path.module, modules_of(slot.rooms)) if misspelt else "."
         raise UserError(
             f"{path.where}: this place takes {slot.takes}, and {module} holds none{near} "
             f"ssl_jax has them in {', '.join(slot.rooms)}"

@@ -76,11 +76,12 @@ def drawn(recipe: Recipe, workdir: Path) -> tuple[Groups, list[str]]:
         source = recipe.data.pretrain.build()
         return figures.given(recipe, build(recipe, len(source)), source)
 
-    drawers = {
-        MADE: lambda: figures.shown(recipe, trained()),
-        KNOWN: lambda: figures.of_features(recipe, trained()),
-        GIVEN: given,
-    }
+    def known() -> list[Picture]:
+        pictures, told = figures.of_features(recipe, trained())
+        problems.update(dict.fromkeys(told))
+        return pictures
+
+    drawers = {MADE: lambda: figures.shown(recipe, trained()), KNOWN: known, GIVEN: given}
     groups: Groups = {heading: [] for heading in drawers}
     problems: dict[str, None] = {}
     for heading, draw in drawers.items():
