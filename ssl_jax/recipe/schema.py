@@ -170,11 +170,10 @@ class Optimizer:
         lr, note = self.scaled_lr(batch_size)
         if lr <= LARGEST_ADAM_LR or not re.search(ADAM_LIKE, self.name):
             return None
-        scaled = note or f"learning rate {lr:g}"
+        root = f" (here {replace(self, scaling='sqrt').scaled_lr(batch_size)[0]:g})" if note else ""
+        milder = f"try --config.optimizer.scaling=sqrt{root}, or " if self.scaling == "linear" else ""
         why = f"above {LARGEST_ADAM_LR:g}, where {self.name} seldom trains"
-        root = replace(self, scaling="sqrt").scaled_lr(batch_size)[0]
-        other = f" (here {root:g})" if note and self.scaling == "linear" else ""
-        return f"{scaled}: {why}; try --config.optimizer.scaling=sqrt{other}, or set --config.optimizer.lr"
+        return f"{note or f'learning rate {lr:g}'}: {why}; {milder}set --config.optimizer.lr"
 
 
 @dataclass(frozen=True)
