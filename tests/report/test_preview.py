@@ -21,9 +21,17 @@ from ssl_jax.training.step import Setup, TrainState
 class Noise:
     """An augmentation in miniature: the record plus noise of its key."""
 
+    inputs = ("image",)
+
     def __call__(self, keys, batch):
         draw = jax.vmap(lambda k: jax.random.uniform(k, (2, *batch["image"].shape[1:])))
         return {"image": batch["image"][:, None] / 255.0 + draw(keys)}
+
+    def evaluation(self, batch, policy=""):
+        return {"image": batch["image"] / 255.0}
+
+    def plain(self, batch):
+        return self.evaluation(batch)["image"].reshape(len(batch["image"]), -1)
 
     def panel(self, views):
         return {"image": Pictures(views["image"] / 2, ("a", "b"))} if "image" in views else {}
@@ -83,6 +91,7 @@ def test_the_augment_draws_where_the_objective_draws_nothing():
     panels = panels_of(objective, {"image": jnp.ones((2, 2, 4, 4, 1)), "noise": jnp.ones((2, 5))})
     assert list(panels) == ["image"]
     np.testing.assert_array_equal(panels["image"].rows, 0.5)
+    assert panels_of(Plain(None, object()), {"image": jnp.ones((2, 2, 4, 4, 1))}) == {}, "no augment draws by itself"
 
 
 def test_preview_writes_one_png_also_into_a_new_folder(recipe, tmp_path, monkeypatch):
