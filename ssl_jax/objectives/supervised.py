@@ -27,7 +27,7 @@ class Supervised(Objective):
     @property
     def modules(self) -> Mapping[str, nn.Module]:
         """The encoder, and one linear layer."""
-        head = ProjectionHead((), self.classes, "none", dtype=self.encoder.dtype)
+        head = ProjectionHead((), self.classes, "none", dtype=getattr(self.encoder, "dtype", "float32"))
         return {"encoder": self.encoder, "head": head}
 
     def init(self, key: Array, views: Views) -> State:

@@ -11,6 +11,7 @@ from typing import Any
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.batch_size import BATCH_RULES, RULES
 from ssl_jax.recipe.component import Component, Components
+from ssl_jax.recipe.probes import probe_component
 from ssl_jax.recipe.values import did_you_mean, shown
 
 UNITS = ("steps", "epochs", "examples", "percent")
@@ -259,17 +260,18 @@ class Watch:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """How good the representation is: which encoder, which probes, at how many labels per class (`shots`).
+    """How good the representation is: which encoder, or several, which probes, at how many labels per class (`shots`).
 
     `every`: the cheap online probe and collapse measures on `health_examples`; `draws` label subsets are averaged;
     `baselines` stand beside the result, the supervised one trained from scratch for
-    `supervised_examples` on all labels, and for `supervised_few_examples` on each draw of few. `target` is the field of
-    the records that the probe `regression` predicts ("": none). `workers` rows of the table are measured at a
-    time, where one device is used.
+    `supervised_examples` on all labels, and for `supervised_few_examples` on each draw of few. A probe is a short name, a
+    dotted path, or `dict(target=..., name=..., **options)`. `label` is the field of the records that probes predict,
+    `target` that of the probe `regression` ("": none). `workers` rows of the table are measured at a time, where one device
+    is used.
     """
 
-    encoder: str = "student"
-    probes: tuple[str, ...] = ("linear", "knn", "fewshot")
+    encoder: str | tuple[str, ...] = "student"
+    probes: tuple[str | dict[str, Any], ...] = ("linear", "knn", "fewshot")
     every: Duration = Duration(10, "percent")
     health_examples: int = 1000
     shots: tuple[int, ...] = (10, 100)
@@ -277,6 +279,7 @@ class Evaluate:
     baselines: tuple[str, ...] = ("raw", "random", "supervised")
     supervised_examples: int = 100_000
     supervised_few_examples: int = 20_000
+    label: str = "label"
     target: str = ""
     workers: int = 1
 
@@ -285,6 +288,8 @@ class Evaluate:
             value = getattr(self, key)
             require(value is None or value > 0, f"evaluate.{key}", value, "greater than 0")
         require(all(s > 0 for s in self.shots), "evaluate.shots", self.shots, "numbers of labels greater than 0")
+        require(bool(self.encoder), "evaluate.encoder", self.encoder, "the name of an encoder, or several")
+        require(bool(self.label), "evaluate.label", self.label, "a field of the records")
 
 
 @dataclass(frozen=True)
@@ -375,3 +380,5 @@ class Recipe:
         for component in (self.model, self.augment, self.data.pretrain, self.data.probe, self.data.test):
             if component is not None:
                 component.check()
+        for probe in self.evaluate.probes:
+            probe_component(probe, self.objective.allow).check()
