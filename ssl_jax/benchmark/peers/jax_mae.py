@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ class GivenViews(MAE):
         return batch
 
 
-def inputs(spec: dict) -> dict[str, np.ndarray]:
+def inputs(spec: dict) -> dict[str, Any]:
     """`image` [B, h, w, 3], `noise` [B, N] and the position tables of encoder and decoder."""
     rng, side = np.random.default_rng(0), spec["image"] // spec["patch"]
     return {
@@ -49,7 +50,9 @@ def setup(spec: dict) -> Setup:
     encoder = ViT(**sizes, mlp_dim=4 * spec["width"], **spec["options"])
     decoder = {k: spec[k] for k in ("decoder_width", "decoder_depth", "decoder_heads")}
     optimizer = adamw(lambda _: spec["lr"], lambda _: spec["weight_decay"], b1=0.9, b2=0.95)
-    return Setup(GivenViews(encoder, None, **decoder), optimizer, seed=0, total_steps=1_000_000)
+    # No augment: its views are given.
+    objective = GivenViews(encoder, None, **decoder)  # type: ignore[arg-type]
+    return Setup(objective, optimizer, seed=0, total_steps=1_000_000)
 
 
 def build(spec: dict) -> Callable[[], float]:
@@ -67,7 +70,8 @@ def build(spec: dict) -> Callable[[], float]:
         state = jax.jit(partial(init_state, posed))(rows)
         if spec["write"]:
             folder, params = Path(spec["folder"]), jax.tree.map(np.asarray, state.params)
-            np.savez(folder / "parameters.npz", **mae_parameters(params, spec["patch"]))
+            named: dict[str, Any] = mae_parameters(params, spec["patch"])
+            np.savez(folder / "parameters.npz", **named)
             np.savez(folder / "inputs.npz", **arrays)
         run = compiled(posed, 1, like)
 
