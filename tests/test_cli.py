@@ -22,17 +22,30 @@ def get_config(arg=""):
     config = ConfigDict(dict(seed=0, batch_size=8, total_steps=5))
     config.objective = dict(target="cli_test_idea:MyIdea", weight=1.0)
     config.model = dict(target="cli_test_idea:Model")
-    config.augment = dict(target="cli_test_idea:Model")
-    config.data = dict(pretrain=dict(target="cli_test_idea:Model"))
+    config.augment = dict(target="cli_test_idea:Views")
+    config.data = dict(pretrain=dict(target="cli_test_idea:Records"))
     return config
 '''
 IDEA = """
-class MyIdea:
-    def __init__(self, encoder, augment, weight: float = 1.0):
-        self.weight = weight
+from dataclasses import dataclass
+from flax import linen as nn
+from ssl_jax.objectives.base import Objective
 
-class Model:
+@dataclass(frozen=True)
+class MyIdea(Objective):
+    weight: float = 1.0
+
+class Model(nn.Module):
     pass
+
+class Views:
+    def __call__(self, keys, batch): ...
+    def evaluation(self, batch, policy=""): ...
+
+class Records:
+    def __len__(self): ...
+    def __getitem__(self, index): ...
+    def fingerprint(self): ...
 """
 
 
@@ -141,7 +154,8 @@ def test_train_runs_the_recipe_inside_an_open_run_directory(tmp_path, recipe, ca
     assert opened.path == workdir
     assert (workdir / "seen").read_text() == "True"
     assert json.loads((workdir / "config.json").read_text())["optimizer"]["lr"] == 0.5
-    assert capsys.readouterr().out == f"{workdir}\nNext: ssl-jax eval --workdir '{workdir}'\n"
+    idea = Path(recipe).with_name("cli_test_idea.py")
+    assert capsys.readouterr().out == f"{workdir}\nNext: ssl-jax eval --workdir '{workdir}' --allow {idea}\n"
 
 
 def test_an_objective_beside_the_recipe_can_be_named(recipe, trained, calls):

@@ -31,7 +31,11 @@ Rules = Sequence[tuple[str, tuple[str | None, ...]]]
 TENSOR_RULES: Rules = (
     (r"blocks/qkv/kernel$", (None, None, None, "tensor", None)),
     (r"blocks/qkv/bias$", (None, None, "tensor", None)),
-    (r"blocks/proj/kernel$", (None, "tensor", None, None)),
+    (r"blocks/(cross_)?query/kernel$", (None, None, "tensor", None)),  # grouped queries, and cross-attention
+    (r"blocks/(cross_)?query/bias$", (None, "tensor", None)),
+    (r"blocks/(cross_)?key_value/kernel$", (None, None, None, "tensor", None)),
+    (r"blocks/(cross_)?key_value/bias$", (None, None, "tensor", None)),
+    (r"blocks/(cross_)?proj/kernel$", (None, "tensor", None, None)),
     (r"blocks/fc1/kernel$", (None, None, "tensor")),
     (r"blocks/fc1/bias$", (None, "tensor")),
     (r"blocks/fc1/kernel$", (None, None, None, "tensor")),  # SwiGLU: gate and value apart
@@ -99,10 +103,16 @@ def shard_batch(x: Array) -> Array:
     Without this the partitioner may move activations instead of gathering FSDP weights, at many times the bytes. An axis
     that the devices do not divide (few logical groups) is left to the partitioner.
     """
+    axes = batch_split(x.shape[0])
+    return x if axes is None else jax.lax.with_sharding_constraint(x, P(axes, *[None] * (x.ndim - 1)))
+
+
+def batch_split(examples: int) -> tuple[str, ...] | None:
+    """The axes of the mesh in use over which so many examples are split; None where they are not."""
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or not set(BATCH_AXES) <= set(mesh.axis_names) or x.shape[0] % _shards(mesh):
-        return x
-    return jax.lax.with_sharding_constraint(x, P(BATCH_AXES, *[None] * (x.ndim - 1)))
+    if mesh.empty or not set(BATCH_AXES) <= set(mesh.axis_names) or examples % _shards(mesh):
+        return None
+    return BATCH_AXES
 
 
 def _shards(mesh: Any) -> int:

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from ssl_jax.models.grid import sincos_2d, take_tokens
+from ssl_jax.models.grid import TABLES, Grid, sincos, take_tokens
+from ssl_jax.models.mask import Mask
 from ssl_jax.models.norm import Norm
 from ssl_jax.models.rows import Dense
 from ssl_jax.models.transformer import Transformer
@@ -67,7 +68,7 @@ class Prototypes(nn.Module):
 class MaskedDecoder(nn.Module):
     """MAE's decoder: mask tokens fill the dropped places, and a small transformer predicts every patch.
 
-    `out` is the length of a patch vector. Positions are a fixed sin-cos table; the class token's code is zero.
+    `out` is the length of a patch vector. `positions` names a fixed table; the class token's code is zero.
     """
 
     out: int
@@ -80,9 +81,10 @@ class MaskedDecoder(nn.Module):
     remat: str = "full"
     unroll: int = 1
     attention: str = "xla"
+    positions: str = "sincos"  # sincos | sequence
 
     @nn.compact
-    def __call__(self, tokens: Array, restore: Array, grid: tuple[int, int]) -> Array:
+    def __call__(self, tokens: Array, restore: Array, grid: Grid) -> Array:
         """Encoder tokens [B, P + K, D] and `restore` [B, N], the argsort of the shuffle -> predictions [B, N, out].
 
         The P prefix tokens (class, registers) take part and are dropped at the end.
@@ -93,7 +95,7 @@ class MaskedDecoder(nn.Module):
         mask_token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width)).astype(kept.dtype)
         masked = jnp.broadcast_to(mask_token, (batch, count - kept.shape[1], self.width))
         x = take_tokens(jnp.concatenate([kept, masked], axis=1), restore)
-        x = x + jnp.asarray(sincos_2d(self.width, grid), x.dtype)
+        x = x + jnp.asarray(TABLES[self.positions](self.width, grid), x.dtype)
         x = jnp.concatenate([prefix, x], axis=1)
         sizes = (self.depth, self.heads, self.mlp_dim)
         x = Transformer(*sizes, self.dtype, self.remat, self.unroll, self.attention, name="transformer")(x)
@@ -123,17 +125,17 @@ class BlockPredictor(nn.Module):
         context_valid: Array,
         index: Array,
         valid: Array,
-        grid: tuple[int, int],
+        grid: Grid,
     ) -> Array:
         """Predictions [B, M, T, out].
 
         Args:
             context: [B, K, D] encoder tokens at the patches `context_index` [B, K]; `context_valid` [B, K] marks padding.
             index: [B, M, T] patches of the M target blocks; `valid` [B, M, T] marks padding.
-            grid: rows and columns of patches.
+            grid: patches along each axis.
         """
         batch, blocks, size = index.shape
-        table = jnp.asarray(sincos_2d(self.width, grid), self.dtype)
+        table = jnp.asarray(sincos(self.width, grid), self.dtype)
         dense = {"dtype": self.dtype, "kernel_init": self.kernel_init}
         mask_token = self.param("mask_token", nn.initializers.truncated_normal(0.02), (self.width,)).astype(self.dtype)
 
@@ -151,6 +153,6 @@ class BlockPredictor(nn.Module):
             self.remat,
             kernel_init=self.kernel_init,
             name="transformer",
-        )(x, seen)
+        )(x, Mask(seen))
         x = Dense(self.out, name="pred", **dense)(x[:, -size:])
         return x.reshape(batch, blocks, size, self.out)

@@ -17,7 +17,7 @@ from ssl_jax.data.panels import Panel, Pictures
 from ssl_jax.errors import UserError
 from ssl_jax.losses.mean import mean_of
 from ssl_jax.losses.regression import smooth_l1, standardize
-from ssl_jax.models.grid import grid_of, patchify, take_tokens, unpatchify
+from ssl_jax.models.grid import Grid, grid_of, patchify, take_tokens, unpatchify
 from ssl_jax.models.heads import BlockPredictor
 from ssl_jax.models.transformer import rescale_residuals
 from ssl_jax.objectives.base import Batch, Encoder, Keys, Objective, Out, Progress, State, Views
@@ -68,7 +68,7 @@ class IJEPA(Objective):
         mask_keys = jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys.example)
         return views | self.masking(self._grid(views))(mask_keys, keys.step)._asdict()
 
-    def masking(self, grid: tuple[int, int]) -> MultiBlock:
+    def masking(self, grid: Grid) -> MultiBlock:
         """The mask sampler on a grid of patches."""
         return MultiBlock(
             grid, self.target_scale, self.target_aspect, self.context_scale, self.targets, self.min_keep,
@@ -123,7 +123,7 @@ class IJEPA(Objective):
         captions = ("input", "context", *(f"target {m + 1}" for m in range(self.targets)))
         return {"masks": Pictures(jnp.stack(columns, axis=1), captions)}
 
-    def _grid(self, views: Views) -> tuple[int, int]:
+    def _grid(self, views: Views) -> Grid:
         return grid_of(views["image"].shape, self.encoder.patch)
 
     @property

@@ -5,6 +5,7 @@ He, Chen, Xie, Li, Dollar, Girshick 2021, "Masked Autoencoders Are Scalable Visi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -15,7 +16,7 @@ from ssl_jax.data.masks.noise import random_keep
 from ssl_jax.data.panels import Panel, Pictures
 from ssl_jax.errors import UserError
 from ssl_jax.losses.regression import masked_patch_mse, standardize
-from ssl_jax.models.grid import grid_of, patchify, unpatchify
+from ssl_jax.models.grid import Grid, grid_of, patch_length, patchify, unpatchify
 from ssl_jax.models.heads import MaskedDecoder
 from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Progress, State, Views
 
@@ -56,8 +57,8 @@ class MAE(Objective):
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
         """`image` [B, 1, h, w, C] and `noise` [B, N]; the patches with the smallest noise are kept."""
         views = self.augment(keys.example, batch)
-        rows, columns = self._grid(views)
-        noise = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), (rows * columns,)))(keys.example)
+        patches = math.prod(self._grid(views))
+        noise = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), (patches,)))(keys.example)
         return views | {"noise": noise}
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
@@ -96,7 +97,7 @@ class MAE(Objective):
         rows = jnp.stack([*self._masked(views), filled], axis=1)
         return {"reconstruction": Pictures(rows, ("input", "masked", "reconstruction"), note)}
 
-    def _grid(self, views: Views) -> tuple[int, int]:
+    def _grid(self, views: Views) -> Grid:
         return grid_of(views["image"].shape, self.encoder.patch)
 
     def _mask(self, views: Views) -> tuple[Array, Array, Array]:
@@ -105,7 +106,7 @@ class MAE(Objective):
     def _decoder(self, views: Views) -> MaskedDecoder:
         width = self.decoder_width
         return MaskedDecoder(
-            out=self.encoder.patch**2 * views["image"].shape[-1],
+            out=patch_length(self.encoder.patch, views["image"].shape[-1]),
             prefix=self.encoder.prefix,
             width=width,
             depth=self.decoder_depth,

@@ -6,6 +6,7 @@ Learning", arXiv 2204.07141.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -71,8 +72,8 @@ class MSN(TokenTeacher):
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
         """The crops of every size, and `noise` [B, N]: the anchor keeps the patches with the smallest."""
         views = super().views(keys, batch, progress)
-        rows, columns = grid_of(views["image"].shape, self.encoder.patch)
-        noise = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), (rows * columns,)))(keys.example)
+        patches = math.prod(grid_of(views["image"].shape, self.encoder.patch))
+        noise = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), (patches,)))(keys.example)
         return views | {"noise": noise}
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:

@@ -70,7 +70,7 @@ def estimate(posed: Problem, count: int) -> Estimate:
         flops=as_written,
         model_flops=as_written if plain is None else flops(traced(plain, sizes, state)),
         tokens=tokens(posed, state),
-        width=jnp.dtype(getattr(_encoder(posed), "dtype", "float32")).itemsize,
+        width=jnp.dtype(_option(posed, "dtype", "float32")).itemsize,
     )
 
 
@@ -93,7 +93,7 @@ def parameters(params: Any, depth: int = 2) -> dict[str, int]:
 def tokens(posed: Problem, state: TrainState) -> int | None:
     """Tokens of all views of one example: patches of images, or entries of `tokens`. None where the model has neither."""
     views, _ = jax.eval_shape(posed.setup.views, state, posed.batch)
-    patch = getattr(_encoder(posed), "patch", None)
+    patch = _option(posed, "patch", None)
     count = 0
     for name, view in views.items():
         if view.ndim == 5 and isinstance(patch, int):
@@ -105,8 +105,11 @@ def tokens(posed: Problem, state: TrainState) -> int | None:
 
 def remat(posed: Problem) -> str | None:
     """The recomputation policy of the encoder, or None where it has no such option."""
-    return getattr(_encoder(posed), "remat", None)
+    return _option(posed, "remat", None)
 
 
-def _encoder(posed: Problem) -> Any:
-    return getattr(posed.setup.objective, "encoder", None)
+def _option(posed: Problem, name: str, default: Any) -> Any:
+    """The option of the encoder, or of the first of several that has it."""
+    encoder = getattr(posed.setup.objective, "encoder", None)
+    modules = encoder.values() if isinstance(encoder, Mapping) else [encoder]
+    return next((getattr(module, name) for module in modules if hasattr(module, name)), default)

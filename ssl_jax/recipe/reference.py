@@ -83,7 +83,7 @@ def _section(title: str, prefix: str, section: type) -> str:
 
 def _type(written: str) -> str:
     """The type as the schema writes it; a component is told by its own name."""
-    return written.replace("Component", "component").replace(" | ", " or ")
+    return written.replace("Components", "several by name").replace("Component", "component").replace(" | ", " or ")
 
 
 def _default(value: Any) -> str:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.batch_size import BATCH_RULES, RULES
-from ssl_jax.recipe.component import Component
-from ssl_jax.recipe.values import did_you_mean
+from ssl_jax.recipe.component import Component, Components
+from ssl_jax.recipe.values import did_you_mean, shown
 
 UNITS = ("steps", "epochs", "examples", "percent")
 
@@ -41,7 +41,7 @@ class Duration:
 def require(ok: bool, key: str, value: Any, rule: str) -> None:
     """UserError that `key` has a `value` against the `rule`, unless `ok`."""
     if not ok:
-        raise UserError(f"{key}={value!r}: must be {rule}")
+        raise UserError(f"{key}={shown(value)}: must be {rule}")
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ class Data:
 
 
 CLIPS = ("global", "module", "tensor")
+# Optimisers whose update has about the size of the learning rate in every element.
+ADAM_LIKE, LARGEST_ADAM_LR = r"ada(m|n|belief|bound)|adopt|amsgrad|lion|yogi", 0.02
 GROUP_FACTORS, GROUP_DURATIONS = ("lr_scale", "weight_decay", "constant"), ("freeze_until", "zero_lr_until")
 GROUP_KEYS = (*GROUP_FACTORS, *(f"{key}_{unit}" for key in GROUP_DURATIONS for unit in UNITS))
 
@@ -98,23 +100,26 @@ class Optimizer:
 
     A step whose loss or gradient is not finite is not applied.
 
-    name: which optimiser: adamw, sgd, lars, lars_simclr or larc.
+    name: adamw, sgd, lars, ... of ours, one of optax ("optax:adan"), or your own ("my_package:MyOptimizer", with `--allow`), see
+        `optim/names.py`.
     lr: the peak of the learning rate, for `reference_batch` examples a step.
     reference_batch: the batch size that `lr` belongs to, from which it is scaled; None: this recipe's own.
     scaling: how the rate follows the batch size.
     weight_decay: how much of a parameter is taken off, times the learning rate.
-    weight_decay_final: where `weight_decay` moves along a cosine; None: it stays.
-    b1: of AdamW: decay of the mean of gradients.
+    weight_decay_final: the decay moves here along a cosine; None: it stays.
+    b1: of AdamW: decay of the mean of gradients. This and the next five also go to other optimisers that take them, where they
+        are not the default here.
     b2: of AdamW: decay of the mean of their squares.
     eps: of AdamW: added to the root of the mean of squares.
     momentum: of SGD and LARS.
     nesterov: of SGD: look ahead by one step of the momentum.
     eta: of LARS: the trust coefficient.
+    options: what else the optimiser takes, by name; they win.
     groups: (path regex, {key: value}) of parameters with rules of their own, see `optim/param_rules.py`: factors `lr_scale` and
         `weight_decay`, `constant` (whether the rate stays at its peak), durations `freeze_until_<unit>` (parameter and moments)
         and `zero_lr_until_<unit>` (parameter only).
-    layer_decay: multiplies the rate once for each encoder layer, from the last to the first; None: no decay.
-    no_decay: a regex of the paths without weight decay; None: biases, norms and tokens; "": none are left out.
+    layer_decay: multiplies the rate once for each encoder layer, from the last to the first; None: all learn alike.
+    no_decay: a regex of the paths without weight decay; None: biases, norms, tokens and temperatures; "": none are left out.
     clip: the largest norm of the gradient; None: it is not clipped.
     clip_by: what that norm is taken of.
     accumulation: microbatches that make one step, of the full batch's gradient.
@@ -135,6 +140,7 @@ class Optimizer:
     momentum: float = 0.9
     nesterov: bool = False
     eta: float = 1e-3
+    options: dict | None = None
     groups: tuple = ()
     layer_decay: float | None = None
     no_decay: str | None = None
@@ -182,17 +188,30 @@ class Optimizer:
         lr = self.lr * factor
         return lr, f"learning rate {self.lr:g} -> {lr:g}: {self.scaling} rule, {rule} for batch_size={batch_size}"
 
+    def lr_warning(self, batch_size: int) -> str | None:
+        """What to tell the user if the learning rate for `batch_size` is too large to be meant, for steps of Adam's size."""
+        lr, note = self.scaled_lr(batch_size)
+        if lr <= LARGEST_ADAM_LR or not re.search(ADAM_LIKE, self.name):
+            return None
+        scaled = note or f"learning rate {lr:g}"
+        why = f"above {LARGEST_ADAM_LR:g}, where {self.name} seldom trains"
+        root = replace(self, scaling="sqrt").scaled_lr(batch_size)[0]
+        other = f" (here {root:g})" if note and self.scaling == "linear" else ""
+        return f"{scaled}: {why}; try --config.optimizer.scaling=sqrt{other}, or set --config.optimizer.lr"
+
 
 @dataclass(frozen=True)
 class Schedule:
     """Learning rate over time: a linear warm-up from `start` to 1, then `name` to `final`, in fractions of the peak.
 
-    name: the curve after the warm-up: cosine, constant or milestones.
+    name: the curve after the warm-up: one of ours (cosine, constant, milestones, ...), of optax ("optax:exponential_decay"), or
+        your own, see `optim/names.py`.
     warmup: how long the rate rises.
     start: the rate at the first step.
     final: the rate at the last step.
     milestones: of `name="milestones"`: where the rate is multiplied by `factor`, in fractions of the run.
     factor: of `name="milestones"`: by how much.
+    options: what else the schedule takes, by name.
     """
 
     name: str = "cosine"
@@ -201,6 +220,7 @@ class Schedule:
     final: float = 0.0
     milestones: tuple[float, ...] = ()
     factor: float = 0.1
+    options: dict | None = None
 
     def __post_init__(self) -> None:
         require(
@@ -348,7 +368,7 @@ class Recipe:
     seed: of everything that is drawn.
     batch_size: examples a step, over all devices; to override it changes what depends on it by `batch_rules`.
     objective: what is learned.
-    model: the encoder.
+    model: the encoder, or several by name.
     data: where examples come from.
     augment: how a record becomes views.
     total_steps: the length of the run in optimiser steps.
@@ -368,7 +388,7 @@ class Recipe:
     seed: int
     batch_size: int
     objective: Component
-    model: Component
+    model: Component | Components
     data: Data
     augment: Component
     total_steps: int | None = None

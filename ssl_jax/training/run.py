@@ -6,7 +6,7 @@ their intervals. The loop never waits for the device between two checks: metrics
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any
@@ -51,11 +51,15 @@ def build(recipe: Recipe, num_examples: int) -> Setup:
     peak, note = recipe.optimizer.scaled_lr(recipe.batch_size)
     if note:
         logger.info(note)
+    if warning := recipe.optimizer.lr_warning(recipe.batch_size):
+        logger.warning(warning)
     warmup, groups = recipe.duration(recipe.schedule.warmup, num_examples), recipe.parameter_groups(num_examples)
-    optimizer, lr = optimizers.from_recipe(recipe.optimizer, recipe.schedule, peak, total, warmup, groups)
+    objective, allow = build_objective(recipe), recipe.objective.allow
+    encoders = tuple(objective.encoder) if isinstance(objective.encoder, Mapping) else ("encoder",)
     section = recipe.optimizer
+    optimizer, lr = optimizers.from_recipe(section, recipe.schedule, peak, total, warmup, groups, encoders, allow)
     return Setup(
-        build_objective(recipe), optimizer, recipe.seed, total, section.accumulation, section.gradient_cache,
+        objective, optimizer, recipe.seed, total, section.accumulation, section.gradient_cache,
         section.skip_spikes, section.max_nonfinite_steps, lr,
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ import jax
 from ssl_jax import __version__
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import parse, plain
+from ssl_jax.recipe.component import components_in, with_model_option
 from ssl_jax.verify.checks import CHECKS, FAIL, Check, Outcome, checked
 from ssl_jax.verify.subject import subject
 
@@ -77,16 +78,14 @@ def chosen(names: str | None) -> tuple[Check, ...]:
 
 def in_float32(config: Mapping[str, Any], allow: tuple[str, ...]) -> dict[str, Any]:
     """The recipe computing in float32: in bfloat16 rounding is as large as most mistakes."""
-    made = deepcopy(plain(config))
-    if hasattr(parse(made, allow).model.resolve(), "dtype"):
-        made["model"]["dtype"] = "float32"
-    return made
+    return with_model_option(config, "dtype", "float32", allow)
 
 
 def without_noise(config: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe with a model that draws nothing in training."""
     made = deepcopy(plain(config))
-    made["model"] |= {k: v for k, v in NOISELESS.items() if k in made["model"]}
+    for part in components_in(made["model"]):
+        part |= {k: v for k, v in NOISELESS.items() if k in part}
     return made
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 from jax.sharding import Mesh
 
 from ssl_jax.data.bad import BadRecords
@@ -48,10 +49,8 @@ class Subject:
     @functools.cached_property
     def double(self) -> Subject:
         """The same objective and state in float64, where rounding is nothing."""
-        widened = self.setup.objective
-        if hasattr(widened.encoder, "dtype"):
-            widened = replace(widened, encoder=widened.encoder.clone(dtype="float64"))
-        setup = replace(self.setup, objective=widened)
+        objective = self.setup.objective
+        setup = replace(self.setup, objective=replace(objective, encoder=widened(objective.encoder)))
         return replace(self, setup=setup, quiet_setup=None, exact=True, given=in_double(self.state))
 
     def mesh(self, data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
@@ -141,6 +140,15 @@ class Subject:
 
     def _views_of(self, mesh: Mesh) -> Any:
         return self._compiled.setdefault((mesh, "views"), jax.jit(self.setup.views))
+
+
+def widened(encoder: Any) -> Any:
+    """A module, with those in its fields, or several modules by name, computing in float64."""
+    if isinstance(encoder, Mapping):
+        return type(encoder)({name: widened(module) for name, module in encoder.items()})
+    held = {f.name: getattr(encoder, f.name) for f in fields(encoder) if f.name != "parent"}
+    inner = {name: widened(value) for name, value in held.items() if isinstance(value, nn.Module)}
+    return encoder.clone(**inner, **({"dtype": "float64"} if "dtype" in held else {}))
 
 
 def in_double(state: Any) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 from ssl_jax.benchmark.peers.names import mae_parameters
 from ssl_jax.devices.allocator import keep_freed_memory
 from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch
-from ssl_jax.models.grid import sincos_2d
+from ssl_jax.models.grid import sincos
 from ssl_jax.models.vit import ViT
 from ssl_jax.objectives.base import Batch, Keys, Progress, Views
 from ssl_jax.objectives.mae import MAE
@@ -39,8 +39,8 @@ def inputs(spec: dict) -> dict[str, Any]:
     return {
         "image": rng.standard_normal((spec["batch"], spec["image"], spec["image"], 3), np.float32),
         "noise": rng.random((spec["batch"], side**2), np.float32),
-        "positions": np.asarray(sincos_2d(spec["width"], (side, side)), np.float32),
-        "decoder_positions": np.asarray(sincos_2d(spec["decoder_width"], (side, side)), np.float32),
+        "positions": np.asarray(sincos(spec["width"], (side, side)), np.float32),
+        "decoder_positions": np.asarray(sincos(spec["decoder_width"], (side, side)), np.float32),
     }
 
 

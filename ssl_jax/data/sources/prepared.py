@@ -6,7 +6,10 @@ TFDS writes ArrayRecord files with `file_format="array_record"`; `tfds.data_sour
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +17,9 @@ import numpy as np
 
 from ssl_jax.data.sources.base import Record
 from ssl_jax.errors import UserError
+
+# A namespace (`huggingface:`) would download a script and run it; arguments after a comma would go to any constructor.
+NAME = re.compile(r"[a-z0-9_]+(/[\w.-]+){0,2}(:[\d*]+(\.[\d*]+){0,2})?", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +111,16 @@ class Tfds:
 
 
 def _open(name: str, split: str, data_dir: str | None, undecoded: str | None) -> Any:
+    if not NAME.fullmatch(name):
+        raise UserError(
+            f"TFDS {name!r}: write name, name/config or name/config:1.0.0, the name in lower case with underscores"
+        )
     import tensorflow_datasets as tfds
 
     decoders = {undecoded: tfds.decode.SkipDecoding()} if undecoded else None
     try:
+        if data_dir is not None:
+            _require_own_features(data_dir, name)
         return tfds.data_source(name, split=split, data_dir=data_dir, decoders=decoders, download=False)
     except (ValueError, NotImplementedError, AssertionError, OSError, ImportError, KeyError) as error:
         said = next(iter(str(error).splitlines()), type(error).__name__)
@@ -118,3 +130,31 @@ def _open(name: str, split: str, data_dir: str | None, undecoded: str | None) ->
             f"TFDS {name!r} split={split!r} cannot be read from {data_dir or 'the default TFDS directory'}: {said} "
             f"Prepare it once: tfds.builder({name!r}, data_dir=..., file_format='array_record').download_and_prepare()"
         ) from error
+
+
+def _require_own_features(data_dir: str, name: str) -> None:
+    """UserError if a prepared data set names classes of other packages for its features: TFDS would import them.
+
+    A data set may come from anywhere, as a recipe may, and importing a module runs it.
+    """
+    from etils import epath
+
+    folder = epath.Path(data_dir) / re.split("[/:]", name)[0]
+    for file in (file for depth in ("", "*/", "*/*/") for file in folder.glob(f"{depth}features.json")):
+        foreign = [found for found in _classes(file.read_text()) if not found.startswith("tensorflow_datasets.")]
+        if foreign:
+            raise UserError(
+                f"{str(file)!r} names the class {foreign[0]!r}; only features of tensorflow_datasets are read"
+            )
+
+
+def _classes(text: str) -> Iterator[str]:
+    """The dotted names of classes in a `features.json`, in either of its two forms. None where the text is no JSON."""
+    found: list[tuple[str, str]] = []
+    with suppress(ValueError, RecursionError):
+        json.loads(text, object_pairs_hook=found.extend)
+    for key, value in found:
+        if key in ("type", "pythonClassName", "python_class_name") and isinstance(value, str) and "." in value:
+            yield value
+        if key == "json" and isinstance(value, str):
+            yield from _classes(value)
