@@ -15,12 +15,16 @@ Series = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG with the words that go with it. `name` is its file in `samples/`, `alt` what is to be seen in words."""
+    """A PNG with the words that go with it. `name` is its file in `samples/`, `alt` what is to be seen in words.
+
+    `wide`: its letters are too small to read where it is shrunk to the width of a phone.
+    """
 
     name: str
     png: bytes
     alt: str
     caption: str = ""
+    wide: bool = False
 
 
 def curves(record: Record) -> list[Picture]:
@@ -80,7 +84,7 @@ def _curve(
     smooth: float = 0.0,
     baselines: Mapping[str, float] | None = None,
 ) -> Picture | None:
-    from ssl_jax.report.pictures import curve
+    from ssl_jax.report.plots import curve
 
     shown = {k: s for k, s in lines.items() if np.isfinite(s[1]).any()}
     if not shown:

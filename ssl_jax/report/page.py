@@ -77,7 +77,8 @@ def drawn(recipe: Recipe, workdir: Path) -> tuple[Groups, list[str]]:
         groups[GIVEN] = figures.given(recipe, setup, source)
         trained = figures.restore(recipe, setup, workdir)
         groups[MADE] = figures.shown(recipe, trained)
-        groups[KNOWN] = figures.of_features(recipe, trained)
+        groups[KNOWN], told = figures.of_features(recipe, trained)
+        problems += told
     except UserError as error:  # no checkpoint yet, or the data is on another machine: the rest of the page stands
         problems.append(str(error))
     return groups, problems

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from ssl_jax.report.html import Html, el, table
+from ssl_jax.report.html import Html, el, prose, table
 from ssl_jax.report.record import Record
+from ssl_jax.rundir.log import rounded
 
 PROBES = ("linear", "knn", "fewshot")  # in this order; others follow
 ABOUT = {
@@ -85,8 +86,8 @@ def section(record: Record) -> Html:
         title,
         el("p", intro),
         table(["features", *found.columns], rows, class_="scores"),
-        el("p", found.protocol, class_="note"),
-        [el("p", note, class_="note") for note in found.notes],
+        el("p", prose(found.protocol), class_="note"),
+        [el("p", prose(note), class_="note") for note in found.notes],
     )
 
 
@@ -101,7 +102,7 @@ def _cell(score: Score | None, best: float) -> Html:
     if score is None:
         return el("span", "-", aria_label="not measured")
     if not score.percent:
-        return el("span", f"{score.value:.3g}")
+        return el("span", rounded(score.value))
     value = el("strong" if score.value == best else "span", f"{100 * score.value:.1f}")
     if score.std is not None:
         return el("span", value, el("small", f"± {100 * score.std:.1f}"))

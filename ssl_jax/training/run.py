@@ -16,6 +16,7 @@ import numpy as np
 
 from ssl_jax.checkpoint.store import Checkpoints
 from ssl_jax.data.pipeline import BadRecords, batches
+from ssl_jax.data.units import units
 from ssl_jax.devices.distributed import is_first, lost_peers_explained
 from ssl_jax.devices.memory import out_of_memory_explained
 from ssl_jax.devices.mesh import batch_sharding, check_batch, make_mesh, place_batch, state_shardings
@@ -29,7 +30,7 @@ from ssl_jax.optim import optimizers
 from ssl_jax.recipe import InitFrom, Recipe, from_json, to_json
 from ssl_jax.rundir.log import MetricsLog, NoLog, logger, read_metrics
 from ssl_jax.rundir.workdir import Workdir, differences
-from ssl_jax.training import spikes
+from ssl_jax.training import opening, spikes
 from ssl_jax.training.crash import bundle_on_divergence
 from ssl_jax.training.init_from import initialised_from
 from ssl_jax.training.monitor import Monitor
@@ -71,15 +72,21 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
     `allow_data_change`), too many unreadable records, a loss that stays non-finite, checkpoints that cannot be saved, memory
     that does not suffice, a device that computes wrongly.
     """
+    say = logger.info if is_first() else logger.debug
+    say("reading the records of %s", recipe.data.pretrain.target.rpartition(":")[2])
     source = recipe.data.pretrain.build()
+    say(opening.data(source))
     setup = build(recipe, len(source))
+    say(opening.plan(recipe.batch_size, setup.total_steps, len(source)))
     for warning in setup.objective.warnings(recipe.batch_size):
         logger.warning(warning)
     mesh = make_mesh(recipe.mesh.data, recipe.mesh.fsdp, recipe.mesh.tensor)
+    say(opening.devices(mesh))
     check_batch(recipe.batch_size, mesh, max(setup.accumulation, setup.gradient_cache))
     meta = {"data": source.fingerprint(), "batch_size": recipe.batch_size, "recipe": to_json(workdir.config)}
     if is_first():
-        workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), data=meta["data"], processes=jax.process_count())
+        facts = {"data": meta["data"], "records": len(source), "processes": jax.process_count()}
+        workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), **facts)
     steps = partial(recipe.duration, num_examples=len(source))
     save, check, compare = steps(recipe.checkpoint.every), steps(recipe.evaluate.every), steps(recipe.watch.replicas)
     per_dispatch, total = recipe.mesh.steps_per_dispatch, setup.total_steps
@@ -96,18 +103,25 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         bad = BadRecords(recipe.data.max_bad_fraction, workdir.path / f"bad_records{own}.jsonl")
         one = batch_like(source, recipe.batch_size, bad)
         like = state_like(setup, one, mesh, recipe.mesh.rules, recipe.mesh.offload)
+        say(opening.parameters(like.params))
+        say("everything is written to %s", workdir.path)
         stack.enter_context(out_of_memory_explained(recipe, like))
         start = saved.latest_valid_step()
         state = None if start is None else restored(saved, like, meta, start, allow_data_change)
+        if start is not None:
+            say("resumed at step %d of %d", start, total)
         log.cut_back(-1 if start is None else start)
         step = start or 0
         stream = stack.enter_context(closing(batches_from(step, recipe, source, bad)))
-        monitor = Monitor(log, recipe, saved.age, max(1, steps(recipe.log.every)))
-        online = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
+        counted = partial(units, setup.objective.augment)
+        monitor = Monitor(log, recipe, saved.age, max(1, steps(recipe.log.every)), counted)
+        check_of = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
+        online = opening.first_timed(say, "compiling and making the first check of the features", check_of)
         replicas = ReplicaCheck(mesh, like)
-        step_of = {n: compiled(setup, n, like) for n in {per_dispatch, 1}}
+        step_of = {n: opening.first_timed(say, opening.program(n), compiled(setup, n, like)) for n in {per_dispatch, 1}}
         if state is None:
-            state = initialised(setup, one, like, recipe.init_from)
+            with opening.timed(say, "compiling and drawing the parameters"):
+                state = initialised(setup, one, like, recipe.init_from)
             log.write(0, **online(state))
         stack.enter_context(bundle_on_divergence(workdir, setup, source, meta["data"], lambda: state, mesh))
 

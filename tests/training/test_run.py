@@ -86,6 +86,7 @@ def test_killed_and_resumed_equals_straight_to_the_last_bit(tmp_path, straight):
     assert max(losses(workdir)) >= 11
     assert not (workdir / "checkpoints" / str(STEPS)).exists()
     assert train(workdir) == 0
+    assert "INFO resumed at step 10 of 20" in (workdir / "train.log").read_text()
     assert losses(workdir) == losses(straight)
     assert sorted(losses(workdir)) == list(range(1, STEPS + 1))
     assert parameter_hash(workdir, STEPS) == parameter_hash(straight, STEPS)
@@ -119,6 +120,19 @@ def test_the_checkpoint_holds_cursor_recipe_and_fingerprint(straight):
     assert meta["cursor"] == STEPS * 32
     assert json.loads(meta["recipe"])["total_steps"] == STEPS
     assert len(meta["data"]) == 64
+
+
+def test_train_log_says_what_is_trained_on_what_before_the_first_step(straight):
+    said = (straight / "train.log").read_text()
+    before, _, _ = said.partition("INFO step 1/20")
+    for words in (
+        "data: 500 records of 10 classes",
+        "devices: ",
+        "parameters: 650,784 (encoder 109,536",
+        "training step ...",
+    ):
+        assert words in before
+    assert said.count("compiling the training step: done in") == 1
 
 
 def test_another_recipe_in_the_same_workdir_is_refused_with_the_difference(straight, capsys):

@@ -83,6 +83,11 @@ class ImageViews:
             images = ops.resized_centre(images, size, self.crop_fraction, self.interpolation)
         return {"image": self._normalise(ops.unit(images))}
 
+    def panel(self, views: Views) -> dict[str, Panel]:
+        """The views of each image, side by side, a panel for each policy."""
+        shown = {"views" if name == "image" else name: views[name] for name, _ in self.views if name in views}
+        return {title: panel_of_views(images, self.denormalise) for title, images in shown.items()}
+
     def denormalise(self, x: Array) -> Array:
         """Normalised images [..., C] -> [0, 1]."""
         return ops.unit(x * jnp.asarray(self.std, x.dtype) + jnp.asarray(self.mean, x.dtype))

@@ -1,4 +1,4 @@
-"""Arrays -> PNG files (as bytes) for people: grids of images, curves, and maps of features.
+"""Arrays -> PNG files (as bytes) for people: curves, and maps of features.
 
 The functions are pure: no file is written, no global state of matplotlib is touched, and the same arrays give the same
 picture. The colours (Okabe and Ito 2008 for lines, Tol's muted scheme for classes) stay apart under colour blindness,
@@ -14,58 +14,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ssl_jax.report.panels import tiles
+from ssl_jax.report.panels.paper import INK, LINES, MUTED, RULE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ssl_jax.data.panels import Panel
-
-LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 CLASSES = ("#332288", "#CC6677", "#117733", "#88CCEE", "#AA4499", "#DDCC77", "#44AA99", "#882255", "#999933", "#777777")
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")  # 7 shapes and 10 colours: 70 classes before one comes again
-INK, MUTED, RULE = "#222222", "#767676", "#DDDDDD"
-DOTS_PER_INCH = 160
+DOTS_PER_INCH = 220
 FEW_POINTS = 20  # up to so many each is shown by a dot, and there is nothing to smooth
-
-
-def panel_png(panel: Panel, most: int = 16) -> bytes:
-    """A PNG of the first `most` rows of `panel`: captions over the columns, the note under them.
-
-    The rows fill several blocks side by side where one would be a narrow ribbon. Small images are enlarged without
-    smoothing, so that a pixel of the data is a square of the picture.
-    """
-    rows = np.asarray(panel.rows[:most])
-    return tiles.png(tiles.grid(rows, panel.captions, panel.note))
-
-
-def neighbours(
-    images: np.ndarray,
-    queries: np.ndarray,
-    found: np.ndarray,
-    labels: np.ndarray | None = None,
-    classes: Sequence[str] = (),
-) -> bytes:
-    """A PNG with a row for each query: the query, then what is nearest to it among the features, nearest first.
-
-    Args:
-      images: [N, h, w, C] in [0, 1].
-      queries: int [Q], places in `images`; found: int [Q, K], of their neighbours.
-      labels: int [N]; the name under a neighbour of another class than the query's is set apart by colour and a mark.
-      classes: names of the labels, their numbers if there are none.
-    """
-    index = np.concatenate([np.asarray(queries)[:, None], np.asarray(found)], axis=1)
-    captions = ("query", "nearest", *(f"{k}." for k in range(2, index.shape[1])))
-    if labels is None:
-        return tiles.png(tiles.grid(np.asarray(images)[index], captions, lead=True))
-    names = np.asarray(labels)[index]
-    alike = names == names[:, :1]
-    marks = [[_class_name(n, classes) if a else f"≠ {_class_name(n, classes)}" for n, a in zip(*row, strict=True)]
-             for row in zip(names, alike, strict=True)]  # fmt: skip
-    colours = np.where(alike, INK, LINES[1])
-    note = f"{alike[:, 1:].mean():.0%} of the neighbours shown have the class of their query."
-    return tiles.png(tiles.grid(np.asarray(images)[index], captions, note, marks, colours.tolist(), lead=True))
 
 
 def curve(
@@ -87,7 +45,7 @@ def curve(
       smooth: weight in [0, 1) by which a neighbour counts less with each step; the raw line stays behind, pale.
       baselines: name -> value of horizontal dashed lines to compare with.
     """
-    figure, axes = _axes(title, (7.2, 3.6))
+    figure, axes = _axes(title, (5.2, 3.2))
     ends: list[tuple[float, str, str]] = []
     for (name, (steps, values)), colour in zip(series.items(), cycle(LINES), strict=False):
         steps, values = np.asarray(steps), np.asarray(values, np.float64)
@@ -124,7 +82,7 @@ def scatter(
     note: str = "",
 ) -> bytes:
     """A PNG of `points` [N, 2]: colour and shape by `labels` int [N], each class named at its middle."""
-    figure, axes = _axes(title, (6.4, 6.0))
+    figure, axes = _axes(title, (5.2, 5.0))
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     axes.spines[:].set_visible(False)
@@ -149,7 +107,7 @@ def scatter(
         axes.text(0, -0.01, note, transform=axes.transAxes, color=MUTED, size=8.5, va="top")
     axes.set_aspect("equal", adjustable="datalim")
     if len(present) > 1:
-        _name_classes(figure, axes, [(_class_name(label, classes), points[labels == label]) for label in present])
+        _name_classes(figure, axes, [(class_name(label, classes), points[labels == label]) for label in present])
     return _png(figure)
 
 
@@ -170,6 +128,11 @@ def embed_2d(features: np.ndarray, method: str = "pca", seed: int = 0) -> np.nda
     components = PCA(min(50, *features.shape), random_state=seed).fit_transform(features)
     perplexity = min(30.0, (len(features) - 1) / 3)
     return TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(components).astype(np.float32)
+
+
+def class_name(label: int, classes: Sequence[str]) -> str:
+    """The name of a class, or its number."""
+    return classes[label] if 0 <= label < len(classes) else str(label)
 
 
 # ------------------------------------------------------------------------------------------------------------- drawing
@@ -280,7 +243,3 @@ def _decayed(values: np.ndarray, weight: float) -> np.ndarray:
 
 def _number(value: float) -> str:
     return f"{value:.4g}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.1e}"
-
-
-def _class_name(label: int, classes: Sequence[str]) -> str:
-    return classes[label] if 0 <= label < len(classes) else str(label)
