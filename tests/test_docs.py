@@ -52,7 +52,10 @@ def test_the_messages_on_the_page_on_accelerators_are_the_real_ones():
         make_mesh(fsdp=3)
     recipe = parse(load("mae_vit_fashion:tiny", ["--config.optimizer.reference_batch=256"]))
     _, scaled = recipe.optimizer.scaled_lr(recipe.batch_size)
-    for message in (str(uneven.value), str(misfit.value), scaled):
+    followed: list[str] = []
+    load("byol_conv_fashion:tiny", ["--config.batch_size=64"], followed.append)
+    large = parse(load("mae_vit_fashion:tiny", ["--config.batch_size=640"], followed.append)).optimizer
+    for message in (str(uneven.value), str(misfit.value), scaled, *followed, f"warning: {large.lr_warning(640)}"):
         assert message in text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import traceback
 import typing
@@ -204,6 +205,7 @@ def _is_linen(made: type) -> bool:
     return any((c.__module__, c.__name__) == ("flax.linen.module", "Module") for c in made.__mro__)
 
 
+@functools.cache
 def _hints(made: type) -> dict[str, Any]:
     hints: dict[str, Any] = {}
     for source in (getattr(made, "__init__", None), made):

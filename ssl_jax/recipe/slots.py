@@ -193,7 +193,8 @@ def _base(target: str) -> type:
 def _require_room(path: Path, module: str, slot: Slot) -> None:
     """UserError unless `module`, of ssl_jax, lies in a room of the slot. Nothing of it is imported before this."""
     if not inside(module, slot.rooms):
-        near = did_you_mean(path.module, modules_of(slot.rooms))
+        misspelt = path.module not in sys.modules
+        near = did_you_mean(path.module, modules_of(slot.rooms)) if misspelt else "."
         raise UserError(
             f"{path.where}: this place takes {slot.takes}, and {module} holds none{near} "
             f"ssl_jax has them in {', '.join(slot.rooms)}"

@@ -1,6 +1,6 @@
 """Data sets prepared by TensorFlow Datasets, read at random without TensorFlow.
 
-TFDS writes ArrayRecord files with `file_format="array_record"`; `tfds.data_source` gives records of them as numpy.
+TFDS writes ArrayRecord files with `file_format="array_record"`; `as_data_source` gives records of them as numpy.
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ class Tfds:
         features = records.dataset_info.features
         missing = [old for old in wanted.values() if old not in features]
         if missing or not wanted:
+            has = ", ".join(sorted(features, key=_usual_first))
             raise UserError(
-                f"TFDS {self.name!r} has no feature {(missing or [None])[0]!r}; it has {', '.join(features)}; "
+                f"TFDS {self.name!r} has no feature {(missing or [None])[0]!r}; it has {has}; "
                 f"set image_key, label_key (None: there is none) or fields"
             )
         if not len(records):
@@ -110,18 +111,25 @@ class Tfds:
         return np.asarray(value)
 
 
+def _usual_first(feature: str) -> tuple[bool, str]:
+    return feature not in ("image", "label"), feature
+
+
 def _open(name: str, split: str, data_dir: str | None, undecoded: str | None) -> Any:
     if not NAME.fullmatch(name):
         raise UserError(
             f"TFDS {name!r}: write name, name/config or name/config:1.0.0, the name in lower case with underscores"
         )
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.read_only_builder import builder_from_files
 
     decoders = {undecoded: tfds.decode.SkipDecoding()} if undecoded else None
     try:
         if data_dir is not None:
             _require_own_features(data_dir, name)
-        return tfds.data_source(name, split=split, data_dir=data_dir, decoders=decoders, download=False)
+        # Not `tfds.data_source`, which asks a bucket about data sets that are not prepared here.
+        prepared = builder_from_files(name, **({"data_dir": data_dir} if data_dir else {"file_format": "array_record"}))
+        return prepared.as_data_source(split=split, decoders=decoders)
     except (ValueError, NotImplementedError, AssertionError, OSError, ImportError, KeyError) as error:
         said = next(iter(str(error).splitlines()), type(error).__name__)
         if isinstance(error, NotImplementedError):  # said of every format but ArrayRecord, and where there is nothing
