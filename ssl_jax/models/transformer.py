@@ -160,9 +160,9 @@ class Block(nn.Module):
             h = attend_sections(attend, self._heads(h, dense), sections, mask, rope, bias)
             return scaled("layer_scale1", dense(width, axes=2, name="proj")(h))
 
-        def cross_attention(h: Array, sections: Sections) -> Array:
-            query, key_value = self._grouped(h, memory.states, dense, "cross_")
-            h = attend(query, key_value[:, :, 0], key_value[:, :, 1], memory.mask(mask))
+        def cross_attention(given: Memory, h: Array, sections: Sections) -> Array:
+            query, key_value = self._grouped(h, given.states, dense, "cross_")
+            h = attend(query, key_value[:, :, 0], key_value[:, :, 1], given.mask(mask))
             return scaled("layer_scale_cross", dense(width, axes=2, name="cross_proj")(h))
 
         def mlp(h: Array, sections: Sections) -> Array:
@@ -170,9 +170,8 @@ class Block(nn.Module):
             h = self._dropped(layer.apply(dense(layer.features, name="fc1")(h)), self.dropout.hidden)
             return scaled("layer_scale2", dense(width, name="fc2")(h))
 
-        branches = {"norm1": attention, "norm_cross": cross_attention, "norm2": mlp}
-        if memory is None:
-            del branches["norm_cross"]
+        across = {} if memory is None else {"norm_cross": partial(cross_attention, memory)}
+        branches: dict[str, Callable[[Array, Sections], Array]] = {"norm1": attention, **across, "norm2": mlp}
         x = checkpoint_name(shard_batch(x), LAYER_INPUT)
         for name, branch in branches.items():
             x = ORDERS[self.style.order](partial(self._residual, rate), norm(name=name), branch, x)
@@ -301,7 +300,7 @@ class Transformer(nn.Module):
             self.qkv_bias, self.norm_epsilon, sections, drop, self.style, dropout, name=STACK,
         )  # fmt: skip
         x, layers = blocks(x, (drop or DropPath(0.0)).rates(self.depth), mask, rope, bias, memory)
-        return self._normed(x, sections), layers[-last:] if last else None
+        return self._normed(x, sections), layers[-last:] if layers is not None and last else None
 
     def _normed(self, x: Array, sections: Sections) -> Array:
         norm = partial(NORMS[self.style.norm], self.norm_epsilon, self.dtype)
