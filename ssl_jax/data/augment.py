@@ -10,6 +10,7 @@ from ssl_jax.data.panels import Panel
 
 Batch = dict[str, Array]
 Views = dict[str, Array]
+View = Array | tuple[Array, ...]  # what an encoder is given at once: an array, or several where `inputs` names several
 
 
 class Augment(Protocol):
@@ -19,7 +20,10 @@ class Augment(Protocol):
     `("tokens", "valid")`, `("wave",)`. What an example becomes depends on its key and record alone.
     """
 
-    inputs: tuple[str, ...]
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the arrays that one view is."""
+        ...
 
     def __call__(self, keys: Array, batch: Batch) -> Views:
         """V views of every record: `{name: [B, V, ...]}` for each of `inputs`, drawn from the keys [B] of the examples.
@@ -30,7 +34,10 @@ class Augment(Protocol):
         ...
 
     def evaluation(self, batch: Batch, policy: str = "") -> Batch:
-        """The `inputs` [B, ...] of every record, without randomness; as large as the views of `policy`, if one is named."""
+        """The `inputs` [B, ...] of every record, without randomness.
+
+        As large as the views of `policy`, if a kind is named; that of the main views is the first of `inputs`.
+        """
         ...
 
     def plain(self, batch: Batch) -> Array:
@@ -38,5 +45,18 @@ class Augment(Protocol):
         ...
 
     def panel(self, views: Views) -> dict[str, Panel]:
-        """What the model is given, for people. Runs on the host."""
+        """What the model is given, for people: the views `inputs`, and those of other kinds. Runs on the host."""
         ...
+
+
+def given(arrays: Batch | Views, inputs: tuple[str, ...]) -> View:
+    """What an encoder of these `inputs` is given: the array of that name, or a tuple of them where there are several."""
+    found = tuple(arrays[name] for name in inputs)
+    return found[0] if len(found) == 1 else found
+
+
+def other_kinds(views: Views, inputs: tuple[str, ...]) -> dict[str, View]:
+    """The views of other kinds than the main ones, by kind in the order of their names."""
+    kinds = sorted({name.partition("/")[0] for name in views}.difference(inputs))
+    named = {kind: (kind,) if len(inputs) == 1 else tuple(f"{kind}/{name}" for name in inputs) for kind in kinds}
+    return {kind: given(views, names) for kind, names in named.items() if views.keys() >= set(names)}

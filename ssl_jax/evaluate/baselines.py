@@ -75,8 +75,8 @@ def _inputs(encoder: Encoder, batch: Batch, label: str) -> list[Array]:
 
 
 def raw_split(encoder: Encoder, train: Any, test: Any, classes: int | None = None, **options: Any) -> Split:
-    """The encoder's own inputs as features."""
-    features = (raw_inputs(encoder.preprocess, s, inputs=encoder.inputs, **options) for s in (train, test))
+    """What there is without the encoder, as features."""
+    features = (raw_inputs(lambda batch: {"x": encoder.raw(batch)}, s, **options) for s in (train, test))
     return labelled_split(*features, classes)
 
 

@@ -59,9 +59,9 @@ class Embedder:
 
     def features(self, variables: dict, batch: Batch) -> Array:
         """Embeddings [B, F] of a batch of records; F is 0 for an objective that compares nothing."""
-        z = self.objective.embeddings(variables["params"], variables["extra"], batch)
+        found = self.objective.embeddings(variables["params"], variables["extra"], batch)
         first = next(iter(batch.values()))
-        return jnp.zeros((len(first), 0)) if z is None else z.astype(jnp.float32)
+        return jnp.concatenate([jnp.zeros((len(first), 0)), *(z.astype(jnp.float32) for z in found.values())], axis=1)
 
 
 def encoder_named(objective: Objective, name: str) -> Any:

@@ -13,7 +13,7 @@ axis 0 is the mean over every device.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -24,8 +24,11 @@ from jax import Array
 
 from ssl_jax.data.augment import Augment as Augment
 from ssl_jax.data.augment import Batch as Batch
+from ssl_jax.data.augment import View as View
 from ssl_jax.data.augment import Views as Views
+from ssl_jax.data.augment import given
 from ssl_jax.data.panels import Panel
+from ssl_jax.errors import UserError
 from ssl_jax.losses.mean import Mean
 
 MICROBATCH_NORM = "BatchNorm statistics of a microbatch are not those of the batch; use norm='group'"
@@ -86,6 +89,7 @@ class Encoder:
 
     `path` points into `{"params": params, "extra": extra}`; `stats` likewise at its `batch_stats`, if it has any.
     `module.apply(variables, *inputs, method=method)` returns [B, F]; another `method` than `features` reads another layer.
+    `plain` gives numbers [B, F] of records without the module (the raw row); None takes the inputs, flattened.
     """
 
     module: nn.Module
@@ -94,6 +98,7 @@ class Encoder:
     preprocess: Preprocess
     stats: tuple[str, ...] = ()
     method: str = "features"
+    plain: Callable[[Batch], Array] | None = None
 
     def variables(self, state: State) -> dict:
         """The Flax variables of this encoder inside `state`."""
@@ -105,6 +110,14 @@ class Encoder:
         """Frozen features [B, F] in float32 of a batch of records."""
         inputs = self.preprocess(batch)
         return self.module.apply(variables, *(inputs[k] for k in self.inputs), method=self.method).astype(jnp.float32)
+
+    def raw(self, batch: Batch) -> Array:
+        """What there is without the module, [B, F] in float32."""
+        if self.plain is not None:
+            return self.plain(batch).astype(jnp.float32)
+        inputs = self.preprocess(batch)
+        flat = [jnp.asarray(inputs[k], jnp.float32).reshape(len(inputs[k]), -1) for k in self.inputs]
+        return jnp.concatenate(flat, axis=1)
 
 
 def _at(tree: dict, path: tuple[str, ...]) -> PyTree:
@@ -129,6 +142,15 @@ class Objective:
         """Every module by the name of its parameters in `params`. `plan`, `verify` and parameter rules know no other."""
         return dict(self.encoder) if isinstance(self.encoder, Mapping) else {"encoder": self.encoder}
 
+    @property
+    def view(self) -> str:
+        """The name of the main views; of their first array, where a view is several."""
+        return self.augment.inputs[0]
+
+    def given(self, views: Views) -> View:
+        """The main views as an encoder takes them: an array [B, V, ...], or a tuple of them where a view is several."""
+        return given(views, self.augment.inputs)
+
     def init(self, key: Array, views: Views) -> State:
         """Parameters and extra state for `views` of the shapes that training will see."""
         raise NotImplementedError
@@ -149,28 +171,33 @@ class Objective:
 
     def encoders(self) -> dict[str, Encoder]:
         """Named encoders for evaluation. The default: the student at `params/encoder`, fed what a view is."""
+        if isinstance(self.encoder, Mapping):
+            raise UserError(
+                f"{type(self).__name__} has the models {', '.join(self.encoder)} and does not say what each is given: it "
+                "needs a method `encoders` that returns {name: Encoder(...)}"
+            )
         stats = ("extra", "batch_stats", "encoder") if getattr(self.encoder, "norm", None) == "batch" else ()
-        student = Encoder(self.encoder, ("params", "encoder"), self.augment.inputs, self.augment.evaluation, stats)
-        return {"student": student}
+        augment, path = self.augment, ("params", "encoder")
+        return {"student": Encoder(self.encoder, path, augment.inputs, augment.evaluation, stats, plain=augment.plain)}
 
-    def embeddings(self, params: dict, extra: dict, batch: Batch) -> Array | None:
-        """What the loss compares, [B, F], for records as at evaluation; None where there is no such thing.
+    def embeddings(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
+        """What the loss compares, [B, F] by name, for records as at evaluation; {} where there is no such thing.
 
         The encoder of a method can stay as it was drawn while the head on it maps everything to a point, so `health` looks
         at both.
         """
-        return None
+        return {}
 
     def validate(self, params: dict, extra: dict, views: Views, key: Array) -> dict[str, Mean]:
         """`accuracy` and `chance` of a pretext task on held-out views; {} where the loss is no task with answers."""
         return {}
 
     def preview(self, views: Views) -> dict[str, Panel]:
-        """Pictures of what the model is given, without parameters. Used by `ssl-jax preview`."""
-        return {}
+        """What the model is given, for people, without parameters. Used by `ssl-jax preview`."""
+        return self.augment.panel(views)
 
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
-        """Pictures of what the model makes of it (reconstructions). Used by `ssl-jax report`."""
+        """What the model makes of it (reconstructions), for people. Used by `ssl-jax report`."""
         return {}
 
     def started_from(self, params: dict, extra: dict, anew: frozenset[str]) -> State:

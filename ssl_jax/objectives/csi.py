@@ -14,10 +14,9 @@ from jax import Array
 
 from ssl_jax.losses.classification import classification
 from ssl_jax.losses.mean import Mean
-from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.objectives.base import Batch, Keys, Out, Progress, PyTree, State, Views
 from ssl_jax.objectives.rotnet import require_square, rotations
-from ssl_jax.objectives.shared.forward import init_variables
+from ssl_jax.objectives.shared.forward import Chain, init_variables
 from ssl_jax.objectives.simclr import SimCLR
 
 
@@ -34,22 +33,24 @@ class CSI(SimCLR):
 
     turn_weight: float = 1.0
 
+    apart = ("classifier",)
+
     @property
-    def classifier(self) -> ProjectionHead:
-        """From features to the four turns."""
-        return self.mlp((), 4, norm="none")
+    def modules(self) -> Chain:
+        """Those of SimCLR, and from features to the four turns."""
+        return {**super().modules, "classifier": self.mlp((), 4, norm="none")}
 
     def init(self, key: Array, views: Views) -> State:
         """As SimCLR, and the parameters of the `classifier`."""
         params, extra = super().init(key, views)
-        features = jax.eval_shape(lambda image: self.student(params, extra, image)[0]["encoder"], views["image"])
+        features = jax.eval_shape(lambda view: self.student(params, extra, view)[0]["encoder"], views[self.view])
         zeros = jnp.zeros(features.shape, features.dtype)
-        params["classifier"], _ = init_variables(self.classifier, jax.random.fold_in(key, 1), zeros)
+        params["classifier"], _ = init_variables(self.modules["classifier"], jax.random.fold_in(key, 1), zeros)
         return State(params, extra)
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
-        """`image` [B, 2, h, h, C], both views of an image turned alike, and `turn` [B], the quarter turns."""
-        image = self.augment(keys.example, batch)["image"]
+        """Both views [B, 2, h, h, C] of an image turned alike, and `turn` [B], the quarter turns."""
+        image = self.augment(keys.example, batch)[self.view]
         require_square(image)
 
         def turned(key: Array, views: Array) -> tuple[Array, Array]:
@@ -57,12 +58,12 @@ class CSI(SimCLR):
             return rotations(views)[:, turn], turn
 
         image, turn = jax.vmap(turned)(keys.example, image)
-        return {"image": image, "turn": turn}
+        return {self.view: image, "turn": turn}
 
     def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[PyTree, dict]:
         """`head` [B, 2, out], `logits` [B, 2, 4] and `turn` [B], and the new BatchNorm statistics."""
-        outs, stats = self.student(params, extra, views["image"])
-        logits = self.classifier.apply({"params": params["classifier"]}, outs["encoder"])
+        outs, stats = self.student(params, extra, views[self.view])
+        logits = self.modules["classifier"].apply({"params": params["classifier"]}, outs["encoder"])
         return {"head": outs["head"], "logits": logits, "turn": views["turn"].astype(logits.dtype)}, stats
 
     def score(self, params: dict, extra: dict, embeddings: PyTree, progress: Progress) -> Out:

@@ -15,7 +15,7 @@ from jax import Array
 from ssl_jax.data.panels import Panel
 from ssl_jax.losses.contrastive import bilinear_info_nce
 from ssl_jax.objectives.base import Out, Pairwise, Progress, State, Views
-from ssl_jax.objectives.shared.forward import Chain
+from ssl_jax.objectives.shared.forward import sliced
 from ssl_jax.objectives.shared.joint import WithTeacher, spread
 
 
@@ -23,7 +23,7 @@ from ssl_jax.objectives.shared.joint import WithTeacher, spread
 class CURL(WithTeacher, Pairwise):
     """InfoNCE on `q W k^T` between an anchor crop and the teacher's features of another crop (eq. 3 and 4).
 
-    `views["image"]` [B, 2, h, w, C x frames]: all frames of a stack share a crop. The similarity is neither normalised nor
+    A picture [h, w, C x frames] is a stack, whose frames share a crop. The similarity is neither normalised nor
     divided by a temperature, and anchors and positives do not change places.
 
     Fidelity: W starts uniform in [0, 1) and the teacher keeps 0.95 at every second step, as in the authors' code. Theirs
@@ -36,11 +36,6 @@ class CURL(WithTeacher, Pairwise):
 
     compares = "values"
 
-    @property
-    def modules(self) -> Chain:
-        """The encoder alone."""
-        return {"encoder": self.encoder}
-
     def momentum_at(self, progress: Progress) -> Array:
         """The constant at every `teacher_every`-th step, else 1."""
         return jnp.where(progress.step % self.teacher_every == 0, self.momentum, 1.0)
@@ -48,15 +43,15 @@ class CURL(WithTeacher, Pairwise):
     def init(self, key: Array, views: Views) -> State:
         """As with every teacher, with `params/similarity`, the matrix W."""
         params, extra = super().init(key, views)
-        outs = jax.eval_shape(lambda image: self.student(params, extra, image)[0], views["image"])
+        outs = jax.eval_shape(lambda view: self.student(params, extra, view)[0], self.given(views))
         width = outs["encoder"].shape[-1]
         params["similarity"] = {"kernel": jax.random.uniform(jax.random.fold_in(key, 1), (width, width))}
         return State(params, extra)
 
     def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[dict, dict]:
         """Features of the anchor `q` and of the positive `k` [B, F], and the new BatchNorm statistics, if any."""
-        query, stats = self.student(params, extra, views["image"][:, :1])
-        keys, taught = self.teacher(extra, views["image"][:, 1:2])
+        query, stats = self.student(params, extra, sliced(self.given(views), 0, 1))
+        keys, taught = self.teacher(extra, sliced(self.given(views), 1, 2))
         return {"q": query["encoder"][:, 0], "k": keys["encoder"][:, 0]}, stats | taught
 
     def score(self, params: dict, extra: dict, embeddings: dict, progress: Progress) -> Out:
@@ -66,5 +61,4 @@ class CURL(WithTeacher, Pairwise):
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """The newest frame of each crop, as a grey picture."""
-        newest = {"image": views["image"][..., -1:]}
-        return super().preview(newest)
+        return super().preview({self.view: views[self.view][..., -1:]})

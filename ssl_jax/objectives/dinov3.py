@@ -90,10 +90,10 @@ class DINOv3(DINOv2):
 
     def gram_term(self, extra: dict, views: Views, student: Array) -> Mean:
         """Gram anchoring of the student's tokens [B, G, T, D] of the global crops."""
-        images, prefix = views.get("gram", views["image"]), self.encoder.prefix
+        images, prefix = views.get("gram", views[self.view]), self.encoder.prefix
         variables = {"params": jax.lax.stop_gradient(extra["gram"])}
         anchor = self.encoder.apply(variables, (images,), method="crops")[0][:, :, prefix:]
-        grids = [grid_of(v.shape, self.encoder.patch) for v in (images, views["image"])]
+        grids = [grid_of(v.shape, self.encoder.patch) for v in (images, views[self.view])]
         patches = (student[:, :, prefix:], resize_tokens(anchor, *grids))
         return gram_anchoring(*(p.reshape(-1, *p.shape[2:]) for p in patches))
 

@@ -6,10 +6,12 @@ Joint-Embedding Predictive Architecture", arXiv 2301.08243.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jax import Array
 
 from ssl_jax.data.masks.multi_block import MultiBlock
@@ -51,10 +53,15 @@ class IJEPA(Objective):
         if self.encoder.prefix:
             raise UserError("I-JEPA's encoder has no class token and no registers; set class_token=False, registers=0")
 
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Encoder and predictor."""
+        return {"encoder": self.encoder, "predictor": self._predictor}
+
     def init(self, key: Array, views: Views) -> State:
         """`params`: encoder, predictor. `extra`: teacher, a copy of the encoder."""
         key_encoder, key_predictor = jax.random.split(key)
-        image, grid = views["image"][:, 0], self._grid(views)
+        image, grid = views[self.view][:, 0], self._grid(views)
         encoder = self.encoder.init(key_encoder, image)["params"]
         context = self.encoder.apply({"params": encoder}, image, views["context"])
         masks = (views["context"], views["context_valid"], views["targets"], views["targets_valid"])
@@ -63,7 +70,7 @@ class IJEPA(Objective):
         return State(params, {"teacher": {"encoder": jax.tree.map(jnp.copy, params["encoder"])}})
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
-        """`image` [B, 1, h, w, C] and the masks `context` [B, K], `targets` [B, M, T] with their validity."""
+        """One view [B, 1, h, w, C] and the masks `context` [B, K], `targets` [B, M, T] with their validity."""
         views = self.augment(keys.example, batch)
         mask_keys = jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys.example)
         return views | self.masking(self._grid(views))(mask_keys, keys.step)._asdict()
@@ -86,7 +93,7 @@ class IJEPA(Objective):
 
     def target(self, extra: dict, views: Views) -> Array:
         """Layer-normalised teacher features of the target blocks [B, M, T, D], without gradient."""
-        tokens = self.encoder.apply({"params": extra["teacher"]["encoder"]}, views["image"][:, 0])
+        tokens = self.encoder.apply({"params": extra["teacher"]["encoder"]}, views[self.view][:, 0])
         tokens = jax.lax.stop_gradient(standardize(tokens, epsilon=1e-5))
         index = views["targets"]
         return take_tokens(tokens, index.reshape(index.shape[0], -1)).reshape(*index.shape, -1)
@@ -94,7 +101,7 @@ class IJEPA(Objective):
     def predict(self, params: dict, views: Views) -> Array:
         """Predicted features of the target blocks [B, M, T, D]."""
         masks = (views["context"], views["context_valid"])
-        context = self.encoder.apply({"params": params["encoder"]}, views["image"][:, 0], *masks)
+        context = self.encoder.apply({"params": params["encoder"]}, views[self.view][:, 0], *masks)
         targets = (views["targets"], views["targets_valid"])
         return self._predictor.apply({"params": params["predictor"]}, context, *masks, *targets, self._grid(views))
 
@@ -111,7 +118,7 @@ class IJEPA(Objective):
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """The input, the context, and each target block."""
-        image = self.augment.denormalise(views["image"][:, 0])
+        image = self.augment.denormalise(views[self.view][:, 0])
         patches = patchify(image, self.encoder.patch)
 
         def only(index: Array, valid: Array) -> Array:
@@ -124,7 +131,7 @@ class IJEPA(Objective):
         return {"masks": Pictures(jnp.stack(columns, axis=1), captions)}
 
     def _grid(self, views: Views) -> Grid:
-        return grid_of(views["image"].shape, self.encoder.patch)
+        return grid_of(views[self.view].shape, self.encoder.patch)
 
     @property
     def _predictor(self) -> BlockPredictor:

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from ssl_jax.data.image.pieces import distant_orders, jittered_tiles, standardized_tiles
-from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.objectives.base import Batch, Keys, Progress, Views
 from ssl_jax.objectives.shared.forward import Chain
 from ssl_jax.objectives.shared.pieces import Pieces
@@ -37,18 +36,14 @@ class Jigsaw(Pieces):
 
     @property
     def modules(self) -> Chain:
-        """The encoder, and a head on each tile."""
+        """The encoder, a head on each tile, and from 9 x `tile_out` to the orders."""
         head = self.mlp(self.tile_hidden, self.tile_out, norm=self.head_norm, final_norm=True)
-        return {"encoder": self.encoder, "head": head}
-
-    @property
-    def classifier(self) -> ProjectionHead:
-        """From 9 x `tile_out` to the orders."""
-        return self.mlp(self.hidden, self.permutations, norm=self.head_norm)
+        classifier = self.mlp(self.hidden, self.permutations, norm=self.head_norm)
+        return {"encoder": self.encoder, "head": head, "classifier": classifier}
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
-        """`image` [B, 9, tile, tile, C] in the order of `label` [B]: place j holds tile `order[j]` of the image."""
-        image = self.augment(keys.example, batch)["image"][:, 0]
+        """The tiles [B, 9, tile, tile, C] in the order of `label` [B]: place j holds tile `order[j]` of the image."""
+        image = self.augment(keys.example, batch)[self.view][:, 0]
         orders = jnp.asarray(distant_orders(self.permutations))
 
         def puzzle(key: Array, image: Array) -> tuple[Array, Array]:
@@ -57,4 +52,4 @@ class Jigsaw(Pieces):
             return jittered_tiles(key_tiles, image, self.tile)[orders[label]], label
 
         tiles, label = jax.vmap(puzzle)(keys.example, image)
-        return {"image": standardized_tiles(tiles), "label": label}
+        return {self.view: standardized_tiles(tiles), "label": label}

@@ -16,14 +16,14 @@ from ssl_jax.losses.decorrelation import random_directions, sigreg
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.objectives.base import Out, Pairwise, Progress, Views
 from ssl_jax.objectives.shared.forward import Chain
-from ssl_jax.objectives.shared.joint import JointEmbedding, resolutions, spread
+from ssl_jax.objectives.shared.joint import JointEmbedding, spread
 
 
 @dataclass(frozen=True)
 class LeJEPA(JointEmbedding, Pairwise):
     """`weight SIGReg + (1 - weight) |z - mean of the global views|^2`; no teacher, no stop-gradient.
 
-    `views["image"]` are the global views; views under other names are local.
+    The main views are global, those of other kinds local.
 
     Fidelity: the centre is the mean of the global views and all views are predicted, as in the paper; the authors' minimal
     example takes the mean of all views. The directions of SIGReg are drawn anew for every step, equal on all devices. The
@@ -48,8 +48,8 @@ class LeJEPA(JointEmbedding, Pairwise):
 
     def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[dict, dict]:
         """Projections of `global` and `local` views [B, V, out], and the new BatchNorm statistics."""
-        outs, stats = self.student(params, extra, *resolutions(views))
-        count = views["image"].shape[1]
+        outs, stats = self.student(params, extra, *self.resolutions(views))
+        count = views[self.view].shape[1]
         return {"global": outs["projector"][:, :count], "local": outs["projector"][:, count:]}, stats
 
     def score(self, params: dict, extra: dict, embeddings: dict, progress: Progress) -> Out:

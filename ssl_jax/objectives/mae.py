@@ -6,10 +6,12 @@ He, Chen, Xie, Li, Dollar, Girshick 2021, "Masked Autoencoders Are Scalable Visi
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jax import Array
 
 from ssl_jax.data.masks.noise import random_keep
@@ -44,18 +46,23 @@ class MAE(Objective):
         if not 0 < self.mask_ratio < 1:
             raise UserError(f"objective.mask_ratio={self.mask_ratio} must be between 0 and 1; the paper uses 0.75")
 
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Encoder and decoder, here that of pictures with one channel."""
+        return {"encoder": self.encoder, "decoder": self._decoder(1)}
+
     def init(self, key: Array, views: Views) -> State:
         """`params`: encoder, decoder. No extra state."""
         key_encoder, key_decoder = jax.random.split(key)
-        image, grid = views["image"][:, 0], self._grid(views)
+        image, grid = views[self.view][:, 0], self._grid(views)
         keep, restore, _ = self._mask(views)
         encoder = self.encoder.init(key_encoder, image, keep)["params"]
         tokens = self.encoder.apply({"params": encoder}, image, keep)
-        decoder = self._decoder(views).init(key_decoder, tokens, restore, grid)["params"]
+        decoder = self._decoder(image.shape[-1]).init(key_decoder, tokens, restore, grid)["params"]
         return State({"encoder": encoder, "decoder": decoder}, {})
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
-        """`image` [B, 1, h, w, C] and `noise` [B, N]; the patches with the smallest noise are kept."""
+        """One view [B, 1, h, w, C] and `noise` [B, N]; the patches with the smallest noise are kept."""
         views = self.augment(keys.example, batch)
         patches = math.prod(self._grid(views))
         noise = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), (patches,)))(keys.example)
@@ -69,13 +76,14 @@ class MAE(Objective):
     def reconstruct(self, params: dict, views: Views) -> tuple[Array, Array]:
         """Predictions for every patch [B, N, p*p*C], in target units, and the mask [B, N] (1 = removed)."""
         keep, restore, mask = self._mask(views)
-        tokens = self.encoder.apply({"params": params["encoder"]}, views["image"][:, 0], keep)
-        decoder = self._decoder(views)
+        image = views[self.view][:, 0]
+        tokens = self.encoder.apply({"params": params["encoder"]}, image, keep)
+        decoder = self._decoder(image.shape[-1])
         return decoder.apply({"params": params["decoder"]}, tokens, restore, self._grid(views)), mask
 
     def target(self, views: Views) -> Array:
         """What is predicted, [B, N, p*p*C]: pixels, normalised within each patch if `normalize_pixels`."""
-        patches = patchify(views["image"][:, 0], self.encoder.patch)
+        patches = patchify(views[self.view][:, 0], self.encoder.patch)
         return standardize(patches, epsilon=1e-6, ddof=1) if self.normalize_pixels else patches
 
     def preview(self, views: Views) -> dict[str, Panel]:
@@ -86,7 +94,7 @@ class MAE(Objective):
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
         """Input, masked input, and the reconstruction on removed patches."""
         prediction, mask = self.reconstruct(params, views)
-        patches = patchify(views["image"][:, 0], self.encoder.patch)
+        patches = patchify(views[self.view][:, 0], self.encoder.patch)
         note = ""
         if self.normalize_pixels:
             mean, std = patches.mean(-1, keepdims=True), jnp.sqrt(patches.var(-1, keepdims=True, ddof=1) + 1e-6)
@@ -98,15 +106,15 @@ class MAE(Objective):
         return {"reconstruction": Pictures(rows, ("input", "masked", "reconstruction"), note)}
 
     def _grid(self, views: Views) -> Grid:
-        return grid_of(views["image"].shape, self.encoder.patch)
+        return grid_of(views[self.view].shape, self.encoder.patch)
 
     def _mask(self, views: Views) -> tuple[Array, Array, Array]:
         return random_keep(views["noise"], self.mask_ratio)
 
-    def _decoder(self, views: Views) -> MaskedDecoder:
+    def _decoder(self, channels: int) -> MaskedDecoder:
         width = self.decoder_width
         return MaskedDecoder(
-            out=patch_length(self.encoder.patch, views["image"].shape[-1]),
+            out=patch_length(self.encoder.patch, channels),
             prefix=self.encoder.prefix,
             width=width,
             depth=self.decoder_depth,
@@ -119,7 +127,7 @@ class MAE(Objective):
         )
 
     def _masked(self, views: Views) -> tuple[Array, Array]:
-        image = self.augment.denormalise(views["image"][:, 0])
+        image = self.augment.denormalise(views[self.view][:, 0])
         patches, (_, _, mask) = patchify(image, self.encoder.patch), self._mask(views)
         grey = jnp.where(mask[..., None] > 0, 0.5, patches)
         return image, unpatchify(grey, self.encoder.patch, self._grid(views))

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from ssl_jax.losses.contrastive import normalize, queue_info_nce
-from ssl_jax.objectives.base import Out, Progress, State, Views
-from ssl_jax.objectives.shared.forward import BatchNormRule, Chain
+from ssl_jax.objectives.base import Out, Progress, State, View, Views
+from ssl_jax.objectives.shared.forward import BatchNormRule, Chain, arrays_of, sliced
 from ssl_jax.objectives.shared.joint import WithTeacher, require_positive, spread
 from ssl_jax.objectives.shared.queue import check_queue, enqueue, random_queue
 
@@ -50,25 +50,25 @@ class MoCo(WithTeacher):
 
     def init(self, key: Array, views: Views) -> State:
         """As with every teacher; in `extra` also `queue`, random unit vectors."""
-        check_queue(self.queue, views["image"].shape[0])
+        check_queue(self.queue, views[self.view].shape[0])
         params, extra = super().init(key, views)
         return State(params, extra | {"queue": random_queue(jax.random.fold_in(key, 1), self.queue, self.out)})
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """InfoNCE; the keys [B, out] leave in `rows`."""
-        image = views["image"]
-        query, stats = self.student(params, extra, image[:, :1])
-        keys, taught = self._keys(extra, image[:, 1:2], key)
+        both = self.given(views)
+        query, stats = self.student(params, extra, sliced(both, 0, 1))
+        keys, taught = self._keys(extra, sliced(both, 1, 2), key)
         loss = queue_info_nce(query["head"][:, 0], keys, extra["queue"]["rows"], self.temperature)
         return Out({"info_nce": loss}, {"z_std": spread(keys)}, rows=normalize(keys), batch_stats=stats | taught)
 
-    def _keys(self, extra: dict, image: Array, key: Array) -> tuple[Array, dict]:
-        """Keys [B, out] of images [B, 1, h, w, C], encoded in a random order where BatchNorm has groups."""
+    def _keys(self, extra: dict, view: View, key: Array) -> tuple[Array, dict]:
+        """Keys [B, out] of one view [B, 1, ...], encoded in a random order where BatchNorm has groups."""
         if self.bn in ("separate", "joint", 1):
-            outs, stats = self.teacher(extra, image)
+            outs, stats = self.teacher(extra, view)
             return outs["head"][:, 0], stats
-        order = jax.random.permutation(key, image.shape[0])
-        outs, stats = self.teacher(extra, image[order])
+        order = jax.random.permutation(key, arrays_of(view)[0].shape[0])
+        outs, stats = self.teacher(extra, jax.tree.map(lambda x: x[order], view))
         return outs["head"][jnp.argsort(order), 0], stats
 
     def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:

@@ -22,7 +22,7 @@ from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.models.transformer import NOISE
 from ssl_jax.objectives.base import Batch, Keys, Out, Progress, State, Views
 from ssl_jax.objectives.shared.distillation import TokenTeacher
-from ssl_jax.objectives.shared.forward import forward_views, init_variables
+from ssl_jax.objectives.shared.forward import Chain, forward_views, init_variables
 from ssl_jax.objectives.shared.joint import few_rows, require_positive
 
 
@@ -30,7 +30,7 @@ from ssl_jax.objectives.shared.joint import few_rows, require_positive
 class MSN(TokenTeacher):
     """Cross-entropy of anchor and target assignments minus the entropy of the mean assignment (eq. 1).
 
-    `views["image"]` [B, 2, ...]: the target, whole, and the anchor, of which `mask_ratio` of the patches are dropped. Local
+    The main views [B, 2, ...] are the target, whole, and the anchor, of which `mask_ratio` of the patches are dropped. Local
     crops are the focal views.
 
     Fidelity: prototypes have no teacher of their own, and no gradient from the target's side. Targets are sharpened, then
@@ -53,6 +53,11 @@ class MSN(TokenTeacher):
         require_positive(temperature=self.temperature, sharpening=self.sharpening)
 
     @property
+    def modules(self) -> Chain:
+        """Encoder and head; prototypes are an array of their own."""
+        return {"encoder": self.encoder, "head": self.head}
+
+    @property
     def head(self) -> ProjectionHead:
         """The projection head, in the arithmetic of the encoder."""
         return ProjectionHead((self.hidden, self.hidden), self.out, self.head_norm, dtype=self.encoder.dtype)
@@ -72,7 +77,7 @@ class MSN(TokenTeacher):
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
         """The crops of every size, and `noise` [B, N]: the anchor keeps the patches with the smallest."""
         views = super().views(keys, batch, progress)
-        patches = math.prod(grid_of(views["image"].shape, self.encoder.patch))
+        patches = math.prod(grid_of(views[self.view].shape, self.encoder.patch))
         noise = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), (patches,)))(keys.example)
         return views | {"noise": noise}
 
@@ -86,10 +91,10 @@ class MSN(TokenTeacher):
         losses = {"assignment": agree, "uneven": Mean(self.entropy_weight * uneven.total, uneven.weight)}
         return Out(losses, {"target_entropy": entropy(targets)}, batch_stats=stats | anchor_stats)
 
-    def embeddings(self, params: dict, extra: dict, batch: Batch) -> Array:
+    def embeddings(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
         """The student's scores [B, K] of class tokens."""
         z, _ = self._head(params, extra, self.class_tokens(params, batch), "head")
-        return prototype_scores(z[:, 0], params["prototypes"])
+        return {"head": prototype_scores(z[:, 0], params["prototypes"])}
 
     def warnings(self, batch_size: int) -> tuple[str, ...]:
         """Few rows for each prototype: the paper has 1024 for 1024."""
@@ -111,7 +116,7 @@ class MSN(TokenTeacher):
 
     def _target(self, extra: dict, views: Views) -> tuple[Array, dict]:
         """Embeddings [B, 1, out] of the target by the teacher, without gradient, and the new BatchNorm statistics."""
-        tokens = self.teacher_tokens(extra, views | {"image": views["image"][:, :1]})
+        tokens = self.teacher_tokens(extra, views | {self.view: views[self.view][:, :1]})
         z, stats = self._head(extra["teacher"], extra, tokens[:, :, 0], "teacher_head")
         return jax.lax.stop_gradient(z), stats
 

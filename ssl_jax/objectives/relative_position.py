@@ -11,7 +11,6 @@ import jax
 from jax import Array
 
 from ssl_jax.data.image.pieces import cut, dropped_colours, pair_corners
-from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.objectives.base import Batch, Keys, Progress, Views
 from ssl_jax.objectives.shared.forward import Chain
 from ssl_jax.objectives.shared.pieces import Pieces
@@ -38,18 +37,13 @@ class RelativePosition(Pieces):
 
     @property
     def modules(self) -> Chain:
-        """The encoder, and a head on each patch."""
+        """The encoder, a head on each patch, and from both patches to eight places."""
         head = self.mlp(self.patch_hidden, self.patch_out, norm=self.head_norm, final_norm=True)
-        return {"encoder": self.encoder, "head": head}
-
-    @property
-    def classifier(self) -> ProjectionHead:
-        """From both patches to eight places."""
-        return self.mlp(self.hidden, 8, norm=self.head_norm)
+        return {"encoder": self.encoder, "head": head, "classifier": self.mlp(self.hidden, 8, norm=self.head_norm)}
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
-        """`image` [B, 2, patch, patch, C], patch and neighbour, and `label` [B], row by row without the patch."""
-        image = self.augment(keys.example, batch)["image"][:, 0]
+        """Patch and neighbour [B, 2, patch, patch, C], and `label` [B], row by row without the patch."""
+        image = self.augment(keys.example, batch)[self.view][:, 0]
 
         def pair(key: Array, image: Array) -> tuple[Array, Array]:
             key_corners, key_colours = jax.random.split(jax.random.fold_in(key, 1))
@@ -60,4 +54,4 @@ class RelativePosition(Pieces):
             return patches, label
 
         patches, label = jax.vmap(pair)(keys.example, image)
-        return {"image": patches, "label": label}
+        return {self.view: patches, "label": label}

@@ -39,14 +39,14 @@ class RotNet(JointEmbedding):
         return {"encoder": self.encoder, "head": self.mlp(self.hidden, 4, norm=self.head_norm)}
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
-        """`image` [B, 4, h, h, C]: the first view of the augmentation, turned by 0, 90, 180 and 270 degrees."""
-        image = self.augment(keys.example, batch)["image"][:, 0]
+        """The first view of the augmentation, turned by 0, 90, 180 and 270 degrees: [B, 4, h, h, C]."""
+        image = self.augment(keys.example, batch)[self.view][:, 0]
         require_square(image)
-        return {"image": rotations(image)}
+        return {self.view: rotations(image)}
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """Cross-entropy, and the accuracy of the pretext task."""
-        outs, stats = self.student(params, extra, views["image"])
+        outs, stats = self.student(params, extra, views[self.view])
         logits = outs["head"]
         loss, accuracy = classification(logits, jnp.broadcast_to(jnp.arange(4), logits.shape[:2]))
         return Out({"cross_entropy": loss}, {"accuracy": accuracy}, batch_stats=stats)

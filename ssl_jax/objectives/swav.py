@@ -18,7 +18,7 @@ from ssl_jax.losses.prototypes import prototype_cross_entropy, sinkhorn
 from ssl_jax.models.heads import Prototypes
 from ssl_jax.objectives.base import Out, Pairwise, Progress, State, Views
 from ssl_jax.objectives.shared.forward import Chain, init_variables
-from ssl_jax.objectives.shared.joint import JointEmbedding, few_rows, require_positive, resolutions, spread
+from ssl_jax.objectives.shared.joint import JointEmbedding, few_rows, require_positive, spread
 from ssl_jax.objectives.shared.queue import check_queue, empty_queue, enqueue, is_full
 
 
@@ -26,7 +26,7 @@ from ssl_jax.objectives.shared.queue import check_queue, empty_queue, enqueue, i
 class SwAV(JointEmbedding, Pairwise):
     """Swapped prediction of Sinkhorn assignments (eq. 2 and 3), with multi-crop and a queue.
 
-    `views["image"]` [B, G, ...] are the global views, whose assignments are predicted; other names hold further crops.
+    The main views [B, G, ...] are the global ones, whose assignments are predicted; other kinds are further crops.
 
     Fidelity: `queue` rows per global view join the scores in front of Sinkhorn once all were filled and `queue_start`, a
     fraction of the run, has passed (0 rows: no queue). They are scored with the present prototypes, and this batch enters
@@ -46,22 +46,23 @@ class SwAV(JointEmbedding, Pairwise):
     head_norm: str = "batch"
 
     bn = "joint"
+    apart = ("prototypes",)
 
     def __post_init__(self) -> None:
         require_positive(temperature=self.temperature, sinkhorn_temperature=self.sinkhorn_temperature)
 
     @property
     def modules(self) -> Chain:
-        """Encoder and head, whose Dense layers all have biases."""
+        """Encoder and head, whose Dense layers all have biases, and the prototypes."""
         head = self.mlp(self.hidden, self.out, norm=self.head_norm, bias=True, out_bias=True)
-        return {"encoder": self.encoder, "head": head}
+        return {"encoder": self.encoder, "head": head, "prototypes": Prototypes(self.prototypes)}
 
     def init(self, key: Array, views: Views) -> State:
         """As every joint-embedding method, with `params/prototypes`; in `extra` an empty `queue`, if there is one."""
         params, extra = super().init(key, views)
-        batch, assigned = views["image"].shape[:2]
+        batch, assigned = views[self.view].shape[:2]
         fresh = jax.random.fold_in(key, 1)
-        params["prototypes"], _ = init_variables(Prototypes(self.prototypes), fresh, jnp.zeros((1, self.out)))
+        params["prototypes"], _ = init_variables(self.modules["prototypes"], fresh, jnp.zeros((1, self.out)))
         if self.queue:
             check_queue(self.queue, batch)
             extra = extra | {"queue": empty_queue(self.queue, assigned, self.out)}
@@ -69,8 +70,8 @@ class SwAV(JointEmbedding, Pairwise):
 
     def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[dict, dict]:
         """Unit vectors of `global` and `local` crops [B, V, out], and the new BatchNorm statistics."""
-        outs, stats = self.student(params, extra, *resolutions(views))
-        z, count = normalize(outs["head"]), views["image"].shape[1]
+        outs, stats = self.student(params, extra, *self.resolutions(views))
+        z, count = normalize(outs["head"]), views[self.view].shape[1]
         return {"global": z[:, :count], "local": z[:, count:]}, stats
 
     def score(self, params: dict, extra: dict, embeddings: dict, progress: Progress) -> Out:
@@ -115,4 +116,4 @@ class SwAV(JointEmbedding, Pairwise):
         return State(params, extra | {"queue": enqueue(extra["queue"], out.rows)} if self.queue else extra)
 
     def _scores(self, params: dict, z: Array) -> Array:
-        return Prototypes(self.prototypes).apply({"params": params["prototypes"]}, z)
+        return self.modules["prototypes"].apply({"params": params["prototypes"]}, z)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
+from ssl_jax.data.augment import given, other_kinds
 from ssl_jax.devices.mesh import path_name
+from ssl_jax.objectives.base import Objective, Views
+from ssl_jax.objectives.shared.forward import arrays_of
+from ssl_jax.objectives.shared.modules import has, modules_in, options_set, with_modules
 from ssl_jax.plan.flops import flops
 from ssl_jax.plan.graph import Graph, graph_of
 from ssl_jax.plan.memory import StateBytes, batch_bytes, state_bytes, temporary_bytes
@@ -31,17 +37,12 @@ class Estimate:
     flops: float  # of the step as written
     model_flops: float  # without recomputation
     tokens: int | None  # per example
-    width: int  # bytes of a weight or gradient on the wire: those of the compute type
+    wire: float  # bytes of all weights, or of their gradient, as they move between devices: in the compute types
 
     @property
     def peak(self) -> int:
         """State, batch and temporaries."""
         return sum(part.per_device for part in self.state.values()) + self.batch + self.temporaries
-
-    @property
-    def wire(self) -> float:
-        """Bytes of all weights, or of their gradient, as they move between devices."""
-        return sum(self.parameters.values()) * self.width
 
     @property
     def checkpoint(self) -> int:
@@ -60,7 +61,7 @@ def estimate(posed: Problem, count: int) -> Estimate:
     state = posed.state()
     graph, twice = traced(posed, sizes, state), traced(posed, sizes, state, times=2)
     as_written = flops(graph)
-    plain = None if remat(posed) in (None, "none") else posed.changed({"model.remat": "none"})
+    plain = without_remat(posed)
     return Estimate(
         sizes=sizes,
         parameters=parameters(state.params),
@@ -68,9 +69,9 @@ def estimate(posed: Problem, count: int) -> Estimate:
         batch=batch_bytes(posed.batch, sizes),
         temporaries=temporary_bytes(graph, twice, sizes),
         flops=as_written,
-        model_flops=as_written if plain is None else flops(traced(plain, sizes, state)),
+        model_flops=as_written if plain is posed.setup.objective else flops(traced(_with(posed, plain), sizes, state)),
         tokens=tokens(posed, state),
-        width=jnp.dtype(_option(posed, "dtype", "float32")).itemsize,
+        wire=wire(posed, state),
     )
 
 
@@ -91,25 +92,64 @@ def parameters(params: Any, depth: int = 2) -> dict[str, int]:
 
 
 def tokens(posed: Problem, state: TrainState) -> int | None:
-    """Tokens of all views of one example: patches of images, or entries of `tokens`. None where the model has neither."""
+    """Tokens of all views of one example that its encoders are given: ids, or patches. None where there are neither."""
     views, _ = jax.eval_shape(posed.setup.views, state, posed.batch)
-    patch = _option(posed, "patch", None)
-    count = 0
-    for name, view in views.items():
-        if view.ndim == 5 and isinstance(patch, int):
-            count += view.shape[1] * (view.shape[2] // patch) * (view.shape[3] // patch)
-        elif name == "tokens":
-            count += int(np.prod(view.shape[1:]))
-    return count or None
+    return sum(_tokens(module, inputs, views) for module, inputs in _read(posed.setup.objective)) or None
+
+
+def wire(posed: Problem, state: TrainState) -> float:
+    """Bytes of all weights, each in the type that its module computes in; one that names none has the encoder's."""
+    modules = posed.setup.objective.modules
+    widths = {name: _width(module) for name, module in modules.items()}
+    usual = next(filter(None, widths.values()), jnp.dtype("float32").itemsize)
+    return sum(count * (widths.get(name) or usual) for name, count in parameters(state.params, 1).items())
 
 
 def remat(posed: Problem) -> str | None:
-    """The recomputation policy of the encoder, or None where it has no such option."""
-    return _option(posed, "remat", None)
+    """The recomputation policy of the first module that has one."""
+    policies = (m.remat for m in modules_in(tuple(posed.setup.objective.modules.values())) if has(m, "remat"))
+    return next(policies, None)
 
 
-def _option(posed: Problem, name: str, default: Any) -> Any:
-    """The option of the encoder, or of the first of several that has it."""
-    encoder = getattr(posed.setup.objective, "encoder", None)
-    modules = encoder.values() if isinstance(encoder, Mapping) else [encoder]
-    return next((getattr(module, name) for module in modules if hasattr(module, name)), default)
+def without_remat(posed: Problem) -> Objective:
+    """The objective whose modules recompute nothing."""
+    return with_modules(posed.setup.objective, lambda module: options_set(module, remat="none"))
+
+
+def _with(posed: Problem, objective: Objective) -> Problem:
+    return replace(posed, setup=replace(posed.setup, objective=objective))
+
+
+def _read(objective: Objective) -> list[tuple[nn.Module, tuple[str, ...]]]:
+    """The encoders with what they are given; student and teacher see the same."""
+    found: list[tuple[nn.Module, tuple[str, ...]]] = []
+    for encoder in objective.encoders().values():
+        if (encoder.module, encoder.inputs) not in found:
+            found.append((encoder.module, encoder.inputs))
+    return found
+
+
+def _tokens(module: nn.Module, inputs: tuple[str, ...], views: Views) -> int:
+    """Tokens of the main views, and of those of other kinds that are like them, for one encoder."""
+    if not views.keys() >= set(inputs):
+        return 0
+    kinds = [given(views, inputs), *other_kinds(views, inputs).values()]
+    main, *others = (arrays_of(view)[0] for view in kinds)
+    alike = [main, *(x for x in others if (x.ndim, x.dtype) == (main.ndim, main.dtype))]
+    patch = next((m.patch for m in modules_in(module) if has(m, "patch")), None)
+    return sum(_cells(x.shape[1], x.shape[2:], x.dtype, patch) for x in alike)
+
+
+def _cells(views: int, shape: tuple[int, ...], dtype: Any, patch: int | tuple[int, ...] | None) -> int:
+    """Tokens of `views` arrays of this shape: every id, or patches along all axes but the last, the channels."""
+    if jnp.issubdtype(dtype, jnp.integer):
+        return views * prod(shape)
+    if patch is None:
+        return 0
+    sides = patch if isinstance(patch, tuple) else (patch,) * (len(shape) - 1)
+    return views * prod(size // side for size, side in zip(shape[:-1], sides, strict=True))
+
+
+def _width(module: nn.Module) -> int:
+    """Bytes of a number in the widest type that a module computes in; 0 where none is named."""
+    return max((jnp.dtype(m.dtype).itemsize for m in modules_in(module) if has(m, "dtype")), default=0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,9 @@ import jax
 from ssl_jax import __version__
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import parse, plain
-from ssl_jax.recipe.component import components_in, with_model_option
 from ssl_jax.verify.checks import CHECKS, FAIL, Check, Outcome, checked
 from ssl_jax.verify.subject import subject
 
-NOISELESS = {"drop_path": 0.0, "rope_rescale": 1.0}  # options of the model that draw random numbers, switched off
 ROWS = 4  # examples on each device, unless the user says otherwise
 
 
@@ -48,9 +45,7 @@ def verify(
     """Run `checks` on a recipe over all devices of this process; `tell` hears each line of the table as it is known."""
     devices = tuple(jax.devices())
     rows = ROWS * len(devices) if batch_size is None else batch_size
-    exact = in_float32(config, allow)
-    quiet = without_noise(exact)
-    tested = subject(parse(exact, allow), devices, rows, None if quiet == exact else parse(quiet, allow))
+    tested = subject(parse(config, allow), devices, rows)
     tell(f"{len(devices)} {devices[0].platform} devices, {rows} examples, float32")
     tell(f"{'check':<15}{'result':<16}{'measured':<35}{'limit':<10}")
     outcomes = {}
@@ -74,19 +69,6 @@ def chosen(names: str | None) -> tuple[Check, ...]:
             f"--checks {names}: there is no check {unknown[0] if unknown else ''!r}; known are {', '.join(known)}"
         )
     return tuple(known[n] for n in wanted)
-
-
-def in_float32(config: Mapping[str, Any], allow: tuple[str, ...]) -> dict[str, Any]:
-    """The recipe computing in float32: in bfloat16 rounding is as large as most mistakes."""
-    return with_model_option(config, "dtype", "float32", allow)
-
-
-def without_noise(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe with a model that draws nothing in training."""
-    made = deepcopy(plain(config))
-    for part in components_in(made["model"]):
-        part |= {k: v for k, v in NOISELESS.items() if k in part}
-    return made
 
 
 def table_rows(name: str, made: Outcome) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,11 +18,13 @@ from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.pipeline import batches
 from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch, state_shardings
 from ssl_jax.errors import UserError
+from ssl_jax.objectives.shared.modules import computing_in, has, options_set, with_modules
 from ssl_jax.recipe import Recipe
 from ssl_jax.training.run import batch_like, build, compiled, state_like
 from ssl_jax.training.step import Setup, TrainState, init_state, value_and_gradient
 
 Batch = Mapping[str, np.ndarray]
+NOISELESS = {"drop_path": 0.0, "rope_rescale": 1.0}  # options of modules that draw, switched off
 SMALLEST = 2  # split every leaf that can be: the arrays of a tiny recipe are below the usual threshold
 
 
@@ -35,23 +37,22 @@ class Subject:
     source: Any
     batch_size: int
     devices: tuple[jax.Device, ...]
-    quiet_setup: Setup | None = None
     exact: bool = False  # computes in float64
     given: TrainState | None = None  # in numpy; None: a fresh state
 
     @functools.cached_property
     def quiet(self) -> Subject:
-        """The same with a model that draws nothing in training: what each microbatch draws for itself is not the batch's."""
-        if self.quiet_setup is None:
+        """The same with modules that draw nothing in training: what each microbatch draws for itself is not the batch's."""
+        silent = with_modules(self.setup.objective, noiseless)
+        if silent is self.setup.objective:
             return self
-        return replace(self, setup=self.quiet_setup, quiet_setup=None, given=self.state)
+        return replace(self, setup=replace(self.setup, objective=silent), given=self.state)
 
     @functools.cached_property
     def double(self) -> Subject:
         """The same objective and state in float64, where rounding is nothing."""
-        objective = self.setup.objective
-        setup = replace(self.setup, objective=replace(objective, encoder=widened(objective.encoder)))
-        return replace(self, setup=setup, quiet_setup=None, exact=True, given=in_double(self.state))
+        setup = replace(self.setup, objective=computing_in(self.setup.objective, "float64"))
+        return replace(self, setup=setup, exact=True, given=in_double(self.state))
 
     def mesh(self, data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
         """A mesh over the first devices."""
@@ -142,13 +143,10 @@ class Subject:
         return self._compiled.setdefault((mesh, "views"), jax.jit(self.setup.views))
 
 
-def widened(encoder: Any) -> Any:
-    """A module, with those in its fields, or several modules by name, computing in float64."""
-    if isinstance(encoder, Mapping):
-        return type(encoder)({name: widened(module) for name, module in encoder.items()})
-    held = {f.name: getattr(encoder, f.name) for f in fields(encoder) if f.name != "parent"}
-    inner = {name: widened(value) for name, value in held.items() if isinstance(value, nn.Module)}
-    return encoder.clone(**inner, **({"dtype": "float64"} if "dtype" in held else {}))
+def noiseless(module: nn.Module) -> nn.Module:
+    """The module with its rates of dropout and the like at zero."""
+    rates = {"dropout": type(module.dropout)()} if has(module, "dropout") else {}  # a number, or one for each place
+    return options_set(module, **NOISELESS, **rates)
 
 
 def in_double(state: Any) -> Any:
@@ -158,10 +156,10 @@ def in_double(state: Any) -> Any:
     )
 
 
-def subject(recipe: Recipe, devices: tuple[jax.Device, ...], batch_size: int, quiet: Recipe | None = None) -> Subject:
-    """The subject for a recipe; UserError where `batch_size` does not divide over the devices.
+def subject(recipe: Recipe, devices: tuple[jax.Device, ...], batch_size: int) -> Subject:
+    """The subject for a recipe, in float32: in bfloat16 rounding is as large as most mistakes.
 
-    `quiet` is the recipe with a model that draws nothing in training, where that is another.
+    UserError where `batch_size` does not divide over the devices, or a module computes in float32 by no means.
     """
     parts = 2 * len(devices)
     if batch_size % parts:
@@ -169,5 +167,6 @@ def subject(recipe: Recipe, devices: tuple[jax.Device, ...], batch_size: int, qu
             f"--batch-size {batch_size}: use a multiple of {parts}, two microbatches on each of {len(devices)} devices"
         )
     source = recipe.data.pretrain.build()
-    setup, quiet_setup = (None if r is None else build(r, len(source)) for r in (recipe, quiet))
-    return Subject(recipe, setup, source, batch_size, devices, quiet_setup)
+    setup = build(recipe, len(source))
+    setup = replace(setup, objective=computing_in(setup.objective, "float32"))
+    return Subject(recipe, setup, source, batch_size, devices)

@@ -21,7 +21,7 @@ class Doubling:
         return {"encoder": self.encoder}
 
     def embeddings(self, params, extra, batch):
-        return 2 * self.encoder.features({"params": params["encoder"]}, batch)
+        return {"twice": 2 * self.encoder.features({"params": params["encoder"]}, batch)}
 
 
 def test_every_record_is_read_once_for_features_and_embeddings(encoder, variables, make_signals):

@@ -76,8 +76,19 @@ class Flat(nn.Module):
 class Plain:
     """Pixels in [0, 1]."""
 
-    def evaluation(self, batch):
+    inputs = ("image",)
+
+    def __call__(self, keys, batch):
+        return {"image": self.evaluation(batch)["image"][:, None]}
+
+    def evaluation(self, batch, policy=""):
         return {"image": batch["image"].astype(jnp.float32) / 255}
+
+    def plain(self, batch):
+        return self.evaluation(batch)["image"].reshape(len(batch["image"]), -1)
+
+    def panel(self, views):
+        return {}
 
 
 @dataclass(frozen=True)

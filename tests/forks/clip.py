@@ -31,7 +31,9 @@ class CLIP(Pairwise):
     @property
     def modules(self) -> Mapping[str, nn.Module]:
         """The towers `image` and `text`, and a head for each."""
-        heads = {f"{name}_head": ProjectionHead((), self.out, "none", dtype=self.encoder[name].dtype) for name in TOWERS}
+        heads = {
+            f"{name}_head": ProjectionHead((), self.out, "none", dtype=self.encoder[name].dtype) for name in TOWERS
+        }
         return {**self.encoder, **heads}
 
     def init(self, key: Array, views: Views) -> State:
@@ -55,7 +57,10 @@ class CLIP(Pairwise):
     def score(self, params: dict, extra: dict, embeddings: dict[str, Array], progress: Progress) -> Out:
         """InfoNCE in both directions."""
         scale = jnp.exp(params["logit"]["scale"])
-        return Out({"info_nce": two_way_info_nce(embeddings["image"], embeddings["text"], 1 / scale)}, {"scale": mean_of(scale)})
+        return Out(
+            {"info_nce": two_way_info_nce(embeddings["image"], embeddings["text"], 1 / scale)},
+            {"scale": mean_of(scale)},
+        )
 
     def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:
         """The scale stays below `most`."""
@@ -70,7 +75,9 @@ class CLIP(Pairwise):
     def embeddings(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
         """What the loss compares, by tower."""
         inputs = {name: part.evaluation(batch) for name, part in zip(TOWERS, self.augment.parts, strict=True)}
-        given_ = {n: tuple(inputs[n][k] for k in part.inputs) for n, part in zip(TOWERS, self.augment.parts, strict=True)}
+        given_ = {
+            n: tuple(inputs[n][k] for k in part.inputs) for n, part in zip(TOWERS, self.augment.parts, strict=True)
+        }
         return {name: normalize(self._embedding(params, name, given_[name])) for name in TOWERS}
 
     def validate(self, params: dict, extra: dict, views: Views, key: Array) -> dict[str, Mean]:

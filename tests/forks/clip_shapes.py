@@ -7,7 +7,7 @@ from recipes import WIDTH, run
 
 def get_config(arg: str = "") -> ConfigDict:
     """The recipe; it has one size."""
-    shared = run("clip", "pairs:Captioned", "pairs:Captioned")
+    shared = run("pairs:Captioned", "pairs:Captioned")
     image = dict(target="ssl_jax.data.image.views:ImageViews", size=SIDE, mean=(0.5,), std=(0.5,))
     return ConfigDict(
         shared
@@ -22,6 +22,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 image=image | dict(views=dict(image=dict(count=1, scale=(0.6, 1.0)))),
                 text=dict(target="texts:TokenViews", words=CAPTION),
             ),
-            evaluate=shared["evaluate"] | dict(encoder=("image", "text"), probes=("linear", "knn", "fewshot", "retrieval:Retrieval")),
+            evaluate=shared["evaluate"]
+            | dict(encoder=("image", "text"), probes=("linear", "knn", "fewshot", "retrieval:Retrieval")),
         )
     )

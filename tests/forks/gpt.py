@@ -32,7 +32,11 @@ class GPT(Objective):
         told = ((segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)).astype(jnp.float32)
         rows, table = x[:, :-1].reshape(-1, x.shape[-1]), params["encoder"]["tokens"]["embedding"]
         return Out(
-            {"cross_entropy": linear_softmax_cross_entropy(rows, table, tokens[:, 1:].reshape(-1), None, told.reshape(-1))}
+            {
+                "cross_entropy": linear_softmax_cross_entropy(
+                    rows, table, tokens[:, 1:].reshape(-1), None, told.reshape(-1)
+                )
+            }
         )
 
     def validate(self, params: dict, extra: dict, views: Views, key: Array) -> dict[str, Mean]:

@@ -8,7 +8,7 @@ from texts import WORDS
 def get_config(arg: str = "") -> ConfigDict:
     """The recipe; it has one size."""
     return ConfigDict(
-        run("gpt", "texts:Packed", "texts:Sentences")
+        run("texts:Packed", "texts:Sentences")
         | dict(
             objective=dict(target="gpt:GPT"),
             model=dict(target="text_models:TextEncoder", words=len(WORDS), causal=True, **WIDTH),

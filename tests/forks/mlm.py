@@ -37,7 +37,9 @@ class MLM(Objective):
     def init(self, key: Array, views: Views) -> State:
         """Parameters of both modules."""
         text = self._first(views)
-        return State({name: m.init(key, *(text if name == "encoder" else ()))["params"] for name, m in self.modules.items()}, {})
+        return State(
+            {name: m.init(key, *(text if name == "encoder" else ()))["params"] for name, m in self.modules.items()}, {}
+        )
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
         """The augmentation's views with hidden words; `at` [B, K] are their places, `words` [B, K] what they were."""
@@ -67,9 +69,12 @@ class MLM(Objective):
         logits = self._hidden(params, views) @ params["encoder"]["tokens"]["embedding"].T + params["head"]["bias"]
         guesses, words = np.asarray(logits.argmax(-1)).reshape(views["words"].shape), np.asarray(views["words"])
         told = [
-            [[(WORDS[w], "hidden") for w in row], [(WORDS[g], "right" if g == w else "wrong") for g, w in zip(guess, row, strict=True)]]
+            [
+                [(WORDS[w], "hidden") for w in row],
+                [(WORDS[g], "right" if g == w else "wrong") for g, w in zip(guess, row, strict=True)],
+            ]
             for row, guess in zip(words, guesses, strict=True)
-        ]  # fmt: skip
+        ]
         return {"guesses": Texts(told, ("hidden", "guessed"))}
 
     def _first(self, views: Views) -> tuple[Array, ...]:

@@ -8,7 +8,7 @@ from texts import WORDS
 def get_config(arg: str = "") -> ConfigDict:
     """The recipe; it has one size."""
     return ConfigDict(
-        run("mlm", "texts:Sentences", "texts:Sentences")
+        run("texts:Sentences", "texts:Sentences")
         | dict(
             objective=dict(target="mlm:MLM"),
             model=dict(target="text_models:TextEncoder", words=len(WORDS), **WIDTH),

@@ -44,7 +44,9 @@ class Captioned(Columns):
         names = list(COLOURS)
         words = [["a", names[c], SHAPES[s], PAD] for s, c in zip(shape, colour, strict=True)]
         columns = {
-            "image": np.stack([drawn(SHAPES[s], COLOURS[names[c]], random) for s, c in zip(shape, colour, strict=True)]),
+            "image": np.stack(
+                [drawn(SHAPES[s], COLOURS[names[c]], random) for s, c in zip(shape, colour, strict=True)]
+            ),
             "tokens": np.array([[CAPTION.index(word) for word in text] for text in words], np.int32),
             "label": shape.astype(np.int32),
             "colour": colour.astype(np.int32),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-WIDTH = dict(width=16, heads=2, depth=1)
+WIDTH = {"width": 16, "heads": 2, "depth": 1}
 
 
-def run(name: str, source: str, probe: str, **sections: Any) -> dict[str, Any]:
-    """Every section that is the same in all of them; `sections` win."""
+def run(source: str, probe: str) -> dict[str, Any]:
+    """Every section that is the same in all of them."""
     data = {"pretrain": dict(target=source, split="pretrain")}
     data |= {split: dict(target=probe, split=split) for split in ("probe", "test")}
     few = dict(shots=(5,), draws=2, supervised_examples=64, supervised_few_examples=32, health_examples=64)
@@ -20,4 +20,4 @@ def run(name: str, source: str, probe: str, **sections: Any) -> dict[str, Any]:
         optimizer=dict(name="adamw", lr=3e-3),
         evaluate=few,
         log=dict(every_steps=1),
-    ) | sections
+    )

@@ -90,7 +90,10 @@ class TokenViews:
     def evaluation(self, batch: Batch, policy: str = "") -> Batch:
         """The `inputs` [B, N]."""
         tokens = jnp.asarray(batch["tokens"])
-        alone = {"segments": (tokens > 0).astype(jnp.int32), "places": jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)}
+        alone = {
+            "segments": (tokens > 0).astype(jnp.int32),
+            "places": jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape),
+        }
         return {"tokens": tokens} | {name: batch.get(name, x) for name, x in alone.items()}
 
     def plain(self, batch: Batch) -> Array:

@@ -16,11 +16,11 @@ import ssl_jax
 from ssl_jax.cli import main
 from ssl_jax.errors import UserError
 from ssl_jax.objectives.base import Objective
+from ssl_jax.objectives.shared.modules import options_set, with_modules
 from ssl_jax.recipe import Component, from_json, load, parse, to_json
 from ssl_jax.recipe.component import with_model_option
 from ssl_jax.recipe.loading import overridden
 from ssl_jax.recipe.slots import MODEL, PROBE, SLOTS, SOURCE, factory_at
-from ssl_jax.verify.subject import widened
 
 PLACES = {id(slot): where for where, slot in reversed(SLOTS.items())}.values()  # one for each slot
 GIVEN = {"objective": {"encoder": None, "augment": None}}  # what the trainer provides
@@ -406,5 +406,5 @@ def test_every_model_of_a_recipe_is_set_widened_and_follows_the_batch(own):
     assert [scaled["image"]["drop_path_groups"], scaled["text"]["encoder"]["drop_path_groups"]] == [8, 8]
     for part in (config["model"]["image"], config["model"]["text"]["encoder"]):
         del part["drop_path_groups"]
-    made = widened(parse(config, own).model.build())
+    made = with_modules(parse(config, own).model.build(), lambda module: options_set(module, dtype="float64"))
     assert [made["image"].dtype, made["text"].encoder.dtype] == ["float64"] * 2

@@ -21,9 +21,17 @@ from ssl_jax.training.step import Setup, TrainState
 class Noise:
     """An augmentation in miniature: the record plus noise of its key."""
 
+    inputs = ("image",)
+
     def __call__(self, keys, batch):
         draw = jax.vmap(lambda k: jax.random.uniform(k, (2, *batch["image"].shape[1:])))
         return {"image": batch["image"][:, None] / 255.0 + draw(keys)}
+
+    def evaluation(self, batch, policy=""):
+        return {"image": batch["image"] / 255.0}
+
+    def plain(self, batch):
+        return self.evaluation(batch)["image"].reshape(len(batch["image"]), -1)
 
     def panel(self, views):
         return {"image": Pictures(views["image"] / 2, ("a", "b"))} if "image" in views else {}

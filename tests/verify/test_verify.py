@@ -4,14 +4,16 @@ import json
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from ssl_jax.cli import main
 from ssl_jax.errors import UserError
-from ssl_jax.recipe import load, recipes
+from ssl_jax.recipe import load, parse, recipes
 from ssl_jax.verify.checks import CHECKS, FAIL, Check, Outcome, checked, outcome, same
-from ssl_jax.verify.run import chosen, in_float32, verify
+from ssl_jax.verify.run import chosen, verify
+from ssl_jax.verify.subject import subject
 
 ROOT = Path(__file__).parents[2]
 PLANTED = Path(__file__).with_name("planted.py")
@@ -159,5 +161,6 @@ def test_checks_are_chosen_by_name_and_run_in_float32():
     assert [c.name for c in chosen("resume, views")] == ["resume", "views"]
     with pytest.raises(UserError, match="no check 'vews'"):
         chosen("vews")
-    made = in_float32(load("mae_vit_fashion:tiny", ["--config.model.remat=none"]), ())
-    assert made["model"]["dtype"] == "float32"
+    recipe = parse(load("mae_vit_fashion:tiny", ["--config.model.dtype=bfloat16"]))
+    objective = subject(recipe, tuple(jax.devices()), 16).setup.objective
+    assert {module.dtype for module in objective.modules.values()} == {"float32"}

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.benchmark.peers.names import mae_parameters
+from ssl_jax.data.image.views import ImageViews
 from ssl_jax.devices.allocator import keep_freed_memory
 from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch
 from ssl_jax.models.grid import sincos
@@ -50,9 +51,8 @@ def setup(spec: dict) -> Setup:
     encoder = ViT(**sizes, mlp_dim=4 * spec["width"], **spec["options"])
     decoder = {k: spec[k] for k in ("decoder_width", "decoder_depth", "decoder_heads")}
     optimizer = adamw(lambda _: spec["lr"], lambda _: spec["weight_decay"], b1=0.9, b2=0.95)
-    # No augment: its views are given.
-    objective = GivenViews(encoder, None, **decoder)  # type: ignore[arg-type]
-    return Setup(objective, optimizer, seed=0, total_steps=1_000_000)
+    augment = ImageViews(spec["image"], (0.0,), (1.0,), {"image": {}})
+    return Setup(GivenViews(encoder, augment, **decoder), optimizer, seed=0, total_steps=1_000_000)
 
 
 def build(spec: dict) -> Callable[[], float]:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ssl_jax.data.augment import Batch, Views
+from ssl_jax.data.augment import Batch, Views, other_kinds
 from ssl_jax.data.image import ops
 from ssl_jax.data.image.view_policy import ViewPolicy
 from ssl_jax.data.panels import Panel, Pictures
@@ -83,10 +83,15 @@ class ImageViews:
             images = ops.resized_centre(images, size, self.crop_fraction, self.interpolation)
         return {"image": self._normalise(ops.unit(images))}
 
+    def plain(self, batch: Batch) -> Array:
+        """The pixels [B, h * w * C] of the evaluation view."""
+        image = self.evaluation(batch)["image"]
+        return image.reshape(image.shape[0], -1)
+
     def panel(self, views: Views) -> dict[str, Panel]:
-        """The views of each image, side by side, a panel for each policy."""
-        shown = {"views" if name == "image" else name: views[name] for name, _ in self.views if name in views}
-        return {title: panel_of_views(images, self.denormalise) for title, images in shown.items()}
+        """The `views` of each image side by side, and those of every other size under the name of their policy."""
+        crops = {name: view for name, view in other_kinds(views, self.inputs).items() if view.ndim == 5}
+        return {name: panel_of_views(x, self.denormalise) for name, x in ({"views": views["image"]} | crops).items()}
 
     def denormalise(self, x: Array) -> Array:
         """Normalised images [..., C] -> [0, 1]."""

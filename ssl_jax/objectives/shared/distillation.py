@@ -1,6 +1,6 @@
 """What DINO, iBOT, DINOv2 and DINOv3 share: a token encoder on crops of several sizes, prototype heads, a sharpened and
-balanced teacher. `views["image"]` [B, G, ...] are the global crops, which the teacher sees; those whose name starts with
-`local` are local crops, of any number of sizes."""
+balanced teacher. The main views [B, G, ...] are the global crops, which the teacher sees; those whose name starts with `local`
+are local crops, of any number of sizes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ssl_jax.models.prototype_head import PrototypeHead
 from ssl_jax.models.transformer import NOISE
 from ssl_jax.objectives.base import Batch, Out, Progress, State, Views
 from ssl_jax.objectives.shared.ema import cosine_momentum, move_centre
+from ssl_jax.objectives.shared.forward import Chain
 from ssl_jax.objectives.shared.joint import WithTeacher, few_rows
 
 BALANCING = ("centre", "sinkhorn", "none")
@@ -46,7 +47,7 @@ class TokenTeacher(WithTeacher):
 
     def crops(self, views: Views) -> tuple[Array, ...]:
         """The crops of every size, [B, V_r, h, w, C]; global crops first, then the others by name."""
-        return (views["image"], *(views[name] for name in sorted(views) if name.startswith("local")))
+        return (views[self.view], *(views[name] for name in sorted(views) if name.startswith("local")))
 
     def init_encoder(self, key: Array, views: Views) -> dict:
         """Fresh parameters of the encoder for these crops and, where there are any, masks."""
@@ -67,13 +68,13 @@ class TokenTeacher(WithTeacher):
 
     def class_tokens(self, params: dict, batch: Batch) -> Array:
         """The student's class tokens [B, 1, D] of records as at evaluation."""
-        image = self.augment.evaluation(batch)["image"][:, None]
+        image = self.augment.evaluation(batch)[self.view][:, None]
         return self.encoder.apply({"params": params["encoder"]}, (image,), method="crops")[0][:, :, 0]
 
     def teacher_tokens(self, extra: dict, views: Views) -> Array:
         """The teacher's tokens [B, G, T, D] of the global crops, neither masked nor dropped, without gradient."""
         variables = {"params": jax.lax.stop_gradient(extra["teacher"]["encoder"])}
-        return self.encoder.apply(variables, (views["image"],), method="crops")[0]
+        return self.encoder.apply(variables, (views[self.view],), method="crops")[0]
 
 
 class Teaching(NamedTuple):
@@ -116,6 +117,11 @@ class SelfDistillation(TokenTeacher):
             raise UserError(f"objective.balancing={self.balancing!r} is unknown; use one of {', '.join(BALANCING)}")
 
     @property
+    def modules(self) -> Chain:
+        """Encoder and heads."""
+        return {"encoder": self.encoder, **self.heads}
+
+    @property
     def heads(self) -> dict[str, PrototypeHead]:
         """The heads by their name in `params`; `head` reads class tokens."""
         return {"head": self.prototype_head(self.prototypes, self.hidden, self.bottleneck)}
@@ -143,9 +149,9 @@ class SelfDistillation(TokenTeacher):
             extra["centre"] = {name: jnp.zeros(length) for name, length in self.centres.items()}
         return State(params, extra)
 
-    def embeddings(self, params: dict, extra: dict, batch: Batch) -> Array:
+    def embeddings(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
         """The student's logits [B, K] of class tokens."""
-        return self.heads["head"].apply({"params": params["head"]}, self.class_tokens(params, batch))[:, 0]
+        return {"head": self.heads["head"].apply({"params": params["head"]}, self.class_tokens(params, batch))[:, 0]}
 
     def temperature_at(self, progress: Progress) -> Array:
         """The teacher's temperature."""
@@ -190,7 +196,7 @@ class SelfDistillation(TokenTeacher):
 
     def warnings(self, batch_size: int) -> tuple[str, ...]:
         """Few class tokens for each prototype that Sinkhorn balances: DINOv3 has 8192 for 262144."""
-        crops = dict(self.augment.views)["image"].count
+        crops = dict(self.augment.views)[self.view].count
         return few_rows(crops * batch_size, self.prototypes, 1 / 32) if self.balancing == "sinkhorn" else ()
 
     def accumulation_refusal(self, extra: dict) -> str | None:

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from ssl_jax.data.augment import View
 from ssl_jax.devices.mesh import shard_batch
 from ssl_jax.errors import UserError
 
@@ -40,34 +41,51 @@ def forward_views(
     module: nn.Module,
     params: dict,
     stats: dict | None,
-    views: Array,
+    views: View,
     method: str = "__call__",
     bn: BatchNormRule = "joint",
 ) -> tuple[Array, dict | None]:
     """Views [B, V, ...] through `module` -> ([B, V, F], new BatchNorm collection), under the rule `bn`.
 
-    The running statistics are those of the views one after the other, and of groups their mean.
+    The arrays of a view that has several are the arguments of the module. The running statistics are those of the views one
+    after the other, and of groups their mean.
     """
-    views = shard_batch(views)
+    arrays = tuple(shard_batch(x) for x in arrays_of(views))
+    batch, count = arrays[0].shape[:2]
     if bn == "joint" or stats is None:  # without BatchNorm rows do not meet, and one call is cheaper than several
-        rows = views.reshape(-1, *views.shape[2:])
-        out, stats = forward(module, params, stats, rows, method=method)
-        return shard_batch(out.reshape(*views.shape[:2], *out.shape[1:])), stats
-    groups, outs = check_rule(bn, views.shape[0]), []
-    for view in range(views.shape[1]):
-        out, stats = _forward_groups(module, params, stats, views[:, view], groups, method)
+        rows = (x.reshape(-1, *x.shape[2:]) for x in arrays)
+        out, stats = forward(module, params, stats, *rows, method=method)
+        return shard_batch(out.reshape(batch, count, *out.shape[1:])), stats
+    groups, outs = check_rule(bn, batch), []
+    for view in range(count):
+        out, stats = _forward_groups(module, params, stats, [x[:, view] for x in arrays], groups, method)
         outs.append(out)
     return shard_batch(jnp.stack(outs, axis=1)), stats
 
 
 def _forward_groups(
-    module: nn.Module, params: dict, stats: dict, x: Array, groups: int, method: str
+    module: nn.Module, params: dict, stats: dict, arrays: Sequence[Array], groups: int, method: str
 ) -> tuple[Array, dict]:
     if groups == 1:
-        return forward(module, params, stats, x, method=method)
-    rows = x.reshape(groups, -1, *x.shape[1:])
-    out, changed = jax.vmap(lambda r: forward(module, params, stats, r, method=method))(rows)
+        return forward(module, params, stats, *arrays, method=method)
+    rows = [x.reshape(groups, -1, *x.shape[1:]) for x in arrays]
+    out, changed = jax.vmap(lambda *r: forward(module, params, stats, *r, method=method))(*rows)
     return out.reshape(-1, *out.shape[2:]), jax.tree.map(lambda s: s.mean(0), changed)
+
+
+def arrays_of(view: View) -> tuple[Array, ...]:
+    """The arrays of a view, in the order of an encoder's arguments."""
+    return view if isinstance(view, tuple) else (view,)
+
+
+def sliced(views: View, start: int, stop: int) -> View:
+    """The views from `start` to `stop` of [B, V, ...]."""
+    return jax.tree.map(lambda x: x[:, start:stop], views)
+
+
+def single(views: View, number: int = 0) -> View:
+    """One of the views [B, V, ...], without their axis."""
+    return jax.tree.map(lambda x: x[:, number], views)
 
 
 def check_rule(bn: BatchNormRule, batch: int) -> int:
@@ -94,22 +112,22 @@ def init_variables(module: nn.Module, key: Array, *inputs: Any, **options: Any) 
     return variables["params"], variables.get("batch_stats")
 
 
-def init_chain(chain: Chain, key: Array, x: Array) -> tuple[dict, dict]:
+def init_chain(chain: Chain, key: Array, x: View) -> tuple[dict, dict]:
     """Fresh parameters, and the BatchNorm statistics of the modules that have any, for inputs like `x` [B, ...]."""
     params, stats = {}, {}
     for (name, module), fresh in zip(chain.items(), jax.random.split(key, len(chain)), strict=True):
-        params[name], new = init_variables(module, fresh, x, method=_method(name), train=True)
-        x, _ = forward(module, params[name], new, x, method=_method(name))
+        params[name], new = init_variables(module, fresh, *arrays_of(x), method=_method(name), train=True)
+        x, _ = forward(module, params[name], new, *arrays_of(x), method=_method(name))
         stats |= {} if new is None else {name: new}
     return params, stats
 
 
 def forward_chain(
-    chain: Chain, params: dict, stats: dict, *views: Array, bn: BatchNormRule = "joint"
+    chain: Chain, params: dict, stats: dict, *views: View, bn: BatchNormRule = "joint"
 ) -> tuple[dict[str, Array], dict]:
     """Views through every module of `chain` -> (output of each module by name [B, V, F], new statistics).
 
-    `views` are [B, V_r, ...], one array per resolution: the first module sees one resolution at a time, in its own
+    `views` are [B, V_r, ...], one for each resolution: the first module sees one resolution at a time, in its own
     BatchNorm batch, and the others see the features of all V crops at once.
     """
     x, outs, new = None, {}, {}

@@ -1,4 +1,4 @@
-"""What joint-embedding methods share: views of an image through an encoder and heads, and a teacher that follows.
+"""What joint-embedding methods share: views of a record through an encoder and heads, and a teacher that follows.
 
 A method names its `modules`, says with `bn` which rows share BatchNorm statistics (see `forward.py`), and writes its loss.
 """
@@ -6,33 +6,37 @@ A method names its `modules`, says with `bn` which rows share BatchNorm statisti
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ssl_jax.data.image.views import panel_of_views
-from ssl_jax.data.panels import Panel
+from ssl_jax.data.augment import given, other_kinds
 from ssl_jax.errors import UserError
 from ssl_jax.losses.contrastive import normalize
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.models.heads import ProjectionHead
-from ssl_jax.objectives.base import Batch, Encoder, Keys, Objective, Out, Progress, State, Views
+from ssl_jax.objectives.base import Batch, Encoder, Keys, Objective, Out, Progress, State, View, Views
 from ssl_jax.objectives.shared.ema import ema_update
-from ssl_jax.objectives.shared.forward import Chain, check_rule, forward_chain, init_chain
+from ssl_jax.objectives.shared.forward import Chain, check_rule, forward_chain, init_chain, single
 
 
 @dataclass(frozen=True)
 class JointEmbedding(Objective):
-    """Views of an image through `modules`. `views["image"]` [B, V, h, w, C]; other resolutions under other names."""
+    """Views [B, V, ...] of a record through `modules`, in their order, `encoder` first.
+
+    What a view is, the augmentation says (`inputs`); other resolutions are views of other kinds.
+    """
 
     bn = "separate"
     compares = "directions"  # or "values", or "nothing": what the loss compares of two embeddings
+    apart: ClassVar[tuple[str, ...]] = ()  # the modules that no view goes through
 
     @property
-    def modules(self) -> Chain:
-        """The modules that a view goes through, in this order, `encoder` first."""
-        raise NotImplementedError
+    def chain(self) -> Chain:
+        """The modules that a view goes through."""
+        return {name: module for name, module in self.modules.items() if name not in self.apart}
 
     def mlp(self, hidden: tuple[int, ...], out: int, **options: object) -> ProjectionHead:
         """A head in the arithmetic of the encoder."""
@@ -40,37 +44,33 @@ class JointEmbedding(Objective):
 
     def init(self, key: Array, views: Views) -> State:
         """`params` of every module; in `extra` their BatchNorm statistics, if any."""
-        check_rule(self.bn, views["image"].shape[0])
-        params, stats = init_chain(self.modules, key, views["image"][:, 0])
+        check_rule(self.bn, views[self.view].shape[0])
+        params, stats = init_chain(self.chain, key, single(self.given(views)))
         return State(params, {"batch_stats": stats} if stats else {})
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
-        """`image` [B, V, h, w, C], and one entry for each other policy of the augmentation."""
+        """The views of the augmentation, of every kind."""
         return self.augment(keys.example, batch)
 
-    def student(self, params: dict, extra: dict, *images: Array) -> tuple[dict[str, Array], dict]:
-        """Outputs [B, V, F] of each module by name, and the new BatchNorm statistics."""
-        return forward_chain(self.modules, params, extra.get("batch_stats", {}), *images, bn=self.bn)
+    def resolutions(self, views: Views) -> list[View]:
+        """The views [B, V_r, ...] of every resolution: the main ones first, then those of other kinds by name."""
+        return [self.given(views), *other_kinds(views, self.augment.inputs).values()]
 
-    def embeddings(self, params: dict, extra: dict, batch: Batch) -> Array | None:
+    def student(self, params: dict, extra: dict, *views: View) -> tuple[dict[str, Array], dict]:
+        """Outputs [B, V, F] of each module by name, and the new BatchNorm statistics."""
+        return forward_chain(self.chain, params, extra.get("batch_stats", {}), *views, bn=self.bn)
+
+    def embeddings(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
         """The outputs [B, F] of the last module before the predictor, on the BatchNorm statistics of this batch."""
         if self.compares == "nothing":
-            return None
-        chain = {name: module for name, module in self.modules.items() if name != "predictor"}
-        image = self.augment.evaluation(batch, policy="image")["image"][:, None]
-        outs, _ = forward_chain(chain, params, extra.get("batch_stats", {}), image)
-        z = outs[list(chain)[-1]][:, 0]
-        return normalize(z) if self.compares == "directions" else z
-
-    def preview(self, views: Views) -> dict[str, Panel]:
-        """The views of each image, side by side, a panel for each resolution."""
-        names = {"views": "image"} | {name: name for name in sorted(views) if name != "image" and views[name].ndim == 5}
-        return {title: panel_of_views(views[name], self.augment.denormalise) for title, name in names.items()}
-
-
-def resolutions(views: Views) -> list[Array]:
-    """The crops [B, V_r, ...] of every resolution: the global views `image` first, then the others by name."""
-    return [views["image"], *(views[name] for name in sorted(views) if name != "image")]
+            return {}
+        chain = {name: module for name, module in self.chain.items() if name != "predictor"}
+        record = given(self.augment.evaluation(batch, policy=self.view), self.augment.inputs)
+        view = jax.tree.map(lambda x: x[:, None], record)
+        outs, _ = forward_chain(chain, params, extra.get("batch_stats", {}), view)
+        name = list(chain)[-1]
+        z = outs[name][:, 0]
+        return {name: normalize(z) if self.compares == "directions" else z}
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class WithTeacher(JointEmbedding):
     @property
     def taught(self) -> Chain:
         """The modules that the teacher has."""
-        return {name: module for name, module in self.modules.items() if name != "predictor"}
+        return {name: module for name, module in self.chain.items() if name != "predictor"}
 
     def init(self, key: Array, views: Views) -> State:
         """As every joint-embedding method; in `extra` also `teacher`, a copy of the student, and its statistics."""
@@ -100,10 +100,10 @@ class WithTeacher(JointEmbedding):
             extra = extra | {"batch_stats": stats | {"teacher": copied(stats)}}
         return State(params, extra | {"teacher": copied(params)})
 
-    def teacher(self, extra: dict, *images: Array) -> tuple[dict[str, Array], dict]:
+    def teacher(self, extra: dict, *views: View) -> tuple[dict[str, Array], dict]:
         """Outputs [B, V, F] of the teacher's modules by name, without gradient, and its new BatchNorm statistics."""
         stats = extra.get("batch_stats", {}).get("teacher", {})
-        outs, stats = forward_chain(self.taught, extra["teacher"], stats, *images, bn=self.bn)
+        outs, stats = forward_chain(self.taught, extra["teacher"], stats, *views, bn=self.bn)
         return jax.lax.stop_gradient(outs), {"teacher": stats} if stats else {}
 
     def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:

@@ -58,8 +58,8 @@ class MaskedDistillation(SelfDistillation):
 
     def masking(self, views: Views) -> BlockMask:
         """The mask sampler on the grid of the global crops."""
-        grid = grid_of(views["image"].shape, self.encoder.patch)
-        return BlockMask(grid, views["image"].shape[1], self.mask_ratio, self.mask_scheme, self.mask_smallest)
+        grid = grid_of(views[self.view].shape, self.encoder.patch)
+        return BlockMask(grid, views[self.view].shape[1], self.mask_ratio, self.mask_scheme, self.mask_smallest)
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
         """The crops of every size, and `mask` [B, G, N], True on the hidden patches of the global crops."""
@@ -95,7 +95,7 @@ class MaskedDistillation(SelfDistillation):
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """The crops of each size, and the global crops with their masks."""
-        image, patch = self.augment.denormalise(views["image"]), self.encoder.patch
+        image, patch = self.augment.denormalise(views[self.view]), self.encoder.patch
         batch, crops = image.shape[:2]
         vectors = patchify(image.reshape(-1, *image.shape[2:]), patch)
         hidden = views["mask"].reshape(batch * crops, -1, 1)

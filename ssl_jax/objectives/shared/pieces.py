@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jax import Array
 
 from ssl_jax.losses.classification import classification, with_chance
 from ssl_jax.losses.mean import Mean
-from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.objectives.base import Out, Progress, State, Views
 from ssl_jax.objectives.shared.forward import forward, init_variables
 from ssl_jax.objectives.shared.joint import JointEmbedding
@@ -18,25 +18,26 @@ from ssl_jax.objectives.shared.joint import JointEmbedding
 
 @dataclass(frozen=True)
 class Pieces(JointEmbedding):
-    """Cross-entropy of `label` [B], from the P pieces `image` [B, P, t, t, C] in their order.
+    """Cross-entropy of `label` [B], from the P pieces of an image [B, P, t, t, C], the views, in their order.
 
-    `modules` run on each piece, all pieces of the batch in one BatchNorm batch; the `classifier` sees the outputs of the
-    last of them side by side, after ReLU.
+    `chain` runs on each piece, all pieces of the batch in one BatchNorm batch; the module `classifier` sees the outputs of
+    the last of them side by side, after ReLU.
     """
 
     bn = "joint"
     compares = "nothing"
+    apart = ("classifier",)
 
     @property
-    def classifier(self) -> ProjectionHead:
+    def classifier(self) -> nn.Module:
         """From P x F features to the logits."""
-        raise NotImplementedError
+        return self.modules["classifier"]
 
     def init(self, key: Array, views: Views) -> State:
         """`params` and statistics of the modules and the `classifier`."""
         params, extra = super().init(key, views)
         stats = extra.get("batch_stats", {})
-        joined = jax.eval_shape(lambda image: self._joined(params, extra, image)[0], views["image"])
+        joined = jax.eval_shape(lambda pieces: self._joined(params, extra, pieces)[0], views[self.view])
         zeros = jnp.zeros(joined.shape, joined.dtype)
         params["classifier"], new = init_variables(self.classifier, jax.random.fold_in(key, 1), zeros)
         stats |= {} if new is None else {"classifier": new}
@@ -44,7 +45,7 @@ class Pieces(JointEmbedding):
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """Cross-entropy, and the accuracy of the pretext task."""
-        joined, stats = self._joined(params, extra, views["image"])
+        joined, stats = self._joined(params, extra, views[self.view])
         before = extra.get("batch_stats", {}).get("classifier")
         logits, new = forward(self.classifier, params["classifier"], before, joined)
         loss, accuracy = classification(logits, views["label"])
@@ -56,7 +57,7 @@ class Pieces(JointEmbedding):
         metrics = self.loss(params, extra, views, key, Progress(0, 1)).metrics
         return with_chance(metrics, self.classifier.out)
 
-    def _joined(self, params: dict, extra: dict, image: Array) -> tuple[Array, dict]:
-        outs, stats = self.student(params, extra, image)
-        last = outs[list(self.modules)[-1]]
+    def _joined(self, params: dict, extra: dict, pieces: Array) -> tuple[Array, dict]:
+        outs, stats = self.student(params, extra, pieces)
+        last = outs[list(self.chain)[-1]]
         return jax.nn.relu(last.reshape(last.shape[0], -1)), stats

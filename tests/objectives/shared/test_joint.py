@@ -340,7 +340,7 @@ def test_embeddings_are_those_of_the_size_that_the_head_was_made_for():
     setup = setup_of(objective)
     state = jax.eval_shape(partial(init_state, setup), batch())
     embeddings = jax.eval_shape(objective.embeddings, state.params, state.extra, batch())
-    assert embeddings.shape == (BATCH, 8)
+    assert {name: z.shape for name, z in embeddings.items()} == {"expander": (BATCH, 8)}
     encoder = objective.encoders()["student"]
     features = jax.eval_shape(encoder.features, encoder.variables(state), batch())
     assert features.shape == (BATCH, (SIZE // 4) ** 2 * 8)  # of the whole image, as probes see it
