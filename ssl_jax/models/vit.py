@@ -128,6 +128,11 @@ class ViT(nn.Module):
             train: draw stochastic depth and rotary scales from the stream `noise`.
         """
         self._check_axes(images)
+        if keep is not None and self.positions == "rope" and self.drop_path and self.drop_path_mode == "subset":
+            raise UserError(
+                "positions='rope' with dropped patches turns every example by its own table, which drop_path_mode='subset' "
+                "would not follow; use drop_path_mode=linear"
+            )
         none = (None,) * len(images)
         grids = [grid_of(image.shape, self.patch) for image in images]
         tables = self._position_tables(grids)

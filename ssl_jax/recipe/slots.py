@@ -138,8 +138,8 @@ def factory_at(
     path, allow = path_of(target, where), tuple(a for a in allow if not inside(a, ("ssl_jax",)))
     if target not in known:
         if inside(path.module, ("ssl_jax", *(k.partition(":")[0] for k in known))):
-            near = did_you_mean(target, known)
-            raise UserError(f"{path.where}: this is none of those that may be named{near} They are {', '.join(known)}")
+            near = f"{did_you_mean(target, known)} They are {', '.join(known)}" if known else "; use its short name"
+            raise UserError(f"{path.where}: this is none of those that may be named{near}")
         if not inside(path.module, allow):
             raise _not_allowed(path, allow, needed)
     found = getattr(imported(path), path.name, None)

@@ -89,7 +89,7 @@ def plain(value: Any, where: str = "config", depth: int = 0) -> Any:
 
 
 def _text_key(key: Any, where: str) -> str:
-    if isinstance(key, str) and "." not in key and len(key) <= LONGEST_KEY:
+    if isinstance(key, str) and "." not in key and len(key) <= LONGEST_KEY and not hasattr(object, key):
         return key
     raise UserError(
         f"{where} has the key {shown(key)}; keys are strings without dots, of {LONGEST_KEY} characters at most"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ssl_jax.report.plots import curve, number
 from ssl_jax.report.record import Record
 
 Series = tuple[np.ndarray, np.ndarray]
@@ -84,8 +85,6 @@ def _curve(
     smooth: float = 0.0,
     baselines: Mapping[str, float] | None = None,
 ) -> Picture | None:
-    from ssl_jax.report.plots import curve
-
     shown = {k: s for k, s in lines.items() if np.isfinite(s[1]).any()}
     if not shown:
         return None
@@ -101,6 +100,6 @@ def _told(name: str, steps: np.ndarray, values: np.ndarray) -> str:
     steps, values = steps[known], values[known]
     low, high = values.argmin(), values.argmax()
     return (
-        f"{name}: {values[0]:.4g} at step {steps[0]}, {values[-1]:.4g} at step {steps[-1]}, "
-        f"lowest {values[low]:.4g} at step {steps[low]}, highest {values[high]:.4g} at step {steps[high]}."
+        f"{name}: {number(values[0])} at step {steps[0]:,}, {number(values[-1])} at step {steps[-1]:,}, "
+        f"lowest {number(values[low])} at step {steps[low]:,}, highest {number(values[high])} at step {steps[high]:,}."
     )

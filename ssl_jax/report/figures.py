@@ -138,9 +138,10 @@ def _neighbours(
     rows = [row for i, near in zip(queries, found, strict=True) for row in (test.row(i), *map(probe.row, near))]
     labels = None if None in (label := [row.label for row in rows]) else np.array(label)
     fed = encoder.preprocess(numbers([row.record for row in rows]))
-    panels = getattr(augment, "panel", lambda views: {})({k: v[:, None] for k, v in fed.items()})
+    feeder = getattr(encoder.preprocess, "__self__", augment)  # where a record has several parts, that of this encoder
+    panels = getattr(feeder, "panel", lambda views: {})({k: v[:, None] for k, v in fed.items()})
     if not panels:
-        return [], [f"neighbours of test examples; {type(augment).__name__} has no `panel` of what the encoder is fed"]
+        return [], [f"neighbours of test examples; {type(feeder).__name__} has no `panel` of what the encoder is fed"]
     known = Answers(len(queries), labels, getattr(test.source, "classes", ()), len(probe.features.x), name)
     file = "neighbours" if len(panels) == 1 else "neighbours_{}"
     return [_of_neighbours(file.format(key), panel, known) for key, panel in panels.items()], []

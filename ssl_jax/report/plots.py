@@ -56,10 +56,10 @@ def curve(
         axes.plot(steps, shown, color=colour, linewidth=1.8, marker=dot, markersize=3.5)
         finite = shown[np.isfinite(shown)]
         if finite.size:
-            ends.append((float(finite[-1]), f"{name} {_number(finite[-1])}", colour))
+            ends.append((float(finite[-1]), f"{name} {number(finite[-1])}", colour))
     for name, value in (baselines or {}).items():
         axes.axhline(value, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
-        ends.append((value, f"{name} {_number(value)}", MUTED))
+        ends.append((value, f"{name} {number(value)}", MUTED))
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.xaxis.set_major_formatter(
@@ -133,6 +133,13 @@ def embed_2d(features: np.ndarray, method: str = "pca", seed: int = 0) -> np.nda
 def class_name(label: int, classes: Sequence[str]) -> str:
     """The name of a class, or its number."""
     return classes[label] if 0 <= label < len(classes) else str(label)
+
+
+def number(value: float) -> str:
+    """Four digits, and every digit before the point: `0.05012`, `12.3`, `12,500`; `4.0e-04` where it is very small or large."""
+    if 1e4 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.1e}"
 
 
 # ------------------------------------------------------------------------------------------------------------- drawing
@@ -239,7 +246,3 @@ def _decayed(values: np.ndarray, weight: float) -> np.ndarray:
         total = weight * total + value
         sums[place] = total
     return sums
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.1e}"

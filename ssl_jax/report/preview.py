@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,9 +53,9 @@ def first_views(recipe: Recipe, setup: Setup, source: Any, count: int = EXAMPLES
 
 
 def panels_of(objective: Objective, views: Views) -> dict[str, Panel]:
-    """The objective's own panels of its input, or else its augment's; {} if neither has any."""
-    of_augment: Callable[[Views], dict[str, Panel]] = getattr(objective.augment, "panel", lambda views: {})
-    return objective.preview(views) or of_augment(views)
+    """What the objective shows of its views; {} where it leaves that to an augment that has no `panel`."""
+    left_to_augment = type(objective).preview is Objective.preview
+    return {} if left_to_augment and not hasattr(objective.augment, "panel") else objective.preview(views)
 
 
 def preview(recipe: Recipe, out: Path) -> Path:

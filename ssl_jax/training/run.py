@@ -25,6 +25,7 @@ from ssl_jax.devices.signals import stop_requests
 from ssl_jax.devices.watchdog import Watchdog
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.online import OnlineCheck
+from ssl_jax.models.attention import flash_choices
 from ssl_jax.objectives.base import Objective
 from ssl_jax.optim import optimizers
 from ssl_jax.recipe import InitFrom, Recipe, from_json, to_json
@@ -102,8 +103,11 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         own = "" if is_first() else f".{jax.process_index()}"
         bad = BadRecords(recipe.data.max_bad_fraction, workdir.path / f"bad_records{own}.jsonl")
         one = batch_like(source, recipe.batch_size, bad)
-        like = state_like(setup, one, mesh, recipe.mesh.rules, recipe.mesh.offload)
+        with flash_choices() as chosen:
+            like = state_like(setup, one, mesh, recipe.mesh.rules, recipe.mesh.offload)
         say(opening.parameters(like.params))
+        for name, reason in sorted(chosen):
+            say("attention=flash computes with %s: %s", name, reason)
         say("everything is written to %s", workdir.path)
         stack.enter_context(out_of_memory_explained(recipe, like))
         start = saved.latest_valid_step()

@@ -12,7 +12,7 @@ from ssl_jax.objectives.mae import MAE
 
 ENCODER = {"width": 12, "depth": 1, "heads": 2, "mlp_dim": 8, "remat": "none"}
 PROGRESS = Progress(0, 10)
-INPUTS = {"series": ((24, 2), (2,), 12), "clip": ((4, 8, 6, 2), (2, 2, 2), 24), "spectrogram": ((12, 8, 1), (4, 2), 12)}
+INPUTS = {"series": ((24, 2), (2,), 12), "clip": ((4, 8, 6, 2), (2, 2, 2), 24)}
 
 
 class AsTheyAre(ImageViews):

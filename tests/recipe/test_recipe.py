@@ -124,7 +124,7 @@ def test_missing_file_names_the_neighbour(recipe_file):
 def test_a_loaded_recipe_is_complete(recipe_file):
     config = load(recipe_file)
     assert config.optimizer.weight_decay == Optimizer().weight_decay
-    defaults = {"name": "cosine", "start": 0.0, "final": 0.0, "milestones": (), "factor": 0.1}
+    defaults = {"name": "cosine", "start": 0.0, "final": 0.0, "milestones": (), "factor": 0.1, "options": None}
     assert config.schedule.to_dict() == defaults | {"warmup_steps": 3}
     assert config.model.widths == (8, 16)
     assert config.checkpoint.every_percent == 25

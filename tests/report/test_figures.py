@@ -44,10 +44,13 @@ class OfKind:
         self.views = views
         return {"views": KINDS[self.kind](views["x"])}
 
+    def evaluation(self, batch):
+        return batch
 
-def neighbours_by(augment, labels=LABELS):
+
+def neighbours_by(augment, labels=LABELS, preprocess=dict):
     known = Known(Records(), Features(X, labels, np.arange(8)))
-    return _neighbours(known, known, SimpleNamespace(preprocess=dict), augment, "student")
+    return _neighbours(known, known, SimpleNamespace(preprocess=preprocess), augment, "student")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -66,6 +69,13 @@ def test_neighbours_are_drawn_whatever_the_records_are(kind):
 def test_records_without_labels_have_neighbours_too():
     (picture,), _ = neighbours_by(OfKind("texts"), labels=None)
     assert "class of their query" not in picture.alt
+
+
+def test_of_several_parts_the_one_that_feeds_the_encoder_draws():
+    part = OfKind("signals")
+    pictures, reasons = neighbours_by(SimpleNamespace(), preprocess=part.evaluation)
+    assert (len(pictures), reasons) == (1, [])
+    assert set(part.views) == {"x"}
 
 
 def test_without_a_panel_the_reason_is_told():

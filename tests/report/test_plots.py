@@ -44,6 +44,11 @@ def test_same_arrays_give_the_same_bytes(case):
     assert CASES[case]() == CASES[case]()
 
 
+def test_numbers_keep_the_digits_before_their_point():
+    numbers = (0, 0.05012, 12.3, 1249.6, 12_500.4, 4e-4, 3e30, float("nan"))
+    assert [*map(plots.number, numbers)] == ["0", "0.05012", "12.3", "1250", "12,500", "4.0e-04", "3.0e+30", "nan"]
+
+
 def test_smoothing_keeps_a_slope_and_its_gaps():
     values = np.linspace(0, 1, 200)
     values[50] = np.nan

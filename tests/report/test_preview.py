@@ -91,6 +91,7 @@ def test_the_augment_draws_where_the_objective_draws_nothing():
     panels = panels_of(objective, {"image": jnp.ones((2, 2, 4, 4, 1)), "noise": jnp.ones((2, 5))})
     assert list(panels) == ["image"]
     np.testing.assert_array_equal(panels["image"].rows, 0.5)
+    assert panels_of(Plain(None, object()), {"image": jnp.ones((2, 2, 4, 4, 1))}) == {}, "no augment draws by itself"
 
 
 def test_preview_writes_one_png_also_into_a_new_folder(recipe, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
-"""Texts: pieces with marks, wrapped into cells, with a legend. Pieces follow each other as they stand: spaces are theirs.
+"""Texts: pieces with marks, wrapped into cells, with a legend.
 
+Pieces follow each other as they stand, since spaces are theirs; where none of a panel holds one, they are set a space apart.
 A mark is seen without colour too: hidden pieces are white on black, others carry a sign.
 """
 
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -47,6 +49,7 @@ DARK = ("#00507F", "#933F00", "#00634A", "#83405F")  # ink of the marks that car
 
 def draw(panel: Texts, tags: Tags = (), *, lead: bool = False) -> Image.Image:
     """A cell for each text, and under them what each mark means."""
+    panel = spaced(panel)
     styles = styles_of(panel)
     width = max(NARROWEST, min(WIDEST, WIDTH // len(panel.rows[0])))
     cells = [[_cell(pieces, styles, width) for pieces in row] for row in panel.rows]
@@ -57,17 +60,28 @@ def draw(panel: Texts, tags: Tags = (), *, lead: bool = False) -> Image.Image:
 
 def describe(panel: Texts) -> str:
     """What is to be seen, in words: the first text is read out, with its marks in brackets."""
-    first = "".join(text if not mark else f"[{mark}: {text}]" for text, mark in panel.rows[0][0])
+    pieces = spaced(panel).rows[0][0]
+    first = "".join(text if not mark else f"[{mark}: {text}]" for text, mark in pieces)
     return f"{len(panel.rows)} rows of {len(panel.rows[0])} texts. The first: {first[:300]}"
+
+
+def spaced(panel: Texts) -> Texts:
+    """`panel` with a space behind every piece, if none of them holds one: words or tokens, not parts of a sentence."""
+    if any(character.isspace() for text, _ in _pieces(panel) for character in text):
+        return panel
+    return replace(panel, rows=[[[(f"{text} ", mark) for text, mark in cell] for cell in row] for row in panel.rows])
 
 
 def styles_of(panel: Texts) -> dict[str, Style]:
     """A style for each mark of `panel`, in the order of their first use; marks of its own are told apart by numbers."""
-    pieces = chain.from_iterable(chain.from_iterable(panel.rows))
-    marks = list(dict.fromkeys(mark for _, mark in pieces))
+    marks = list(dict.fromkeys(mark for _, mark in _pieces(panel)))
     own = [mark for mark in marks if mark not in KNOWN]
     numbered = {mark: Style(SIGNS[i % len(SIGNS)], DARK[i % len(DARK)]) for i, mark in enumerate(own)}
     return {mark: KNOWN.get(mark) or numbered[mark] for mark in marks}
+
+
+def _pieces(panel: Texts) -> Iterator[Piece]:
+    return chain.from_iterable(chain.from_iterable(panel.rows))
 
 
 def _cell(pieces: Sequence[Piece], styles: dict[str, Style], width: int) -> Image.Image:

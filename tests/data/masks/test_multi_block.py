@@ -1,6 +1,7 @@
 """Masks: exact counts, static shapes, the published sampler's habits, and its traps."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -56,11 +57,9 @@ def test_tubes_keep_the_same_patches_of_every_frame():
     )
 
 
-@pytest.mark.parametrize(
-    ("grid", "policy"), [((40,), "uniform_corner"), ((3, 6, 6), "uniform_corner"), ((3, 6, 6), "complement")]
-)
+@pytest.mark.parametrize(("grid", "policy"), [((40,), "uniform_corner"), ((3, 6, 6), "complement")])
 def test_blocks_are_spans_of_a_series_and_go_through_all_frames_of_a_clip(grid, policy):
-    masking = MultiBlock(grid, min_keep=4, targets=3, context_tokens=60, policy=policy)
+    masking = MultiBlock(grid, min_keep=4, targets=3, context_tokens=math.prod(grid), policy=policy)
     masks = draw(masking, 32)
     targets = [covered(masks.targets[:, m], masks.targets_valid[:, m], masking.patches) for m in range(3)]
     for block in np.concatenate(targets).reshape(-1, *grid):
@@ -73,7 +72,7 @@ def test_blocks_are_spans_of_a_series_and_go_through_all_frames_of_a_clip(grid, 
     assert not (context & hidden).any()
     frames = context.reshape(32, *grid[:-2], -1)
     assert (frames == frames[:, :1]).all() or len(grid) == 1
-    assert ((context | hidden).all() == (policy == "complement")).all()
+    assert (context | hidden).all() == (policy == "complement")
 
 
 @pytest.mark.parametrize("grid", [(7, 7), (14, 14), (16, 16), (6, 10)])

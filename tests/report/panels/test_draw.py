@@ -112,6 +112,12 @@ def test_a_sign_stands_at_the_end_of_a_piece_or_of_a_run_of_pieces_of_one_segmen
     assert signs == ["", "✓", "✓", "", styles["first"].sign]
 
 
+def test_words_are_set_apart_unless_their_pieces_bring_spaces():
+    words = (("the", ""), ("cat", "hidden"), ("sat", ""))
+    assert "The first: the [hidden: cat ]sat" in describe(Texts([[words]]))
+    assert "The first: sub[hidden: word ]s" in describe(Texts([[(("sub", ""), ("word ", "hidden"), ("s", ""))]]))
+
+
 def test_the_first_text_is_read_out_with_its_marks():
     assert "The [hidden: quick ][right: brown ][wrong: fox]" in describe(PANELS["texts"])
 
