@@ -5,7 +5,7 @@ are local crops, of any number of sizes."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,11 +35,16 @@ class TokenTeacher(WithTeacher):
     def __post_init__(self) -> None:
         if not getattr(self.encoder, "class_token", False):
             raise UserError(f"{type(self).__name__} reads the class token; set model.class_token=True on a ViT")
-        for name, policy in dict(self.augment.views).items():
+        for name, policy in self.policies.items():
             try:
                 grid_of((*policy.size, 1), self.encoder.patch)
             except UserError as error:
                 raise UserError(f"augment.views.{name}.{error}") from None
+
+    @property
+    def policies(self) -> dict[str, Any]:
+        """The view policies by name, where the augmentation has them, as `ImageViews` does."""
+        return dict(getattr(self.augment, "views", ()))
 
     def momentum_at(self, progress: Progress) -> Array:
         """Half a cosine from the first to the last value (DINO, section 3.1)."""
@@ -196,7 +201,7 @@ class SelfDistillation(TokenTeacher):
 
     def warnings(self, batch_size: int) -> tuple[str, ...]:
         """Few class tokens for each prototype that Sinkhorn balances: DINOv3 has 8192 for 262144."""
-        crops = dict(self.augment.views)[self.view].count
+        crops = self.policies[self.view].count if self.view in self.policies else 1
         return few_rows(crops * batch_size, self.prototypes, 1 / 32) if self.balancing == "sinkhorn" else ()
 
     def accumulation_refusal(self, extra: dict) -> str | None:
