@@ -54,7 +54,10 @@ def _eval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--probes", metavar="A,B", help="linear, knn, fewshot; default: the recipe's")
     parser.add_argument("--step", type=int, metavar="N", help="which checkpoint; default: the newest")
     parser.add_argument(
-        "--encoder", metavar="NAME", help="which encoder, e.g. student or teacher; default: the recipe's"
+        "--encoder",
+        action="append",
+        metavar="A,B",
+        help="which encoders, e.g. student, teacher, image, text; repeatable; default: the recipe's",
     )
     _add_allow(parser)
 
@@ -95,6 +98,12 @@ def _replay(parser: argparse.ArgumentParser) -> None:
     _add_allow(parser)
 
 
+def _recipes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder", nargs="?", metavar="FOLDER", help="a folder of your own recipes; default: the shipped ones"
+    )
+
+
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
@@ -125,8 +134,8 @@ def _add_allow(parser: argparse.ArgumentParser) -> None:
         "--allow",
         action="append",
         default=[],
-        metavar="MODULE|FILE.py",
-        help="let the recipe run code from this module besides ssl_jax; repeatable",
+        metavar="MODULE|FILE.py|FOLDER",
+        help="let the recipe run code from this module, or those in this folder, besides ssl_jax; repeatable",
     )
 
 
@@ -176,9 +185,9 @@ COMMANDS = {
         _replay,
     ),
     "recipes": Command(
-        "list the recipes that ship with the package and what each reached",
+        "list the recipes that ship with the package, or lie in a folder of yours, and what each reached",
         "ssl-jax recipes",
-        lambda parser: None,
+        _recipes,
     ),
 }
 
@@ -235,7 +244,20 @@ def _split_overrides(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _suggestion(word: str, arguments: argparse.Namespace) -> str:
-    from ssl_jax.recipe.values import did_you_mean
+    """The end of a message about an unknown option: the key of the recipe that is meant, or the option that is spelt like it."""
+    from ssl_jax.recipe.values import called_here, did_you_mean
 
+    name, keys = word.partition("=")[0], _recipe_keys() if "config" in arguments else []
+    meant = [f"--{key}=..." for key in called_here(name.lstrip("-").replace("-", "_"), keys)]
     known = ["--" + k.replace("_", "-") for k in vars(arguments) if k not in ("command", "_override")]
-    return did_you_mean(word.partition("=")[0], known) + f" See ssl-jax {arguments.command} --help"
+    near = f"; did you mean {' or '.join(meant)}?" if meant else did_you_mean(name, known)
+    return f"{near} See ssl-jax {arguments.command} --help"
+
+
+def _recipe_keys() -> list[str]:
+    """Every key that any recipe may have: `config.optimizer.lr`."""
+    from ssl_jax.recipe.parsing import complete
+    from ssl_jax.recipe.values import flatten
+
+    totals = dict.fromkeys(("batch_size", "seed", "total_steps", "total_epochs", "total_examples"))
+    return [f"config.{key}" for key in flatten(complete({}) | totals)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shlex
 import sys
 import traceback
 from argparse import Namespace
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from ssl_jax.arguments import parse_arguments
 from ssl_jax.devices.allocator import keep_freed_memory
+from ssl_jax.devices.compiler import leave_out_absent_tpu
 from ssl_jax.errors import UserError
 
 VERIFY_DEVICES = 8  # CPU devices pretended by `verify` where the machine has a single device
@@ -25,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = parse_arguments(list(sys.argv[1:] if argv is None else argv))
+        leave_out_absent_tpu()  # before jax looks for devices
         keep_freed_memory()  # before jax makes its threads
         return COMMANDS[arguments.command](arguments) or DONE
     except UserError as error:
@@ -71,7 +74,11 @@ def train(arguments: Namespace) -> None:
         for note in notes:  # here, so that they are in train.log
             logger.info(note)
         run(recipe, workdir, allow_data_change=arguments.allow_data_change)
-    print(f"{arguments.workdir}\nNext: ssl-jax eval --workdir {_quoted(arguments.workdir)}")
+    from ssl_jax.recipe.files import flags_to_allow
+
+    flags = flags_to_allow(recipe.objective.needed, arguments.config, arguments.allow)
+    words = ["--workdir", arguments.workdir, *(word for flag in flags for word in ("--allow", flag))]
+    print(f"{arguments.workdir}\nNext: ssl-jax eval {shlex.join(words)}")
 
 
 def evaluate(arguments: Namespace) -> None:
@@ -82,7 +89,7 @@ def evaluate(arguments: Namespace) -> None:
 
     keep_compiled_programs()
     probes = tuple(p.strip() for p in arguments.probes.split(",") if p.strip()) if arguments.probes else None
-    options = {} if arguments.encoder is None else {"encoder": arguments.encoder}
+    options = {} if arguments.encoder is None else {"encoder": ",".join(arguments.encoder)}
     print(evaluate_run(workdir, probes, arguments.step, allow, **options))
     print(f"{workdir / 'eval'}")
 
@@ -157,11 +164,13 @@ def replay(arguments: Namespace) -> int:
 
 
 def recipes(arguments: Namespace) -> None:
-    """What ships with the package, and what it reached."""
+    """What ships with the package, or lies in a folder of the user's own, and what it reached."""
     from ssl_jax.recipe import recipes as shipped
+    from ssl_jax.recipe.files import own_recipes
 
-    for recipe in shipped():
-        print(f"{recipe.name}\n    {recipe.summary}")
+    own = arguments.folder is not None
+    for recipe in own_recipes(Path(arguments.folder)) if own else shipped():
+        print(f"{recipe.path if own else recipe.name}\n    {recipe.summary}")
         print(f"    reached: {recipe.result}" if recipe.result else "    reached: not measured yet")
 
 
@@ -199,27 +208,38 @@ def _recipe(arguments: Namespace, say: Callable[[str], None] = print) -> tuple:
     config = load(arguments.config, arguments.overrides, say)
     recipe = parse(config, allow=(*neighbours(arguments.config), *allow))
     recipe.check()
+    from ssl_jax.optim import optimizers
+
+    optimizers.check(recipe.optimizer, recipe.schedule, recipe.objective.allow)
     return config, recipe
 
 
 def _allowed(names: Sequence[str]) -> tuple[str, ...]:
     """Module names of --allow, with the folders where they lie on the import path."""
-    from ssl_jax.recipe import add_to_path
+    return tuple(dict.fromkeys(module for name in names for module in _modules_named(name)))
 
-    modules = []
-    for name in names:
-        file = Path(name)
-        if name.endswith(".py"):
-            if not file.is_file():
-                raise UserError(f"--allow {name}: no such file; name a .py file, or a module")
-            add_to_path(file.parent)
-            modules.append(file.stem)
-        elif all(part.isidentifier() for part in name.split(".")):
-            add_to_path(Path.cwd())
-            modules.append(name)
-        else:
-            raise UserError(f"--allow {name}: write a module name (my_package.my_idea) or a path to a .py file")
-    return tuple(modules)
+
+def _modules_named(name: str) -> tuple[str, ...]:
+    """What one --allow names: a .py file, a folder (a package, or the modules in it), or a module."""
+    from ssl_jax.recipe import add_to_path
+    from ssl_jax.recipe.files import modules_in
+
+    path, is_module = Path(name), all(part.isidentifier() for part in name.split("."))
+    if name.endswith(".py"):
+        if not path.is_file():
+            raise UserError(f"--allow {name}: no such file; name a .py file, or a module")
+        add_to_path(path.parent)
+        return (path.stem,)
+    if (path / "__init__.py").is_file():
+        add_to_path(path.resolve().parent)
+        return (path.resolve().name,)
+    if path.is_dir() and not is_module:
+        add_to_path(path)
+        return modules_in(path)
+    if is_module:
+        add_to_path(Path.cwd())
+        return (name,)
+    raise UserError(f"--allow {name}: write a module name (my_package.my_idea) or a path to a .py file or a folder")
 
 
 def _existing(workdir: str) -> Path:
@@ -242,9 +262,3 @@ def _again_on_cpu_devices(arguments: Namespace, count: int) -> int:
 
     command = [sys.executable, "-m", "ssl_jax", *arguments.words, "--cpu-devices", str(count)]
     return subprocess.run(command, check=False).returncode
-
-
-def _quoted(path: str) -> str:
-    import shlex
-
-    return shlex.quote(path)

@@ -22,17 +22,30 @@ def get_config(arg=""):
     config = ConfigDict(dict(seed=0, batch_size=8, total_steps=5))
     config.objective = dict(target="cli_test_idea:MyIdea", weight=1.0)
     config.model = dict(target="cli_test_idea:Model")
-    config.augment = dict(target="cli_test_idea:Model")
-    config.data = dict(pretrain=dict(target="cli_test_idea:Model"))
+    config.augment = dict(target="cli_test_idea:Views")
+    config.data = dict(pretrain=dict(target="cli_test_idea:Records"))
     return config
 '''
 IDEA = """
-class MyIdea:
-    def __init__(self, encoder, augment, weight: float = 1.0):
-        self.weight = weight
+from dataclasses import dataclass
+from flax import linen as nn
+from ssl_jax.objectives.base import Objective
 
-class Model:
+@dataclass(frozen=True)
+class MyIdea(Objective):
+    weight: float = 1.0
+
+class Model(nn.Module):
     pass
+
+class Views:
+    def __call__(self, keys, batch): ...
+    def evaluation(self, batch, policy=""): ...
+
+class Records:
+    def __len__(self): ...
+    def __getitem__(self, index): ...
+    def fingerprint(self): ...
 """
 
 
@@ -141,7 +154,8 @@ def test_train_runs_the_recipe_inside_an_open_run_directory(tmp_path, recipe, ca
     assert opened.path == workdir
     assert (workdir / "seen").read_text() == "True"
     assert json.loads((workdir / "config.json").read_text())["optimizer"]["lr"] == 0.5
-    assert capsys.readouterr().out == f"{workdir}\nNext: ssl-jax eval --workdir '{workdir}'\n"
+    idea = Path(recipe).with_name("cli_test_idea.py")
+    assert capsys.readouterr().out == f"{workdir}\nNext: ssl-jax eval --workdir '{workdir}' --allow {idea}\n"
 
 
 def test_an_objective_beside_the_recipe_can_be_named(recipe, trained, calls):
@@ -196,6 +210,26 @@ def test_recipes_lists_names_and_results(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == expected
 
 
+def test_recipes_of_a_folder_are_named_as_train_takes_them(recipe, capsys):
+    folder = Path(recipe).parent
+    (folder / "broken.py").write_text("def get_config(:")
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "other.py").write_text(RECIPE)
+    assert main(["recipes", str(folder)]) == 0  # not the module beside it, nor what cannot be read
+    assert capsys.readouterr().out == f"{recipe}\n    Toy: nothing is learnt.\n    reached: not measured yet\n"
+
+
+def test_a_folder_is_allowed_with_all_that_lies_in_it(recipe, trained, tmp_path, calls):
+    argv = ["train", "--config", str(trained / "config.json"), "--workdir"]
+    assert main([*argv, str(tmp_path / "again"), "--allow", str(Path(recipe).parent)]) == 0
+    package = tmp_path / "a_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    assert main(["eval", "--workdir", str(trained), "--allow", str(package), "--allow", "./"]) == 0
+    assert calls["evaluate_run"][0][3][0] == "a_package"
+    assert str(tmp_path) in sys.path
+
+
 def test_cpu_devices_are_set_before_jax_starts(recipe, calls, tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--some_flag=1")
     monkeypatch.setenv("JAX_PLATFORMS", "")
@@ -218,6 +252,14 @@ def test_cpu_devices_are_set_before_jax_starts(recipe, calls, tmp_path, monkeypa
         ),
         (["train", "--config", "x.py"], "train needs --workdir DIR"),
         (["train", "--wrkdir", "x"], "train has no option '--wrkdir'; did you mean '--workdir'?"),
+        (["train", "--steps", "9"], "train has no option '--steps'; did you mean --config.total_steps=...?"),
+        (["train", "--epochs=9"], "did you mean --config.total_epochs=...?"),
+        (["train", "--lr", "9"], "did you mean --config.optimizer.lr=...?"),
+        (["train", "--learning-rate", "9"], "did you mean --config.optimizer.lr=...?"),
+        (["train", "--batch-size", "9"], "did you mean --config.batch_size=...?"),
+        (["eval", "--steps", "9"], "eval has no option '--steps'; did you mean '--step'?"),
+        (["recipes", "nowhere"], "recipes nowhere: no such folder"),
+        (["recipes", "."], "recipes .: no .py file in it defines get_config"),
         (["train", "--config", "no.py", "--workdir", "x"], "--config no.py: no such file"),
         (["train", "--config.seed"], "--config.seed has no value; write --config.seed=VALUE"),
         (["eval", "--workdir", "nowhere"], "--workdir nowhere does not exist; name the directory that `ssl-jax train"),

@@ -12,7 +12,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.recipe import load, parse
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def fenced(page: Path, language: str) -> list[str]:
@@ -20,9 +20,10 @@ def fenced(page: Path, language: str) -> list[str]:
 
 
 def commands() -> list[tuple[str, str]]:
-    """Every `ssl-jax` command in a shell block, with continuation lines joined."""
+    """Every `ssl-jax` command in a shell block, with continuation lines joined; test_own_pictures.py runs those of its page."""
+    pages = [page for page in PAGES if page.name != "your-own-pictures.md"]
     blocks = [
-        (page.name, block.replace("\\\n", " ")) for page in PAGES for block in fenced(page, "(?:bash|sh|console)")
+        (page.name, block.replace("\\\n", " ")) for page in pages for block in fenced(page, "(?:bash|sh|console)")
     ]
     lines = [(name, line.partition("  #")[0].strip()) for name, block in blocks for line in block.splitlines()]
     found = [(name, re.search(r"(?:^|[\s/])(ssl-jax .*)", line)) for name, line in lines]
@@ -51,7 +52,10 @@ def test_the_messages_on_the_page_on_accelerators_are_the_real_ones():
         make_mesh(fsdp=3)
     recipe = parse(load("mae_vit_fashion:tiny", ["--config.optimizer.reference_batch=256"]))
     _, scaled = recipe.optimizer.scaled_lr(recipe.batch_size)
-    for message in (str(uneven.value), str(misfit.value), scaled):
+    followed: list[str] = []
+    load("byol_conv_fashion:tiny", ["--config.batch_size=64"], followed.append)
+    large = parse(load("mae_vit_fashion:tiny", ["--config.batch_size=640"], followed.append)).optimizer
+    for message in (str(uneven.value), str(misfit.value), scaled, *followed, f"warning: {large.lr_warning(640)}"):
         assert message in text
 
 

@@ -22,7 +22,7 @@ from ssl_jax.data.image import ops
 from ssl_jax.data.image.views import ImageViews
 from ssl_jax.evaluate.probes.health import rankme
 from ssl_jax.losses.contrastive import nt_xent
-from ssl_jax.models.grid import patchify, sincos_2d
+from ssl_jax.models.grid import patchify, sincos
 from ssl_jax.models.vit import ViT
 from ssl_jax.objectives.base import Progress
 from ssl_jax.objectives.ijepa import IJEPA
@@ -164,7 +164,7 @@ def check_mae(entry, arrays, close):
         ("out/pos_embed", config["hidden_size"]),
         ("out/decoder_pos_embed", config["decoder_hidden_size"]),
     ):
-        close(sincos_2d(width, grid), arrays[table][0, 1:])
+        close(sincos(width, grid), arrays[table][0, 1:])
         close(np.zeros(width), arrays[table][0, 0])
     close(patchify(image, config["patch_size"]), arrays["out/patchify_target"])
 
@@ -210,8 +210,8 @@ def check_ijepa(entry, arrays, close):
     objective = IJEPA(encoder, augment, config["predictor_dim"], config["predictor_depth"])
     assert config["predictor_heads"] == config["num_attention_heads"]
     grid = (size // config["patch_size"],) * 2
-    close(sincos_2d(config["hidden_size"], grid), arrays["out/encoder_pos"][0])
-    close(sincos_2d(config["predictor_dim"], grid), arrays["out/predictor_pos"])
+    close(sincos(config["hidden_size"], grid), arrays["out/encoder_pos"][0])
+    close(sincos(config["predictor_dim"], grid), arrays["out/predictor_pos"])
 
     w = under(arrays, "w/pred/")
     predictor = {

@@ -22,6 +22,8 @@ class Pictures:
 class Texts:
     """`rows` [R][K], each a sequence of pieces (text, mark).
 
+    Pieces follow each other as they stand, since spaces are theirs; where none holds one, they are set a space apart.
+
     A mark says what is set apart, and is written in the legend: "" for plain text, "hidden", "right", "wrong", "padding",
     or any other word.
     """

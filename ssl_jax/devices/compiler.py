@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pkgutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 
 CACHE = "SSL_JAX_COMPILE_CACHE"  # a directory, or "off"
+DEVICE_FILES = ("dev/accel*", "dev/vfio/[0-9]*", "dev/nvidia*", "dev/dxg", "dev/kfd")
+GOOGLE = "0x1ae0"  # vendor number on the PCI bus
 FLAG = "--xla_cpu_experimental_ynn_fusion_type="
 
 
@@ -25,6 +28,31 @@ def avoid_wrong_reductions() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if metadata.version("jaxlib").startswith("0.10.") and FLAG not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {FLAG}".strip()
+
+
+def leave_out_absent_tpu() -> None:
+    """Where libtpu is installed and no TPU is attached, keep jax from trying it, which prints errors. Call before jax starts.
+
+    jax tries every installed backend unless JAX_PLATFORMS names some. Where there is any sign of another accelerator, or a
+    backend of which nothing is known here, the choice stays jax's.
+    """
+    told = "JAX_PLATFORMS" in os.environ or "JAX_FORCE_TPU_INIT" in os.environ
+    if not told and importlib.util.find_spec("libtpu") and not accelerators() and not _unknown_backends():
+        os.environ["JAX_PLATFORMS"] = "cpu"
+
+
+def accelerators(root: Path = Path("/")) -> list[Path]:
+    """Device files of TPUs and GPUs, and Google's devices on the PCI bus, where jax looks for TPUs."""
+    files = [path for pattern in DEVICE_FILES for path in root.glob(pattern)]
+    return files + [path for path in root.glob("sys/bus/pci/devices/*/vendor") if path.read_text().strip() == GOOGLE]
+
+
+def _unknown_backends() -> list[str]:
+    """Backends of jax that are installed, but for CUDA, which jax skips where there is no such device."""
+    found = importlib.util.find_spec("jax_plugins")
+    packages = pkgutil.iter_modules(found.submodule_search_locations or ()) if found else ()
+    named = [*(p.name for p in metadata.entry_points(group="jax_plugins")), *(p.name for p in packages)]
+    return [name for name in named if "cuda" not in name]
 
 
 def quick_to_compile() -> str:
@@ -60,6 +88,11 @@ def target_platform() -> str:
 def cuda_plugin_installed() -> bool:
     """Whether jax can compile for NVIDIA GPUs, present or not. Looks, and imports nothing."""
     return any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
+
+
+def tpu_compiler_installed() -> bool:
+    """Whether jax can compile for TPUs, present or not. Looks, and imports nothing."""
+    return importlib.util.find_spec("libtpu") is not None
 
 
 def keep_compiled_programs() -> Path | None:

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax import Array
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ssl_jax.errors import UserError
 
@@ -31,7 +31,11 @@ Rules = Sequence[tuple[str, tuple[str | None, ...]]]
 TENSOR_RULES: Rules = (
     (r"blocks/qkv/kernel$", (None, None, None, "tensor", None)),
     (r"blocks/qkv/bias$", (None, None, "tensor", None)),
-    (r"blocks/proj/kernel$", (None, "tensor", None, None)),
+    (r"blocks/(cross_)?query/kernel$", (None, None, "tensor", None)),  # grouped queries, and cross-attention
+    (r"blocks/(cross_)?query/bias$", (None, "tensor", None)),
+    (r"blocks/(cross_)?key_value/kernel$", (None, None, None, "tensor", None)),
+    (r"blocks/(cross_)?key_value/bias$", (None, None, "tensor", None)),
+    (r"blocks/(cross_)?proj/kernel$", (None, "tensor", None, None)),
     (r"blocks/fc1/kernel$", (None, None, "tensor")),
     (r"blocks/fc1/bias$", (None, "tensor")),
     (r"blocks/fc1/kernel$", (None, None, None, "tensor")),  # SwiGLU: gate and value apart
@@ -51,7 +55,7 @@ def axis_sizes(count: int, data: int = -1, fsdp: int = 1, tensor: int = 1) -> tu
             f"mesh data={data} fsdp={fsdp} tensor={tensor} does not fit {count} device(s); "
             "the product must equal the device count (one axis may be -1)"
         )
-    return tuple(sizes)
+    return sizes[0], sizes[1], sizes[2]
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -82,7 +86,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
         return Mesh(grid, AXES, axis_types=auto)
 
 
-def check_batch(batch_size: int, mesh: Mesh, microbatches: int = 1) -> None:
+def check_batch(batch_size: int, mesh: Mesh | AbstractMesh, microbatches: int = 1) -> None:
     """UserError, naming the axes and the nearest valid sizes, unless every device gets the same number of rows."""
     shards = _shards(mesh) * microbatches
     if batch_size % shards:
@@ -99,10 +103,16 @@ def shard_batch(x: Array) -> Array:
     Without this the partitioner may move activations instead of gathering FSDP weights, at many times the bytes. An axis
     that the devices do not divide (few logical groups) is left to the partitioner.
     """
+    axes = batch_split(x.shape[0])
+    return x if axes is None else jax.lax.with_sharding_constraint(x, P(axes, *[None] * (x.ndim - 1)))
+
+
+def batch_split(examples: int) -> tuple[str, ...] | None:
+    """The axes of the mesh in use over which so many examples are split; None where they are not."""
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or not set(BATCH_AXES) <= set(mesh.axis_names) or x.shape[0] % _shards(mesh):
-        return x
-    return jax.lax.with_sharding_constraint(x, P(BATCH_AXES, *[None] * (x.ndim - 1)))
+    if mesh.empty or not set(BATCH_AXES) <= set(mesh.axis_names) or examples % _shards(mesh):
+        return None
+    return BATCH_AXES
 
 
 def _shards(mesh: Any) -> int:

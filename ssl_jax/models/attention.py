@@ -1,8 +1,15 @@
-"""Self-attention within the sequences of packed tokens, and rotary positions."""
+"""Softmax attention in its plain and fused forms, within the sequences of packed tokens, and rotary positions.
+
+Every form takes the same arguments (`Attention`): a mask, a bias, fewer heads of keys and values than of queries.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -10,27 +17,82 @@ import numpy as np
 from flax import linen as nn
 from jax import Array
 
-from ssl_jax.devices.compiler import cuda_plugin_installed, target_platform
+from ssl_jax.devices.compiler import cuda_plugin_installed, target_platform, tpu_compiler_installed
 from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
 from ssl_jax.models.drop_path import Sections, split_sections
+from ssl_jax.models.mask import NO_MASK, Mask, allowed, zero_where_nothing
 from ssl_jax.models.rows import add_to_rows, as_matrix, dot_rows
+from ssl_jax.models.splash import attend_splash
 
-Attention = Callable[[Array, Array, Array, Array | None], Array]
-Rope = tuple[tuple[Array, Array], ...] | None  # (cos, sin) [tokens, head width] of each section
+Drop = Callable[[Array], Array]
+Rope = tuple[tuple[Array, Array], ...] | None  # (cos, sin) [tokens, head width], or one for each row, of each section
 
 
-def attend(query: Array, key: Array, value: Array, valid: Array | None = None) -> Array:
-    """Softmax attention [B, N, H, d]; keys where `valid` [B, N] is False are ignored. The softmax is float32 or wider."""
-    scale = query.shape[-1] ** -0.5
+class Attention(Protocol):
+    """Softmax attention of queries [B, Q, H, d] to keys and values [B, K, H, d], or of fewer heads: K heads of H / K each."""
+
+    def __call__(
+        self,
+        query: Array,
+        key: Array,
+        value: Array,
+        mask: Mask = ...,
+        bias: Array | None = ...,
+        scale: float | None = ...,
+        drop: Drop | None = ...,
+    ) -> Array:
+        """[B, Q, H, d], zeros for a query that may attend to nothing.
+
+        Args:
+            query, key, value: head j of the keys serves the queries' heads j H / K to (j + 1) H / K - 1.
+            mask: who may attend to whom.
+            bias: added to the logits; [H, Q, K] or [B, H, Q, K], each axis but the last two possibly 1.
+            scale: what logits are multiplied by; 1 / sqrt(d) where it is left out.
+            drop: what is done to the weights (dropout).
+        """
+        ...
+
+
+def attend(
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Mask = NO_MASK,
+    bias: Array | None = None,
+    scale: float | None = None,
+    drop: Drop | None = None,
+) -> Array:
+    """The plain form of `Attention`. The softmax is float32 or wider."""
+    key, value = for_heads_of(query, key), for_heads_of(query, value)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
     logits = jnp.einsum("bqhd,bkhd->bhqk", query * scale, key, preferred_element_type=wide(query.dtype))
-    if valid is not None:
-        logits = jnp.where(valid[:, None, None, :], logits, jnp.finfo(logits.dtype).min)
-    return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(logits).astype(value.dtype), value)
+    if bias is not None:
+        logits = logits + bias
+    seen = allowed(mask, query.shape[1], key.shape[1])
+    if seen is not None:
+        logits = jnp.where(seen, logits, jnp.finfo(logits.dtype).min)
+    weights = jax.nn.softmax(logits).astype(value.dtype)
+    if drop is not None:
+        weights = drop(weights)
+    return zero_where_nothing(jnp.einsum("bhqk,bkhd->bqhd", weights, value), mask, key.shape[1])
 
 
-def attend_cudnn(query: Array, key: Array, value: Array, valid: Array | None = None) -> Array:
-    """The same on NVIDIA GPUs through cuDNN's fused kernel, in bfloat16 or float16; UserError for anything else."""
+def for_heads_of(query: Array, x: Array) -> Array:
+    """Keys or values, each head repeated for the queries' heads that it serves."""
+    return x if x.shape[2] == query.shape[2] else jnp.repeat(x, query.shape[2] // x.shape[2], axis=2)
+
+
+def attend_cudnn(
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Mask = NO_MASK,
+    bias: Array | None = None,
+    scale: float | None = None,
+    drop: Drop | None = None,
+) -> Array:
+    """The same on NVIDIA GPUs through cuDNN's fused kernel, in bfloat16 or float16; UserError for what it cannot do."""
     if target_platform() != "gpu" or not cuda_plugin_installed():
         plugin = "installed" if cuda_plugin_installed() else "not installed"
         raise UserError(
@@ -42,52 +104,173 @@ def attend_cudnn(query: Array, key: Array, value: Array, valid: Array | None = N
             f"model.attention='cudnn' computes in bfloat16 or float16, not {query.dtype}; "
             "set model.dtype=bfloat16, or model.attention=xla"
         )
-    mask = (
-        None
-        if valid is None
-        else jnp.broadcast_to(valid[:, None, None, :], (*valid.shape[:1], 1, query.shape[1], valid.shape[1]))
-    )
-    return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation="cudnn")
+    reason = beyond_cudnn(query, key, mask, bias, drop)
+    if reason:
+        raise UserError(f"model.attention='cudnn' cannot do this: {reason}; use model.attention=flash or xla")
+    whole = (query.shape[0], 1, query.shape[1], key.shape[1])
+    seen = allowed(replace(mask, causal=False), *whole[2:])
+    bias = None if bias is None else bias.astype(query.dtype)
+    out = jax.nn.dot_product_attention(
+        query, key, value, bias, None if seen is None else jnp.broadcast_to(seen, whole), scale=scale,
+        is_causal=mask.causal, implementation="cudnn",
+    )  # fmt: skip
+    return zero_where_nothing(out, mask, key.shape[1])
 
 
-ATTENTION = {"xla": attend, "cudnn": attend_cudnn}
+def beyond_cudnn(
+    query: Array, key: Array, mask: Mask, bias: Array | None, drop: Drop | None = None, least: int = 8, most: int = 128
+) -> str | None:
+    """Why cuDNN cannot compute this (shapes or arrays of queries and keys), or None where it can."""
+    lengths, width = (query.shape[1], key.shape[1]), query.shape[-1]
+    reasons = {
+        f"{query.dtype}, and the kernel computes in bfloat16 or float16": query.dtype
+        not in (jnp.bfloat16, jnp.float16),
+        f"heads of width {width}, not a multiple of {least} up to {most}": width % least != 0 or width > most,
+        "dropout of attention weights": drop is not None,
+        "causal attention of fewer queries than keys": mask.causal and lengths[0] != lengths[1],
+        f"a mask or bias for {lengths[0]} and {lengths[1]} tokens, which must be even": (
+            (bias is not None or mask.per_example) and any(n % 2 for n in lengths)
+        ),
+        "a bias and a mask of single examples, which it would add up to [batch, heads, queries, keys]": (
+            bias is not None and mask.per_example
+        ),
+    }
+    return _first(reasons)
+
+
+def beyond_splash(query: Array, key: Array, mask: Mask, bias: Array | None, drop: Drop | None = None) -> str | None:
+    """Why splash attention cannot compute this, or None where it can."""
+    reasons = {
+        "an additive bias": bias is not None,
+        "dropout of attention weights": drop is not None,
+        "causal attention of fewer queries than keys": mask.causal and query.shape[1] != key.shape[1],
+        f"{query.dtype}": query.dtype not in (jnp.bfloat16, jnp.float32),
+    }
+    return _first(reasons)
+
+
+def _first(reasons: dict[str, bool]) -> str | None:
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+class Choice(NamedTuple):
+    """What `attention=flash` computes with, and why."""
+
+    name: str  # cudnn | splash | xla
+    reason: str
+
+
+def flash_choice(
+    platform: str, query: Array, key: Array, mask: Mask, bias: Array | None = None, drop: Drop | None = None
+) -> Choice:
+    """The fused kernel of a platform ("cpu", "gpu" or "tpu"), or the plain form where it has none that can do this.
+
+    `query` and `key` may be shapes. A plan for a device whose compiler is not installed is of the plain form too.
+    """
+    name, there, beyond = {
+        "gpu": ("cudnn", cuda_plugin_installed(), beyond_cudnn),
+        "tpu": ("splash", jax.default_backend() == "tpu" or tpu_compiler_installed(), beyond_splash),
+    }.get(platform, ("xla", True, lambda *_: f"no fused kernel for {platform}"))
+    reason = beyond(query, key, mask, bias, drop) if there else f"the compiler for {platform} is not installed"
+    return Choice("xla", reason) if reason else Choice(name, f"the fused kernel for {platform}")
+
+
+_CHOICES: ContextVar[set[Choice] | None] = ContextVar("choices", default=None)
+
+
+@contextmanager
+def flash_choices() -> Iterator[set[Choice]]:
+    """What `attention=flash` chooses in the programs that are traced inside; empty where nothing asks for it."""
+    chosen: set[Choice] = set()
+    token = _CHOICES.set(chosen)
+    try:
+        yield chosen
+    finally:
+        _CHOICES.reset(token)
+
+
+def attend_flash(
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Mask = NO_MASK,
+    bias: Array | None = None,
+    scale: float | None = None,
+    drop: Drop | None = None,
+) -> Array:
+    """The same by what `flash_choice` picks for the platform that the program is traced for."""
+    choice = flash_choice(target_platform(), query, key, mask, bias, drop)
+    chosen = _CHOICES.get()
+    if chosen is not None:
+        chosen.add(choice)
+    if choice.name == "splash":
+        return attend_splash(query, key, value, mask, scale)
+    return ATTENTION[choice.name](query, key, value, mask, bias, scale, drop)
+
+
+ATTENTION: dict[str, Attention] = {"xla": attend, "cudnn": attend_cudnn, "flash": attend_flash}
 
 
 def rotate(x: Array, table: tuple[Array, Array]) -> Array:
     """Rotary positions: `x cos + rotate_half(x) sin` (Su et al. 2021, arXiv 2104.09864), in float32 or wider.
 
-    `x` [..., N, H, d]; `table` is (cos, sin), each [N, d]; the first half of d pairs with the second.
+    `x` [..., N, H, d]; `table` is (cos, sin), each [N, d], or [B, N, d] where rows have positions of their own (packed
+    documents); the first half of d pairs with the second.
     """
     kind = wide(x.dtype)
-    cos, sin = (t[:, None, :].astype(kind) for t in table)
+    cos, sin = (t[..., None, :].astype(kind) for t in table)
     first, second = jnp.split(x.astype(kind), 2, axis=-1)
     return (x * cos + jnp.concatenate([-second, first], axis=-1) * sin).astype(x.dtype)
 
 
-def attend_sections(attend: Attention, qkv: Array, sections: Sections, valid: Array | None, rope: Rope) -> Array:
-    """Self-attention within each sequence of packed `qkv` [G, S, 3, H, d] -> [G, S, H, d]."""
+def attend_sections(
+    attend: Attention,
+    heads: Sequence[Array],
+    sections: Sections,
+    mask: Mask = NO_MASK,
+    rope: Rope = None,
+    bias: Array | None = None,
+) -> Array:
+    """Self-attention within each sequence of packed tokens -> [G, S, H, d].
+
+    Args:
+        attend: softmax attention.
+        heads: queries, keys and values in this order: one array [G, S, 3, H, d], or [G, S, 1, H, d] and [G, S, 2, K, d].
+        sections: the sequences of a row. Facts of single examples (`mask`, `bias`) belong to one section alone.
+        mask: who may attend to whom, in every sequence.
+        rope: (cos, sin) of each section, or None.
+        bias: added to the logits.
+    """
+    if len(sections) > 1 and (mask.per_example or bias is not None):
+        raise ValueError(f"a mask of single examples or a bias is for one section, not {len(sections)}")
     out = []
-    for i, (part, section) in enumerate(zip(split_sections(qkv, sections), sections, strict=True)):
-        rows = part.reshape(-1, section.tokens, *part.shape[2:])
-        query, key, value = rows[:, :, 0], rows[:, :, 1], rows[:, :, 2]
+    parts = zip(*(split_sections(x, sections) for x in heads), strict=True)
+    for i, (part, section) in enumerate(zip(parts, sections, strict=True)):
+        rows = [x.reshape(-1, section.tokens, *x.shape[2:]) for x in part]
+        query, key, value = (x[:, :, j] for x in rows for j in range(x.shape[2]))
         if rope is not None:
             query, key = rotate(query, rope[i]), rotate(key, rope[i])
-        out.append(attend(query, key, value, valid).reshape(*part.shape[:2], *part.shape[3:]))
+        found = attend(query, key, value, mask, bias)
+        out.append(found.reshape(*part[0].shape[:2], *found.shape[2:]))
     return jnp.concatenate(out, axis=1)
 
 
 class Qkv(nn.Module):
-    """The projection to queries, keys and values; `bias`: all | query_value (none for the keys) | none."""
+    """The projection to queries, keys and values; `bias`: all | query_value (none for the keys) | none.
+
+    Heads share the width of the tokens out, or have `head_width` each.
+    """
 
     heads: int
     bias: str
     dtype: str
     kernel_init: nn.initializers.Initializer
+    head_width: int | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """[..., D] -> [..., 3, H, d]."""
-        shape = (3, self.heads, x.shape[-1] // self.heads)
+        shape = (3, self.heads, self.head_width or x.shape[-1] // self.heads)
         kernel = self.param("kernel", as_matrix(self.kernel_init), (x.shape[-1],), shape)
         rows = dot_rows(x.astype(self.dtype).reshape(-1, x.shape[-1]), kernel.astype(self.dtype))
         if self.bias != "none":

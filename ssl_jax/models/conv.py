@@ -15,14 +15,15 @@ from ssl_jax.models.norm import Norm
 class ConvNet(nn.Module):
     """A convolution of side `kernels[i]` and stride `strides[i]`, norm and ReLU per entry of `widths`.
 
-    28x28 pixels and strides of 2, 2, 2 (or 4, 2) leave a 4x4 map. `pool="flatten"` keeps the places apart, `"mean"`
-    averages `cells` x `cells` parts of the map, or its places where it has no more than that on a side. Features are those
-    of the maps after the layers `levels`, side by side; -1 is the last.
+    Series [B, T, C], images [B, H, W, C] and clips [B, T, H, W, C]: a kernel or a stride is one number for all axes or a tuple
+    with one for each. 28x28 pixels and strides of 2, 2, 2 (or 4, 2) leave a 4x4 map. `pool="flatten"` keeps the places apart,
+    `"mean"` averages `cells` parts of each axis of the map, or its places where it has no more than that on a side. Features are
+    those of the maps after the layers `levels`, side by side; -1 is the last.
     """
 
     widths: tuple[int, ...] = (32, 64, 128)
-    strides: tuple[int, ...] = (2, 2, 2)
-    kernels: tuple[int, ...] = (3, 3, 3)
+    strides: tuple[int | tuple[int, ...], ...] = (2, 2, 2)
+    kernels: tuple[int | tuple[int, ...], ...] = (3, 3, 3)
     norm: str = "group"  # batch | group | none
     pool: str = "flatten"  # flatten | mean
     cells: int = 1
@@ -30,24 +31,24 @@ class ConvNet(nn.Module):
     dtype: str = "float32"
 
     def __call__(self, image: Array, train: bool = False) -> Array:
-        """Image [B, H, W, C] -> feature map [B, h, w, widths[-1]]."""
+        """Image [B, *axes, C] -> feature map [B, *smaller axes, widths[-1]]."""
         return self.maps(image, train)[-1]
 
     @nn.compact
     def maps(self, image: Array, train: bool = False) -> list[Array]:
-        """Image [B, H, W, C] -> the map [B, h, w, widths[i]] after every layer."""
+        """Image [B, *axes, C] -> the map [B, *smaller axes, widths[i]] after every layer."""
         self._check()
-        maps = [image.astype(self.dtype)]
+        maps, axes = [image.astype(self.dtype)], image.ndim - 2
         for i, (width, stride, kernel) in enumerate(zip(self.widths, self.strides, self.kernels, strict=True)):
             x = nn.Conv(
-                width, (kernel, kernel), stride, use_bias=self.norm == "none", dtype=self.dtype,
+                width, _per_axis(kernel, axes), _per_axis(stride, axes), use_bias=self.norm == "none", dtype=self.dtype,
                 kernel_init=nn.initializers.he_normal(), name=f"conv{i}",
             )(maps[-1])  # fmt: skip
             maps.append(nn.relu(Norm(self.norm, self.dtype, name=f"norm{i}")(x, train)))
         return maps[1:]
 
     def features(self, image: Array, train: bool = False) -> Array:
-        """Features [B, F] of images: the maps of `levels` flattened, or their means, at most cells * cells * width of each."""
+        """Features [B, F] of images: the maps of `levels` flattened, or their means, at most `cells` per axis of each."""
         maps = self.maps(image, train)
         return jnp.concatenate([self._pooled(maps[level]) for level in self.levels], axis=-1)
 
@@ -66,7 +67,14 @@ class ConvNet(nn.Module):
         if self.pool == "flatten":
             return x.reshape(x.shape[0], -1)
         batch, *grid, width = x.shape
-        return cell_means(x.reshape(batch, -1, width), (grid[0], grid[1]), min(self.cells, *grid))
+        return cell_means(x.reshape(batch, -1, width), tuple(grid), min(self.cells, *grid))
+
+
+def _per_axis(size: int | tuple[int, ...], axes: int) -> tuple[int, ...]:
+    sizes = (size,) * axes if isinstance(size, int) else tuple(size)
+    if len(sizes) != axes:
+        raise UserError(f"model.kernels and strides: {size} is for {len(sizes)} axes and the input has {axes}")
+    return sizes
 
 
 class PixelEncoder(nn.Module):

@@ -1,43 +1,86 @@
-"""Images as token sequences: patches and fixed position tables. Pure functions, no parameters."""
+"""Grids of patches of one to three axes: series, pictures and spectrograms, clips. Pure functions, no parameters.
+
+A patch is one number for a square of pixels, or one size for each axis: `(16,)` steps of a series [B, T, C], `(16, 16)` of a
+picture or a spectrogram [B, H, W, C], `(2, 16, 16)` of a clip [B, T, H, W, C]. Tokens are in raster order: the last axis is
+the fastest.
+"""
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import jax.numpy as jnp
 import numpy as np
-from einops import rearrange
 from jax import Array
 
 from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
 
-
-def grid_of(image_shape: tuple[int, ...], patch: int) -> tuple[int, int]:
-    """Rows and columns of patches in an image [..., H, W, C]. Raises UserError when `patch` does not divide a side."""
-    height, width = image_shape[-3], image_shape[-2]
-    for side in (height, width):
-        if side % patch:
-            near = sorted({max(patch, side // patch * patch), (side // patch + 1) * patch})
-            raise UserError(
-                f"image size {height}x{width} is not divisible by the patch size {patch}; "
-                f"use a size of {' or '.join(map(str, near))}, or another patch"
-            )
-    return height // patch, width // patch
+Patch = int | tuple[int, ...]
+Grid = tuple[int, ...]  # patches along each axis
+KINDS = {1: "series", 2: "image", 3: "clip"}  # what has so many axes
 
 
-def patchify(image: Array, patch: int) -> Array:
-    """Image [B, H, W, C] -> patch vectors [B, N, p*p*C], tokens in raster order.
+def by(sizes: tuple[int, ...]) -> str:
+    """Sizes in words: 2x16x16."""
+    return "x".join(map(str, sizes))
 
-    Inside a vector the order is (row in patch, column in patch, channel), channel fastest: MAE's order.
+
+def sides(patch: Patch) -> tuple[int, ...]:
+    """The size of a patch along each axis."""
+    return (patch, patch) if isinstance(patch, int) else tuple(patch)
+
+
+def patch_length(patch: Patch, channels: int) -> int:
+    """The length of a patch vector."""
+    return math.prod(sides(patch)) * channels
+
+
+def grid_of(shape: tuple[int, ...], patch: Patch) -> Grid:
+    """Patches along each axis of an array [..., *axes, C]. Raises UserError when `patch` does not divide a size."""
+    side = sides(patch)
+    size = tuple(shape[-1 - len(side) : -1])
+    if len(size) != len(side):
+        raise UserError(f"model.patch={patch} has {len(side)} axes; an array {by(shape)} has {len(size)} and channels")
+    if any(n % p for n, p in zip(size, side, strict=True)):
+        raise UserError(
+            f"{KINDS[len(side)]} size {by(size)} is not divisible by the patch size {_short(side)}; "
+            f"use a size of {' or '.join(map(_short, _nearest(size, side)))}, or another patch"
+        )
+    return tuple(n // p for n, p in zip(size, side, strict=True))
+
+
+def _nearest(size: tuple[int, ...], side: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The next smaller and the next larger sizes that `side` divides."""
+    pairs = list(zip(size, side, strict=True))
+    smaller = tuple(max(p, n // p * p) for n, p in pairs)
+    return sorted({smaller, tuple(math.ceil(n / p) * p for n, p in pairs)})
+
+
+def _short(sizes: tuple[int, ...]) -> str:
+    """Sizes in words; one number for a square."""
+    return by(sizes[:1] if len(set(sizes)) == 1 else sizes)
+
+
+def patchify(array: Array, patch: Patch) -> Array:
+    """Array [B, *axes, C] -> patch vectors [B, N, patch_length].
+
+    Inside a vector the order is that of the axes, then the channel, which is the fastest: MAE's and VideoMAE's order.
     """
-    grid_of(image.shape, patch)
-    return rearrange(image, "b (h p) (w q) c -> b (h w) (p q c)", p=patch, q=patch)
+    grid, side = grid_of(array.shape, patch), sides(patch)
+    split = array.reshape(array.shape[0], *np.stack([grid, side], axis=1).reshape(-1), array.shape[-1])
+    inside = 1 + 2 * np.arange(len(grid))
+    apart = split.transpose(0, *inside, *(inside + 1), split.ndim - 1)
+    return apart.reshape(array.shape[0], math.prod(grid), -1)
 
 
-def unpatchify(patches: Array, patch: int, grid: tuple[int, int]) -> Array:
-    """The inverse of `patchify`: [B, N, p*p*C] -> [B, H, W, C]."""
-    return rearrange(patches, "b (h w) (p q c) -> b (h p) (w q) c", h=grid[0], w=grid[1], p=patch, q=patch)
+def unpatchify(patches: Array, patch: Patch, grid: Grid) -> Array:
+    """The inverse of `patchify`: [B, N, patch_length] -> [B, *axes, C]."""
+    side, axes = sides(patch), len(grid)
+    apart = patches.reshape(patches.shape[0], *grid, *side, -1)
+    together = apart.transpose(0, *np.arange(1, 2 * axes + 1).reshape(2, axes).T.reshape(-1), 2 * axes + 1)
+    return together.reshape(patches.shape[0], *(n * p for n, p in zip(grid, side, strict=True)), -1)
 
 
 def take_tokens(tokens: Array, index: Array) -> Array:
@@ -45,35 +88,74 @@ def take_tokens(tokens: Array, index: Array) -> Array:
     return jnp.take_along_axis(tokens, index[..., None], axis=1)
 
 
-def sincos_1d(width: int, position: np.ndarray) -> np.ndarray:
+def places(grid: Grid) -> np.ndarray:
+    """The index of every patch along each axis, [N, axes]."""
+    return np.indices(grid).reshape(len(grid), -1).T
+
+
+def centres(grid: Grid) -> np.ndarray:
+    """The centre of every patch, [N, axes], on axes from -1 to 1, times 2 pi (DINOv3, arXiv 2508.10104, section 3.2)."""
+    return 2 * np.pi * ((2 * places(grid) + 1) / np.asarray(grid) - 1)
+
+
+def sinusoid(width: int, position: np.ndarray) -> np.ndarray:
     """Fixed code [len(position), width]: sines then cosines of position * 10000^(-2k/width) (Vaswani et al. 2017)."""
     frequency = 10000.0 ** (-np.arange(width // 2) / (width / 2))
     angle = np.asarray(position, np.float64)[:, None] * frequency
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
 
 
-def sincos_2d(width: int, grid: tuple[int, int]) -> np.ndarray:
-    """Fixed table [rows*columns, width]; the COLUMN code fills the first half, as in MAE's and I-JEPA's checkpoints."""
-    if width % 4:
-        raise UserError(f"sin-cos positions need a width divisible by 4, got {width}")
-    row, column = np.meshgrid(np.arange(grid[0]), np.arange(grid[1]), indexing="ij")
-    halves = [sincos_1d(width // 2, axis.reshape(-1)) for axis in (column, row)]
-    return np.concatenate(halves, axis=1)
+def sincos(width: int, grid: Grid) -> np.ndarray:
+    """Fixed table [N, width]: the codes of all axes side by side, as wide as each other.
 
-
-def rope_2d(head_width: int, grid: tuple[int, int], base: float, rescale: Array | float = 1.0) -> tuple[Array, Array]:
-    """Axial rotary table (cos, sin), each [rows*columns, head_width] (DINOv3, arXiv 2508.10104, section 3.2).
-
-    Patch centres lie in [-1, 1] on both axes, times `rescale`; angles are `2 pi x / base^(4i / d)` for i < d/4, those of
-    the row first, then those of the column, and all of them once more for the second half.
+    Of a picture the COLUMN code comes first, as in MAE's and I-JEPA's checkpoints; of a clip time, row, column, and the last
+    code is cut where three do not fit, as in V-JEPA's.
     """
-    if head_width % 4:
-        raise UserError(f"rotary positions need a head width divisible by 4, got {head_width}; change width or heads")
-    axes = [(2 * np.arange(n) + 1) / n - 1 for n in grid]
-    place = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-    period = base ** (4 * np.arange(head_width // 4) / head_width)
-    angle = np.tile((2 * np.pi * place[:, :, None] / period).reshape(len(place), -1), 2) * rescale
-    return jnp.cos(angle), jnp.sin(angle)
+    require_whole_codes("sin-cos positions need a width", width, len(grid))
+    part = 2 * math.ceil(width / (2 * len(grid)))
+    place, order = places(grid), (1, 0) if len(grid) == 2 else range(len(grid))
+    return np.concatenate([sinusoid(part, place[:, axis]) for axis in order], axis=1)[:, :width]
+
+
+def sequence(width: int, grid: Grid) -> np.ndarray:
+    """Fixed table [N, width] over the place in the sequence of patches; sines and cosines take turns (VideoMAE)."""
+    require_whole_codes("positions in a sequence need a width", width, 1)
+    code = sinusoid(width, np.arange(math.prod(grid)))
+    return np.stack(np.split(code, 2, axis=1), axis=-1).reshape(code.shape)
+
+
+TABLES = {"sincos": sincos, "sequence": sequence}
+
+
+def rope(
+    head_width: int, place: np.ndarray, base: float, rescale: Array | float = 1.0, tiled: bool = False
+) -> tuple[Array, Array]:
+    """Axial rotary table (cos, sin), each [N, head_width], of patches at `place` [N, axes].
+
+    An axis has k = head_width // (2 axes) angles, `x / base^(i / k)` for i < k. Half of the table holds those of the first
+    axis, then those of the next, then zeros for what is not turned; the other half is the same. `tiled` is the slip in
+    V-JEPA 2's code that its checkpoints need: it pairs numbers 2i and 2i + 1 of an axis but turns number j by angle j mod k, so
+    that a pair has two angles. Here the first halves hold the even numbers, the second the odd ones.
+    """
+    axes = place.shape[1]
+    require_whole_codes("rotary positions need a head width", head_width, axes)
+    pairs = head_width // (2 * axes)
+    angle = place[:, :, None] / base ** (np.arange(pairs) / pairs)
+    first = np.arange(pairs) * (2 if tiled else 1)
+    still = np.zeros((len(place), head_width // 2 - axes * pairs))
+    halves = [angle[:, :, index % pairs].reshape(len(place), -1) for index in (first, first + tiled)]
+    turned = np.concatenate([part for half in halves for part in (half, still)], axis=1) * rescale
+    return jnp.cos(turned), jnp.sin(turned)
+
+
+def require_whole_codes(need: str, width: int, axes: int) -> None:
+    """Raises UserError where a width does not hold a sine and a cosine for each axis of a series or a picture.
+
+    Three axes do not divide the widths in use: there the last code is cut, or some numbers of a head stay as they are.
+    """
+    divisor = 2 * axes if axes < 3 else 2
+    if width % divisor or width < 2 * axes:
+        raise UserError(f"{need} divisible by {divisor}, got {width}; change width or heads")
 
 
 @cache
@@ -94,26 +176,28 @@ def bicubic_matrix(size: int, source: int, offset: float = 0.0) -> np.ndarray:
     return matrix
 
 
-def resize_tokens(tokens: Array, grid: tuple[int, int], target: tuple[int, int], offset: float = 0.0) -> Array:
-    """Tokens [..., rows*columns, D] of `grid`, resampled to `target` with `bicubic_matrix` along both axes."""
+def resize_tokens(tokens: Array, grid: Grid, target: Grid, offset: float = 0.0) -> Array:
+    """Tokens [..., N, D] of `grid`, resampled to `target` with `bicubic_matrix` along every axis."""
     if grid == target:
         return tokens
-    rows, columns = (jnp.asarray(bicubic_matrix(t, g, offset), tokens.dtype) for t, g in zip(target, grid, strict=True))
+    old, new = "abc"[: len(grid)], "ijk"[: len(grid)]
+    terms = ",".join(map("".join, zip(new, old, strict=True)))
+    matrices = (jnp.asarray(bicubic_matrix(t, g, offset), tokens.dtype) for t, g in zip(target, grid, strict=True))
     map_ = tokens.reshape(*tokens.shape[:-2], *grid, tokens.shape[-1])
-    out = jnp.einsum("ir,jc,...rcd->...ijd", rows, columns, map_)
+    out = jnp.einsum(f"{terms},...{old}d->...{new}d", *matrices, map_)
     return out.reshape(*tokens.shape[:-2], -1, tokens.shape[-1])
 
 
-def cell_means(tokens: Array, grid: tuple[int, int], cells: int) -> Array:
-    """Means of patch tokens [B, N, D] over `cells` x `cells` parts of the grid, side by side -> [B, cells * cells * D].
+def cell_means(tokens: Array, grid: Grid, cells: int | tuple[int, ...]) -> Array:
+    """Means of tokens [B, N, D] over `cells` parts of each axis of the grid, side by side -> [B, parts * D].
 
     Row r of R belongs to part `r * cells // R`. The means are float32 or wider. Raises UserError for more parts than rows.
     """
-    if not 1 <= cells <= min(grid):
-        raise UserError(f"model.cells={cells} does not fit {grid[0]}x{grid[1]} patches; use 1 to {min(grid)}")
-    row, column = (np.arange(side) * cells // side for side in grid)
-    part = (row[:, None] * cells + column[None]).reshape(-1)
-    member = part == np.arange(cells * cells)[:, None]
+    parts = (cells,) * len(grid) if isinstance(cells, int) else tuple(cells)
+    if len(parts) != len(grid) or not all(1 <= c <= n for c, n in zip(parts, grid, strict=True)):
+        raise UserError(f"model.cells={cells} does not fit {by(grid)} patches; use 1 to {min(grid)}")
+    part = np.ravel_multi_index((places(grid) * parts // np.asarray(grid)).T, parts)
+    member = part == np.arange(math.prod(parts))[:, None]
     weights = member / member.sum(axis=1, keepdims=True)
     kind = wide(tokens.dtype)
     means = jnp.einsum("cn,bnd->bcd", jnp.asarray(weights, kind), tokens.astype(kind))

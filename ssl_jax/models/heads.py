@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from ssl_jax.models.grid import sincos_2d, take_tokens
+from ssl_jax.models.grid import TABLES, Grid, sincos, take_tokens
+from ssl_jax.models.mask import Mask
 from ssl_jax.models.norm import Norm
 from ssl_jax.models.rows import Dense
 from ssl_jax.models.transformer import Transformer
@@ -38,11 +41,11 @@ class ProjectionHead(nn.Module):
         final = self.final_norm and self.norm != "none"
         bias = self.norm == "none" if self.bias is None else self.bias
         out_bias = not final if self.out_bias is None else self.out_bias
-        dense = {"dtype": self.dtype, "kernel_init": self.kernel_init}
+        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=self.kernel_init)
         for i, width in enumerate(self.hidden):
-            x = nn.Dense(width, use_bias=bias, name=f"dense{i}", **dense)(x)
+            x = dense(width, use_bias=bias, name=f"dense{i}")(x)
             x = nn.relu(Norm(self.norm, self.dtype, name=f"norm{i}")(x, train))
-        x = nn.Dense(self.out, use_bias=out_bias, name="dense_out", **dense)(x)
+        x = dense(self.out, use_bias=out_bias, name="dense_out")(x)
         norm = Norm(self.norm, self.dtype, use_scale=self.final_scale, use_bias=False, name="norm_out")
         return norm(x, train) if final else x
 
@@ -67,7 +70,7 @@ class Prototypes(nn.Module):
 class MaskedDecoder(nn.Module):
     """MAE's decoder: mask tokens fill the dropped places, and a small transformer predicts every patch.
 
-    `out` is the length of a patch vector. Positions are a fixed sin-cos table; the class token's code is zero.
+    `out` is the length of a patch vector. `positions` names a fixed table; the class token's code is zero.
     """
 
     out: int
@@ -80,24 +83,25 @@ class MaskedDecoder(nn.Module):
     remat: str = "full"
     unroll: int = 1
     attention: str = "xla"
+    positions: str = "sincos"  # sincos | sequence
 
     @nn.compact
-    def __call__(self, tokens: Array, restore: Array, grid: tuple[int, int]) -> Array:
+    def __call__(self, tokens: Array, restore: Array, grid: Grid) -> Array:
         """Encoder tokens [B, P + K, D] and `restore` [B, N], the argsort of the shuffle -> predictions [B, N, out].
 
         The P prefix tokens (class, registers) take part and are dropped at the end.
         """
         batch, count = restore.shape
-        dense = {"dtype": self.dtype, "kernel_init": nn.initializers.xavier_uniform()}
-        prefix, kept = jnp.split(Dense(self.width, name="embed", **dense)(tokens), [self.prefix], axis=1)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
+        prefix, kept = jnp.split(dense(self.width, name="embed")(tokens), [self.prefix], axis=1)
         mask_token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width)).astype(kept.dtype)
         masked = jnp.broadcast_to(mask_token, (batch, count - kept.shape[1], self.width))
         x = take_tokens(jnp.concatenate([kept, masked], axis=1), restore)
-        x = x + jnp.asarray(sincos_2d(self.width, grid), x.dtype)
+        x = x + jnp.asarray(TABLES[self.positions](self.width, grid), x.dtype)
         x = jnp.concatenate([prefix, x], axis=1)
         sizes = (self.depth, self.heads, self.mlp_dim)
         x = Transformer(*sizes, self.dtype, self.remat, self.unroll, self.attention, name="transformer")(x)
-        return Dense(self.out, name="pred", **dense)(x[:, self.prefix :])
+        return dense(self.out, name="pred")(x[:, self.prefix :])
 
 
 class BlockPredictor(nn.Module):
@@ -123,21 +127,21 @@ class BlockPredictor(nn.Module):
         context_valid: Array,
         index: Array,
         valid: Array,
-        grid: tuple[int, int],
+        grid: Grid,
     ) -> Array:
         """Predictions [B, M, T, out].
 
         Args:
             context: [B, K, D] encoder tokens at the patches `context_index` [B, K]; `context_valid` [B, K] marks padding.
             index: [B, M, T] patches of the M target blocks; `valid` [B, M, T] marks padding.
-            grid: rows and columns of patches.
+            grid: patches along each axis.
         """
         batch, blocks, size = index.shape
-        table = jnp.asarray(sincos_2d(self.width, grid), self.dtype)
-        dense = {"dtype": self.dtype, "kernel_init": self.kernel_init}
+        table = jnp.asarray(sincos(self.width, grid), self.dtype)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=self.kernel_init)
         mask_token = self.param("mask_token", nn.initializers.truncated_normal(0.02), (self.width,)).astype(self.dtype)
 
-        z = Dense(self.width, name="embed", **dense)(context) + table[context_index]
+        z = dense(self.width, name="embed")(context) + table[context_index]
         z = jnp.broadcast_to(z[:, None], (batch, blocks, *z.shape[1:]))
         x = jnp.concatenate([z, mask_token + table[index]], axis=2)
         seen = jnp.broadcast_to(context_valid[:, None], (batch, blocks, context_valid.shape[1]))
@@ -151,6 +155,6 @@ class BlockPredictor(nn.Module):
             self.remat,
             kernel_init=self.kernel_init,
             name="transformer",
-        )(x, seen)
-        x = Dense(self.out, name="pred", **dense)(x[:, -size:])
+        )(x, Mask(seen))
+        x = dense(self.out, name="pred")(x[:, -size:])
         return x.reshape(batch, blocks, size, self.out)

@@ -1,4 +1,4 @@
-"""What treats every token alike: dense layers and LayerNorm, on rows (all leading axes are one), and GELU.
+"""What treats every token alike: dense layers and norms, on rows (all leading axes are one), and activations.
 
 Values, parameters and their names are those of `flax.linen.DenseGeneral` and `LayerNorm`. The gradients are the same too,
 written out because XLA's CPU backend makes little of what autodiff leaves it (jax 0.10.2): it sums over rows at a seventh
@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -87,6 +88,28 @@ def _norm_backward(epsilon: float, kept: tuple[Array, ...], g: Array) -> tuple[A
 norm_rows.defvjp(_norm_forward, _norm_backward)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def rms_rows(epsilon: float, x: Array, scale: Array) -> Array:
+    """RMSNorm of rows x [R, D], in float32 or wider (Zhang, Sennrich 2019, arXiv 1910.07467, eq. 4)."""
+    return _rms_forward(epsilon, x, scale)[0]
+
+
+def _rms_forward(epsilon: float, x: Array, scale: Array) -> tuple[Array, tuple[Array, ...]]:
+    wider = x.astype(wide(x.dtype))
+    inverse = jax.lax.rsqrt(jnp.square(wider).mean(axis=1, keepdims=True) + epsilon)
+    return wider * (inverse * scale), (x, inverse, scale)
+
+
+def _rms_backward(epsilon: float, kept: tuple[Array, ...], g: Array) -> tuple[Array, Array]:
+    x, inverse, scale = kept
+    normal, scaled = x.astype(inverse.dtype) * inverse, g * scale
+    along = (scaled * normal).mean(axis=1, keepdims=True)
+    return ((scaled - normal * along) * inverse).astype(x.dtype), sum_rows(g * normal).astype(scale.dtype)
+
+
+rms_rows.defvjp(_rms_forward, _rms_backward)
+
+
 @jax.custom_vjp
 def gelu(x: Array) -> Array:
     """`x Phi(x)` with the distribution function of the normal (Hendrycks, Gimpel 2016, arXiv 1606.08415), not an approximation.
@@ -110,6 +133,31 @@ def _gelu_backward(x: Array, g: Array) -> tuple[Array]:
 gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
+def gelu_tanh(x: Array) -> Array:
+    """GELU by its authors' approximation with a tanh: what GPT-2 and T5 1.1 use."""
+    return nn.gelu(x, approximate=True)
+
+
+# What an MLP does between its two dense layers, on one hidden array, or on two: the gate and what it lets through (Shazeer
+# 2020, arXiv 2002.05202, eq. 6).
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"gelu": gelu, "gelu_tanh": gelu_tanh, "relu": nn.relu}
+GATES: dict[str, Callable[[Array], Array]] = {"swiglu": nn.silu, "geglu": gelu, "geglu_tanh": gelu_tanh}
+
+
+class Hidden(NamedTuple):
+    """The hidden layer of an MLP: the features of its first dense layer, and what is done to them."""
+
+    features: int | tuple[int, int]
+    apply: Callable[[Array], Array]
+
+
+def hidden_layer(name: str, width: int) -> Hidden:
+    """The hidden layer of a known name, of so many units."""
+    if name in GATES:
+        return Hidden((2, width), lambda h: GATES[name](h[..., 0, :]) * h[..., 1, :])
+    return Hidden(width, ACTIVATIONS[name])
+
+
 def as_matrix(init: Initializer) -> Callable[[Array, tuple[int, ...], tuple[int, ...]], Array]:
     """`init` for kernels [*in, *out], drawn as the matrices that they are."""
     return lambda key, inner, outer: init(key, (math.prod(inner), math.prod(outer))).reshape(*inner, *outer)
@@ -122,6 +170,7 @@ class Dense(nn.Module):
     axes: int = 1
     dtype: str = "float32"
     kernel_init: Initializer = nn.initializers.lecun_normal()
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -129,9 +178,10 @@ class Dense(nn.Module):
         leading, inner = x.shape[: x.ndim - self.axes], x.shape[x.ndim - self.axes :]
         outer = (self.features,) if isinstance(self.features, int) else tuple(self.features)
         kernel = self.param("kernel", as_matrix(self.kernel_init), inner, outer).astype(self.dtype)
-        bias = self.param("bias", zeros, outer).astype(self.dtype)
         rows = dot_rows(x.astype(self.dtype).reshape(-1, *inner), kernel)
-        return add_to_rows(rows, bias).reshape(*leading, *outer)
+        if self.use_bias:
+            rows = add_to_rows(rows, self.param("bias", zeros, outer).astype(self.dtype))
+        return rows.reshape(*leading, *outer)
 
 
 class LayerNorm(nn.Module):
@@ -146,3 +196,19 @@ class LayerNorm(nn.Module):
         scale, bias = self.param("scale", ones, x.shape[-1:]), self.param("bias", zeros, x.shape[-1:])
         rows = norm_rows(self.epsilon, x.reshape(-1, x.shape[-1]), scale, bias)
         return rows.astype(self.dtype).reshape(x.shape)
+
+
+class RMSNorm(nn.Module):
+    """RMSNorm over the last axis, with float32 statistics: no mean is taken off and nothing is added."""
+
+    epsilon: float = 1e-6
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[..., D] -> [..., D]."""
+        rows = rms_rows(self.epsilon, x.reshape(-1, x.shape[-1]), self.param("scale", ones, x.shape[-1:]))
+        return rows.astype(self.dtype).reshape(x.shape)
+
+
+NORMS: dict[str, type[LayerNorm] | type[RMSNorm]] = {"layer": LayerNorm, "rms": RMSNorm}

@@ -1,13 +1,18 @@
-"""Pre-norm transformer blocks, stacked with a scan over layers.
+"""Transformer blocks, stacked with a scan over layers: encoders and decoders.
 
 Sequences of several lengths go through together (`drop_path.Section`): what works on single tokens sees all of them in one
-array, attention is one call for each length. There is no padding and no mask.
+array, attention is one call for each length. Padding, order and documents are a `Mask`.
 
 Every parameter of the stack has a leading layer axis, so compile time does not grow with depth. What is per layer
 elsewhere (trust ratios, layer decay, weight conversion) must respect that axis; it lives under the name `blocks`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +23,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from ssl_jax.devices.mesh import HOST, STACK, shard_batch
 from ssl_jax.errors import UserError
-from ssl_jax.models.attention import ATTENTION, Qkv, Rope, attend_sections
+from ssl_jax.models.attention import ATTENTION, Drop, Qkv, Rope, attend_sections
 from ssl_jax.models.drop_path import (
     Branch,
     DropPath,
@@ -28,7 +33,9 @@ from ssl_jax.models.drop_path import (
     residual,
     subset_of_sequences,
 )
-from ssl_jax.models.rows import Dense, LayerNorm, gelu
+from ssl_jax.models.dropout import Dropout, dropped
+from ssl_jax.models.mask import NO_MASK, Mask
+from ssl_jax.models.rows import ACTIVATIONS, GATES, NORMS, Dense, hidden_layer
 
 NOISE = "noise"  # the stream of randomness that training draws from
 
@@ -46,12 +53,68 @@ REMAT_POLICIES = {
 }
 
 
+Norm = Callable[[Array], Array]
+Add = Callable[[Branch, Array], Array]  # a branch and its input -> their sum
+
+
+def norm_first(add: Add, norm: Norm, branch: Branch, x: Array) -> Array:
+    """`x + branch(norm(x))`."""
+    return add(lambda h, sections: branch(norm(h), sections), x)
+
+
+def norm_last(add: Add, norm: Norm, branch: Branch, x: Array) -> Array:
+    """`norm(x + branch(x))`, as in Vaswani et al. 2017."""
+    return norm(add(branch, x))
+
+
+ORDERS = {"pre": norm_first, "post": norm_last}
+
+
+@dataclass(frozen=True)
+class Style:
+    """What blocks of language models do otherwise than a ViT's, which are the default.
+
+    BERT and BART: order="post", final_norm=False. GPT-2: the default. Llama: norm="rms", bias=False, kv_heads=8. T5:
+    norm="rms", bias=False, scale=1.0. What differs in the MLP and its norms' epsilon are fields of `Transformer`.
+    """
+
+    norm: str = "layer"  # layer | rms
+    order: str = "pre"  # the norm comes before a branch (pre) | after its sum (post)
+    final_norm: bool = True
+    bias: bool = True  # of dense layers; without it no queries, keys and values have one either
+    kv_heads: int | None = None  # heads of keys and values; default: as many as of queries
+    head_width: int | None = None  # default: width / heads
+    scale: float | None = None  # of the attention logits; default: 1 / sqrt(head width)
+
+    def __post_init__(self) -> None:
+        for value, known, name in ((self.norm, NORMS, "norm"), (self.order, ORDERS, "order")):
+            if value not in known:
+                raise UserError(f"{name}={value!r} is unknown; use one of {', '.join(known)}")
+
+
+class Memory(NamedTuple):
+    """What a decoder's blocks attend to beside their own tokens: the states [B, M, D] of an encoder.
+
+    `valid` [B, M] marks those that may be attended to, `segments` [B, M] their documents, where `Mask.segments` numbers
+    those of the decoder's tokens.
+    """
+
+    states: Array
+    valid: Array | None = None
+    segments: Array | None = None
+
+    def mask(self, queries: Mask) -> Mask:
+        """Who attends to whom, of tokens with the mask `queries`."""
+        return Mask(self.valid, False, *((None, None) if self.segments is None else (queries.segments, self.segments)))
+
+
 class Block(nn.Module):
     """LayerNorm, self-attention, LayerNorm, MLP, each branch with a residual (Dosovitskiy et al. 2020, eq. 2-3).
 
     `layer_scale` multiplies each branch by a learned vector that starts there (Touvron et al. 2021, arXiv 2103.17239, eq. 4).
     `mlp="swiglu"` is `silu(x W_0) * (x W_1)` of width `mlp_dim` (Shazeer 2020, arXiv 2002.05202, eq. 6). `qkv_bias` may
     leave out the keys' bias ("query_value", as DINOv3 does: with rotary positions it is not redundant) or all of it ("none").
+    With a `Memory` there is a third branch between the two, with a norm of its own: attention to it.
     """
 
     heads: int
@@ -65,16 +128,28 @@ class Block(nn.Module):
     norm_epsilon: float = 1e-6
     sections: Sections = ()
     drop: DropPath | None = None
+    style: Style = Style()
+    dropout: Dropout = Dropout()
 
     @nn.compact
-    def __call__(self, x: Array, rate: Array, valid: Array | None, rope: Rope) -> tuple[Array, None]:
+    def __call__(
+        self,
+        x: Array,
+        rate: Array,
+        mask: Mask,
+        rope: Rope,
+        bias: Array | None = None,
+        memory: Memory | None = None,
+    ) -> tuple[Array, Array | None]:
         """Packed tokens [B, S, D] -> packed tokens; the second value is what a scan collects (nothing).
 
-        `rate` is this layer's probability to drop a branch, `valid` marks the keys that may be attended to, and `rope`
-        holds the rotation (cos, sin) of each section, or None.
+        `rate` is this layer's probability to drop a branch, `mask` says who may attend to whom, `rope` holds the rotation
+        (cos, sin) of each section, or None, `bias` is added to the logits of self-attention, and `memory` is attended to.
         """
         width = x.shape[-1]
-        dense = {"dtype": self.dtype, "kernel_init": self.kernel_init}
+        dense = partial(Dense, dtype=self.dtype, kernel_init=self.kernel_init, use_bias=self.style.bias)
+        norm = partial(NORMS[self.style.norm], self.norm_epsilon, self.dtype)
+        attend = partial(ATTENTION[self.attention], scale=self.style.scale, drop=self._drop_weights())
 
         def scaled(name: str, h: Array) -> Array:
             if self.layer_scale is None:
@@ -82,36 +157,71 @@ class Block(nn.Module):
             return h * self.param(name, nn.initializers.constant(self.layer_scale), (width,)).astype(h.dtype)
 
         def attention(h: Array, sections: Sections) -> Array:
-            h = LayerNorm(self.norm_epsilon, self.dtype, name="norm1")(h)
-            qkv = Qkv(self.heads, self.qkv_bias, name="qkv", **dense)(h)
-            h = attend_sections(ATTENTION[self.attention], qkv, sections, valid, rope)
-            return scaled("layer_scale1", Dense(width, axes=2, name="proj", **dense)(h))
+            h = attend_sections(attend, self._heads(h, dense), sections, mask, rope, bias)
+            return scaled("layer_scale1", dense(width, axes=2, name="proj")(h))
+
+        def attention_to(memory: Memory, h: Array, sections: Sections) -> Array:
+            query, key_value = self._grouped(h, memory.states, dense, "cross_")
+            h = attend(query, key_value[:, :, 0], key_value[:, :, 1], memory.mask(mask))
+            return scaled("layer_scale_cross", dense(width, axes=2, name="cross_proj")(h))
 
         def mlp(h: Array, sections: Sections) -> Array:
-            h = LayerNorm(self.norm_epsilon, self.dtype, name="norm2")(h)
-            if self.mlp == "swiglu":
-                h = Dense((2, self.mlp_dim), name="fc1", **dense)(h)
-                h = nn.silu(h[..., 0, :]) * h[..., 1, :]
-            else:
-                h = gelu(Dense(self.mlp_dim, name="fc1", **dense)(h))
-            return scaled("layer_scale2", Dense(width, name="fc2", **dense)(h))
+            layer = hidden_layer(self.mlp, self.mlp_dim)
+            h = self._dropped(layer.apply(dense(layer.features, name="fc1")(h)), self.dropout.hidden)
+            return scaled("layer_scale2", dense(width, name="fc2")(h))
 
+        cross = {} if memory is None else {"norm_cross": partial(attention_to, memory)}
+        branches: dict[str, Branch] = {"norm1": attention, **cross, "norm2": mlp}
         x = checkpoint_name(shard_batch(x), LAYER_INPUT)
-        for branch in (attention, mlp):
-            x = self._residual(branch, x, rate)
+        for name, branch in branches.items():
+            x = ORDERS[self.style.order](partial(self._residual, rate), norm(name=name), branch, x)
         return x, None
 
-    def _residual(self, branch: Branch, x: Array, rate: Array) -> Array:
+    def _heads(self, h: Array, dense: Callable[..., Dense]) -> tuple[Array, ...]:
+        """Queries, keys and values of `h`, as `attend_sections` takes them."""
+        if (self.style.kv_heads or self.heads) == self.heads:
+            bias = self.qkv_bias if self.style.bias else "none"
+            width = self.style.head_width
+            return (Qkv(self.heads, bias, self.dtype, self.kernel_init, width, name="qkv")(h),)
+        biased = self.style.bias and self.qkv_bias == "all"
+        query, key_value = self._grouped(h, h, partial(dense, use_bias=biased))
+        return query[:, :, None], key_value
+
+    def _grouped(self, h: Array, other: Array, dense: Callable[..., Dense], prefix: str = "") -> tuple[Array, Array]:
+        """Queries [B, S, H, d] of `h`, and keys and values [B, M, 2, K, d] of `other`."""
+        head = self.style.head_width or h.shape[-1] // self.heads
+        query = dense((self.heads, head), name=f"{prefix}query")(h)
+        return query, dense((2, self.style.kv_heads or self.heads, head), name=f"{prefix}key_value")(other)
+
+    def _dropped(self, x: Array, rate: float) -> Array:
+        return dropped(self.make_rng(NOISE), x, rate) if rate else x
+
+    def _drop_weights(self) -> Drop | None:
+        return partial(self._dropped, rate=self.dropout.weights) if self.dropout.weights else None
+
+    def _residual(self, rate: Array, branch: Branch, x: Array) -> Array:
+        def noisy(h: Array, sections: Sections) -> Array:
+            return self._dropped(branch(h, sections), self.dropout.branch)
+
         if self.drop is None:
-            return residual(branch, x, self.sections)
+            return residual(noisy, x, self.sections)
         key = self.make_rng(NOISE)
         if self.drop.mode == "linear":
-            return dropped_sequences(key, branch, x, self.sections, rate)
-        return subset_of_sequences(key, branch, x, self.sections, self.drop)
+            return dropped_sequences(key, noisy, x, self.sections, rate)
+        return subset_of_sequences(key, noisy, x, self.sections, self.drop)
+
+
+class RecordedBlock(Block):
+    """A block whose output a scan collects."""
+
+    def __call__(self, *args: Any) -> tuple[Array, Array | None]:
+        """As `Block`, with the output twice."""
+        x, _ = super().__call__(*args)
+        return x, x
 
 
 class Transformer(nn.Module):
-    """`depth` blocks and a final LayerNorm.
+    """`depth` blocks and a final LayerNorm; with a `Memory`, a decoder that attends to it.
 
     `local_prefix` leading tokens of every sequence outside the first section have a final LayerNorm of their own (DINOv3).
     """
@@ -122,69 +232,113 @@ class Transformer(nn.Module):
     dtype: str = "float32"
     remat: str = "full"  # none | dots | full | offload
     unroll: int = 1  # layers per scan iteration; `depth` unrolls the loop without changing the parameters
-    attention: str = "xla"  # xla | cudnn
+    attention: str = "xla"  # xla | cudnn | flash: the fused kernel of the platform, where there is one
     kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
-    mlp: str = "gelu"  # gelu | swiglu
+    mlp: str = "gelu"  # gelu | gelu_tanh | relu | swiglu | geglu | geglu_tanh
     layer_scale: float | None = None
     qkv_bias: str = "all"  # all | query_value | none
     norm_epsilon: float = 1e-6
     drop: DropPath | None = None
     local_prefix: int = 0
+    style: Style = Style()
+    dropout: Dropout = Dropout()
 
-    @nn.compact
     def __call__(
         self,
         x: Array,
-        valid: Array | None = None,
+        mask: Mask = NO_MASK,
         sections: Sections = (),
         rope: Rope = None,
         train: bool = False,
+        bias: Array | None = None,
+        memory: Memory | None = None,
     ) -> Array:
-        """Packed tokens [B, S, D] -> packed tokens.
+        """Packed tokens [B, S, D] -> packed tokens, after the final norm. The arguments are those of `outputs`."""
+        return self.outputs(x, mask, sections, rope, train, bias, memory)[0]
+
+    @nn.compact
+    def outputs(
+        self,
+        x: Array,
+        mask: Mask = NO_MASK,
+        sections: Sections = (),
+        rope: Rope = None,
+        train: bool = False,
+        bias: Array | None = None,
+        memory: Memory | None = None,
+        last: int = 0,
+    ) -> tuple[Array, Array | None]:
+        """The tokens after the final norm, and those after each of the `last` blocks [last, B, S, D], before it.
 
         Args:
             x: tokens; where `sections` is left out, one sequence for each example.
-            valid: [B, S] the tokens that may be attended to; for one section of one sequence.
+            mask: who may attend to whom. What it says of single examples is for one section of one sequence.
             sections: the sequences of which each row of `x` is made.
-            rope: (cos, sin) [tokens, head width] for each section, or None.
-            train: drop residual branches, with randomness from the stream `noise`.
+            rope: (cos, sin) [tokens, head width] for each section, or [B, tokens, head width] where rows differ; or None.
+            train: drop residual branches and numbers, with randomness from the stream `noise`.
+            bias: added to the logits of self-attention in every block: [H, S, S] or [B, H, S, S], or 1 in a place of B or H.
+            memory: what every block attends to between its own tokens and the MLP: an encoder's states.
+            last: how many blocks' outputs are returned; None in their place where it is 0.
         """
-        self._check(x.shape[-1])
         sections = sections or (Section(1, x.shape[1]),)
         drop = self.drop if train and self.drop is not None and self.drop.rate > 0 else None
-        policy = REMAT_POLICIES[self.remat]
-        block = Block if self.remat == "none" else nn.remat(Block, policy=policy, prevent_cse=False)
+        dropout = self.dropout if train else Dropout()
+        self._check(x.shape[-1], mask, rope, bias, memory, drop)
+        if dropout.tokens:
+            x = dropped(self.make_rng(NOISE), x, dropout.tokens)
+        policy, kind = REMAT_POLICIES[self.remat], RecordedBlock if last else Block
+        block = kind if self.remat == "none" else nn.remat(kind, policy=policy, prevent_cse=False)
         stack = nn.scan(
             block,
             variable_axes={"params": 0},
             split_rngs={"params": True, NOISE: True},
-            in_axes=(0, nn.broadcast, nn.broadcast),
+            in_axes=(0, *[nn.broadcast] * 4),
             length=self.depth,
             unroll=self.unroll,
         )
         blocks = stack(
             self.heads, self.mlp_dim, self.dtype, self.attention, self.kernel_init, self.mlp, self.layer_scale,
-            self.qkv_bias, self.norm_epsilon, sections, drop, name=STACK,
+            self.qkv_bias, self.norm_epsilon, sections, drop, self.style, dropout, name=STACK,
         )  # fmt: skip
-        x, _ = blocks(x, (drop or DropPath(0.0)).rates(self.depth), valid, rope)
-        normed = LayerNorm(self.norm_epsilon, self.dtype, name="norm")(x)
+        x, layers = blocks(x, (drop or DropPath(0.0)).rates(self.depth), mask, rope, bias, memory)
+        return self._normed(x, sections), layers[-last:] if layers is not None and last else None
+
+    def _normed(self, x: Array, sections: Sections) -> Array:
+        norm = partial(NORMS[self.style.norm], self.norm_epsilon, self.dtype)
+        normed = norm(name="norm")(x) if self.style.final_norm else x
         if self.local_prefix and len(sections) > 1:
             local = [np.tile(np.arange(s.tokens) < self.local_prefix * (i > 0), s.rows) for i, s in enumerate(sections)]
-            normed_local = LayerNorm(self.norm_epsilon, self.dtype, name="norm_local")(x)
-            normed = jnp.where(np.concatenate(local)[:, None], normed_local, normed)
+            normed = jnp.where(np.concatenate(local)[:, None], norm(name="norm_local")(x), normed)
         return normed
 
-    def _check(self, width: int) -> None:
-        if width % self.heads:
+    def _check(
+        self, width: int, mask: Mask, rope: Rope, bias: Array | None, memory: Memory | None, drop: DropPath | None
+    ) -> None:
+        if width % self.heads and self.style.head_width is None:
             raise UserError(f"width {width} is not divisible by heads={self.heads}")
+        if self.heads % (self.style.kv_heads or self.heads):
+            raise UserError(f"heads={self.heads} is not a multiple of kv_heads={self.style.kv_heads}")
+        if (self.style.kv_heads or self.heads) != self.heads and self.qkv_bias == "query_value":
+            raise UserError("qkv_bias='query_value' needs as many heads of keys as of queries; use all or none")
         for value, known, name in (
             (self.remat, REMAT_POLICIES, "remat"),
             (self.attention, ATTENTION, "attention"),
-            (self.mlp, ("gelu", "swiglu"), "mlp"),
+            (self.mlp, (*ACTIVATIONS, *GATES), "mlp"),
             (self.qkv_bias, ("all", "query_value", "none"), "qkv_bias"),
         ):
             if value not in known:
                 raise UserError(f"{name}={value!r} is unknown; use one of {', '.join(known)}")
+        rows = (
+            mask.per_example,
+            bias is not None and bias.ndim == 4,
+            memory is not None,
+            *[t[0].ndim == 3 for t in rope or ()],
+        )
+        if drop is not None and drop.mode == "subset" and any(rows):
+            raise UserError(
+                "drop_path_mode='subset' moves sequences, and masks, positions or memory of single examples would not "
+                "follow; use drop_path_mode=linear"
+            )
 
 
 def rescale_residuals(params: dict) -> dict:

@@ -3,6 +3,9 @@ registers, rotary positions and several resolutions at once (DINOv2, DINOv3)."""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -10,7 +13,22 @@ from jax import Array
 
 from ssl_jax.errors import UserError
 from ssl_jax.models.drop_path import DropPath, Section, split_sections
-from ssl_jax.models.grid import cell_means, grid_of, patchify, resize_tokens, rope_2d, sincos_2d
+from ssl_jax.models.grid import (
+    KINDS,
+    TABLES,
+    Grid,
+    Patch,
+    by,
+    cell_means,
+    centres,
+    grid_of,
+    patchify,
+    places,
+    resize_tokens,
+    rope,
+    sides,
+)
+from ssl_jax.models.mask import Mask
 from ssl_jax.models.rows import Dense
 from ssl_jax.models.transformer import NOISE, Transformer
 
@@ -23,31 +41,37 @@ VARIANTS = {
     "H": (1280, 32, 16, 5120),
     "g": (1408, 40, 16, 6144),
 }
-POSITIONS = ("sincos", "learned", "rope")
+POSITIONS = (*TABLES, "learned", "rope")
+ROPE_PLACES = {"centres": centres, "indices": places}
 INITIALIZERS = {"xavier": nn.initializers.xavier_uniform(), "normal": nn.initializers.truncated_normal(0.02)}
 INTERPOLATION_OFFSET = 0.1  # what DINO and DINOv2 add to the size when they resize learned positions
 
 
 class ViT(nn.Module):
-    """A ViT whose tokens can be dropped or masked, on images of one or several sizes.
+    """A ViT whose tokens can be dropped or masked, on series, images or clips of one or several sizes.
+
+    `patch` says which: a number is the side of a square of an image [B, H, W, C]; a tuple has one size for each axis, `(16,)` for
+    series [B, T, C], `(16, 8)` for spectrograms, `(2, 16, 16)` for clips [B, T, H, W, C].
 
     Prefix tokens (class token first, then registers) come before the patch tokens. `positions="sincos"` is a constant
-    table and `"learned"` a parameter for a `grid` of patches (default: that of the first image it sees), resampled for
-    images of other sizes; neither is added to registers, and the class token's code is zero or learned. `"rope"` turns
-    queries and keys of patches instead, in training with coordinates rescaled by a factor between `1/rope_rescale` and
-    `rope_rescale`, drawn once for each size. `mlp_dim` is the hidden width of a GELU or SwiGLU MLP.
+    table of the places along each axis, `"sequence"` one of the place in the sequence, and `"learned"` a parameter for a `grid`
+    of patches (default: that of the first image it sees), resampled along each axis for images of other sizes; none is added to
+    registers, and the class token's code is zero or learned. `"rope"` turns queries and keys of patches instead, at their
+    `rope_places`, in training rescaled by a factor between `1/rope_rescale` and `rope_rescale`, drawn once for each size:
+    `"centres"` from -1 to 1 and a base of 100 are DINOv3's, `"indices"`, 10000 and `rope_tiled` (a slip that checkpoints need,
+    see `rope`) V-JEPA 2's. `mlp_dim` is the hidden width of a GELU or SwiGLU MLP.
     """
 
     width: int = 192
     depth: int = 12
     heads: int = 3
     mlp_dim: int = 768
-    patch: int = 16
-    positions: str = "sincos"  # sincos | learned | rope
+    patch: Patch = 16
+    positions: str = "sincos"  # sincos | sequence | learned | rope
     class_token: bool = True
     registers: int = 0
     pool: str = "mean"  # mean of the patch tokens | class token
-    cells: int = 1  # pool="mean" averages each of cells x cells parts of the image on its own
+    cells: int | tuple[int, ...] = 1  # pool="mean" averages each of so many parts of every axis on its own
     dtype: str = "float32"
     remat: str = "full"
     unroll: int = 1
@@ -60,8 +84,10 @@ class ViT(nn.Module):
     drop_path: float = 0.0
     drop_path_mode: str = "linear"  # linear | subset
     drop_path_groups: int = 1
-    grid: tuple[int, int] | None = None
+    grid: Grid | None = None
     rope_base: float = 100.0
+    rope_places: str = "centres"  # centres | indices
+    rope_tiled: bool = False
     rope_rescale: float = 1.0
     local_norm: bool = False  # class token and registers of all sizes but the first have a final LayerNorm of their own
 
@@ -74,7 +100,7 @@ class ViT(nn.Module):
         """Tokens [B, prefix + N, D] after the final LayerNorm.
 
         Args:
-            image: [B, H, W, C] normalised.
+            image: [B, *axes, C] normalised: [B, H, W, C], or as `patch` says.
             keep: [B, K] indices of the patches to encode; the others are never embedded. None encodes all N.
             valid: [B, K] bool; False marks a kept slot that is padding and that no token may attend to.
         """
@@ -95,14 +121,18 @@ class ViT(nn.Module):
         What works on single tokens sees those of all crops in one array; attention is one call for each size.
 
         Args:
-            images: for each size, [B, V, H, W, C] normalised.
+            images: for each size, [B, V, *axes, C] normalised.
             masks: for each size, [B, V, N] bool or None; masked patches are replaced by the mask token, before positions.
             keep: for each size, [B, V, K] indices of the patches to encode, or None for all.
             valid: [B, K] as in `__call__`; only with one crop.
             train: draw stochastic depth and rotary scales from the stream `noise`.
         """
-        if keep is not None and self.positions == "rope":
-            raise UserError("patches cannot be dropped with positions='rope'; use 'sincos' or 'learned'")
+        self._check_axes(images)
+        if keep is not None and self.positions == "rope" and self.drop_path and self.drop_path_mode == "subset":
+            raise UserError(
+                "positions='rope' with dropped patches turns every example by its own table, which drop_path_mode='subset' "
+                "would not follow; use drop_path_mode=linear"
+            )
         none = (None,) * len(images)
         grids = [grid_of(image.shape, self.patch) for image in images]
         tables = self._position_tables(grids)
@@ -116,8 +146,8 @@ class ViT(nn.Module):
             patches.append(part)
             positions.append(jnp.broadcast_to(table, (*part.shape[:3], self.width)))
         bodies = tuple(Section(*part.shape[1:3]) for part in patches)
-        dense = {"dtype": self.dtype, "kernel_init": self._kernel_init}
-        x = Dense(self.width, name="patch_embed", **dense)(_pack(patches))
+        embed = Dense(self.width, dtype=self.dtype, kernel_init=self._kernel_init, name="patch_embed")
+        x = embed(_pack(patches))
         if masks is not None:
             x = self._masked(x, masks, patches)
         if self.positions != "rope":
@@ -138,13 +168,13 @@ class ViT(nn.Module):
             self._kernel_init, self.mlp, self.layer_scale, self.qkv_bias, self.norm_epsilon, drop,
             self.prefix if self.local_norm else 0, name="transformer",
         )  # fmt: skip
-        out = stack(_pack(sequences), valid, sections, self._rotations(grids, train), train)
+        out = stack(_pack(sequences), Mask(valid), sections, self._rotations(grids, keep or none, train), train)
         return tuple(
             part.reshape(*s.shape[:3], -1) for part, s in zip(split_sections(out, sections), sequences, strict=True)
         )
 
     def features(self, image: Array, train: bool = False) -> Array:
-        """Pooled features [B, F] of whole images: what probes see. F is D, or cells * cells * D.
+        """Pooled features [B, F] of whole images: what probes see. F is D, times the number of cells.
 
         `train` has no effect (no dropout, no BatchNorm).
         """
@@ -157,21 +187,21 @@ class ViT(nn.Module):
     def _kernel_init(self) -> nn.initializers.Initializer:
         return INITIALIZERS[self.initializer]
 
-    def _position_tables(self, grids: list[tuple[int, int]]) -> list[Array]:
+    def _position_tables(self, grids: list[Grid]) -> list[Array]:
         """Codes [N, D] for the patches of each grid."""
-        if self.positions == "sincos":
-            return [jnp.asarray(sincos_2d(self.width, grid), self.dtype) for grid in grids]
+        if self.positions in TABLES:
+            return [jnp.asarray(TABLES[self.positions](self.width, grid), self.dtype) for grid in grids]
         if self.positions == "rope":
-            return [jnp.zeros((grid[0] * grid[1], self.width), self.dtype) for grid in grids]
+            return [jnp.zeros((math.prod(grid), self.width), self.dtype) for grid in grids]
         base = self.grid or grids[0]
         if self.has_variable("params", "positions"):
-            learned = self.get_variable("params", "positions").shape[0]
-            if learned != base[0] * base[1]:
+            learned: int = self.get_variable("params", "positions").shape[0]
+            if learned != math.prod(base):
                 raise UserError(
-                    f"positions were learned for {learned} patches and the image has {base[0]}x{base[1]}; "
+                    f"positions were learned for {learned} patches and the image has {by(base)}; "
                     "set model.grid to the rows and columns of training, so that they can be resampled"
                 )
-        table = self.param("positions", nn.initializers.normal(0.02), (base[0] * base[1], self.width))
+        table = self.param("positions", nn.initializers.normal(0.02), (math.prod(base), self.width))
         return [resize_tokens(table, base, grid, INTERPOLATION_OFFSET) for grid in grids]
 
     def _masked(self, x: Array, masks: tuple[Array | None, ...], patches: list[Array]) -> Array:
@@ -193,19 +223,34 @@ class ViT(nn.Module):
             tokens.append(self.param("registers", init, (1, self.registers, self.width)).astype(dtype))
         return tokens
 
-    def _rotations(self, grids: list[tuple[int, int]], train: bool) -> tuple[tuple[Array, Array], ...] | None:
-        """(cos, sin) for prefix and patches of each grid; the prefix is not rotated."""
+    def _rotations(
+        self, grids: list[Grid], keep: tuple[Array | None, ...], train: bool
+    ) -> tuple[tuple[Array, Array], ...] | None:
+        """(cos, sin) for prefix and patches of each grid, [P + N, d], or [B * V, P + K, d] of the kept ones.
+
+        The prefix is not turned.
+        """
         if self.positions != "rope":
             return None
-        head, tables = self.width // self.heads, []
-        for grid in grids:
+        tables = []
+        for grid, kept in zip(grids, keep, strict=True):
             scale: Array | float = 1.0
             if train and self.rope_rescale > 1:
                 scale = self.rope_rescale ** jax.random.uniform(self.make_rng(NOISE), minval=-1.0, maxval=1.0)
-            cos, sin = rope_2d(head, grid, self.rope_base, scale)
-            still = (jnp.ones((self.prefix, head)), jnp.zeros((self.prefix, head)))
-            tables.append(tuple(jnp.concatenate(pair) for pair in zip(still, (cos, sin), strict=True)))
+            place = ROPE_PLACES[self.rope_places](grid)
+            cos, sin = rope(self.width // self.heads, place, self.rope_base, scale, self.rope_tiled)
+            if kept is not None:
+                cos, sin = (t[kept.reshape(-1, kept.shape[-1])] for t in (cos, sin))
+            tables.append((_with_prefix(cos, self.prefix, 1), _with_prefix(sin, self.prefix, 0)))
         return tuple(tables)
+
+    def _check_axes(self, images: tuple[Array, ...]) -> None:
+        axes = len(sides(self.patch))
+        for found in {image.ndim - 3 for image in images} - {axes}:
+            raise UserError(
+                f"model.patch={self.patch} is for {axes} axes ({KINDS[axes]}) and the input has {found}; "
+                f"give a size for each, such as model.patch={(2, 16, 16)[-found:] if 0 < found < 4 else 16}"
+            )
 
     def __post_init__(self) -> None:
         if self.pool == "class" and not self.class_token:
@@ -214,10 +259,20 @@ class ViT(nn.Module):
             (self.pool, ("mean", "class"), "pool"),
             (self.positions, POSITIONS, "positions"),
             (self.initializer, INITIALIZERS, "initializer"),
+            (self.rope_places, ROPE_PLACES, "rope_places"),
         ):
             if value not in known:
                 raise UserError(f"{name}={value!r} is unknown; use one of {', '.join(known)}")
+        if len(sides(self.patch)) not in KINDS or min(sides(self.patch)) < 1:
+            raise UserError(
+                f"patch={self.patch}: a number of pixels, or a size of 1 or more for each of one to three axes"
+            )
         super().__post_init__()
+
+
+def _with_prefix(table: Array, prefix: int, value: float) -> Array:
+    """A table [..., N, d] after `prefix` rows of `value`."""
+    return jnp.concatenate([jnp.full((*table.shape[:-2], prefix, table.shape[-1]), value, table.dtype), table], axis=-2)
 
 
 def _pack(parts: list[Array]) -> Array:
@@ -225,7 +280,7 @@ def _pack(parts: list[Array]) -> Array:
     return jnp.concatenate([p.reshape(p.shape[0], -1, p.shape[-1]) for p in parts], axis=1)
 
 
-def vit(variant: str = "Ti", **options: object) -> ViT:
+def vit(variant: str = "Ti", **options: Any) -> ViT:
     """A ViT of a named size: Ti, S, B, L, H or g. `options` are fields of `ViT` and win over the variant's."""
     if variant not in VARIANTS:
         raise UserError(f"variant={variant!r} is unknown; use one of {', '.join(VARIANTS)}")

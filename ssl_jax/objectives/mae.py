@@ -5,6 +5,7 @@ He, Chen, Xie, Li, Dollar, Girshick 2021, "Masked Autoencoders Are Scalable Visi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,13 +14,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from ssl_jax.data.image.views import ImageViews
 from ssl_jax.data.masks.noise import random_keep
 from ssl_jax.data.panels import Panel, Pictures
 from ssl_jax.errors import UserError
 from ssl_jax.losses.regression import masked_patch_mse, standardize
-from ssl_jax.models.grid import grid_of, patchify, unpatchify
+from ssl_jax.models.grid import Grid, grid_of, patch_length, patchify, unpatchify
 from ssl_jax.models.heads import MaskedDecoder
 from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Progress, State, Views
+from ssl_jax.objectives.shared.forward import applied
 
 BORROWED = "Targets are normalised per patch: mean and contrast of the reconstruction are borrowed from the input."
 
@@ -34,6 +37,8 @@ class MAE(Objective):
     not depend on the place in the batch.
     """
 
+    encoder: nn.Module
+    augment: ImageViews
     mask_ratio: float = 0.75
     normalize_pixels: bool = True
     decoder_width: int = 512
@@ -56,15 +61,15 @@ class MAE(Objective):
         image, grid = views[self.view][:, 0], self._grid(views)
         keep, restore, _ = self._mask(views)
         encoder = self.encoder.init(key_encoder, image, keep)["params"]
-        tokens = self.encoder.apply({"params": encoder}, image, keep)
+        tokens = applied(self.encoder, encoder, image, keep)
         decoder = self._decoder(image.shape[-1]).init(key_decoder, tokens, restore, grid)["params"]
         return State({"encoder": encoder, "decoder": decoder}, {})
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
         """One view [B, 1, h, w, C] and `noise` [B, N]; the patches with the smallest noise are kept."""
         views = self.augment(keys.example, batch)
-        rows, columns = self._grid(views)
-        noise = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), (rows * columns,)))(keys.example)
+        patches = math.prod(self._grid(views))
+        noise = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), (patches,)))(keys.example)
         return views | {"noise": noise}
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
@@ -76,9 +81,9 @@ class MAE(Objective):
         """Predictions for every patch [B, N, p*p*C], in target units, and the mask [B, N] (1 = removed)."""
         keep, restore, mask = self._mask(views)
         image = views[self.view][:, 0]
-        tokens = self.encoder.apply({"params": params["encoder"]}, image, keep)
+        tokens = applied(self.encoder, params["encoder"], image, keep)
         decoder = self._decoder(image.shape[-1])
-        return decoder.apply({"params": params["decoder"]}, tokens, restore, self._grid(views)), mask
+        return applied(decoder, params["decoder"], tokens, restore, self._grid(views)), mask
 
     def target(self, views: Views) -> Array:
         """What is predicted, [B, N, p*p*C]: pixels, normalised within each patch if `normalize_pixels`."""
@@ -104,7 +109,7 @@ class MAE(Objective):
         rows = jnp.stack([*self._masked(views), filled], axis=1)
         return {"reconstruction": Pictures(rows, ("input", "masked", "reconstruction"), note)}
 
-    def _grid(self, views: Views) -> tuple[int, int]:
+    def _grid(self, views: Views) -> Grid:
         return grid_of(views[self.view].shape, self.encoder.patch)
 
     def _mask(self, views: Views) -> tuple[Array, Array, Array]:
@@ -113,7 +118,7 @@ class MAE(Objective):
     def _decoder(self, channels: int) -> MaskedDecoder:
         width = self.decoder_width
         return MaskedDecoder(
-            out=self.encoder.patch**2 * channels,
+            out=patch_length(self.encoder.patch, channels),
             prefix=self.encoder.prefix,
             width=width,
             depth=self.decoder_depth,

@@ -6,6 +6,7 @@ Learning", arXiv 2204.07141.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -21,7 +22,7 @@ from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.models.transformer import NOISE
 from ssl_jax.objectives.base import Batch, Keys, Out, Progress, State, Views
 from ssl_jax.objectives.shared.distillation import TokenTeacher
-from ssl_jax.objectives.shared.forward import Chain, forward_views, init_variables
+from ssl_jax.objectives.shared.forward import Chain, applied, forward_views, init_variables
 from ssl_jax.objectives.shared.joint import few_rows, require_positive
 
 
@@ -76,8 +77,8 @@ class MSN(TokenTeacher):
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
         """The crops of every size, and `noise` [B, N]: the anchor keeps the patches with the smallest."""
         views = super().views(keys, batch, progress)
-        rows, columns = grid_of(views[self.view].shape, self.encoder.patch)
-        noise = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), (rows * columns,)))(keys.example)
+        patches = math.prod(grid_of(views[self.view].shape, self.encoder.patch))
+        noise = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), (patches,)))(keys.example)
         return views | {"noise": noise}
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
@@ -107,8 +108,8 @@ class MSN(TokenTeacher):
         """Embeddings [B, 1 + L, out] of the anchor and the focal views, and the new BatchNorm statistics."""
         crops = self.crops(views)
         kept = random_keep(views["noise"], self.mask_ratio)[0][:, None]
-        tokens = self.encoder.apply(
-            {"params": params["encoder"]}, (crops[0][:, 1:], *crops[1:]), keep=(kept, *(None for _ in crops[1:])),
+        tokens = applied(
+            self.encoder, params["encoder"], (crops[0][:, 1:], *crops[1:]), keep=(kept, *(None for _ in crops[1:])),
             train=True, method="crops", rngs={NOISE: key},
         )  # fmt: skip
         return self._head(params, extra, jnp.concatenate([t[:, :, 0] for t in tokens], axis=1), "head")

@@ -7,16 +7,30 @@ over the other axes. Rates and decays are functions of the step, in `schedules.p
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-from ssl_jax.errors import UserError
+from ssl_jax.optim.apart import by_layer, from_thaw
+from ssl_jax.optim.muon import orthogonal_or_adam
+from ssl_jax.optim.names import (
+    OPTAX_OPTIMIZERS,
+    OPTAX_SCHEDULES,
+    OPTIMIZER_NUMBERS,
+    SCHEDULE_NUMBERS,
+    chosen,
+    direction,
+    made,
+    options,
+    parameters,
+    schedule_after_warmup,
+)
 from ssl_jax.optim.param_rules import (
+    NO_DECAY,
     CountState,
     Groups,
     clip_norm,
@@ -31,10 +45,6 @@ from ssl_jax.optim.param_rules import (
     with_groups,
 )
 from ssl_jax.optim.schedules import SCHEDULES, Schedule, cosine
-
-# Biases, norm parameters, tokens and position tables are not decayed (MAE, I-JEPA, SimCLR). By name, not by rank: the
-# layer axis makes a stacked bias look like a matrix.
-NO_DECAY = r"(^|/)(bias|scale|class_token|class_position|positions|registers|mask_token)$"
 
 
 def decay_and_scale(
@@ -170,44 +180,150 @@ def larc(
     return optax.chain(separate_trust_ratio(weight_decay, eta), optax.trace(momentum), scale_by_rate(lr, groups))
 
 
-OPTIMIZERS = {"adamw": adamw, "sgd": sgd, "lars": lars, "lars_simclr": lars_simclr, "larc": larc}
+def descent(
+    direction: optax.GradientTransformation,
+    lr: Schedule,
+    weight_decay: Schedule,
+    groups: Groups = (),
+    no_decay: str = NO_DECAY,
+) -> optax.GradientTransformation:
+    """`w -= lr (u + wd w)` along the `direction` u of any optimiser, with our decay, rates and rules by path.
+
+    Each layer of a stack is a parameter of its own to it, and a frozen one starts at its thaw.
+    """
+    seen_apart = from_thaw(by_layer(direction), groups)
+    return optax.chain(seen_apart, decay_and_scale(lr, weight_decay, groups, no_decay))
+
+
+def lion(
+    lr: Schedule,
+    weight_decay: Schedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.99,
+    groups: Groups = (),
+    no_decay: str = NO_DECAY,
+) -> optax.GradientTransformation:
+    """Lion (Chen et al. 2023, arXiv 2302.06675): the sign of a momentum. Its rate is 3 to 10 times below AdamW's (section 5)."""
+    return descent(optax.scale_by_lion(b1, b2), lr, weight_decay, groups, no_decay)
+
+
+def adafactor(
+    lr: Schedule,
+    weight_decay: Schedule,
+    *,
+    decay_rate: float = 0.8,
+    clipping_threshold: float = 1.0,
+    min_dim_size_to_factor: int = 128,
+    multiply_by_parameter_scale: bool = True,
+    groups: Groups = (),
+    no_decay: str = NO_DECAY,
+) -> optax.GradientTransformation:
+    """Adafactor without momentum (Shazeer & Stern 2018, arXiv 1804.04235); the rate is relative to the parameter's size."""
+    own = direction(
+        optax.adafactor, "adafactor", decay_rate=decay_rate, clipping_threshold=clipping_threshold,
+        min_dim_size_to_factor=min_dim_size_to_factor, multiply_by_parameter_scale=multiply_by_parameter_scale,
+    )  # fmt: skip
+    return descent(own, lr, weight_decay, groups, no_decay)
+
+
+def muon(
+    lr: Schedule,
+    weight_decay: Schedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.95,
+    eps: float = 1e-8,
+    beta: float = 0.95,
+    ns_steps: int = 5,
+    consistent_rms: float | None = 0.2,
+    groups: Groups = (),
+    no_decay: str = NO_DECAY,
+) -> optax.GradientTransformation:
+    """Muon (momentum `beta`) for the matrices of transformer stacks, AdamW (`b1`, `b2`, `eps`) for all else; see `muon.py`.
+
+    Updates of matrices have the root mean square `consistent_rms`, that of AdamW, so that both share `lr` and `weight_decay`
+    (Liu et al. 2025, arXiv 2502.16982). None scales as Jordan's code, whose AdamW has a rate of its own: a group's `lr_scale`.
+    """
+    own = orthogonal_or_adam(b1, b2, eps, beta, ns_steps, consistent_rms)
+    return optax.chain(from_thaw(own, groups), decay_and_scale(lr, weight_decay, groups, no_decay))
+
+
+# Where a recipe's section has a number under the same name, its default is the one here.
+OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
+    "adamw": partial(adamw, b2=0.95),
+    "sgd": sgd,
+    "lars": lars,
+    "lars_simclr": lars_simclr,
+    "larc": larc,
+    "lion": lion,
+    "adafactor": adafactor,
+    "muon": muon,
+}
+# optax's `muon` alone would take every matrix and no stack.
+OF_OPTAX = {**OPTAX_OPTIMIZERS, "optax.contrib:muon": muon}
 
 
 def from_recipe(
-    section: Any, schedule: Any, peak: float, total: int, warmup: int, groups: Groups = ()
+    section: Any,
+    schedule: Any,
+    peak: float,
+    total: int,
+    warmup: int,
+    groups: Groups = (),
+    encoders: Sequence[str] = ("encoder",),
+    allow: Iterable[str] = (),
 ) -> tuple[optax.GradientTransformation, Schedule]:
     """The optimiser and learning-rate schedule of a recipe's `optimizer` and `schedule` sections.
 
     `peak` is the learning rate after batch-size scaling; `total`, `warmup` and the durations of `groups` (the recipe's
-    `parameter_groups`, which stand for those of the section) are in steps. Options that the named
-    optimiser does not take (`b1` of AdamW under SGD) are not passed on.
+    `parameter_groups`, which stand for those of the section) are in steps. `encoders` are the names of the encoders in the
+    parameters, `allow` the packages besides ours and optax that a name may come from. Numbers of a section that what it
+    names does not take (`b1` of AdamW under SGD) are not passed on.
     """
-    if schedule.name not in SCHEDULES:
-        raise UserError(f"schedule.name={schedule.name!r} is unknown; use one of {', '.join(SCHEDULES)}")
-    if section.name not in OPTIMIZERS:
-        raise UserError(f"optimizer.name={section.name!r} is unknown; use one of {', '.join(OPTIMIZERS)}")
-    shape = SCHEDULES[schedule.name]
-    extra = _options(schedule, shape, ("warmup", "final", "start"))
-    lr = shape(peak, total, warmup, schedule.final * peak, schedule.start * peak, **extra)
+    lr = _schedule(schedule, peak, total, warmup, allow)
     end = section.weight_decay if section.weight_decay_final is None else section.weight_decay_final
-    make = OPTIMIZERS[section.name]
-    options = _options(section, make, ("lr", "weight_decay"))
     groups = [(pattern, _with_rate(rule, peak)) for pattern, rule in groups]
-    options["groups"] = groups
-    if section.no_decay is None:
-        options.pop("no_decay", None)
-    optimizer = make(lr, cosine(section.weight_decay, end, total), **options)
+    optimizer = _optimizer(section, lr, cosine(section.weight_decay, end, total), groups, allow)
     optimizer = with_groups(optimizer, groups)
     if section.layer_decay is not None:
-        optimizer = optax.chain(optimizer, scale_by_layer(section.layer_decay))
+        optimizer = optax.chain(optimizer, scale_by_layer(section.layer_decay, encoders))
     if section.clip is not None:  # before freezing: a frozen layer counts in the norm of its module (DINOv2)
         optimizer = optax.chain(clip_norm(section.clip, section.clip_by), optimizer)
     return optimizer, lr
 
 
-def _options(section: Any, make: Callable, done: Sequence[str]) -> dict[str, Any]:
-    """What `section` has for the parameters of `make`, but for those that are `done`."""
-    return {n: getattr(section, n) for n in inspect.signature(make).parameters if n not in done and hasattr(section, n)}
+def check(section: Any, schedule: Any, allow: Iterable[str] = ()) -> None:
+    """UserError for a name or an option of the recipe's sections that does not exist, before anything is made."""
+    from_recipe(section, schedule, section.lr, 100, 10, allow=allow)
+
+
+def _schedule(section: Any, peak: float, total: int, warmup: int, allow: Iterable[str]) -> Schedule:
+    """Ours and those like them take `peak`; the others what optax names."""
+    make = chosen(section.name, "schedule.name", SCHEDULES, OPTAX_SCHEDULES, allow)
+    own = options(section, make, "schedule", SCHEDULE_NUMBERS)
+    final, start = section.final * peak, section.start * peak
+    numbers = {"peak": peak, "total": total, "warmup": warmup, "final": final, "start": start}
+    if "peak" not in parameters(make):
+        return schedule_after_warmup(make, section.name, **numbers, **own)
+    return made(make, "schedule.name", section.name, **_taken(make, numbers), **own)
+
+
+def _optimizer(
+    section: Any, lr: Schedule, weight_decay: Schedule, groups: Groups, allow: Iterable[str]
+) -> optax.GradientTransformation:
+    """Ours and those like them take `lr`; of the others, the direction is taken."""
+    make = chosen(section.name, "optimizer.name", OPTIMIZERS, OF_OPTAX, allow)
+    own = options(section, make, "optimizer", OPTIMIZER_NUMBERS)
+    rules: dict[str, Any] = {"groups": groups} | ({} if section.no_decay is None else {"no_decay": section.no_decay})
+    numbers = {"lr": lr, "weight_decay": weight_decay} | rules
+    if "lr" not in parameters(make):
+        return descent(direction(make, section.name, **own), **numbers)
+    return made(make, "optimizer.name", section.name, **_taken(make, numbers), **own)
+
+
+def _taken(make: Callable, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in numbers.items() if name in parameters(make)}
 
 
 def _with_rate(rule: Mapping[str, Any], peak: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What depends on the parameter: groups by path, freezing, layer-wise rates, and clipping.
+"""What depends on the parameter: groups by path, decay, freezing, layer-wise rates, and clipping.
 
 A group is `(path regex, {key: value})`; all groups that match a path apply, and the first to give a key wins. Keys:
 
@@ -24,14 +24,26 @@ from ssl_jax.errors import UserError
 
 Groups = Sequence[tuple[str, Mapping[str, float]]]
 CLIPS = ("global", "module", "tensor")
-# What lies before the first block, layer 0 of layer-wise rates (BEiT, arXiv 2106.08254, appendix; DINOv2).
-INPUT_LAYER = r"(^|/)(patch_embed/.*|class_token|class_position|positions|registers|mask_token)$"
+# Not decayed by default: biases, norm parameters, tokens, position tables and temperatures (MAE, I-JEPA, SimCLR; Swin for
+# tables of relative positions; CLIP). By name, not by rank: the layer axis makes a stacked bias look like a matrix.
+NO_DECAY = (
+    r"(^|/)(bias|scale|class_token|cls_token|class_position|positions|registers|mask_token|logit_scale|logit_bias"
+    r"|(relative_position|relative_attention|rel_pos|relpos)_bias(_table)?(/.*)?|rel_embedding)$"
+)
+# What lies before the first block, layer 0 of layer-wise rates (BEiT, arXiv 2106.08254, appendix; DINOv2): tokens, position
+# tables, and every embedding (of patches, words, segments, positions).
+INPUT_LAYER = (
+    r"(^|/)(class_token|cls_token|class_position|positions|registers|mask_token"
+    r"|(\w+_)?embed(dings?)?(/.*)?)$"
+)
+# Tables of words, wherever they are held: the leaf of `flax.linen.Embed`, or a module named for its tokens.
+TOKEN_TABLE = r"(^|/)((token|word)_embed(dings?)?(/.*)?|embedding)$"
 
 
 class CountState(NamedTuple):
     """How many updates were applied."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody calls; the name is in every checkpoint
 
 
 def no_updates_yet(params: Any) -> CountState:
@@ -113,32 +125,38 @@ def scale_by_adam(b1: float, b2: float, eps: float, groups: Groups = ()) -> opta
     return optax.GradientTransformation(init, update)
 
 
-def scale_by_layer(decay: float) -> optax.GradientTransformation:
-    """The update of layer l of the encoder, out of L blocks, times `decay^(L + 1 - l)` (BEiT; DINOv2).
+def scale_by_layer(decay: float, encoders: Sequence[str] = ("encoder",)) -> optax.GradientTransformation:
+    """The update of layer l of an encoder, out of L blocks, times `decay^(L + 1 - l)` (BEiT; DINOv2).
 
-    Patch embedding and tokens are layer 0, blocks 1 to L; everything after them, and other modules, keep their update.
+    `encoders` are the names of the encoders in the parameters, each with its own depth. What embeds their input is layer 0,
+    blocks 1 to L; everything after them, and other modules, keep their update. A table of tokens in another module counts
+    as layer 0 of the deepest encoder. Raises UserError where no encoder has a stack.
     """
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        stacks = [
-            leaf.shape[0]
-            for path, leaf in jax.tree_util.tree_flatten_with_path(updates)[0]
-            if _in_stack(path_name(path)) and path_name(path).startswith("encoder/")
-        ]
-        if not stacks:
+        depths = {name: _depth(updates.get(name, {})) for name in encoders}
+        deepest = max(depths.values(), default=0)
+        if not deepest:
             raise UserError("optimizer.layer_decay needs an encoder with transformer blocks; leave it out")
-        depth = stacks[0]
 
         def scale(name: str, u: Array) -> Array:
-            if not name.startswith("encoder/"):
-                return u
-            if _in_stack(name):
-                return u * (decay ** jnp.arange(depth, 0, -1, u.dtype)).reshape(-1, *[1] * (u.ndim - 1))
-            return u * decay ** (depth + 1) if re.search(INPUT_LAYER, name) else u
+            module = name.partition("/")[0]
+            if module not in depths:
+                return u * decay ** (deepest + 1) if re.search(TOKEN_TABLE, name) else u
+            if in_stack(name):
+                return u * (decay ** jnp.arange(u.shape[0], 0, -1, u.dtype)).reshape(-1, *[1] * (u.ndim - 1))
+            at_input = depths[module] and re.search(INPUT_LAYER, name)
+            return u * decay ** (depths[module] + 1) if at_input else u
 
         return map_named(scale, updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def _depth(module: Any) -> int:
+    """Layers of the deepest stack in the parameters of a module, 0 without one."""
+    leaves = jax.tree_util.tree_flatten_with_path(module)[0]
+    return max((leaf.shape[0] for path, leaf in leaves if in_stack(path_name(path))), default=0)
 
 
 def clip_norm(limit: float, by: str = "global") -> optax.GradientTransformation:
@@ -165,9 +183,10 @@ def clip_norm(limit: float, by: str = "global") -> optax.GradientTransformation:
 
 def layer_norms(name: str, x: Array) -> Array:
     """The Euclidean norm of a parameter, or of each layer of a stack, with axes kept."""
-    axes = tuple(range(1 if _in_stack(name) else 0, x.ndim))
+    axes = tuple(range(1 if in_stack(name) else 0, x.ndim))
     return jnp.sqrt(jnp.sum(jnp.square(x), axes, keepdims=True))
 
 
-def _in_stack(name: str) -> bool:
+def in_stack(name: str) -> bool:
+    """Whether the path `name` belongs to a stack of layers, so that axis 0 of its array counts them."""
     return f"/{STACK}/" in f"/{name}"

@@ -16,6 +16,7 @@ from ssl_jax.data.bad import BadRecords
 from ssl_jax.devices.mesh import AXES, axis_sizes, batch_sharding, check_batch
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import Recipe, parse, plain
+from ssl_jax.recipe.component import with_model_option
 from ssl_jax.training.run import batch_like, build, compiled, state_like
 from ssl_jax.training.step import Setup, TrainState, init_state
 
@@ -52,10 +53,13 @@ class Problem:
             return jax.eval_shape(partial(init_state, self.setup), self.batch)
 
     def changed(self, changes: Mapping[str, Any]) -> Problem:
-        """The problem with some keys of the recipe set: `{"mesh.fsdp": 16}`."""
+        """The problem with some keys of the recipe set: `{"mesh.fsdp": 16}`; `model.x` is set in each model that has it."""
         config = deepcopy(self.config)
         for key, value in changes.items():
             *parents, last = key.split(".")
+            if parents == ["model"]:
+                config = with_model_option(config, last, value, self.allow)
+                continue
             section = config
             for name in parents:
                 section = section.setdefault(name, {})

@@ -9,6 +9,7 @@ notation of its own and round-trips exactly.
 """
 
 from ssl_jax.recipe.component import Component as Component
+from ssl_jax.recipe.component import Components as Components
 from ssl_jax.recipe.files import add_to_path as add_to_path
 from ssl_jax.recipe.files import neighbours as neighbours
 from ssl_jax.recipe.files import recipes as recipes

@@ -18,9 +18,11 @@ warm-up of a teacher's temperature, need no change.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
+
+from ssl_jax.recipe.component import option_places
 
 BATCH_RULES = (
     ("objective.momentum", "ema"),
@@ -46,14 +48,19 @@ class Change(NamedTuple):
         return f"{self.key}: {_shown(self.old)} -> {_shown(self.new)}: {self.why}"
 
 
-def at_batch_size(config: Mapping[str, Any], batch_size: int) -> tuple[dict[str, Any], list[Change]]:
-    """The plain recipe `config`, complete with defaults, at another batch size, and what changed besides it."""
+def at_batch_size(
+    config: Mapping[str, Any], batch_size: int, kept: Collection[str] = ()
+) -> tuple[dict[str, Any], list[Change]]:
+    """The plain recipe `config`, complete with defaults, at another batch size, and what changed besides it.
+
+    Numbers at the paths `kept` stay as they are: those that the user set for the new size.
+    """
     old = config["batch_size"]
     if batch_size == old:
         return dict(config), []
     k = Fraction(batch_size, old)
     proposals = [*_rate(config, k), *_durations(config, k), *_ruled(config, k, batch_size)]
-    changes = [change for change in proposals if change.new != change.old]
+    changes = [change for change in proposals if change.new != change.old and change.key not in kept]
     scaled = {**config, "batch_size": batch_size}
     for change in changes:
         scaled = _with(scaled, change.key.split("."), change.new)
@@ -93,7 +100,8 @@ def _steps(count: float, k: Fraction) -> int:
 
 
 def _ruled(config: Mapping[str, Any], k: Fraction, batch_size: int) -> list[Change]:
-    found = ((path, _at(config, path), rule) for path, rule in config["batch_rules"])
+    paths = ((path, rule) for named, rule in config["batch_rules"] for path in option_places(config, named))
+    found = ((path, _at(config, path), rule) for path, rule in paths)
     return [
         Change(path, value, RULES[rule](value, k, batch_size), REASONS[rule])
         for path, value, rule in found

@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,21 +35,48 @@ def configs_dir() -> Path:
 def recipes(folder: Path | None = None) -> list[Shipped]:
     """Every recipe under `folder` (default: the shipped ones), by name. The files are read, not executed."""
     folder = configs_dir() if folder is None else folder
-    return sorted((_described(path) for path in _files(folder)), key=lambda r: r.name)
+    return sorted((_described(path, _tree(path)) for path in _files(folder)), key=lambda r: r.name)
+
+
+def own_recipes(folder: Path) -> list[Shipped]:
+    """The recipes among the user's own files under `folder`: those with a `get_config`. UserError where there are none."""
+    if not folder.is_dir():
+        raise UserError(f"recipes {folder}: no such folder; name the folder that holds your recipes")
+    trees = {path: _tree(path) for path in _files(folder)}
+    found = [_described(path, tree) for path, tree in trees.items() if _is_recipe(tree)]
+    if not found:
+        raise UserError(f'recipes {folder}: no .py file in it defines get_config(arg=""), which makes a recipe')
+    return found
 
 
 def _files(folder: Path) -> list[Path]:
-    return [p for p in sorted(folder.rglob("*.py")) if not p.name.startswith("_")]
+    hidden = lambda path: any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)  # noqa: E731
+    return [p for p in sorted(folder.rglob("*.py")) if not hidden(p)]
 
 
-def _described(path: Path) -> Shipped:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def _tree(path: Path) -> ast.Module:
+    """The file as syntax, nothing executed; an empty one where it cannot be read."""
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError, OSError, RecursionError, MemoryError):
+        return ast.Module([], [])
+
+
+def _is_recipe(tree: ast.Module) -> bool:
+    return any(isinstance(node, ast.FunctionDef) and node.name == "get_config" for node in tree.body)
+
+
+def _described(path: Path, tree: ast.Module) -> Shipped:
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
-    result = ""
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and [getattr(t, "id", None) for t in node.targets] == ["RESULT"]:
-            result = str(ast.literal_eval(node.value))
-    return Shipped(path.stem, summary, path, result)
+    texts = [text for node in tree.body for text in _result(node)]
+    return Shipped(path.stem, summary, path, str(texts[-1]) if texts else "")
+
+
+def _result(node: ast.stmt) -> list[Any]:
+    """What a line `RESULT = <constant>` says; nothing of another line."""
+    if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Constant):
+        return []
+    return [node.value.value] if [getattr(t, "id", None) for t in node.targets] == ["RESULT"] else []
 
 
 def split_spec(spec: str) -> tuple[str, str]:
@@ -66,17 +94,23 @@ def find(name: str) -> Path:
         path = Path(name)
         if path.is_file():
             return path
-        near = did_you_mean(path.stem, [f.stem for f in (*_files(configs_dir()), *path.parent.glob("*.py"))])
-        raise UserError(f"--config {name}: no such file{near} {listing()}")
+        stems = [f.stem for f in (*path.parent.glob("*.py"), *_files(configs_dir()))]
+        raise UserError(f"--config {name}: no such file{_near(path.stem, stems)}")
     files = _files(configs_dir())
     found = [p for p in files if name in (p.stem, p.relative_to(configs_dir()).with_suffix("").as_posix())]
     if len(found) > 1:
         names = " or ".join(p.relative_to(configs_dir()).with_suffix("").as_posix() for p in found)
         raise UserError(f"--config {name} is the name of {len(found)} recipes; say {names}")
     if not found:
-        hint = did_you_mean(name, [p.stem for p in files])
-        raise UserError(f"--config {name}: no shipped recipe has this name{hint} {listing()}")
+        near = _near(name, [p.stem for p in files])
+        raise UserError(f"--config {name}: no shipped recipe has this name{near}")
     return found[0]
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown recipe: the nearest names, or the whole list where none is near."""
+    near = did_you_mean(name, dict.fromkeys(known), most=3)
+    return f"{near} {listing()}" if near == "." else f"{near} `ssl-jax recipes` lists all of them."
 
 
 def listing() -> str:
@@ -100,9 +134,24 @@ def neighbours(spec: str) -> tuple[str, ...]:
     name, _ = split_spec(spec)
     if not name.endswith(".py"):
         return ()
-    folder = Path(name).resolve().parent
+    return modules_in(Path(name).resolve().parent)
+
+
+def modules_in(folder: Path) -> tuple[str, ...]:
+    """The names of the modules and packages that lie in a folder."""
     modules = [p.stem for p in folder.glob("*.py")] + [p.parent.name for p in folder.glob("*/__init__.py")]
     return tuple(sorted(m for m in modules if m.isidentifier()))
+
+
+def flags_to_allow(needed: Iterable[str], spec: str, given: Iterable[str]) -> tuple[str, ...]:
+    """The `--allow` values without which a run directory may not import the modules `needed` that its recipe `spec` names.
+
+    They are what the user gave, and the files of the modules that lie beside the recipe.
+    """
+    folder, beside = Path(split_spec(spec)[0]).parent, neighbours(spec)
+    roots = dict.fromkeys(name.partition(".")[0] for name in needed)
+    files = [folder / (root if (folder / root).is_dir() else f"{root}.py") for root in roots if root in beside]
+    return tuple(dict.fromkeys([*given, *map(str, files)]))
 
 
 def run_recipe(path: Path, arg: str) -> Any:

@@ -44,24 +44,21 @@ def load(spec: str, overrides: Sequence[str] = (), say: Callable[[str], None] = 
 def overridden(
     config: Mapping[str, Any], overrides: Sequence[str], say: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
-    """A plain recipe after `overrides`: first the batch size and what follows it, then the others, which win."""
-    config = plain(config)
-    sizes = [text for text in overrides if _key(text) == "batch_size"]
-    others = [text for text in overrides if _key(text) != "batch_size"]
-    if sizes:
-        parse(config)
-        wanted = dict(config)
-        for text in sizes:
-            override(wanted, text)
-        parse(wanted)
-        config, changes = at_batch_size(config, wanted["batch_size"])
-        set_by_hand = {_key(text) for text in others}
-        for change in changes:
-            if change.key not in set_by_hand:
-                say(str(change))
-    for text in others:
-        override(config, text)
-    return config
+    """A plain recipe after `overrides`, in whatever order: what follows the batch size goes by the rules and numbers that they
+    set, and leaves alone what they set.
+    """
+    wanted, before = plain(config), config.get("batch_size")
+    for text in overrides:
+        override(wanted, text)
+    if wanted.get("batch_size") == before:
+        return wanted
+    parse(config)
+    parse(wanted)
+    set_by_hand = {_key(text) for text in overrides}
+    scaled, changes = at_batch_size(wanted | {"batch_size": before}, wanted["batch_size"], set_by_hand)
+    for change in changes:
+        say(str(change))
+    return scaled
 
 
 def _key(text: str) -> str:

@@ -6,14 +6,15 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from ssl_jax.errors import UserError
-from ssl_jax.recipe.component import Component
+from ssl_jax.recipe.component import Component, Components, components_in
 from ssl_jax.recipe.schema import UNITS, Duration, Recipe, require
-from ssl_jax.recipe.values import did_you_mean, plain, typed
+from ssl_jax.recipe.slots import SLOTS, inside
+from ssl_jax.recipe.values import did_you_mean, plain, shown, typed
 
 
 def parse(config: ConfigDict | Mapping[str, Any], allow: tuple[str, ...] = ()) -> Recipe:
@@ -21,7 +22,33 @@ def parse(config: ConfigDict | Mapping[str, Any], allow: tuple[str, ...] = ()) -
 
     Raises UserError for unknown keys (with the nearest known one), missing keys, wrong types and values out of range.
     """
-    return _section(Recipe, plain(config), "", tuple(allow))
+    values = plain(config)
+    return _section(Recipe, values, "", Code(tuple(allow), modules_needed(values)))
+
+
+class Code(NamedTuple):
+    """The modules outside of ssl_jax that a recipe may import, and those that it names."""
+
+    allow: tuple[str, ...]
+    needed: tuple[str, ...]
+
+
+def modules_needed(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The modules outside of ssl_jax that a plain recipe names, each once: of components, optimiser, schedule and probes."""
+    by_name = (_at(config, "optimizer", "name"), _at(config, "schedule", "name"), *_probes(config))
+    targets = [*(found["target"] for found in components_in(config)), *(n for n in by_name if isinstance(n, str))]
+    modules = (target.partition(":")[0] for target in targets if ":" in target)
+    return tuple(dict.fromkeys(m for m in modules if not inside(m, ("ssl_jax", "optax"))))
+
+
+def _at(config: Mapping[str, Any], section: str, key: str) -> Any:
+    found = config.get(section)
+    return found.get(key) if isinstance(found, Mapping) else None
+
+
+def _probes(config: Mapping[str, Any]) -> tuple[Any, ...]:
+    found = _at(config, "evaluate", "probes")
+    return found if isinstance(found, tuple) else ()
 
 
 def complete(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +70,7 @@ def _completed(section: type, given: Mapping[str, Any]) -> dict[str, Any]:
     return full
 
 
-def _section(section: Any, given: Mapping[str, Any], path: str, allow: tuple[str, ...]) -> Any:
+def _section(section: Any, given: Mapping[str, Any], path: str, code: Code) -> Any:
     hints = typing.get_type_hints(section)
     fields = {key: _field(key, hints) for key in given}
     for key, (name, _) in fields.items():
@@ -58,7 +85,7 @@ def _section(section: Any, given: Mapping[str, Any], path: str, allow: tuple[str
     for key, (name, unit) in fields.items():
         where = path + key
         if unit is None:
-            values[name] = _value(given[key], hints[name], where, allow)
+            values[name] = _value(given[key], hints[name], where, code)
         elif given[key] is not None:
             if name in values:
                 raise UserError(f"{path}{name}_{values[name].unit} and {where} are both set; give one of them")
@@ -76,19 +103,32 @@ def _field(key: str, hints: Mapping[str, Any]) -> tuple[str, str | None]:
     return (key, None) if key in hints and hints[key] is not Duration else ("", None)
 
 
-def _value(value: Any, hint: Any, where: str, allow: tuple[str, ...]) -> Any:
-    optional = typing.get_origin(hint) is types.UnionType and types.NoneType in typing.get_args(hint)
-    if optional and value is None:
+def _value(value: Any, hint: Any, where: str, code: Code) -> Any:
+    if value is None and types.NoneType in typing.get_args(hint):
         return None
-    kind = next(a for a in typing.get_args(hint) if a is not types.NoneType) if optional else hint
-    if not dataclasses.is_dataclass(kind):
+    kinds = [a for a in typing.get_args(hint) or (hint,) if dataclasses.is_dataclass(a)]
+    if not kinds:
         return typed(value, hint, where)
     if not isinstance(value, Mapping):
-        raise UserError(f"{where}={value!r}: expected a section, e.g. {where} = dict(...)")
-    if kind is not Component:
-        return _section(kind, value, where + ".", allow)
+        raise UserError(f"{where}={shown(value)}: expected a section, e.g. {where} = dict(...)")
+    if Components in kinds and _holds_sections(value):
+        named = {name: _component(part, f"{where}.{name}", where, code) for name, part in value.items()}
+        return Components(named)
+    if Component in kinds:
+        return _component(value, where, where, code)
+    return _section(kinds[0], value, where + ".", code)
+
+
+def _holds_sections(value: Mapping[str, Any]) -> bool:
+    """Whether a section names several components: it has no `target` and holds nothing but sections."""
+    return "target" not in value and bool(value) and all(isinstance(part, Mapping) for part in value.values())
+
+
+def _component(value: Mapping[str, Any], where: str, slot: str, code: Code) -> Component:
     options = dict(value)
     target = options.pop("target", None)
     if not isinstance(target, str):
-        raise UserError(f"{where}.target={target!r}: name a class as 'package.module:Name'")
-    return Component(target, options, where, allow)
+        raise UserError(f"{where}.target={shown(target)}: name a class as 'package.module:Name'")
+    name = where.removeprefix(slot + ".")
+    require(name == where or name.isidentifier(), where, name, "a name of letters, digits and underscores")
+    return Component(target, options, where, code.allow, SLOTS[slot], code.needed)

@@ -15,31 +15,67 @@ from ml_collections import ConfigDict
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.renames import renamed
 
+# What other trainers call a key -> what it is called here.
+SYNONYMS = {
+    "base_lr": "lr", "learning_rate": "lr", "wd": "weight_decay", "beta1": "b1", "beta2": "b2", "epsilon": "eps",
+    "grad_clip": "clip", "clip_norm": "clip", "max_grad_norm": "clip", "gradient_clip": "clip",
+    "gradient_accumulation": "accumulation", "accumulate": "accumulation", "optim": "optimizer", "optimiser": "optimizer",
+    "steps": "total_steps", "max_steps": "total_steps", "num_steps": "total_steps", "train_steps": "total_steps",
+    "iterations": "total_steps", "epochs": "total_epochs", "max_epochs": "total_epochs", "num_epochs": "total_epochs",
+    "examples": "total_examples", "samples": "total_examples", "bs": "batch_size", "batch": "batch_size",
+    "global_batch_size": "batch_size", "random_seed": "seed", "num_workers": "threads", "workers": "threads",
+    "encoder": "model", "backbone": "model", "arch": "model", "augmentation": "augment", "transform": "augment",
+}  # fmt: skip
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+
+def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
     """How to end a sentence about an unknown `word`: `"; did you mean 'x'?"` with the nearest of `known`, else `"."`.
 
-    Dotted paths with the same last part come first, then near spellings of the whole, then of the last part.
+    What is called so elsewhere, or by other trainers, comes first (`called_here`), then near spellings of the whole, `most` of
+    them, then of the last part.
     """
     known = list(known)
-    last = lambda path: path.rpartition(".")[2].lower()  # noqa: E731
-    near = [k for k in known if last(k) == last(word) and k != word]
-    for part in (str.lower, last):
+    near = called_here(word, known)
+    for part in (str.lower, _last):
         if not near:
             named = {part(k): k for k in reversed(known)}
-            near = [named[k] for k in difflib.get_close_matches(part(word), named, n=1, cutoff=0.7)]
-    return f"; did you mean {' or '.join(repr(k) for k in near[:2])}?" if near else "."
+            near = [named[k] for k in difflib.get_close_matches(part(word), named, n=most, cutoff=0.7)]
+    return f"; did you mean {' or '.join(repr(k) for k in near[: max(2, most)])}?" if near else "."
 
 
-def plain(value: Any, where: str = "config") -> Any:
+def called_here(word: str, known: Iterable[str]) -> list[str]:
+    """The dotted paths among `known` whose last part is that of `word`, or what other trainers' name for it is here."""
+    others = [k for k in known if k != word]
+    wanted = [_last(word), SYNONYMS.get(_last(word))]
+    return next((same for name in wanted if (same := [k for k in others if _last(k) == name])), [])
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2].lower()
+
+
+def shown(value: Any, most: int = 200) -> str:
+    """`repr(value)` as a message shows it: the middle of a long one is left out."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 4 :]}"
+
+
+DEEPEST = 64  # mappings and sequences in one another; the functions that read a recipe call themselves for each
+LONGEST_KEY = 200
+
+
+def plain(value: Any, where: str = "config", depth: int = 0) -> Any:
     """`value` with every mapping a dict and every sequence a tuple.
 
-    Raises UserError for anything that is not data (functions, arrays, objects) or that JSON cannot say (nan, inf).
+    Raises UserError for anything that is not data (functions, arrays, objects), that JSON cannot say (nan, inf), or that is
+    nested more deeply than any recipe.
     """
+    if depth > DEEPEST:
+        raise UserError(f"{where[:200]}... is nested more than {DEEPEST} deep; no recipe is")
     if isinstance(value, Mapping | ConfigDict):
-        return {_text_key(k, where): plain(v, f"{where}.{k}") for k, v in value.items()}
+        return {_text_key(k, where): plain(v, f"{where}.{k}", depth + 1) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return tuple(plain(v, f"{where}[{i}]") for i, v in enumerate(value))
+        return tuple(plain(v, f"{where}[{i}]", depth + 1) for i, v in enumerate(value))
     if not isinstance(value, bool | int | float | str | None) and getattr(value, "shape", None) == ():
         value = value.item()  # a numpy scalar
     if isinstance(value, float) and not math.isfinite(value):
@@ -53,9 +89,11 @@ def plain(value: Any, where: str = "config") -> Any:
 
 
 def _text_key(key: Any, where: str) -> str:
-    if isinstance(key, str) and "." not in key:
+    if isinstance(key, str) and "." not in key and len(key) <= LONGEST_KEY and not hasattr(object, key):
         return key
-    raise UserError(f"{where} has the key {key!r}; keys are strings without dots")
+    raise UserError(
+        f"{where} has the key {shown(key)}; keys are strings without dots, of {LONGEST_KEY} characters at most"
+    )
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -81,7 +119,7 @@ def from_json(text: str, name: str = "config.json") -> ConfigDict:
     """
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{name} is not valid JSON ({error}); restore it, or start in another --workdir") from error
     if not isinstance(value, dict):
         raise UserError(f"{name} holds a {type(value).__name__}; a recipe is a JSON object {{...}}")
@@ -117,7 +155,7 @@ def typed(value: Any, hint: Any, where: str) -> Any:
     else:
         ok = kind not in (bool, str, tuple, dict) or isinstance(value, kind)
     if not ok:
-        raise UserError(f"{where}={value!r}: expected {_NAMES.get(kind, 'None')}")
+        raise UserError(f"{where}={shown(value)}: expected {_NAMES.get(kind, 'None')}")
     if kind is tuple and len(args) == 2 and args[1] is Ellipsis:
         return tuple(typed(v, args[0], f"{where}[{i}]") for i, v in enumerate(value))
     return float(value) if kind is float else value
@@ -130,4 +168,4 @@ def _typed_union(value: Any, hints: tuple[Any, ...], where: str) -> Any:
         except UserError:
             continue
     names = [_NAMES.get(typing.get_origin(h) or h, "None") for h in hints]
-    raise UserError(f"{where}={value!r}: expected {' or '.join(names)}")
+    raise UserError(f"{where}={shown(value)}: expected {' or '.join(names)}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ssl_jax.report.plots import curve, number
 from ssl_jax.report.record import Record
 
 Series = tuple[np.ndarray, np.ndarray]
@@ -15,12 +16,16 @@ Series = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG with the words that go with it. `name` is its file in `samples/`, `alt` what is to be seen in words."""
+    """A PNG with the words that go with it. `name` is its file in `samples/`, `alt` what is to be seen in words.
+
+    `wide`: its letters are too small to read where it is shrunk to the width of a phone.
+    """
 
     name: str
     png: bytes
     alt: str
     caption: str = ""
+    wide: bool = False
 
 
 def curves(record: Record) -> list[Picture]:
@@ -37,7 +42,8 @@ def curves(record: Record) -> list[Picture]:
         ),
     ]
     accuracy = {name: (steps, 100 * y) for name, (steps, y) in {"probe": series(checks, "probe_accuracy")}.items()}
-    start = float(accuracy["probe"][1][0]) if checks and checks[0]["step"] == 0 else float("nan")
+    first = zip(*(x[:1] for x in accuracy["probe"]), strict=True)
+    start = [float(y) for step, y in first if step == 0 and np.isfinite(y)]
     embeddings = {"embeddings": series(checks, "embedding_rank")} if any("embedding_rank" in c for c in checks) else {}
     drawn += [
         _curve(
@@ -45,7 +51,7 @@ def curves(record: Record) -> list[Picture]:
             "Online probe accuracy (%)",
             accuracy,
             "A quick ridge probe on part of the probe split, to watch progress. The table has the real evaluation.",
-            baselines={"before training": start} if np.isfinite(start) else {},
+            baselines={"before training": start[0]} if start else {},
         ),
         _curve(
             "feature_std",
@@ -79,8 +85,6 @@ def _curve(
     smooth: float = 0.0,
     baselines: Mapping[str, float] | None = None,
 ) -> Picture | None:
-    from ssl_jax.report.pictures import curve
-
     shown = {k: s for k, s in lines.items() if np.isfinite(s[1]).any()}
     if not shown:
         return None
@@ -96,6 +100,6 @@ def _told(name: str, steps: np.ndarray, values: np.ndarray) -> str:
     steps, values = steps[known], values[known]
     low, high = values.argmin(), values.argmax()
     return (
-        f"{name}: {values[0]:.4g} at step {steps[0]}, {values[-1]:.4g} at step {steps[-1]}, "
-        f"lowest {values[low]:.4g} at step {steps[low]}, highest {values[high]:.4g} at step {steps[high]}."
+        f"{name}: {number(values[0])} at step {steps[0]:,}, {number(values[-1])} at step {steps[-1]:,}, "
+        f"lowest {number(values[low])} at step {steps[low]:,}, highest {number(values[high])} at step {steps[high]:,}."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,40 +12,62 @@ import numpy as np
 
 from ssl_jax.errors import UserError
 from ssl_jax.report.charts import Picture
+from ssl_jax.report.panels.neighbours import MOST
 from ssl_jax.report.preview import EXAMPLES, first_views, panels_of, with_ids
 
 if TYPE_CHECKING:
     from ssl_jax.data.panels import Panel
     from ssl_jax.evaluate.features import Features
-    from ssl_jax.objectives.base import State
+    from ssl_jax.objectives.base import Encoder
     from ssl_jax.recipe import Recipe
+    from ssl_jax.training.reopen import Opened
     from ssl_jax.training.step import Setup
 
-QUERIES, NEAREST = 10, 6
+QUERIES = 10
 SEARCHED = 10_000  # records of the probe split among which neighbours are looked for
 MAPPED = 1_500  # test records on a map: t-SNE takes about 8 CPU-seconds for so many
 FEWEST = 10  # records without which a map says nothing
 
 
-class Trained(NamedTuple):
-    """A run as its newest checkpoint left it."""
+class Row(NamedTuple):
+    """A record, and its label if it has one."""
 
-    setup: Setup
-    state: State
-    step: int
+    record: Mapping[str, Any]
+    label: int | None
 
 
-def restore(recipe: Recipe, setup: Setup, workdir: Path) -> Trained:
-    """The newest checkpoint of the run in `workdir`, on the devices there are. UserError if there is none."""
-    from ssl_jax.evaluate.run import restore as restored
+class Known(NamedTuple):
+    """A split with its features."""
+
+    source: Any
+    features: Features
+
+    def row(self, place: int) -> Row:
+        """The record whose features are at `place`."""
+        label = None if self.features.y is None else int(self.features.y[place])
+        return Row(self.source[int(self.features.ids[place])], label)
+
+
+class Answers(NamedTuple):
+    """What a picture of neighbours is of: `queries` of them, labels of all rows, among how many, in whose features."""
+
+    queries: int
+    labels: np.ndarray | None
+    classes: Sequence[str]
+    searched: int
+    encoder: str
+
+
+def restore(recipe: Recipe, workdir: Path) -> Opened:
+    """The run in `workdir` as its newest checkpoint left it, on the devices there are. UserError if there is none."""
+    from ssl_jax.training.reopen import reopened
 
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir} has no checkpoint yet")
-    _, state, step = restored(workdir, recipe)
-    return Trained(setup, state, step)
+    return reopened(workdir, recipe)
 
 
-def shown(recipe: Recipe, trained: Trained) -> list[Picture]:
+def shown(recipe: Recipe, trained: Opened) -> list[Picture]:
     """Panels of `objective.show` on the first test examples (pretraining ones without a test split)."""
     import jax
     import jax.numpy as jnp
@@ -66,26 +89,27 @@ def given(recipe: Recipe, setup: Setup, source: Any) -> list[Picture]:
     """Panels of what the model was given at step 0."""
     views, ids = first_views(recipe, setup, source)
     told = f"the first {len(ids)} examples of step 0, seed {recipe.seed}"
-    return [_panel(f"given_{name}", panel, ids, told) for name, panel in panels_of(setup, views).items()]
+    return [_panel(f"given_{name}", panel, ids, told) for name, panel in panels_of(setup.objective, views).items()]
 
 
-def of_features(recipe: Recipe, trained: Trained) -> list[Picture]:
-    """The neighbour grid and the maps of frozen features; [] without a test split."""
+def of_features(recipe: Recipe, trained: Opened) -> tuple[list[Picture], list[str]]:
+    """Neighbours and the maps of frozen features, and why some are not there; nothing without a test split."""
     from ssl_jax.evaluate.features import extract
-    from ssl_jax.evaluate.online import encoder_named
+    from ssl_jax.evaluate.online import encoder_named, names_of
 
     if recipe.data.test is None:
-        return []
-    encoder = encoder_named(trained.setup.objective, recipe.evaluate.encoder)
+        return [], []
+    name = names_of(recipe.evaluate.encoder)[0]
+    encoder = encoder_named(trained.objective, name)
     variables = encoder.variables(trained.state)
     tested = _part(recipe.data.test.build(), MAPPED, recipe.seed)
-    found = extract(encoder, variables, tested)
-    pictures = []
-    if recipe.data.probe is not None and "image" in tested[0]:
+    test = Known(tested, extract(encoder, variables, tested))
+    pictures, told = [], []
+    if recipe.data.probe is not None:
         searched = _part(recipe.data.probe.build(), SEARCHED, recipe.seed)
-        among = extract(encoder, variables, searched)
-        pictures.append(_neighbours(tested, found, searched, among, recipe.evaluate.encoder))
-    return pictures + _maps(found, getattr(tested, "classes", ()), recipe.seed)
+        probe = Known(searched, extract(encoder, variables, searched))
+        pictures, told = _neighbours(test, probe, encoder, trained.objective.augment, name)
+    return pictures + _maps(test.features, getattr(tested, "classes", ()), recipe.seed), told
 
 
 def one_of_each(labels: np.ndarray | None, total: int, count: int) -> np.ndarray:
@@ -96,29 +120,50 @@ def one_of_each(labels: np.ndarray | None, total: int, count: int) -> np.ndarray
     return first[np.unique(np.linspace(0, len(first) - 1, min(count, len(first))).round().astype(int))]
 
 
-def _neighbours(tested: Any, test: Features, searched: Any, probe: Features, encoder: str) -> Picture:
+def _neighbours(
+    test: Known, probe: Known, encoder: Encoder, augment: Any, name: str
+) -> tuple[list[Picture], list[str]]:
+    """For each panel that the augment makes of what the encoder is fed: test examples, each with what is nearest to it."""
     from ssl_jax.evaluate.probes.knn import neighbours
-    from ssl_jax.report import pictures
 
-    queries = one_of_each(test.y, len(test.x), QUERIES)
-    _, found = neighbours(probe.x, test.x[queries], min(NEAREST, len(probe.x)))
-    images = [_unit(tested[int(test.ids[i])]["image"]) for i in queries]
-    images += [_unit(searched[int(probe.ids[i])]["image"]) for i in found.ravel()]
-    labels = None
+    queries = one_of_each(test.features.y, len(test.features.x), QUERIES)
+    _, found = neighbours(probe.features.x, test.features.x[queries], min(MOST, len(probe.features.x)))
+    rows = [row for i, near in zip(queries, found, strict=True) for row in (test.row(i), *map(probe.row, near))]
+    labels = None if None in (label := [row.label for row in rows]) else np.array(label)
+    fed = encoder.preprocess(numbers([row.record for row in rows]))
+    feeder = getattr(encoder.preprocess, "__self__", augment)  # where a record has several parts, that of this encoder
+    panels = getattr(feeder, "panel", lambda views: {})({k: v[:, None] for k, v in fed.items()})
+    if not panels:
+        return [], [f"neighbours of test examples; {type(feeder).__name__} has no `panel` of what the encoder is fed"]
+    known = Answers(len(queries), labels, getattr(test.source, "classes", ()), len(probe.features.x), name)
+    file = "neighbours" if len(panels) == 1 else "neighbours_{}"
+    return [_of_neighbours(file.format(key), panel, known) for key, panel in panels.items()], []
+
+
+def numbers(records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """The fields of records that are numbers, without the label, as a batch."""
+    from ssl_jax.evaluate.features import unlabelled
+
+    batch = {k: np.stack([np.asarray(r[k]) for r in records]) for k in records[0]}
+    return unlabelled(batch)
+
+
+def _of_neighbours(file: str, panel: Panel, known: Answers) -> Picture:
+    from ssl_jax.report.panels.neighbours import NEAREST, neighbours
+    from ssl_jax.report.panels.paper import png
+
+    columns = len(panel.rows) // known.queries
+    near = min(columns - 1, NEAREST[type(panel)])
     told = ""
-    if test.y is not None and probe.y is not None:
-        labels = np.concatenate([test.y[queries], probe.y[found.ravel()]])
-        told = f" {np.mean(probe.y[found] == test.y[queries, None]):.0%} of these have the class of their query."
-    places = len(queries) + np.arange(found.size).reshape(found.shape)
-    png = pictures.neighbours(np.stack(images), np.arange(len(queries)), places, labels, getattr(tested, "classes", ()))
-    alt = (
-        f"{len(queries)} test images, each with the {found.shape[1]} nearest probe images by cosine of features.{told}"
-    )
+    if known.labels is not None:
+        rows = known.labels.reshape(-1, columns)
+        told = f" {np.mean(rows[:, 1 : near + 1] == rows[:, :1]):.0%} of these have the class of their query."
+    alt = f"{known.queries} test examples, each with the {near} nearest probe examples by cosine of features.{told}"
     caption = (
-        f"Test images and what lies nearest to them among {len(probe.x):,} images of the probe split, by cosine of the "
-        f"frozen features ({encoder}). Another class than the query's is marked ≠."
+        f"Test examples and what lies nearest to them among {known.searched:,} of the probe split, by cosine of the "
+        f"frozen features ({known.encoder}). Another class than the query's is marked ≠."
     )
-    return Picture("neighbours", png, alt, caption)
+    return Picture(file, png(neighbours(panel, columns, known.labels, known.classes)), alt, caption, wide=True)
 
 
 def _maps(test: Features, classes: tuple[str, ...], seed: int) -> list[Picture]:
@@ -126,7 +171,7 @@ def _maps(test: Features, classes: tuple[str, ...], seed: int) -> list[Picture]:
     from threadpoolctl import threadpool_limits
 
     from ssl_jax.evaluate.features import standardise
-    from ssl_jax.report import pictures
+    from ssl_jax.report import plots
 
     if len(test.x) < FEWEST:
         return []
@@ -141,8 +186,8 @@ def _maps(test: Features, classes: tuple[str, ...], seed: int) -> list[Picture]:
         ("tsne", "t-SNE", "Near points are near in feature space; sizes of and distances between groups mean little."),
     ):
         with threadpool_limits(1):  # threads that spin while they wait made this 5 times slower on a busy machine
-            points = pictures.embed_2d(x, method, seed)
-        png = pictures.scatter(points, test.y, classes, title=name)
+            points = plots.embed_2d(x, method, seed)
+        png = plots.scatter(points, test.y, classes, title=name)
         coloured = "" if test.y is None else f", coloured by their {len(np.unique(test.y))} classes"
         alt = f"{name} map of the features of {len(x):,} test examples{coloured}."
         drawn.append(Picture(method, png, alt, f"{len(x):,} test examples. {caption}"))
@@ -150,13 +195,14 @@ def _maps(test: Features, classes: tuple[str, ...], seed: int) -> list[Picture]:
 
 
 def _panel(name: str, panel: Panel, ids: np.ndarray, told: str) -> Picture:
-    from ssl_jax.report.panels import tiles
+    from ssl_jax.report.panels.draw import describe
+    from ssl_jax.report.panels.paper import png
 
-    columns = f" Columns: {', '.join(panel.captions)}." if panel.captions else ""
     file = re.sub(r"[^A-Za-z0-9_-]+", "_", name)
     title = name.removeprefix("given_").replace("_", " ").capitalize()
-    png = tiles.png(with_ids(replace(panel, note=""), ids))
-    return Picture(file, png, f"{title}: {told}.{columns}", f"{title}: {told}. {panel.note}".strip())
+    picture = png(with_ids(replace(panel, note=""), ids))
+    alt = f"{title}: {told}. {describe(panel)}"
+    return Picture(file, picture, alt, f"{title}: {told}. {panel.note}".strip(), wide=True)
 
 
 def _part(source: Any, most: int, seed: int) -> Any:
@@ -164,8 +210,3 @@ def _part(source: Any, most: int, seed: int) -> Any:
     from ssl_jax.data.sources import Subset
 
     return source if len(source) <= most else Subset(source, 0.0, most / len(source), seed)
-
-
-def _unit(image: Any) -> np.ndarray:
-    image = np.asarray(image)
-    return image.astype(np.float32) / 255 if image.dtype == np.uint8 else image.astype(np.float32)

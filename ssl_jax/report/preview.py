@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ssl_jax.data.panels import Panel, Pictures
+from ssl_jax.data.panels import Panel
 from ssl_jax.errors import UserError
-from ssl_jax.objectives.base import Views
+from ssl_jax.objectives.base import Objective, Views
+from ssl_jax.report.panels.draw import draw, first_rows
+from ssl_jax.report.panels.paper import Tag, png, stacked
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,75 +52,42 @@ def first_views(recipe: Recipe, setup: Setup, source: Any, count: int = EXAMPLES
     return First(views, batch["_id"])
 
 
-def panels_of(setup: Setup, views: Views) -> dict[str, Panel]:
-    """The objective's own pictures of its input, or else the views that are images, side by side; {} if none are."""
-    own = setup.objective.preview(views)
-    if own:
-        return own
-    denormalise = getattr(setup.objective.augment, "denormalise", _stretched)
-    return {name: _raw_panel(view, denormalise) for name, view in views.items() if _is_images(view)}
+def panels_of(objective: Objective, views: Views) -> dict[str, Panel]:
+    """What the objective shows of its views; {} where it leaves that to an augment that has no `panel`."""
+    left_to_augment = type(objective).preview is Objective.preview
+    return {} if left_to_augment and not hasattr(objective.augment, "panel") else objective.preview(views)
 
 
 def preview(recipe: Recipe, out: Path) -> Path:
     """Write the PNG `out` with the first examples of the run, and return it.
 
-    Raises UserError for an objective whose views are no pictures, and for a file that cannot be written.
+    Raises UserError where there is no panel of the views, and for a file that cannot be written.
     """
-    from ssl_jax.report.panels import tiles
     from ssl_jax.training.run import build
 
     source = recipe.data.pretrain.build()
     setup = build(recipe, len(source))
     views, ids = first_views(recipe, setup, source)
-    panels = panels_of(setup, views)
+    panels = panels_of(setup.objective, views)
     if not panels:
         shapes = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in views.items())
         raise UserError(
-            f"{type(setup.objective).__name__} has nothing to draw: its views ({shapes}) are no images "
-            "[B, V, h, w, C]; write a `preview` method that turns them into panels"
+            f"{type(setup.objective).__name__} has nothing to draw of its views ({shapes}); give its augment a method "
+            "`panel` that turns them into pictures, texts, signals or clips (ssl_jax/data/panels.py)"
         )
     note = f"{recipe.objective.target.rpartition(':')[2]}, seed {recipe.seed}, step 0: the first {len(ids)} examples."
     pictures = [with_ids(panel, ids, note) for panel in panels.values()]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(tiles.png(_stacked(pictures)))
+        out.write_bytes(png(stacked(pictures)))
     except OSError as error:
         raise UserError(f"--out {out} cannot be written: {error.strerror}; name another file") from error
     return out
 
 
 def with_ids(panel: Panel, ids: Sequence[int] | np.ndarray, note: str = "") -> Image.Image:
-    """A picture of `panel` with the record id under the first image of each row."""
-    from ssl_jax.report.panels import tiles
-
-    rows = np.asarray(panel.rows)[: len(ids)]
-    blank = [""] * (rows.shape[1] - 1)
-    marks = [[f"record {i}", *blank] for i in ids]
-    colours = [[tiles.MUTED] * rows.shape[1] for _ in ids]
-    return tiles.grid(rows, panel.captions, " ".join(filter(None, (note, panel.note))), marks, colours)
-
-
-def _is_images(view: Any) -> bool:
-    return view.ndim == 5 and view.shape[-1] <= 4 and np.issubdtype(view.dtype, np.floating)
-
-
-def _raw_panel(view: Any, denormalise: Callable) -> Panel:
-    return Pictures(denormalise(view), tuple(f"view {k + 1}" for k in range(view.shape[1])))
-
-
-def _stretched(x: Any) -> Any:
-    return (x - x.min()) / max(float(x.max() - x.min()), 1e-12)
-
-
-def _stacked(pictures: Sequence[Image.Image]) -> Image.Image:
-    """`pictures` one under the other."""
-    from PIL import Image
-
-    from ssl_jax.report.panels import tiles
-
-    size = max(p.width for p in pictures), sum(p.height for p in pictures)
-    whole, top = Image.new("RGB", size, tiles.PAPER), 0
-    for picture in pictures:
-        whole.paste(picture, (0, top))
-        top += picture.height
-    return whole
+    """A picture of `panel` with the record id under the first cell of each row."""
+    shown = first_rows(panel, len(ids))
+    blank = [Tag("")] * (len(shown.rows[0]) - 1)
+    tags = [[Tag(f"record {i}"), *blank] for i in ids]
+    return draw(replace(shown, note=" ".join(filter(None, (note, panel.note)))), tags)

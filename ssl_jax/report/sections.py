@@ -14,9 +14,9 @@ from ssl_jax.recipe import flatten, recipes
 from ssl_jax.recipe.files import split_spec
 from ssl_jax.report import scores
 from ssl_jax.report.charts import Picture
-from ssl_jax.report.html import Child, Html, el, picture, table
+from ssl_jax.report.html import Child, Html, el, picture, prose, table
 from ssl_jax.report.record import Record
-from ssl_jax.rundir.log import short_time
+from ssl_jax.rundir.log import rounded, short_time
 
 HEALTH = {
     "healthy": ("✓", "different inputs keep different features, and neither rank nor online probe has fallen."),
@@ -37,7 +37,7 @@ def headline(record: Record) -> Html:
         "header",
         el("p", "Pretraining run", class_="kind"),
         el("h1", name),
-        el("p", about, class_="summary") if about else None,
+        el("p", prose(about), class_="summary") if about else None,
         _verdict(record),
         el("p", found, class_="summary") if found else None,
         _facts(_what(record)),
@@ -53,7 +53,7 @@ def curves(pictures: Sequence[Picture]) -> Html:
 def samples(groups: Mapping[str, Sequence[Picture]], problems: Iterable[str]) -> Html | None:
     """Pictures under a heading for each group, and why some are not there; None if there is nothing to say."""
     body = [[el("h2", title), gallery(group)] for title, group in groups.items() if group]
-    told = [el("p", f"No picture here: {problem}", class_="note") for problem in problems]
+    told = [el("p", prose(f"No picture here: {problem}"), class_="note") for problem in problems]
     if not body and not told:
         return None
     return el("section", body, el("h2", "Pictures") if not body else None, told)
@@ -115,7 +115,7 @@ def gallery(pictures: Sequence[Picture], class_: str = "") -> Html:
 
 
 def _figure(p: Picture) -> Html:
-    return picture(p.png, p.alt, p.caption or None)
+    return picture(p.png, p.alt, prose(p.caption) if p.caption else None, p.wide)
 
 
 def _named(record: Record) -> tuple[str, str]:
@@ -142,27 +142,36 @@ def _verdict(record: Record) -> Html:
 def _what(record: Record) -> dict[str, tuple[str, str]]:
     """Facts as name -> (value, small print)."""
     config = record.config
-    batch, speeds = (
-        config.get("batch_size", 0),
-        [m["examples_per_s"] for m in record.training if m.get("examples_per_s")],
-    )
+    batch, speeds = config.get("batch_size", 0), _speeds(record)
     seconds = record.seconds()
     skipped = next((m["skipped"] for m in reversed(record.training) if m.get("skipped")), 0)
     planned = next(
         (f"{config[k]:,} {k[6:]}" for k in ("total_examples", "total_epochs", "total_steps") if config.get(k)), ""
     )
     data = config.get("data") or {}
-    splits = ", ".join(f"{k}: {_component(data[k])[1]}" for k in ("pretrain",) if data.get(k))
+    options = _component(data.get("pretrain"))[1]
     facts = {
         "Objective": _component(config.get("objective")),
         "Encoder": _component(config.get("model")),
-        "Data": (_component(data.get("pretrain"))[0], splits.removeprefix("pretrain: ")),
+        "Data": (_sized(_component(data.get("pretrain"))[0], record.env.get("records")), options),
         "Examples seen": (f"{record.step * batch:,}", f"{record.step:,} steps of {batch:,}; planned {planned}"),
         "Training time": (short_time(seconds), "steps only, without checks") if seconds else None,
-        "Speed": (f"{np.median(speeds):,.0f} examples/s", "median") if speeds else None,
+        "Speed": (", ".join(speeds), "median") if speeds else None,
         "Skipped steps": (f"{skipped:,}", "loss or gradient not finite; not applied") if skipped else None,
     }
     return {k: v for k, v in facts.items() if v and v[0]}
+
+
+def _sized(name: str, records: Any) -> str:
+    return f"{name}, {records:,} records" if name and isinstance(records, int) else name
+
+
+def _speeds(record: Record) -> list[str]:
+    """Medians of what was logged a second, in each unit: `1,250 examples/s`."""
+    columns = list(dict.fromkeys(key for line in record.training for key in line if key.endswith("_per_s")))
+    known = {key: [line[key] for line in record.training if line.get(key)] for key in columns}
+    units = {key: key.removesuffix("_per_s").replace("_", " ") for key in columns}
+    return [f"{rounded(float(np.median(values)))} {units[key]}/s" for key, values in known.items() if values]
 
 
 def _facts(facts: Mapping[str, tuple[str, str]]) -> Html:

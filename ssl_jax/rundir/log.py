@@ -18,9 +18,10 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TextIO
 
 from ssl_jax.rundir.lines import Lines
@@ -223,8 +224,9 @@ class MetricsLog:
         self._times.clear()
 
     def progress(self, step: int, **shown: Any) -> None:
-        """The progress line. `shown` may hold loss, lr, examples_per_s, data_wait (a fraction of the time),
-        checkpoint_age (seconds since the last checkpoint, or None) and health (a word); what is missing is left out."""
+        """The progress line. `shown` may hold loss, lr, examples_per_s, speeds (unit -> amount a second, where examples are
+        not all), data_wait (a fraction of the time), checkpoint_age (seconds since the last checkpoint, or None) and health
+        (a word); what is missing is left out."""
         self._times.append((step, self.clock()))
         (first, since), (last, now) = self._times[0], self._times[-1]
         left = (self.total_steps - step) * (now - since) / (last - first) if last > first else None
@@ -293,6 +295,7 @@ def progress_line(
     loss: float | None = None,
     lr: float | None = None,
     examples_per_s: float | None = None,
+    speeds: Mapping[str, float] = MappingProxyType({}),
     data_wait: float | None = None,
     checkpoint_age: float | None = None,
     health: str | None = None,
@@ -305,6 +308,7 @@ def progress_line(
         parts.append(f"lr {float(lr):.2e}")
     if examples_per_s is not None:
         parts.append(f"{float(examples_per_s):,.0f} examples/s")
+    parts += [f"{rounded(speed)} {unit}/s" for unit, speed in speeds.items()]
     if data_wait is not None:
         parts.append(f"data wait {100 * float(data_wait):.0f}%")
     parts.append("ETA " + ("?" if seconds_left is None else short_time(seconds_left)))
@@ -312,6 +316,11 @@ def progress_line(
     if health:
         parts.append(health)
     return " | ".join(parts)
+
+
+def rounded(number: float) -> str:
+    """Three digits, and every digit before the point: `0.0123`, `98.7`, `1,250`."""
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
 def short_time(seconds: float) -> str:

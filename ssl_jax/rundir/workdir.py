@@ -94,10 +94,13 @@ def existing(path: str | os.PathLike[str]) -> Path:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """`{"optimizer.lr": ("0.001", "0.01"), ...}` for every key that differs in value or type, sorted."""
+    """`{"optimizer.lr": ("0.001", "0.01"), ...}` for every key that differs in value or type, sorted.
+
+    A key that is missing, as in runs from before it existed, is the same as None.
+    """
     before, after = flatten(plain(old)), flatten(plain(new))
     show = lambda flat, key: repr(flat[key]) if key in flat else "(not set)"  # noqa: E731
-    keys = sorted(before.keys() | after.keys())
+    keys = sorted(k for k in before.keys() | after.keys() if (before.get(k), after.get(k)) != (None, None))
     changed = {key: (show(before, key), show(after, key)) for key in keys}
     return {key: pair for key, pair in changed.items() if pair[0] != pair[1]}
 

@@ -6,7 +6,7 @@ their intervals. The loop never waits for the device between two checks: metrics
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 
 from ssl_jax.checkpoint.store import Checkpoints
 from ssl_jax.data.pipeline import BadRecords, batches
+from ssl_jax.data.units import units
 from ssl_jax.devices.distributed import is_first, lost_peers_explained
 from ssl_jax.devices.memory import out_of_memory_explained
 from ssl_jax.devices.mesh import batch_sharding, check_batch, make_mesh, place_batch, state_shardings
@@ -24,15 +25,17 @@ from ssl_jax.devices.signals import stop_requests
 from ssl_jax.devices.watchdog import Watchdog
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.online import OnlineCheck
+from ssl_jax.models.attention import flash_choices
 from ssl_jax.objectives.base import Objective
 from ssl_jax.optim import optimizers
 from ssl_jax.recipe import InitFrom, Recipe, from_json, to_json
 from ssl_jax.rundir.log import MetricsLog, NoLog, logger, read_metrics
 from ssl_jax.rundir.workdir import Workdir, differences
-from ssl_jax.training import spikes
+from ssl_jax.training import opening, spikes
 from ssl_jax.training.crash import bundle_on_divergence
 from ssl_jax.training.init_from import initialised_from
 from ssl_jax.training.monitor import Monitor
+from ssl_jax.training.records import records_of
 from ssl_jax.training.step import Setup as Setup
 from ssl_jax.training.step import TrainState as TrainState
 from ssl_jax.training.step import init_state as init_state
@@ -51,11 +54,15 @@ def build(recipe: Recipe, num_examples: int) -> Setup:
     peak, note = recipe.optimizer.scaled_lr(recipe.batch_size)
     if note:
         logger.info(note)
+    if warning := recipe.optimizer.lr_warning(recipe.batch_size):
+        logger.warning(warning)
     warmup, groups = recipe.duration(recipe.schedule.warmup, num_examples), recipe.parameter_groups(num_examples)
-    optimizer, lr = optimizers.from_recipe(recipe.optimizer, recipe.schedule, peak, total, warmup, groups)
+    objective, allow = build_objective(recipe), recipe.objective.allow
+    encoders = tuple(objective.encoder) if isinstance(objective.encoder, Mapping) else ("encoder",)
     section = recipe.optimizer
+    optimizer, lr = optimizers.from_recipe(section, recipe.schedule, peak, total, warmup, groups, encoders, allow)
     return Setup(
-        build_objective(recipe), optimizer, recipe.seed, total, section.accumulation, section.gradient_cache,
+        objective, optimizer, recipe.seed, total, section.accumulation, section.gradient_cache,
         section.skip_spikes, section.max_nonfinite_steps, lr,
     )  # fmt: skip
 
@@ -67,15 +74,21 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
     `allow_data_change`), too many unreadable records, a loss that stays non-finite, checkpoints that cannot be saved, memory
     that does not suffice, a device that computes wrongly.
     """
+    say = logger.info if is_first() else logger.debug
+    say("reading the records of %s", recipe.data.pretrain.target.rpartition(":")[2])
     source = recipe.data.pretrain.build()
+    say(opening.data(source))
     setup = build(recipe, len(source))
+    say(opening.plan(recipe.batch_size, setup.total_steps, len(source)))
     for warning in setup.objective.warnings(recipe.batch_size):
         logger.warning(warning)
     mesh = make_mesh(recipe.mesh.data, recipe.mesh.fsdp, recipe.mesh.tensor)
+    say(opening.devices(mesh))
     check_batch(recipe.batch_size, mesh, max(setup.accumulation, setup.gradient_cache))
     meta = {"data": source.fingerprint(), "batch_size": recipe.batch_size, "recipe": to_json(workdir.config)}
     if is_first():
-        workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), data=meta["data"], processes=jax.process_count())
+        facts = {"data": meta["data"], "records": len(source), "processes": jax.process_count()}
+        workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), **facts)
     steps = partial(recipe.duration, num_examples=len(source))
     save, check, compare = steps(recipe.checkpoint.every), steps(recipe.evaluate.every), steps(recipe.watch.replicas)
     per_dispatch, total = recipe.mesh.steps_per_dispatch, setup.total_steps
@@ -90,20 +103,32 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         stack.enter_context(closing(saved))
         own = "" if is_first() else f".{jax.process_index()}"
         bad = BadRecords(recipe.data.max_bad_fraction, workdir.path / f"bad_records{own}.jsonl")
-        one = batch_like(source, recipe.batch_size, bad)
-        like = state_like(setup, one, mesh, recipe.mesh.rules, recipe.mesh.offload)
+        records = records_of(source, bad)
+        meta |= {"records": records.to_meta()}
+        one = records.batch(recipe.batch_size)
+        with flash_choices() as chosen:
+            like = state_like(setup, one, mesh, recipe.mesh.rules, recipe.mesh.offload)
+        say(opening.parameters(like.params))
+        for name, reason in sorted(chosen):
+            say("attention=flash computes with %s: %s", name, reason)
+        say("everything is written to %s", workdir.path)
         stack.enter_context(out_of_memory_explained(recipe, like))
         start = saved.latest_valid_step()
         state = None if start is None else restored(saved, like, meta, start, allow_data_change)
+        if start is not None:
+            say("resumed at step %d of %d", start, total)
         log.cut_back(-1 if start is None else start)
         step = start or 0
         stream = stack.enter_context(closing(batches_from(step, recipe, source, bad)))
-        monitor = Monitor(log, recipe, saved.age, max(1, steps(recipe.log.every)))
-        online = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
+        counted = partial(units, setup.objective.augment)
+        monitor = Monitor(log, recipe, saved.age, max(1, steps(recipe.log.every)), counted)
+        check_of = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
+        online = opening.first_timed(say, "compiling and making the first check of the features", check_of)
         replicas = ReplicaCheck(mesh, like)
-        step_of = {n: compiled(setup, n, like) for n in {per_dispatch, 1}}
+        step_of = {n: opening.first_timed(say, opening.program(n), compiled(setup, n, like)) for n in {per_dispatch, 1}}
         if state is None:
-            state = initialised(setup, one, like, recipe.init_from)
+            with opening.timed(say, "compiling and drawing the parameters"):
+                state = initialised(setup, one, like, recipe.init_from)
             log.write(0, **online(state))
         stack.enter_context(bundle_on_divergence(workdir, setup, source, meta["data"], lambda: state, mesh))
 
@@ -144,9 +169,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
 
 def batch_like(source: Any, batch_size: int, bad: BadRecords) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and types of a global batch, from the first record that can be read."""
-    record = bad.read(source, 0)[1] | {"_id": np.int32(0), "_epoch": np.int32(0)}
-    fields = {k: np.asarray(v) for k, v in record.items()}
-    return {k: jax.ShapeDtypeStruct((batch_size, *v.shape), v.dtype) for k, v in fields.items()}
+    return records_of(source, bad).batch(batch_size)
 
 
 def state_like(

@@ -11,19 +11,20 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 from jax.sharding import Mesh
 
 from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.pipeline import batches
 from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch, state_shardings
 from ssl_jax.errors import UserError
-from ssl_jax.objectives.shared.modules import computing_in, options_set, with_modules
+from ssl_jax.objectives.shared.modules import computing_in, has, options_set, with_modules
 from ssl_jax.recipe import Recipe
 from ssl_jax.training.run import batch_like, build, compiled, state_like
 from ssl_jax.training.step import Setup, TrainState, init_state, value_and_gradient
 
 Batch = Mapping[str, np.ndarray]
-NOISELESS = {"drop_path": 0.0, "rope_rescale": 1.0, "dropout": 0.0}  # options of modules that draw, switched off
+NOISELESS = {"drop_path": 0.0, "rope_rescale": 1.0}  # options of modules that draw, switched off
 SMALLEST = 2  # split every leaf that can be: the arrays of a tiny recipe are below the usual threshold
 
 
@@ -42,7 +43,7 @@ class Subject:
     @functools.cached_property
     def quiet(self) -> Subject:
         """The same with modules that draw nothing in training: what each microbatch draws for itself is not the batch's."""
-        silent = with_modules(self.setup.objective, lambda module: options_set(module, **NOISELESS))
+        silent = with_modules(self.setup.objective, noiseless)
         if silent is self.setup.objective:
             return self
         return replace(self, setup=replace(self.setup, objective=silent), given=self.state)
@@ -135,11 +136,18 @@ class Subject:
         return {}
 
     def _gradient_of(self, mesh: Mesh, microbatches: Mapping[str, int]) -> Any:
-        setup = replace(self.setup, **{"accumulation": 1, "gradient_cache": 1, **microbatches})
+        parts: dict[str, Any] = {"accumulation": 1, "gradient_cache": 1, **microbatches}
+        setup = replace(self.setup, **parts)
         return self._compiled.setdefault((mesh, *microbatches.items()), jax.jit(partial(value_and_gradient, setup)))
 
     def _views_of(self, mesh: Mesh) -> Any:
         return self._compiled.setdefault((mesh, "views"), jax.jit(self.setup.views))
+
+
+def noiseless(module: nn.Module) -> nn.Module:
+    """The module with its rates of dropout and the like at zero."""
+    rates = {"dropout": type(module.dropout)()} if has(module, "dropout") else {}  # a number, or one for each place
+    return options_set(module, **NOISELESS, **rates)
 
 
 def in_double(state: Any) -> Any:

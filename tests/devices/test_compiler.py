@@ -1,12 +1,13 @@
 """The compiler returns the right numbers where it is known to fail."""
 
 import os
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.devices.compiler import FLAG, avoid_wrong_reductions
+from ssl_jax.devices.compiler import FLAG, accelerators, avoid_wrong_reductions, leave_out_absent_tpu
 
 
 def test_a_large_cross_entropy_is_the_same_with_and_without_jit():
@@ -32,3 +33,32 @@ def test_a_version_that_may_not_know_the_flag_is_left_alone(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")
     avoid_wrong_reductions()
     assert os.environ["XLA_FLAGS"] == ""
+
+
+def test_a_tpu_that_is_not_there_is_not_tried(monkeypatch, tmp_path):
+    installed = {"libtpu"}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name if name in installed else None)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [])
+    monkeypatch.setattr("ssl_jax.devices.compiler.accelerators", lambda: accelerators(tmp_path))
+    vendor = tmp_path / "sys/bus/pci/devices/0000:00:05.0/vendor"
+    vendor.parent.mkdir(parents=True)
+
+    def chosen(set_by_user=None):
+        monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+        monkeypatch.delenv("JAX_FORCE_TPU_INIT", raising=False)
+        if set_by_user is not None:
+            monkeypatch.setenv("JAX_PLATFORMS", set_by_user)
+        leave_out_absent_tpu()
+        return os.environ.get("JAX_PLATFORMS")
+
+    vendor.write_text("0x8086\n")
+    assert (chosen(), chosen(""), chosen("tpu")) == ("cpu", "", "tpu")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [SimpleNamespace(name="rocm")])
+    assert chosen() is None
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [SimpleNamespace(name="xla_cuda13")])
+    assert chosen() == "cpu"
+    vendor.write_text("0x1ae0\n")
+    assert chosen() is None
+    installed.clear()
+    vendor.write_text("0x8086\n")
+    assert chosen() is None

@@ -12,7 +12,7 @@ from ssl_jax.losses.distillation import masked_patch_cross_entropy, multicrop_cr
 from ssl_jax.losses.gram import gram_anchoring
 from ssl_jax.losses.koleo import koleo
 from ssl_jax.losses.prototypes import centred_softmax, sinkhorn
-from ssl_jax.models.grid import rope_2d
+from ssl_jax.models.grid import centres, rope
 from ssl_jax.models.prototype_head import PrototypeHead
 from ssl_jax.models.vit import ViT
 from ssl_jax.objectives.shared.ema import move_centre
@@ -123,7 +123,7 @@ def check_msn(entry, arrays, close):
 
 def check_rope(entry, arrays, close):
     config = entry["config"]
-    cos, sin = rope_2d(config["head_dim"], (config["H"], config["W"]), config["base"])
+    cos, sin = rope(config["head_dim"], centres((config["H"], config["W"])), config["base"])
     close(cos, arrays["cos"])
     close(sin, arrays["sin"])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ssl_jax.errors import UserError
-from ssl_jax.models.grid import cell_means, patchify, sincos_2d, unpatchify
+from ssl_jax.models.grid import cell_means, patchify, sincos, unpatchify
 from ssl_jax.models.transformer import rescale_residuals
 from ssl_jax.models.vit import ViT, vit
 
@@ -46,7 +46,7 @@ def test_patchify_and_back_is_the_identity_and_channel_is_fastest(image):
 
 
 def test_sincos_puts_the_column_code_first():
-    table = sincos_2d(8, (2, 3)).reshape(2, 3, 8)
+    table = sincos(8, (2, 3)).reshape(2, 3, 8)
     np.testing.assert_array_equal(table[0, :, :4], table[1, :, :4])
     np.testing.assert_array_equal(table[:, 0, 4:], table[:, 2, 4:])
     np.testing.assert_allclose(table[0, 1, :4], [np.sin(1), np.sin(0.01), np.cos(1), np.cos(0.01)])

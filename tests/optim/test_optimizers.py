@@ -1,14 +1,17 @@
 """Optimisers and schedules: known answers, per-layer ratios, masks by name (LARS itself is in the goldens)."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from ssl_jax.devices.mesh import path_name
 from ssl_jax.errors import UserError
-from ssl_jax.optim import optimizers, schedules
-from ssl_jax.optim.param_rules import clip_norm, scale_by_layer, with_groups
+from ssl_jax.optim import names, optimizers, schedules
+from ssl_jax.optim.param_rules import NO_DECAY, clip_norm, decay_factor, scale_by_layer, with_groups
 from ssl_jax.recipe import schema
 
 
@@ -201,3 +204,301 @@ def test_rules_hold_a_rate_freeze_a_layer_and_scale_another():
     )
     np.testing.assert_allclose([f["encoder"]["w"] for f in found], [-0.5 * r for r in rates], rtol=1e-6)
     np.testing.assert_allclose([f["encoder"]["bias"] for f in found], [-0.05 * r for r in rates], rtol=1e-6)
+
+
+# --- Optax's, and the user's own
+
+
+def trained(optimizers_by_name, params, steps=3):
+    """Parameters after `steps` of every optimiser, in one program; gradients depend on the parameters and the step."""
+
+    def train(optimizer):
+        at, state = params, optimizer.init(params)
+        for step in range(steps):
+            gradient = jax.tree.map(lambda w: jnp.sin(3 * w + step), at)  # noqa: B023
+            update, state = optimizer.update(gradient, state, at)
+            at = optax.apply_updates(at, update)
+        return at
+
+    return jax.jit(lambda: {name: train(optimizer) for name, optimizer in optimizers_by_name.items()})()
+
+
+def of_recipe(name, lr=0.1, decay=0.0, groups=(), **options):
+    """The optimiser of a recipe with a constant rate."""
+    section = schema.Optimizer(name=name, lr=lr, weight_decay=decay, options=options or None)
+    return optimizers.from_recipe(section, schema.Schedule(name="constant", start=1.0), lr, 100, 0, groups)[0]
+
+
+def assert_same(a, b, rtol=1e-5):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=1e-7), a, b)
+
+
+def random_tree(shapes, seed=0):
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda s: jnp.asarray(rng.normal(size=s), jnp.float32), shapes, is_leaf=lambda s: type(s) is tuple
+    )
+
+
+def test_each_of_optaxs_optimisers_is_itself_behind_our_rate_and_decay():
+    params = random_tree({"kernel": (2, 3)})
+    plain = {
+        name: make(0.1, **({"weight_decay": 0.0} if "weight_decay" in names.parameters(make) else {}))
+        for name, make in names.OPTAX_OPTIMIZERS.items()
+    }
+    decayed = {
+        "adamw": (of_recipe("optax:adamw", decay=0.3, b2=0.9), optax.adamw(0.1, b2=0.9, weight_decay=0.3)),
+        "ours": (of_recipe("adamw", decay=0.3), of_recipe("optax:adamw", decay=0.3, b2=0.95)),
+        "lion": (of_recipe("lion", decay=0.3), optax.lion(0.1, weight_decay=0.3)),
+        "adafactor": (of_recipe("adafactor", decay=0.3), optax.adafactor(0.1, weight_decay_rate=0.1 * 0.3)),
+    }
+    ours = {name: of_recipe(name) for name in plain} | {name: pair[0] for name, pair in decayed.items()}
+    theirs = plain | {name: pair[1] for name, pair in decayed.items()}
+    found = trained(
+        {f"ours {k}": v for k, v in ours.items()} | {f"theirs {k}": v for k, v in theirs.items()}, params, steps=2
+    )
+    for name in ours:
+        assert_same(found[f"ours {name}"], found[f"theirs {name}"])
+        assert np.abs(found[f"ours {name}"]["kernel"] - params["kernel"]).max() > 1e-6, name
+
+
+def test_to_any_optimiser_layers_are_parameters_of_their_own():
+    """Adafactor has factors, a clipped size and a scale for each parameter; here for two towers of different depths."""
+    image, text, head = random_tree([(3, 4, 5), (2, 4, 5), (4, 5)])
+    image, text = (x * 10.0 ** jnp.arange(len(x)).reshape(-1, 1, 1) for x in (image, text))
+    layers = (
+        {f"image{i}": x for i, x in enumerate(image)} | {f"text{i}": x for i, x in enumerate(text)} | {"head": head}
+    )
+    stacks = {"image": {"blocks": {"kernel": image}}, "text": {"blocks": {"kernel": text}}, "head": head}
+    make = lambda: of_recipe("adafactor", decay=0.1, min_dim_size_to_factor=2)  # noqa: E731
+    found, alone = trained({"": make()}, stacks)[""], trained({"": make()}, layers)[""]
+    for name, depth in (("image", 3), ("text", 2)):
+        expected = np.stack([alone[f"{name}{i}"] for i in range(depth)])
+        np.testing.assert_allclose(found[name]["blocks"]["kernel"], expected, rtol=1e-5)
+    assert_same(found["head"], alone["head"])
+
+
+def test_muon_sees_each_matrix_of_the_stack_alone_and_all_else_is_adamws():
+    block = {
+        "qkv": {"kernel": (2, 8, 3, 2, 4), "bias": (2, 3, 2, 4)},
+        "proj": {"kernel": (2, 2, 4, 8)},
+        "fc1": {"kernel": (2, 8, 2, 5)},  # SwiGLU
+        "fc2": {"kernel": (2, 5, 8)},
+        "norm1": {"scale": (2, 8)},
+        "layer_scale1": (2, 8),
+        "depthwise": {"kernel": (2, 3, 3, 1, 8)},
+    }
+    rest = {"patch_embed": {"kernel": (4, 4, 3, 8)}, "token_embed": {"embedding": (6, 8)}, "head": {"kernel": (8, 4)}}
+    params = random_tree({"encoder": {"transformer": {"blocks": block}} | rest})
+
+    def matrices(tree):
+        blocks = tree["encoder"]["transformer"]["blocks"]
+        qkv, proj, fc1, fc2 = (blocks[name]["kernel"] for name in ("qkv", "proj", "fc1", "fc2"))
+        apart = {f"qkv{i}": qkv[:, :, i].reshape(2, 8, 8) for i in range(3)} | {f"fc1{i}": fc1[:, :, i] for i in (0, 1)}
+        both = apart | {"proj": proj.reshape(2, 8, 8), "fc2": fc2}
+        return {f"{name} of layer {layer}": x[layer] for name, x in both.items() for layer in (0, 1)}
+
+    ours = of_recipe("optax.contrib:muon", decay=0.3, ns_steps=2)
+    adamw = trained({"ours": ours, "adamw": of_recipe("adamw", decay=0.3)}, params, steps=2)
+    theirs = optax.contrib.muon(0.1, weight_decay=0.3, consistent_rms=0.2, ns_steps=2)
+    assert_same(matrices(adamw["ours"]), trained({"": theirs}, matrices(params), steps=2)[""], rtol=1e-4)
+    flat = {kind: jax.tree_util.tree_flatten_with_path(tree)[0] for kind, tree in adamw.items()}
+    muons = ("qkv/kernel", "proj/kernel", "fc1/kernel", "fc2/kernel")
+    for (path, ours), (_, expected) in zip(flat["ours"], flat["adamw"], strict=True):
+        same = np.allclose(ours, expected, rtol=1e-5, atol=1e-7)
+        assert same != path_name(path).endswith(muons), path_name(path)
+
+
+REFUSED = [
+    ("liom", r"did you mean 'lion'"),
+    ("optax:adamv", r"did you mean 'optax:adam'"),
+    ("optax.contrib:muno", r"did you mean 'optax.contrib:muon'"),
+    ("adan", r"did you mean 'optax:adan'"),
+    ("optax:apply_updates", "is unknown"),
+    ("optax:lbfgs", "is unknown"),
+    ("optax._src.alias:adam", "--allow optax._src.alias"),
+    ("subprocess:Popen", "--allow subprocess"),
+    ("ssl_jax.benchmark.peers.compare:Worker", "only code that you allowed"),
+    ("no package:x", "write it as 'package.module:name'"),
+    ("untrusted_optimizer:make", "--allow untrusted_optimizer"),
+]
+
+
+@pytest.mark.parametrize(("name", "hint"), REFUSED, ids=[name for name, _ in REFUSED])
+def test_a_name_of_what_is_not_meant_is_refused_and_nothing_is_imported(name, hint, tmp_path, monkeypatch):
+    (tmp_path / "untrusted_optimizer.py").write_text("raise SystemExit('was imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=rf"optimizer\.name=.*{hint}"):
+        optimizers.check(schema.Optimizer(name=name), schema.Schedule())
+    with pytest.raises(UserError, match=r"schedule\.name="):
+        optimizers.check(schema.Optimizer(), schema.Schedule(name=name))
+
+
+OWN = """
+import subprocess
+import optax
+from optax import adam
+
+def direction(factor=1.0):
+    return optax.scale(factor)
+
+def alias(learning_rate, weight_decay=1.0, factor=1.0):
+    return optax.chain(optax.scale(factor), optax.add_decayed_weights(weight_decay), optax.scale(-learning_rate))
+
+class Whole:
+    def __init__(self, lr, weight_decay, factor=1.0):
+        self.init = lambda params: 0
+        self.update = lambda updates, state, params: (jax.tree.map(lambda u: -lr(0) * factor * u, updates), 0)
+
+def halves(peak, total):
+    return lambda step: peak / 2
+
+def thirds(init_value):
+    return lambda step: init_value / 3
+
+def number(factor=1.0):
+    return factor
+
+import jax
+"""
+
+
+def test_an_optimiser_and_a_schedule_of_ones_own_take_their_options_and_our_rules(tmp_path, monkeypatch):
+    (tmp_path / "own_optimizers.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    params = {"kernel": jnp.ones(2), "bias": jnp.ones(2)}
+
+    def moved(name, schedule="constant", decay=0.0):
+        section = schema.Optimizer(name=name, lr=0.1, weight_decay=decay, options={"factor": 3.0})
+        optimizer, _ = optimizers.from_recipe(
+            section, schema.Schedule(name=schedule, start=1.0), 0.1, 100, 0, allow=("own_optimizers",)
+        )
+        update, _ = optimizer.update(params, optimizer.init(params), params)
+        return [float(update["kernel"][0]), float(update["bias"][0])]
+
+    for name in ("direction", "alias", "Whole"):
+        assert moved(f"own_optimizers:{name}") == pytest.approx([-0.3, -0.3]), name
+    assert moved("own_optimizers:alias", decay=1.0) == pytest.approx([-0.4, -0.3])
+    assert moved("own_optimizers:direction", "own_optimizers:halves") == pytest.approx([-0.15, -0.15])
+    assert moved("own_optimizers:direction", "own_optimizers:thirds") == pytest.approx([-0.1, -0.1])
+    for name, why in (
+        ("adam", "no function or class defined in own_optimizers"),
+        ("subprocess", "no function or class defined in own_optimizers"),
+        ("alais", "did you mean 'alias'"),
+        ("number", "must have init and update"),
+    ):
+        with pytest.raises(UserError, match=why):
+            moved(f"own_optimizers:{name}")
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (
+            schema.Optimizer(name="lion", options={"b3": 0.9}),
+            r"options.b3=0.9: lion has no option 'b3'. Its options: b1, b2",
+        ),
+        (schema.Optimizer(name="muon", options={"ns_step": 3}), r"did you mean 'ns_steps'\? Its options: b1, b2, eps"),
+        (
+            schema.Optimizer(name="optax:adan", options={"b3": "high"}),
+            r"optimizer.options.b3='high': expected .*number",
+        ),
+        (schema.Optimizer(name="lion", options={"weight_decay": 0.1}), r"lion has no option 'weight_decay'"),
+        (
+            schema.Schedule(name="wsd", options={"shape": "lin"}),
+            r"shape='lin' is unknown; use one of linear, cosine, sqrt",
+        ),
+        (schema.Schedule(name="wsd", options={"decay": 0.0}), r"decay=0.0: must be above 0"),
+        (schema.Schedule(name="optax:exponential_decay"), r"argument: 'decay_rate'; see schedule.options"),
+        (schema.Schedule(name="inverse_sqr"), r"did you mean 'inverse_sqrt'"),
+    ],
+)
+def test_options_are_checked_against_what_is_named(section, message):
+    sections = (section, schema.Schedule()) if isinstance(section, schema.Optimizer) else (schema.Optimizer(), section)
+    with pytest.raises(UserError, match=message):
+        optimizers.check(*sections)
+
+
+def test_a_number_of_the_section_is_passed_where_it_is_not_at_its_default():
+    taken = lambda make, **keys: names.options(schema.Optimizer(**keys), make, "optimizer", ())  # noqa: E731
+    assert taken(optimizers.lion) == {}
+    assert taken(optimizers.lion, b2=0.98) == {"b2": 0.98}
+    assert taken(optimizers.lion, b2=0.98, options={"b2": 0.95}) == {"b2": 0.95}
+    fields = {f.name: f.default for f in dataclasses.fields(schema.Optimizer)}
+    for make in optimizers.OPTIMIZERS.values():  # a default of its own where it is meant, the section's elsewhere
+        own = {k: p.default for k, p in names.parameters(make, names.OPTIMIZER_NUMBERS).items() if k in fields}
+        different = {k for k, default in own.items() if default != fields[k]}
+        assert different == ({"b2"} if make is optimizers.lion else set())
+
+
+def test_inverse_square_root_and_stable_decay_at_the_steps_that_define_them():
+    of = lambda name, **keys: optimizers.from_recipe(  # noqa: E731
+        schema.Optimizer(), schema.Schedule(name=name, **keys), 2.0, 100, 10
+    )[1]
+    at = lambda lr, *steps: [float(lr(step)) for step in steps]  # noqa: E731
+    np.testing.assert_allclose(at(of("inverse_sqrt"), 0, 5, 10, 40, 90), [0, 1, 2, 1, 2 / 3], rtol=1e-6)
+    np.testing.assert_allclose(at(of("inverse_sqrt", final=0.4, start=1.0), 0, 10, 40, 90), [2, 2, 1, 0.8], rtol=1e-6)
+    linear = {"decay": 0.2, "shape": "linear"}
+    np.testing.assert_allclose(
+        at(of("wsd", options=linear, final=0.1), 5, 10, 80, 90, 100, 120), [1, 2, 2, 1.1, 0.2, 0.2], rtol=1e-6
+    )
+    for shape, half in (("cosine", 1.0), ("sqrt", 2 * (1 - 0.5**0.5))):
+        np.testing.assert_allclose(
+            at(of("wsd", options={"decay": 0.2, "shape": shape}), 79, 90, 100), [2, half, 0], rtol=1e-5, atol=1e-6
+        )
+    ours, theirs = (of(name, final=0.1, start=0.5) for name in ("cosine", "optax:cosine_decay_schedule"))
+    np.testing.assert_allclose(at(ours, 0, 5, 10, 55, 99), at(theirs, 0, 5, 10, 55, 99), rtol=1e-5)
+    halving = of("optax:exponential_decay", options={"decay_rate": 0.25})
+    np.testing.assert_allclose(at(halving, 10, 55, 100), [2, 1, 0.5], rtol=1e-5)
+
+
+def test_layer_decay_knows_each_tower_its_depth_and_what_embeds_its_input():
+    tower = lambda depth, **more: {"transformer": {"blocks": {"fc1": {"kernel": jnp.ones((depth, 2))}}}} | more  # noqa: E731
+    one = jnp.ones(1)
+    params = {
+        "image": tower(3, patch_embed={"kernel": one}, positions=one, norm={"scale": one}),
+        "text": tower(2, token_embed={"embedding": one}, segment_embedding={"embedding": one}, pos_embed=one),
+        "shared": {"embedding": one, "embed": {"kernel": one}},
+        "resnet": {"stem": {"kernel": one}},
+        "decoder": tower(2, embed={"kernel": one}),
+    }
+    scaled, _ = scale_by_layer(0.5, ("image", "text", "resnet")).update(params, optax.EmptyState())
+    found = {path_name(p): np.unique(x).tolist() for p, x in jax.tree_util.tree_flatten_with_path(scaled)[0]}
+    assert found == {
+        "image/transformer/blocks/fc1/kernel": [0.125, 0.25, 0.5],
+        "image/patch_embed/kernel": [0.0625], "image/positions": [0.0625], "image/norm/scale": [1.0],
+        "text/transformer/blocks/fc1/kernel": [0.25, 0.5],
+        "text/token_embed/embedding": [0.125], "text/segment_embedding/embedding": [0.125], "text/pos_embed": [0.125],
+        "shared/embedding": [0.0625], "shared/embed/kernel": [1.0],
+        "resnet/stem/kernel": [1.0],
+        "decoder/transformer/blocks/fc1/kernel": [1.0], "decoder/embed/kernel": [1.0],
+    }  # fmt: skip
+    with pytest.raises(UserError, match="needs an encoder with transformer blocks"):
+        scale_by_layer(0.5).update(params, optax.EmptyState())
+
+
+@pytest.mark.parametrize(
+    ("name", "decays"),
+    [
+        ("encoder/transformer/blocks/fc1/kernel", True), ("encoder/token_embed/embedding", True),
+        ("encoder/transformer/blocks/layer_scale1", True), ("relative_position/kernel", True),
+        ("logit_scale", False), ("logit_bias", False), ("text/cls_token", False), ("encoder/norm/scale", False),
+        ("encoder/transformer/blocks/relative_position_bias_table", False),
+        ("encoder/relpos_bias/rel_embedding", False), ("encoder/rel_pos_bias/embedding", False),
+    ],
+)  # fmt: skip
+def test_what_is_decayed_is_known_by_the_names_of_the_field(name, decays):
+    assert decay_factor((), NO_DECAY, name) == float(decays)
+
+
+def test_a_rate_that_adam_would_not_survive_is_told_with_what_to_do():
+    large = schema.Optimizer(lr=0.002, reference_batch=32)
+    assert large.lr_warning(5000) == (
+        "learning rate 0.002 -> 0.3125: linear rule, x (5000 / 32) for batch_size=5000: above 0.02, where adamw seldom "
+        "trains; try --config.optimizer.scaling=sqrt (here 0.025), or set --config.optimizer.lr"
+    )
+    assert "learning rate 0.3125: above 0.02" in schema.Optimizer(name="optax:adan", lr=0.3125).lr_warning(32)
+    assert large.lr_warning(64) is None
+    rooted = dataclasses.replace(large, lr=0.02, scaling="sqrt").lr_warning(5000)
+    assert rooted.endswith("where adamw seldom trains; set --config.optimizer.lr")
+    assert schema.Optimizer(name="lars", lr=0.3, reference_batch=256).lr_warning(4096) is None

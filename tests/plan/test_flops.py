@@ -66,10 +66,11 @@ def test_convolutions_and_their_gradients_count_as_the_compiler_counts_them(stri
 
 def test_a_small_transformer_counts_as_the_compiler_counts_it_unrolled():
     from ssl_jax.models.drop_path import Section
+    from ssl_jax.models.mask import Mask
     from ssl_jax.models.transformer import Block
 
     blocks = [Block(2, 512, sections=(Section(1, 16),)) for _ in range(3)]
-    x, rest = shape(4, 16, 128), (0.0, None, None)  # drop rate, valid keys, rotation
+    x, rest = shape(4, 16, 128), (0.0, Mask(), None)  # drop rate, mask, rotation
     params = [jax.eval_shape(lambda key, x, b=b: b.init(key, x, *rest), jax.random.key(0), x) for b in blocks]
 
     def loss(params, x):

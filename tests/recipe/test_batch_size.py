@@ -121,6 +121,17 @@ def test_an_override_of_the_batch_size_takes_the_rest_along_but_the_users_own_nu
     assert load("moco_conv_fashion", [], said.append).objective.bn == 8
 
 
+def test_the_order_of_overrides_changes_nothing():
+    """The rule for the rate is itself overridden, and a reference batch leaves the rate to the start of the run."""
+    words = ["--config.batch_size=1024", "--config.optimizer.reference_batch=None", "--config.optimizer.scaling=sqrt"]
+    found = {load("moco_conv_fashion", order).optimizer.lr for order in (words, words[::-1], [*words[1:], words[0]])}
+    assert found == {2 * recipe_of()["optimizer"]["lr"]}
+    for order in (words, words[::-1]):
+        assert load("moco_conv_fashion", [*order, "--config.optimizer.lr=0.5"]).optimizer.lr == 0.5
+    kept = load("moco_conv_fashion", ["--config.optimizer.reference_batch=256", "--config.batch_size=1024"])
+    assert kept.optimizer.lr == recipe_of()["optimizer"]["lr"]
+
+
 def test_a_rule_that_does_not_exist_is_refused():
     with pytest.raises(UserError, match=r"batch_rules=.*where a rule is one of ema, queue"):
         parse(recipe_of(batch_rules=(("objective.momentum", "emma"),)))

@@ -79,6 +79,7 @@ def test_name_is_found_among_nested_shipped_recipes(tmp_path, monkeypatch):
     assert message(load, "toy_cnov").startswith(
         "--config toy_cnov: no shipped recipe has this name; did you mean 'toy_conv'?"
     )
+    assert message(load, "toy_cnov").splitlines()[-1].endswith("`ssl-jax recipes` lists all of them.")
     assert "toy_conv" in message(load, "nothing_like_it").splitlines()[-1]
     write(tmp_path / "text" / "toy_conv.py", RECIPE)
     assert message(load, "toy_conv").endswith("is the name of 2 recipes; say image/toy_conv or text/toy_conv")
@@ -123,7 +124,7 @@ def test_missing_file_names_the_neighbour(recipe_file):
 def test_a_loaded_recipe_is_complete(recipe_file):
     config = load(recipe_file)
     assert config.optimizer.weight_decay == Optimizer().weight_decay
-    defaults = {"name": "cosine", "start": 0.0, "final": 0.0, "milestones": (), "factor": 0.1}
+    defaults = {"name": "cosine", "start": 0.0, "final": 0.0, "milestones": (), "factor": 0.1, "options": None}
     assert config.schedule.to_dict() == defaults | {"warmup_steps": 3}
     assert config.model.widths == (8, 16)
     assert config.checkpoint.every_percent == 25
@@ -174,6 +175,12 @@ def test_a_duration_in_another_unit_replaces_the_one_there(recipe_file):
     ("text", "said"),
     [
         ("--config.lr=1", "unknown config key 'lr'; did you mean 'optimizer.lr'?"),
+        (
+            "--config.optimizer.learning_rate=1",
+            "unknown config key 'optimizer.learning_rate'; did you mean 'optimizer.lr'?",
+        ),
+        ("--config.num_epochs=1", "unknown config key 'num_epochs'"),
+        ("--config.steps=1", "unknown config key 'steps'; did you mean 'total_steps'?"),
         (
             "--config.optimizer.lrr=1",
             "unknown config key 'optimizer.lrr'; did you mean 'optimizer.lr'? Keys of optimizer",
@@ -226,6 +233,7 @@ def test_parse_gives_frozen_sections(recipe_file):
     ("change", "said"),
     [
         ({"optimiser": {}}, "unknown config key 'optimiser'; did you mean 'optimizer'?"),
+        ({"optimizer": {"learning_rate": 0.1}}, "'optimizer.learning_rate'; did you mean 'optimizer.lr'?"),
         ({"optimizer": {"weight_deacy": 0.1}}, "'optimizer.weight_deacy'; did you mean 'optimizer.weight_decay'?"),
         (
             {"total_epochs": 3},

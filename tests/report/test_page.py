@@ -7,13 +7,15 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import load, to_json
 from ssl_jax.report import figures, scores
 from ssl_jax.report.charts import series
-from ssl_jax.report.html import Html, el
+from ssl_jax.report.html import SCROLL, Html, el, picture
 from ssl_jax.report.page import report
+from ssl_jax.report.panels.paper import png
 from ssl_jax.report.record import read
 
 HOSTILE = "<script>alert('x')</script>"
@@ -56,6 +58,10 @@ def run(tmp_path):
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "bad_records.jsonl").write_text(json.dumps({"index": 3, "name": HOSTILE, "reason": "torn"}) + "\n")
     return folder
+
+
+def png_of(width):
+    return png(Image.new("RGB", (width, 10)))
 
 
 def page_of(folder):
@@ -157,6 +163,44 @@ def test_verdict_compares_the_first_column_with_every_baseline_that_has_it():
     assert found.columns == ("linear", "10/class")
     assert scores.verdict(found) == "Linear probe 86.1 %: 5.7 points above random init."
     assert scores.verdict(scores.scores({})) == ""
+
+
+def test_numbers_of_any_size_are_plain_and_words_between_backticks_are_code(run):
+    rank = [{"title": "RankMe", "value": "rankme"}]
+    rows = {"pretrained (student)": {"rankme": 1249.6, "note": "see `loss` < 1"}, "random init": {"rankme": 0.01234}}
+    evaluated(run, evaluation("health", rank, rows))
+    page = page_of(run)
+    assert "<span>1,250</span>" in page
+    assert "<span>0.0123</span>" in page
+    assert "see <code>loss</code> &lt; 1." in page
+
+
+def test_the_head_says_how_much_data_there_was_and_the_speed_in_every_unit(run):
+    env = json.loads((run / "env.json").read_text())
+    (run / "env.json").write_text(json.dumps(env | {"records": 60000}))
+    line = {"step": 9, "loss": 1.0, "examples_per_s": 64.0, "seconds_of_audio_per_s": 12.34}
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    page = page_of(run)
+    assert "ImageFolder, 60,000 records" in page
+    assert "64 examples/s, 12.3 seconds of audio/s" in page
+
+
+def test_on_a_narrow_screen_every_cell_says_its_column(run):
+    """The style sheet shows rows as cards there: what names a cell is in the cell, and the roles outlive the style."""
+    evaluated(run, LINEAR, FEWSHOT)
+    page = page_of(run)
+    cells = re.findall(r"<td[^>]*>", re.search(r"<table[^>]*scores.*?</table>", page, re.DOTALL).group())
+    assert [re.search('data-label="([^"]*)"', c).group(1) for c in cells] == ["linear", "10/class"] * 3
+    assert all('role="cell"' in cell for cell in cells)
+
+
+def test_wide_pictures_keep_their_size_and_say_that_they_scroll():
+    narrow, wide = (png_of(width) for width in (300, 900))
+    assert 'width="900"' in picture(wide, "alt", wide=True)
+    assert SCROLL in picture(wide, "alt", wide=True)
+    assert SCROLL not in picture(narrow, "alt", wide=True)
+    assert "pan" not in picture(wide, "alt")
 
 
 def test_training_time_counts_steps_at_their_logged_speed(run):

@@ -34,10 +34,7 @@ class Noise:
         return self.evaluation(batch)["image"].reshape(len(batch["image"]), -1)
 
     def panel(self, views):
-        return {}
-
-    def denormalise(self, x):
-        return x / 2
+        return {"image": Pictures(views["image"] / 2, ("a", "b"))} if "image" in views else {}
 
 
 @dataclass(frozen=True)
@@ -89,12 +86,12 @@ def test_views_are_bit_for_bit_those_of_step_0_of_the_whole_batch(recipe):
         np.testing.assert_array_equal(views[name], trained[name][:8])
 
 
-def test_views_that_are_images_are_drawn_when_the_objective_draws_nothing():
-    views = {"image": jnp.ones((2, 3, 4, 4, 1)), "noise": jnp.ones((2, 5))}
-    panels = panels_of(setup_of(Plain), views)
+def test_the_augment_draws_where_the_objective_draws_nothing():
+    objective = setup_of(Plain).objective
+    panels = panels_of(objective, {"image": jnp.ones((2, 2, 4, 4, 1)), "noise": jnp.ones((2, 5))})
     assert list(panels) == ["image"]
-    assert panels["image"].captions == ("view 1", "view 2", "view 3")
     np.testing.assert_array_equal(panels["image"].rows, 0.5)
+    assert panels_of(Plain(None, object()), {"image": jnp.ones((2, 2, 4, 4, 1))}) == {}, "no augment draws by itself"
 
 
 def test_preview_writes_one_png_also_into_a_new_folder(recipe, tmp_path, monkeypatch):

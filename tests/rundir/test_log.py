@@ -120,6 +120,10 @@ def test_progress_line_says_it_all():
         "checkpoint 42s ago | healthy"
     )
     assert progress_line(0, 2000, None) == "step 0/2000 0% | ETA ? | no checkpoint yet"
+    speeds = {"tokens": 123_456.7, "seconds of audio": 8.125}
+    assert progress_line(1, 2, 9, examples_per_s=3, speeds=speeds) == (
+        "step 1/2 50% | 3 examples/s | 123,457 tokens/s | 8.12 seconds of audio/s | ETA 9s | no checkpoint yet"
+    )
 
 
 @pytest.mark.parametrize(

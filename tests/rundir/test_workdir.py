@@ -81,6 +81,8 @@ def test_differences_see_types_and_removed_keys():
         "a": ("1", "1.0"), "b.c": ("(1,)", "(2,)"), "d": ("1", "(not set)"),
     }  # fmt: skip
     assert differences({"a": [1]}, {"a": (1,)}) == {}
+    assert differences({}, {"new": None}) == {}
+    assert differences({"a": None}, {"a": 1}) == {"a": ("None", "1")}
 
 
 def test_a_damaged_config_is_not_written_over(tmp_path):

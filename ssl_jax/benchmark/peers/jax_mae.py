@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from ssl_jax.benchmark.peers.names import mae_parameters
 from ssl_jax.data.image.views import ImageViews
 from ssl_jax.devices.allocator import keep_freed_memory
 from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch
-from ssl_jax.models.grid import sincos_2d
+from ssl_jax.models.grid import sincos
 from ssl_jax.models.vit import ViT
 from ssl_jax.objectives.base import Batch, Keys, Progress, Views
 from ssl_jax.objectives.mae import MAE
@@ -33,14 +34,14 @@ class GivenViews(MAE):
         return batch
 
 
-def inputs(spec: dict) -> dict[str, np.ndarray]:
+def inputs(spec: dict) -> dict[str, Any]:
     """`image` [B, h, w, 3], `noise` [B, N] and the position tables of encoder and decoder."""
     rng, side = np.random.default_rng(0), spec["image"] // spec["patch"]
     return {
         "image": rng.standard_normal((spec["batch"], spec["image"], spec["image"], 3), np.float32),
         "noise": rng.random((spec["batch"], side**2), np.float32),
-        "positions": np.asarray(sincos_2d(spec["width"], (side, side)), np.float32),
-        "decoder_positions": np.asarray(sincos_2d(spec["decoder_width"], (side, side)), np.float32),
+        "positions": np.asarray(sincos(spec["width"], (side, side)), np.float32),
+        "decoder_positions": np.asarray(sincos(spec["decoder_width"], (side, side)), np.float32),
     }
 
 
@@ -69,7 +70,8 @@ def build(spec: dict) -> Callable[[], float]:
         state = jax.jit(partial(init_state, posed))(rows)
         if spec["write"]:
             folder, params = Path(spec["folder"]), jax.tree.map(np.asarray, state.params)
-            np.savez(folder / "parameters.npz", **mae_parameters(params, spec["patch"]))
+            named: dict[str, Any] = mae_parameters(params, spec["patch"])
+            np.savez(folder / "parameters.npz", **named)
             np.savez(folder / "inputs.npz", **arrays)
         run = compiled(posed, 1, like)
 

@@ -13,6 +13,8 @@ from jax import Array
 
 from ssl_jax.errors import UserError
 
+POLICIES = ("uniform_corner", "published", "complement")
+
 
 class BlockMasks(NamedTuple):
     """I-JEPA's masks: `context` [B, K] and `targets` [B, M, T] patch indices; `*_valid` is False on padding."""
@@ -29,19 +31,22 @@ class MultiBlock:
 
     Block sizes are drawn once per step, places once per example. Shapes are static: a target block is padded to the
     largest block that can be drawn, and the context to `context_tokens` patches (a validity mask marks the padding).
+    The grid decides what a block is: a span of a series, a rectangle of a picture, and of a clip a rectangle that all frames
+    share (V-JEPA's, Bardes et al. 2024, arXiv 2404.08471).
 
     Args:
-        grid: rows and columns of patches.
-        target_scale, target_aspect: area (share of the grid) and height/width of a target block.
+        grid: patches along each axis: steps, rows and columns, or frames, rows and columns.
+        target_scale, target_aspect: size (share of the grid) and height/width of a target block. A span has no aspect.
         context_scale: area of the context block, whose aspect is 1.
         targets: how many target blocks, M.
         min_keep: a context with fewer patches gives up excluding target blocks, last first, until it has as many.
         context_tokens: K. More visible patches than K are dropped at random (`random`) or from the bottom (`raster`).
         policy: `uniform_corner` draws the top-left corner from every place where the block fits. `published` leaves out
             the last one, as the authors' code does, so that the last row and column are never a target nor a context.
+            `complement` is V-JEPA's: a side of a block may be as long as the grid's, and all that targets leave is context.
     """
 
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     target_scale: tuple[float, float] = (0.15, 0.2)
     target_aspect: tuple[float, float] = (0.75, 1.5)
     context_scale: tuple[float, float] = (0.85, 1.0)
@@ -52,53 +57,65 @@ class MultiBlock:
     policy: str = "uniform_corner"
 
     def __post_init__(self) -> None:
-        rows, columns = self.grid
-        if self.policy not in ("uniform_corner", "published"):
-            raise UserError(f"mask policy={self.policy!r} is unknown; use uniform_corner or published")
+        if self.policy not in POLICIES:
+            raise UserError(f"mask policy={self.policy!r} is unknown; use {' or '.join(POLICIES)}")
         if self.truncation not in ("random", "raster"):
             raise UserError(f"mask truncation={self.truncation!r} is unknown; use random or raster")
-        if min(rows, columns) < 3:
-            raise UserError(
-                f"block masks need a grid of at least 3x3 patches, got {rows}x{columns}; use a smaller patch"
-            )
-        smallest = int(rows * columns * self.context_scale[0]) - 1
+        axes, words = len(self.grid), "x".join(map(str, self.grid))
+        if not 1 <= axes <= 3:
+            raise UserError(f"block masks are for grids of one to three axes, got {words}")
+        if min(self.grid[-2:]) < 3:
+            least = "x".join("3" for _ in self.grid[-2:])
+            raise UserError(f"block masks need a grid of at least {least} patches, got {words}; use a smaller patch")
+        smallest = int(self.patches * self.context_scale[0]) - 1
         if self.min_keep >= smallest or self.min_keep < 1:
-            raise UserError(
-                f"min_keep={self.min_keep} cannot be met on a {rows}x{columns} grid; use 1 to {smallest - 1}"
-            )
+            raise UserError(f"min_keep={self.min_keep} cannot be met on a {words} grid; use 1 to {smallest - 1}")
+
+    @property
+    def patches(self) -> int:
+        """N, the patches of the grid."""
+        return math.prod(self.grid)
 
     @property
     def context_size(self) -> int:
         """K, the static number of context patches."""
-        return self.context_tokens or max(self.min_keep, self.grid[0] * self.grid[1] // 3)
+        return self.context_tokens or max(self.min_keep, self.patches // 3)
 
     @property
     def target_size(self) -> int:
-        """T, the area of the largest target block."""
+        """T, the patches of the largest target block."""
         draws = np.linspace(0.0, 1.0, 1001)
-        return max(h * w for h, w in (self._size(u, self.target_scale, self.target_aspect) for u in draws))
+        return max(math.prod(self._size(u, self.target_scale, self.target_aspect)) for u in draws)
 
-    def _size(self, u: float, scale: tuple[float, float], aspect: tuple[float, float]) -> tuple[int, int]:
+    def _size(self, u: float, scale: tuple[float, float], aspect: tuple[float, float]) -> tuple[int, ...]:
+        """The sides of a block, along each axis."""
         # One uniform drives both scale and aspect, as in the authors' code.
-        area = int(self.grid[0] * self.grid[1] * (scale[0] + u * (scale[1] - scale[0])))
+        area = int(math.prod(self.grid[-2:]) * (scale[0] + u * (scale[1] - scale[0])))
         ratio = aspect[0] + u * (aspect[1] - aspect[0])
+        if len(self.grid) == 1:
+            return (self._within(max(area, 1), self.grid[0]),)
         height, width = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        return min(height, self.grid[0] - 1), min(width, self.grid[1] - 1)
+        return *self.grid[:-2], self._within(height, self.grid[-2]), self._within(width, self.grid[-1])
+
+    def _within(self, side: int, limit: int) -> int:
+        return min(side, limit if self.policy == "complement" else limit - 1)
 
     def _sizes(self, scale: tuple[float, float], aspect: tuple[float, float]) -> np.ndarray:
-        """The distinct block sizes [S, 2] over a fine, even sweep of the uniform, repeated by their share of it."""
+        """Block sizes [256, axes] over an even sweep of the uniform: each as often as its share of it."""
         return np.array([self._size(u, scale, aspect) for u in (np.arange(256) + 0.5) / 256], np.int32)
 
     def __call__(self, keys: Array, step_key: Array) -> BlockMasks:
         """Masks for per-example `keys` [B] and the `step_key` that the whole batch shares."""
         target_table = jnp.asarray(self._sizes(self.target_scale, self.target_aspect))
-        context_table = jnp.asarray(self._sizes(self.context_scale, (1.0, 1.0)))
+        whole = np.tile(np.asarray(self.grid, np.int32), (256, 1))
+        context_table = jnp.asarray(
+            whole if self.policy == "complement" else self._sizes(self.context_scale, (1.0, 1.0))
+        )
         draw = jax.random.randint(step_key, (2,), 0, 256)
         one = lambda key: self._example(key, target_table[draw[0]], context_table[draw[1]])  # noqa: E731
         return jax.vmap(one)(keys)
 
     def _example(self, key: Array, target: Array, context: Array) -> BlockMasks:
-        rows, columns = self.grid
         key_target, key_context, key_drop = jax.random.split(key, 3)
         corners = self._corner(key_target, target, self.targets)
         inside = jax.vmap(lambda c: self._inside(c, target))(corners)  # [M, N]
@@ -106,30 +123,33 @@ class MultiBlock:
 
         # Excluding the first m target blocks, for m = 0..M; the largest m that leaves min_keep patches wins.
         covered = jnp.cumsum(inside, axis=0) > 0
-        visible = block & ~jnp.concatenate([jnp.zeros((1, rows * columns), bool), covered])
+        visible = block & ~jnp.concatenate([jnp.zeros((1, self.patches), bool), covered])
         enough = visible.sum(axis=1) >= self.min_keep
         visible = visible[jnp.max(jnp.where(enough, jnp.arange(self.targets + 1), 0))]
 
         order = (
-            jax.random.uniform(key_drop, (rows * columns,))
-            if self.truncation == "random"
-            else jnp.zeros(rows * columns)
+            jax.random.uniform(key_drop, (self.patches,)) if self.truncation == "random" else jnp.zeros(self.patches)
         )
         chosen = jnp.argsort(jnp.where(visible, order, 2.0), stable=True)[: self.context_size]
         chosen_valid = visible[chosen]
 
         place = jnp.arange(self.target_size)
-        row, column = place // target[1], place % target[1]
-        index = (corners[:, :1] + row) * columns + corners[:, 1:] + column
-        valid = jnp.broadcast_to(place < target[0] * target[1], index.shape)
+        within = place[:, None] // _strides(target) % target  # [T, axes]
+        index = ((corners[:, None] + within) * _strides(jnp.asarray(self.grid))).sum(axis=-1)
+        valid = jnp.broadcast_to(place < jnp.prod(target), index.shape)
         return BlockMasks(chosen, chosen_valid, jnp.where(valid, index, 0), valid)
 
     def _corner(self, key: Array, size: Array, count: int) -> Array:
-        """Top-left corners [count, 2] of blocks of `size` (rows, columns) on the grid."""
-        places = jnp.asarray(self.grid) - size + (1 if self.policy == "uniform_corner" else 0)
-        return jax.random.randint(key, (count, 2), 0, jnp.maximum(places, 1))
+        """First corners [count, axes] of blocks of `size` [axes] on the grid."""
+        places = jnp.asarray(self.grid) - size + (0 if self.policy == "published" else 1)
+        return jax.random.randint(key, (count, len(self.grid)), 0, jnp.maximum(places, 1))
 
     def _inside(self, corner: Array, size: Array) -> Array:
         """[N] bool: which patches lie in the block."""
-        row, column = jnp.divmod(jnp.arange(self.grid[0] * self.grid[1]), self.grid[1])
-        return (row >= corner[0]) & (row < corner[0] + size[0]) & (column >= corner[1]) & (column < corner[1] + size[1])
+        place = jnp.indices(self.grid).reshape(len(self.grid), -1).T
+        return ((place >= corner) & (place < corner + size)).all(axis=1)
+
+
+def _strides(size: Array) -> Array:
+    """How many places of an array of `size` [axes], in raster order, one step along each axis is."""
+    return jnp.append(jnp.cumprod(size[:0:-1])[::-1], 1)

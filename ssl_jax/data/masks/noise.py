@@ -28,3 +28,15 @@ def random_keep(noise: Array, mask_ratio: float) -> tuple[Array, Array, Array]:
     shuffle = jnp.argsort(noise, axis=1, stable=True)
     restore = jnp.argsort(shuffle, axis=1, stable=True)
     return shuffle[:, :kept], restore, (restore >= kept).astype(jnp.float32)
+
+
+def tube_keep(noise: Array, frames: int, mask_ratio: float) -> tuple[Array, Array, Array]:
+    """VideoMAE's tubes: `random_keep` of the patches of one frame, and the same ones in all `frames` of a clip.
+
+    `noise` is [B, N] for one frame. Returns what `random_keep` does, for the frames x N patches; kept ones are in raster order.
+    """
+    kept, _, mask = random_keep(noise, mask_ratio)
+    mask = jnp.tile(mask, (1, frames))
+    shuffle = jnp.argsort(mask, axis=1, stable=True)
+    restore = jnp.argsort(shuffle, axis=1, stable=True)
+    return shuffle[:, : frames * kept.shape[1]], restore, mask

@@ -1,12 +1,15 @@
 """Data sets prepared by TensorFlow Datasets, read at random without TensorFlow.
 
-TFDS writes ArrayRecord files with `file_format="array_record"`; `tfds.data_source` gives records of them as numpy.
+TFDS writes ArrayRecord files with `file_format="array_record"`; `as_data_source` gives records of them as numpy.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +17,9 @@ import numpy as np
 
 from ssl_jax.data.sources.base import Record
 from ssl_jax.errors import UserError
+
+# A namespace (`huggingface:`) would download a script and run it; arguments after a comma would go to any constructor.
+NAME = re.compile(r"[a-z0-9_]+(/[\w.-]+){0,2}(:[\d*]+(\.[\d*]+){0,2})?", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +59,9 @@ class Tfds:
         features = records.dataset_info.features
         missing = [old for old in wanted.values() if old not in features]
         if missing or not wanted:
+            has = ", ".join(sorted(features, key=_usual_first))
             raise UserError(
-                f"TFDS {self.name!r} has no feature {(missing or [None])[0]!r}; it has {', '.join(features)}; "
+                f"TFDS {self.name!r} has no feature {(missing or [None])[0]!r}; it has {has}; "
                 f"set image_key, label_key (None: there is none) or fields"
             )
         if not len(records):
@@ -104,12 +111,25 @@ class Tfds:
         return np.asarray(value)
 
 
+def _usual_first(feature: str) -> tuple[bool, str]:
+    return feature not in ("image", "label"), feature
+
+
 def _open(name: str, split: str, data_dir: str | None, undecoded: str | None) -> Any:
+    if not NAME.fullmatch(name):
+        raise UserError(
+            f"TFDS {name!r}: write name, name/config or name/config:1.0.0, the name in lower case with underscores"
+        )
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.read_only_builder import builder_from_files
 
     decoders = {undecoded: tfds.decode.SkipDecoding()} if undecoded else None
     try:
-        return tfds.data_source(name, split=split, data_dir=data_dir, decoders=decoders, download=False)
+        if data_dir is not None:
+            _require_own_features(data_dir, name)
+        # Not `tfds.data_source`, which asks a bucket about data sets that are not prepared here.
+        prepared = builder_from_files(name, **({"data_dir": data_dir} if data_dir else {"file_format": "array_record"}))
+        return prepared.as_data_source(split=split, decoders=decoders)
     except (ValueError, NotImplementedError, AssertionError, OSError, ImportError, KeyError) as error:
         said = next(iter(str(error).splitlines()), type(error).__name__)
         if isinstance(error, NotImplementedError):  # said of every format but ArrayRecord, and where there is nothing
@@ -118,3 +138,31 @@ def _open(name: str, split: str, data_dir: str | None, undecoded: str | None) ->
             f"TFDS {name!r} split={split!r} cannot be read from {data_dir or 'the default TFDS directory'}: {said} "
             f"Prepare it once: tfds.builder({name!r}, data_dir=..., file_format='array_record').download_and_prepare()"
         ) from error
+
+
+def _require_own_features(data_dir: str, name: str) -> None:
+    """UserError if a prepared data set names classes of other packages for its features: TFDS would import them.
+
+    A data set may come from anywhere, as a recipe may, and importing a module runs it.
+    """
+    from etils import epath
+
+    folder = epath.Path(data_dir) / re.split("[/:]", name)[0]
+    for file in (file for depth in ("", "*/", "*/*/") for file in folder.glob(f"{depth}features.json")):
+        foreign = [found for found in _classes(file.read_text()) if not found.startswith("tensorflow_datasets.")]
+        if foreign:
+            raise UserError(
+                f"{str(file)!r} names the class {foreign[0]!r}; only features of tensorflow_datasets are read"
+            )
+
+
+def _classes(text: str) -> Iterator[str]:
+    """The dotted names of classes in a `features.json`, in either of its two forms. None where the text is no JSON."""
+    found: list[tuple[str, str]] = []
+    with suppress(ValueError, RecursionError):
+        json.loads(text, object_pairs_hook=found.extend)
+    for key, value in found:
+        if key in ("type", "pythonClassName", "python_class_name") and isinstance(value, str) and "." in value:
+            yield value
+        if key == "json" and isinstance(value, str):
+            yield from _classes(value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -18,23 +17,23 @@ class Subset:
     """The records of `source` from `start` to `stop`, given as fractions, of a random order that `seed` fixes.
 
     `Subset(s, 0.0, 0.9)` and `Subset(s, 0.9, 1.0)` are disjoint and together all of `s`: a training and a held-out
-    part. In a recipe, `source` is itself `dict(target=..., ...)`, of ssl_jax. Records keep the relative order that they
-    have in `source`.
+    part. In a recipe, `source` is itself `dict(target=..., ...)`. Records keep the relative order that they have in `source`.
 
     Raises:
-      UserError: fractions that are not 0 <= start < stop <= 1, or that leave no record.
+      UserError: a `source` that is none, fractions that are not 0 <= start < stop <= 1, or that leave no record.
     """
 
-    source: Any
+    source: Source
     start: float = 0.0
     stop: float = 1.0
     seed: int = 0
     ids: np.ndarray = field(init=False, repr=False)
     classes: tuple[str, ...] = field(init=False, repr=False)
-    _inner: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        source = _build(self.source) if isinstance(self.source, Mapping) else self.source
+        source = self.source
+        if isinstance(source, Mapping | str) or not hasattr(source, "__getitem__"):
+            raise UserError(f"source={source!r} is no source of records; name one with `target`, as in data.pretrain")
         if not 0 <= self.start < self.stop <= 1:
             raise UserError(f"start={self.start}, stop={self.stop}: use fractions with 0 <= start < stop <= 1")
         order = np.argsort(np.random.Philox(self.seed).random_raw(len(source)), kind="stable")
@@ -44,7 +43,6 @@ class Subset:
                 f"start={self.start}, stop={self.stop} leaves none of {len(source)} records; widen the fraction"
             )
         object.__setattr__(self, "ids", chosen)
-        object.__setattr__(self, "_inner", source)
         object.__setattr__(self, "classes", tuple(getattr(source, "classes", ())))
         if hasattr(source, "batch"):
             object.__setattr__(self, "batch", lambda ids: source.batch(chosen[ids]))
@@ -55,20 +53,13 @@ class Subset:
     def __getitem__(self, index: int) -> Record:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
-        return self._inner[int(self.ids[index])]
+        return self.source[int(self.ids[index])]
 
     def name_of(self, index: int) -> str:
         """What the inner source calls the record."""
         inner = int(self.ids[index])
-        return self._inner.name_of(inner) if hasattr(self._inner, "name_of") else str(inner)
+        return self.source.name_of(inner) if hasattr(self.source, "name_of") else str(inner)
 
     def fingerprint(self) -> str:
         """SHA-256 of the inner fingerprint and the chosen record ids."""
-        return hashlib.sha256(self._inner.fingerprint().encode() + self.ids.astype("<i8").tobytes()).hexdigest()
-
-
-def _build(options: Mapping[str, Any]) -> Source:
-    from ssl_jax.recipe.component import Component
-
-    options = dict(options)
-    return Component(options.pop("target", ""), options, where="source").build()
+        return hashlib.sha256(self.source.fingerprint().encode() + self.ids.astype("<i8").tobytes()).hexdigest()

@@ -1,6 +1,7 @@
 """Masks: exact counts, static shapes, the published sampler's habits, and its traps."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from ssl_jax.data.masks.multi_block import MultiBlock
-from ssl_jax.data.masks.noise import random_keep
+from ssl_jax.data.masks.noise import random_keep, tube_keep
 from ssl_jax.errors import UserError
 
 
@@ -42,6 +43,36 @@ def test_random_keep_removes_the_ratio_exactly_and_restores_the_order():
 def test_a_ratio_that_keeps_nothing_is_refused():
     with pytest.raises(UserError, match=r"mask_ratio=0\.99 keeps 0 of 16"):
         random_keep(jnp.zeros((1, 16)), 0.99)
+
+
+def test_tubes_keep_the_same_patches_of_every_frame():
+    keep, restore, mask = tube_keep(jax.random.uniform(jax.random.key(0), (5, 12)), 3, 0.75)
+    assert keep.shape == (5, 3 * 3)
+    np.testing.assert_array_equal(mask.sum(1), 27)
+    frames = np.asarray(mask).reshape(5, 3, 12)
+    np.testing.assert_array_equal(frames, np.repeat(frames[:, :1], 3, axis=1))
+    np.testing.assert_array_equal(np.take_along_axis(np.asarray(mask), np.asarray(keep), 1), 0)
+    np.testing.assert_array_equal(
+        np.take_along_axis(np.asarray(restore), np.asarray(keep), 1), np.tile(np.arange(9), (5, 1))
+    )
+
+
+@pytest.mark.parametrize(("grid", "policy"), [((40,), "uniform_corner"), ((3, 6, 6), "complement")])
+def test_blocks_are_spans_of_a_series_and_go_through_all_frames_of_a_clip(grid, policy):
+    masking = MultiBlock(grid, min_keep=4, targets=3, context_tokens=math.prod(grid), policy=policy)
+    masks = draw(masking, 32)
+    targets = [covered(masks.targets[:, m], masks.targets_valid[:, m], masking.patches) for m in range(3)]
+    for block in np.concatenate(targets).reshape(-1, *grid):
+        lengths = [np.ptp(i) + 1 for i in np.nonzero(block)]
+        assert np.prod(lengths) == block.sum()
+        assert lengths[:-2] == list(grid[:-2])
+        assert 0.1 < block.mean() < 0.25
+    context, hidden = covered(masks.context, masks.context_valid, masking.patches), np.any(targets, axis=0)
+    assert (context.sum(1) >= 4).all()
+    assert not (context & hidden).any()
+    frames = context.reshape(32, *grid[:-2], -1)
+    assert (frames == frames[:, :1]).all() or len(grid) == 1
+    assert (context | hidden).all() == (policy == "complement")
 
 
 @pytest.mark.parametrize("grid", [(7, 7), (14, 14), (16, 16), (6, 10)])
@@ -114,6 +145,8 @@ def test_raster_truncation_drops_the_bottom_rows():
         ({"policy": "other"}, "policy='other'"),
         ({"truncation": "top"}, "truncation='top'"),
         ({"grid": (2, 8)}, "at least 3x3"),
+        ({"grid": (4, 2, 8)}, "at least 3x3 patches, got 4x2x8"),
+        ({"grid": (2, 2, 8, 8)}, "one to three axes, got 2x2x8x8"),
     ],
 )
 def test_what_could_loop_for_ever_in_the_published_sampler_is_refused(options, words):

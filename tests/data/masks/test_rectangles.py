@@ -55,6 +55,21 @@ def test_masks_are_blocks(drawn):
     assert neighbours > 0.6  # 0.3 for patches at random
 
 
+def test_blocks_are_spans_of_a_series_and_go_through_all_frames_of_a_clip():
+    keys = jax.random.split(jax.random.key(1), 64)
+    series, clip = BlockMask((50,), 1, (0.3, 0.5)), BlockMask((4, 8, 8), 1, (0.3, 0.5))
+    spans, tubes = (np.asarray(jax.jit(sampler)(keys))[:, 0] for sampler in (series, clip))
+    for sampler, mask in ((series, spans), (clip, tubes)):
+        count = mask.sum(axis=1)
+        assert count.max() <= sampler.most
+        assert 0.3 < (count > 0).mean() < 0.7
+        assert count[count > 0].mean() > 0.25 * mask.shape[1]
+    edges = np.diff(np.pad(spans, ((0, 0), (1, 1))).astype(int), axis=1)
+    assert (edges == 1).sum() < spans.sum() / 4  # four steps or more each
+    frames = tubes.reshape(64, 4, 64)
+    np.testing.assert_array_equal(frames, np.repeat(frames[:, :1], 4, axis=1))
+
+
 def test_slots_hold_the_masked_patches_once_each():
     mask = jnp.array([[[True, False, True], [False, False, True]], [[False] * 3, [True, False, False]]])
     slots = slots_of(mask, 4)

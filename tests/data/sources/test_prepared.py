@@ -2,6 +2,7 @@
 
 import functools
 import io
+import json
 import sys
 
 import numpy as np
@@ -124,6 +125,34 @@ def test_fingerprint_changes_with_the_data_set_the_split_and_the_options(data_di
 def test_what_is_not_prepared_or_not_there_is_refused(data_dir, name, split, options, message):
     with pytest.raises(UserError, match=message):
         Tfds(name, split, data_dir, **options)
+
+
+@pytest.mark.parametrize(
+    "name", ["huggingface:mnist", "mnist/a=True,data_dir=/x", "../mnist", "FashionMnist", "a" * 9 + ":b"]
+)
+def test_a_name_that_would_run_other_code_is_refused(name):
+    with pytest.raises(UserError, match="write name, name/config or"):
+        Tfds(name, "train")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"pythonClassName": "antigravity.X"},
+        {"featuresDict": {"features": {"image": {"python_class_name": "antigravity.X"}}}},
+        {
+            "type": "tensorflow_datasets.core.features.features_dict.FeaturesDict",
+            "content": {"a": {"type": "antigravity.X"}},
+        },
+        {"json": json.dumps({"a": {"type": "antigravity.X"}})},
+    ],
+)
+def test_a_data_set_that_names_foreign_classes_is_refused_before_they_are_imported(tmp_path, content):
+    (tmp_path / "odd_one" / "1.0.0").mkdir(parents=True)
+    (tmp_path / "odd_one" / "1.0.0" / "features.json").write_text(json.dumps(content).replace("Class", "\\u0043lass"))
+    with pytest.raises(UserError, match=r"names the class 'antigravity\.X'; only features of"):
+        Tfds("odd_one", "train", str(tmp_path))
+    assert "antigravity" not in sys.modules
 
 
 def test_fashion_mnist_falls_back_to_prepared_tfds(data_dir, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from ssl_jax.data.sources import Arrays, Embedded, FashionMNIST, Idx, Subset
 from ssl_jax.data.sources.arrays import HASH_ROWS, check_labels, spread
 from ssl_jax.data.sources.idx import read_idx
 from ssl_jax.errors import UserError
+from ssl_jax.recipe import Component
 
 IMAGES = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3)
 LABELS = np.array([0, 1, 2, 0, 1, 2])
@@ -252,11 +253,14 @@ def test_subsets_partition_a_source_and_depend_on_the_seed():
 
 
 def test_a_subset_is_made_from_options_that_are_data():
-    held_out = Subset({"target": "ssl_jax.data.sources:Embedded", "split": "test"}, 0.9, 1.0)
+    options = {"source": {"target": "ssl_jax.data.sources:Embedded", "split": "test"}, "start": 0.9}
+    held_out = Component("ssl_jax.data.sources:Subset", options).build()
     assert len(held_out) == 500
     assert held_out.classes[1] == "Trouser"
     with pytest.raises(UserError, match="splt"):
-        Subset({"target": "ssl_jax.data.sources:Embedded", "splt": "test"})
+        Component("ssl_jax.data.sources:Subset", {"source": options["source"] | {"splt": "test"}}).build()
+    with pytest.raises(UserError, match="is no source of records; name one with `target`"):
+        Subset(options["source"])
 
 
 def test_subset_fractions_are_checked():

@@ -1,4 +1,4 @@
-"""Arrays -> PNG files (as bytes) for people: grids of images, curves, and maps of features.
+"""Arrays -> PNG files (as bytes) for people: curves, and maps of features.
 
 The functions are pure: no file is written, no global state of matplotlib is touched, and the same arrays give the same
 picture. The colours (Okabe and Ito 2008 for lines, Tol's muted scheme for classes) stay apart under colour blindness,
@@ -14,58 +14,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ssl_jax.report.panels import tiles
+from ssl_jax.report.panels.paper import INK, LINES, MUTED, RULE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ssl_jax.data.panels import Panel
-
-LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 CLASSES = ("#332288", "#CC6677", "#117733", "#88CCEE", "#AA4499", "#DDCC77", "#44AA99", "#882255", "#999933", "#777777")
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")  # 7 shapes and 10 colours: 70 classes before one comes again
-INK, MUTED, RULE = "#222222", "#767676", "#DDDDDD"
-DOTS_PER_INCH = 160
+DOTS_PER_INCH = 220
 FEW_POINTS = 20  # up to so many each is shown by a dot, and there is nothing to smooth
-
-
-def panel_png(panel: Panel, most: int = 16) -> bytes:
-    """A PNG of the first `most` rows of `panel`: captions over the columns, the note under them.
-
-    The rows fill several blocks side by side where one would be a narrow ribbon. Small images are enlarged without
-    smoothing, so that a pixel of the data is a square of the picture.
-    """
-    rows = np.asarray(panel.rows[:most])
-    return tiles.png(tiles.grid(rows, panel.captions, panel.note))
-
-
-def neighbours(
-    images: np.ndarray,
-    queries: np.ndarray,
-    found: np.ndarray,
-    labels: np.ndarray | None = None,
-    classes: Sequence[str] = (),
-) -> bytes:
-    """A PNG with a row for each query: the query, then what is nearest to it among the features, nearest first.
-
-    Args:
-      images: [N, h, w, C] in [0, 1].
-      queries: int [Q], places in `images`; found: int [Q, K], of their neighbours.
-      labels: int [N]; the name under a neighbour of another class than the query's is set apart by colour and a mark.
-      classes: names of the labels, their numbers if there are none.
-    """
-    index = np.concatenate([np.asarray(queries)[:, None], np.asarray(found)], axis=1)
-    captions = ("query", "nearest", *(f"{k}." for k in range(2, index.shape[1])))
-    if labels is None:
-        return tiles.png(tiles.grid(np.asarray(images)[index], captions, lead=True))
-    names = np.asarray(labels)[index]
-    alike = names == names[:, :1]
-    marks = [[_class_name(n, classes) if a else f"≠ {_class_name(n, classes)}" for n, a in zip(*row, strict=True)]
-             for row in zip(names, alike, strict=True)]  # fmt: skip
-    colours = np.where(alike, INK, LINES[1])
-    note = f"{alike[:, 1:].mean():.0%} of the neighbours shown have the class of their query."
-    return tiles.png(tiles.grid(np.asarray(images)[index], captions, note, marks, colours.tolist(), lead=True))
 
 
 def curve(
@@ -87,7 +45,7 @@ def curve(
       smooth: weight in [0, 1) by which a neighbour counts less with each step; the raw line stays behind, pale.
       baselines: name -> value of horizontal dashed lines to compare with.
     """
-    figure, axes = _axes(title, (7.2, 3.6))
+    figure, axes = _axes(title, (5.2, 3.2))
     ends: list[tuple[float, str, str]] = []
     for (name, (steps, values)), colour in zip(series.items(), cycle(LINES), strict=False):
         steps, values = np.asarray(steps), np.asarray(values, np.float64)
@@ -98,10 +56,10 @@ def curve(
         axes.plot(steps, shown, color=colour, linewidth=1.8, marker=dot, markersize=3.5)
         finite = shown[np.isfinite(shown)]
         if finite.size:
-            ends.append((float(finite[-1]), f"{name} {_number(finite[-1])}", colour))
+            ends.append((float(finite[-1]), f"{name} {number(finite[-1])}", colour))
     for name, value in (baselines or {}).items():
         axes.axhline(value, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
-        ends.append((value, f"{name} {_number(value)}", MUTED))
+        ends.append((value, f"{name} {number(value)}", MUTED))
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.xaxis.set_major_formatter(
@@ -124,7 +82,7 @@ def scatter(
     note: str = "",
 ) -> bytes:
     """A PNG of `points` [N, 2]: colour and shape by `labels` int [N], each class named at its middle."""
-    figure, axes = _axes(title, (6.4, 6.0))
+    figure, axes = _axes(title, (5.2, 5.0))
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     axes.spines[:].set_visible(False)
@@ -137,7 +95,8 @@ def scatter(
         for place, label in enumerate(present):
             mine = part[labels[part] == label]
             axes.scatter(
-                *points[mine].T,
+                points[mine, 0],
+                points[mine, 1],
                 s=size,
                 c=CLASSES[place % len(CLASSES)],
                 marker=MARKERS[place % len(MARKERS)],
@@ -148,7 +107,7 @@ def scatter(
         axes.text(0, -0.01, note, transform=axes.transAxes, color=MUTED, size=8.5, va="top")
     axes.set_aspect("equal", adjustable="datalim")
     if len(present) > 1:
-        _name_classes(axes, [(_class_name(label, classes), points[labels == label]) for label in present])
+        _name_classes(figure, axes, [(class_name(label, classes), points[labels == label]) for label in present])
     return _png(figure)
 
 
@@ -169,6 +128,18 @@ def embed_2d(features: np.ndarray, method: str = "pca", seed: int = 0) -> np.nda
     components = PCA(min(50, *features.shape), random_state=seed).fit_transform(features)
     perplexity = min(30.0, (len(features) - 1) / 3)
     return TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(components).astype(np.float32)
+
+
+def class_name(label: int, classes: Sequence[str]) -> str:
+    """The name of a class, or its number."""
+    return classes[label] if 0 <= label < len(classes) else str(label)
+
+
+def number(value: float) -> str:
+    """Four digits, and every digit before the point: `0.05012`, `12.3`, `12,500`; `4.0e-04` where it is very small or large."""
+    if 1e4 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.1e}"
 
 
 # ------------------------------------------------------------------------------------------------------------- drawing
@@ -212,7 +183,7 @@ def _name_at_the_end(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None
         axes.text(1.015, place, text, transform=axes.transAxes, color=colour, size=9, va="center")
 
 
-def _name_classes(axes: Axes, groups: Sequence[tuple[str, np.ndarray]]) -> None:
+def _name_classes(figure: Figure, axes: Axes, groups: Sequence[tuple[str, np.ndarray]]) -> None:
     """Names where their points are densest, moved up or down until none covers another."""
     from matplotlib.colors import to_rgb
     from matplotlib.patheffects import withStroke
@@ -221,16 +192,17 @@ def _name_classes(axes: Axes, groups: Sequence[tuple[str, np.ndarray]]) -> None:
     for (name, points), colour in zip(groups, cycle(CLASSES), strict=False):
         dark = tuple(0.6 * part for part in to_rgb(colour))
         outline = [withStroke(linewidth=3.5, foreground="white")]
-        texts.append(axes.text(*_densest(points), name, color=dark, weight="bold", size=10, ha="center", va="center",
+        x, y = _densest(points)
+        texts.append(axes.text(x, y, name, color=dark, weight="bold", size=10, ha="center", va="center",
                                path_effects=outline))  # fmt: skip
-    figure = axes.figure
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the places found here are to stay
     boxes = [text.get_window_extent() for text in texts]
     centres = np.array([[(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2] for box in boxes])
     sizes = np.array([[box.width + 4, box.height + 2] for box in boxes])
     for text, centre in zip(texts, _apart(centres, sizes), strict=True):
-        text.set_position(axes.transData.inverted().transform(centre))
+        x, y = axes.transData.inverted().transform(centre)
+        text.set_position((x, y))
 
 
 def _densest(points: np.ndarray) -> np.ndarray:
@@ -274,11 +246,3 @@ def _decayed(values: np.ndarray, weight: float) -> np.ndarray:
         total = weight * total + value
         sums[place] = total
     return sums
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.1e}"
-
-
-def _class_name(label: int, classes: Sequence[str]) -> str:
-    return classes[label] if 0 <= label < len(classes) else str(label)

@@ -1,0 +1,17 @@
+"""Masked language modelling on sentences of a small grammar."""
+
+from ml_collections import ConfigDict
+from recipes import WIDTH, run
+from texts import WORDS
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The recipe; it has one size."""
+    return ConfigDict(
+        run("texts:Sentences", "texts:Sentences")
+        | dict(
+            objective=dict(target="mlm:MLM"),
+            model=dict(target="text_models:TextEncoder", words=len(WORDS), **WIDTH),
+            augment=dict(target="texts:TokenViews"),
+        )
+    )
