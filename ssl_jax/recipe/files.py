@@ -68,14 +68,15 @@ def _is_recipe(tree: ast.Module) -> bool:
 
 def _described(path: Path, tree: ast.Module) -> Shipped:
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
-    texts = [node.value.value for node in tree.body if _assigns_result(node)]
+    texts = [text for node in tree.body for text in _result(node)]
     return Shipped(path.stem, summary, path, str(texts[-1]) if texts else "")
 
 
-def _assigns_result(node: ast.stmt) -> bool:
-    """Whether a line is `RESULT = <constant>`."""
-    is_result = isinstance(node, ast.Assign) and [getattr(t, "id", None) for t in node.targets] == ["RESULT"]
-    return is_result and isinstance(node.value, ast.Constant)
+def _result(node: ast.stmt) -> list[Any]:
+    """What a line `RESULT = <constant>` says; nothing of another line."""
+    if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Constant):
+        return []
+    return [node.value.value] if [getattr(t, "id", None) for t in node.targets] == ["RESULT"] else []
 
 
 def split_spec(spec: str) -> tuple[str, str]:

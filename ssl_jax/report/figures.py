@@ -18,8 +18,9 @@ from ssl_jax.report.preview import EXAMPLES, first_views, panels_of, with_ids
 if TYPE_CHECKING:
     from ssl_jax.data.panels import Panel
     from ssl_jax.evaluate.features import Features
-    from ssl_jax.objectives.base import Encoder, State
+    from ssl_jax.objectives.base import Encoder
     from ssl_jax.recipe import Recipe
+    from ssl_jax.training.reopen import Opened
     from ssl_jax.training.step import Setup
 
 QUERIES = 10
@@ -57,25 +58,16 @@ class Answers(NamedTuple):
     encoder: str
 
 
-class Trained(NamedTuple):
-    """A run as its newest checkpoint left it."""
-
-    setup: Setup
-    state: State
-    step: int
-
-
-def restore(recipe: Recipe, setup: Setup, workdir: Path) -> Trained:
-    """The newest checkpoint of the run in `workdir`, on the devices there are. UserError if there is none."""
-    from ssl_jax.evaluate.run import restore as restored
+def restore(recipe: Recipe, workdir: Path) -> Opened:
+    """The run in `workdir` as its newest checkpoint left it, on the devices there are. UserError if there is none."""
+    from ssl_jax.training.reopen import reopened
 
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir} has no checkpoint yet")
-    _, state, step = restored(workdir, recipe)
-    return Trained(setup, state, step)
+    return reopened(workdir, recipe)
 
 
-def shown(recipe: Recipe, trained: Trained) -> list[Picture]:
+def shown(recipe: Recipe, trained: Opened) -> list[Picture]:
     """Panels of `objective.show` on the first test examples (pretraining ones without a test split)."""
     import jax
     import jax.numpy as jnp
@@ -100,14 +92,15 @@ def given(recipe: Recipe, setup: Setup, source: Any) -> list[Picture]:
     return [_panel(f"given_{name}", panel, ids, told) for name, panel in panels_of(setup.objective, views).items()]
 
 
-def of_features(recipe: Recipe, trained: Trained) -> tuple[list[Picture], list[str]]:
+def of_features(recipe: Recipe, trained: Opened) -> tuple[list[Picture], list[str]]:
     """Neighbours and the maps of frozen features, and why some are not there; nothing without a test split."""
     from ssl_jax.evaluate.features import extract
-    from ssl_jax.evaluate.online import encoder_named
+    from ssl_jax.evaluate.online import encoder_named, names_of
 
     if recipe.data.test is None:
         return [], []
-    encoder = encoder_named(trained.setup.objective, recipe.evaluate.encoder)
+    name = names_of(recipe.evaluate.encoder)[0]
+    encoder = encoder_named(trained.objective, name)
     variables = encoder.variables(trained.state)
     tested = _part(recipe.data.test.build(), MAPPED, recipe.seed)
     test = Known(tested, extract(encoder, variables, tested))
@@ -115,7 +108,7 @@ def of_features(recipe: Recipe, trained: Trained) -> tuple[list[Picture], list[s
     if recipe.data.probe is not None:
         searched = _part(recipe.data.probe.build(), SEARCHED, recipe.seed)
         probe = Known(searched, extract(encoder, variables, searched))
-        pictures, told = _neighbours(test, probe, encoder, trained.setup.objective.augment, recipe.evaluate.encoder)
+        pictures, told = _neighbours(test, probe, encoder, trained.objective.augment, name)
     return pictures + _maps(test.features, getattr(tested, "classes", ()), recipe.seed), told
 
 

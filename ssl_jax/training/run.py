@@ -35,6 +35,7 @@ from ssl_jax.training import opening, spikes
 from ssl_jax.training.crash import bundle_on_divergence
 from ssl_jax.training.init_from import initialised_from
 from ssl_jax.training.monitor import Monitor
+from ssl_jax.training.records import records_of
 from ssl_jax.training.step import Setup as Setup
 from ssl_jax.training.step import TrainState as TrainState
 from ssl_jax.training.step import init_state as init_state
@@ -102,7 +103,9 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         stack.enter_context(closing(saved))
         own = "" if is_first() else f".{jax.process_index()}"
         bad = BadRecords(recipe.data.max_bad_fraction, workdir.path / f"bad_records{own}.jsonl")
-        one = batch_like(source, recipe.batch_size, bad)
+        records = records_of(source, bad)
+        meta |= {"records": records.to_meta()}
+        one = records.batch(recipe.batch_size)
         with flash_choices() as chosen:
             like = state_like(setup, one, mesh, recipe.mesh.rules, recipe.mesh.offload)
         say(opening.parameters(like.params))
@@ -166,9 +169,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
 
 def batch_like(source: Any, batch_size: int, bad: BadRecords) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and types of a global batch, from the first record that can be read."""
-    record = bad.read(source, 0)[1] | {"_id": np.int32(0), "_epoch": np.int32(0)}
-    fields = {k: np.asarray(v) for k, v in record.items()}
-    return {k: jax.ShapeDtypeStruct((batch_size, *v.shape), v.dtype) for k, v in fields.items()}
+    return records_of(source, bad).batch(batch_size)
 
 
 def state_like(
