@@ -20,7 +20,10 @@ class Augment(Protocol):
     `("tokens", "valid")`, `("wave",)`. What an example becomes depends on its key and record alone.
     """
 
-    inputs: tuple[str, ...]
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the arrays that one view is."""
+        ...
 
     def __call__(self, keys: Array, batch: Batch) -> Views:
         """V views of every record: `{name: [B, V, ...]}` for each of `inputs`, drawn from the keys [B] of the examples.

@@ -104,6 +104,8 @@ def test_rotary_angles_are_those_of_each_axis_and_the_rest_stays():
         (lambda: ViT(patch=(2, 4, 4)).init(jax.random.key(0), jnp.zeros((1, 8, 8, 1))),
          r"model.patch=\(2, 4, 4\) is for 3 axes \(clip\) and the input has 2; .* model.patch=\(16, 16\)"),
         (lambda: ViT(patch=(2, 2, 2, 2)), "one to three axes"),
+        (lambda: ViT(patch=4, positions="rope", drop_path=0.1, drop_path_mode="subset").init(
+            jax.random.key(0), jnp.zeros((1, 8, 8, 1)), jnp.zeros((1, 2), int)), "use drop_path_mode=linear"),
         (lambda: ViT(rope_places="corners"), "rope_places='corners' is unknown; use one of centres, indices"),
         (lambda: ConvNet(kernels=((3, 3),) * 3).init(jax.random.key(0), jnp.zeros((1, 8, 1))),
          "is for 2 axes and the input has 1"),
