@@ -131,6 +131,16 @@ def test_a_task_names_its_columns_or_each_measure_is_one():
     ]  # fmt: skip
 
 
-def test_records_that_lack_what_pretraining_had_are_told_by_the_field():
-    assert missing_fields(("image", "label"), source(2)) == []
-    assert missing_fields(("image", "segments", "state", "book"), source(2), "book", "state") == ["segments"]
+@dataclass(frozen=True)
+class Packed(Parity):
+    """A task whose views need a field that not every record has."""
+
+    def views(self, keys, batch, progress):
+        return super().views(keys, batch, progress) | {"segments": batch["segments"]}
+
+
+def test_records_that_lack_what_the_views_need_are_told_by_the_field():
+    had = ("image", "segments", "state", "book")
+    missing = lambda kind, *names: missing_fields(kind(NET, WHOLE), had, source(2), *names)  # noqa: E731
+    assert missing(Packed, "book", "state") == ["segments"]
+    assert missing(Parity, "book", "state") == []  # its views can be made without them
