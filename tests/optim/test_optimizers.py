@@ -318,8 +318,8 @@ REFUSED = [
     ("optax:lbfgs", "is unknown"),
     ("optax._src.alias:adam", "--allow optax._src.alias"),
     ("subprocess:Popen", "--allow subprocess"),
-    ("ssl_jax.benchmark.peers.compare:Worker", "only code that you allowed"),
-    ("no package:x", "write it as 'package.module:name'"),
+    ("ssl_jax.benchmark.peers.compare:Worker", "none of those that may be named"),
+    ("no package:x", "write it as 'package.module:Name'"),
     ("untrusted_optimizer:make", "--allow untrusted_optimizer"),
 ]
 
