@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from jax import Array
 
 from ssl_jax.data.panels import Panel
 
-Batch = dict[str, Array]
+Batch = dict[str, Any]  # field -> [B, ...]: numpy's on the host, jax's on the devices
 Views = dict[str, Array]
 View = Array | tuple[Array, ...]  # what an encoder is given at once: an array, or several where `inputs` names several
 

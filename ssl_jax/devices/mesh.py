@@ -119,7 +119,7 @@ def _shards(mesh: Any) -> int:
     return int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
 
 
-def replicate(x: Array) -> Array:
+def replicate(x: Any) -> Any:
     """A copy of all of `x` on every device of the mesh in use, if there is one, so that every process can read it."""
     return x if jax.sharding.get_abstract_mesh().empty else jax.lax.with_sharding_constraint(x, P())
 

@@ -278,6 +278,6 @@ def example_keys(seed: int, epoch: Array, record: Array) -> Array:
     return fold(epoch.astype(jnp.uint32), record.astype(jnp.uint32))
 
 
-def step_key(seed: int, step: Array) -> Array:
+def step_key(seed: int, step: Array | int) -> Array:
     """The key that a whole batch shares, from `(seed, step)`; a different stream from the example keys."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), step)
