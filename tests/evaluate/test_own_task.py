@@ -132,15 +132,15 @@ def test_a_task_names_its_columns_or_each_measure_is_one():
 
 
 @dataclass(frozen=True)
-class Packed(Parity):
-    """A task whose views need a field that not every record has."""
+class Segmented(Parity):
+    """Views that need a field which single records do not have."""
 
     def views(self, keys, batch, progress):
-        return super().views(keys, batch, progress) | {"segments": batch["segments"]}
+        return {"image": batch["image"], "segments": batch["segments"]}
 
 
-def test_records_that_lack_what_the_views_need_are_told_by_the_field():
-    had = ("image", "segments", "state", "book")
-    missing = lambda kind, *names: missing_fields(kind(NET, WHOLE), had, source(2), *names)  # noqa: E731
-    assert missing(Packed, "book", "state") == ["segments"]
-    assert missing(Parity, "book", "state") == []  # its views can be made without them
+def test_records_that_lack_what_views_are_made_of_are_told_by_the_field():
+    wanted = ("image", "segments", "state", "book")
+    assert missing_fields(Segmented(NET, WHOLE), ("image", "label"), source(2)) == []
+    assert missing_fields(Segmented(NET, WHOLE), wanted, source(2), "book", "state") == ["segments"]
+    assert missing_fields(Parity(NET, WHOLE), wanted, source(2), "book", "state") == []
