@@ -86,7 +86,8 @@ def test_training_with_drop_path_draws_and_evaluation_does_not():
     @jax.jit
     def run(key):
         return [
-            model.apply(variables, image, train=train, method="crops", rngs={"noise": key})[0] for train in (True, False)
+            model.apply(variables, image, train=train, method="crops", rngs={"noise": key})[0]
+            for train in (True, False)
         ]
 
     (one, still), (other, as_still) = (jax.tree.map(np.asarray, run(jax.random.key(seed))) for seed in (2, 3))
