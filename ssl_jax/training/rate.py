@@ -55,13 +55,14 @@ def plan_before(saved: str, recipe: Recipe, num_examples: int) -> Plan | None:
 def told(before: Plan, now: Plan, step: int, updates: int) -> tuple[str, bool]:
     """What a run says that goes on after `step` by another plan, "" where the plan is the same; and whether the rate moves."""
     moved = _moved(before, now)
-    old, new = before.at(updates), now.at(updates)
-    jumps = abs(old - new) > SAME * max(abs(old), abs(new))
+    last, planned, new = before.at(max(updates - 1, 0)), before.at(updates), now.at(updates)
+    jumps = abs(planned - new) > SAME * max(abs(planned), abs(new))
     if not moved and not jumps:
         return "", False
-    what = f"after step {step} the learning rate is {new:.3g}; by the plan so far it was {old:.3g}"
-    if not jumps:
-        what = f"after step {step} the learning rate stays {new:.3g}"
+    what = f"the learning rate of step {step + 1} is {new:.2e}"
+    what += (
+        f", after {last:.2e} at step {step} (the plan so far: {planned:.2e})" if jumps else ", as by the plan so far"
+    )
     changed = ", ".join(f"{name} {a} -> {b}" for name, (a, b) in moved.items()) or "options of the schedule"
     return f"{what}. Changed: {changed}. Constant: {_constant(moved)}" + (f". {EXTEND}" if jumps else ""), jumps
 
