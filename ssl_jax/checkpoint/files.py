@@ -57,6 +57,11 @@ class StepDirectories:
                 return step, step != found[-1]
         return None, bool(found)
 
+    def refuse_stranger(self, step: int) -> None:
+        """Set aside what stands where `step` will be saved, if this object neither wrote nor checked it."""
+        if step in self.steps() and step not in self._sound:
+            self._set_aside(step, "stranger", "it came from elsewhere while this run trained")
+
     def saving(self, step: int) -> Path:
         """Where `step` is written until it is complete."""
         return self.path / f"{step}{SAVING}"
