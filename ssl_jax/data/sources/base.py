@@ -2,12 +2,15 @@
 
 A source is anything with `len(source)`, `source[i] -> dict of numpy` and `source.fingerprint() -> str`. It may also
 have `classes` (names in the order of the labels), `name_of(i)` (for lists of bad records) and, where gathering many
-records at once is cheaper than one by one, `batch(ids [B]) -> dict of [B, ...]`.
+records at once is cheaper than one by one, `batch(ids [B]) -> dict of [B, ...]`; `notes` (sentences for the log: what it
+decided about the data); and `values(name) -> [N, ...] or None`, all values of a field that cost no reading of records.
 """
 
 from __future__ import annotations
 
 from typing import Any, Protocol
+
+import numpy as np
 
 Record = dict[str, Any]
 
@@ -26,3 +29,9 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """SHA-256 in hex: cheap, the same in every process, different when the data is."""
         ...
+
+
+def values_of(source: Any, name: str) -> np.ndarray | None:
+    """All values of a field [N, ...], or None where the source does not give them without reading records."""
+    given = getattr(source, "values", None)
+    return given(name) if callable(given) else None
