@@ -54,7 +54,10 @@ def _eval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--probes", metavar="A,B", help="linear, knn, fewshot; default: the recipe's")
     parser.add_argument("--step", type=int, metavar="N", help="which checkpoint; default: the newest")
     parser.add_argument(
-        "--encoder", metavar="NAME", help="which encoder, e.g. student or teacher; default: the recipe's"
+        "--encoder",
+        action="append",
+        metavar="A,B",
+        help="which encoders, e.g. student, teacher, image, text; repeatable; default: the recipe's",
     )
     _add_allow(parser)
 

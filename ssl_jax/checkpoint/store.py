@@ -141,11 +141,20 @@ class Checkpoints:
         `like` holds arrays or `ShapeDtypeStruct`s; their shardings may belong to another mesh than the one that saved.
         """
         step = self.step_or_newest(step)
-        target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
-        self._check_tree(step, named(target))
-        restored = self._read(step, state=ocp.args.StandardRestore(named(target)))["state"]
+        target = named(_shapes(like))
+        _refuse_differences(step, self.shapes(step), target)
+        restored = self._read(step, state=ocp.args.StandardRestore(target))["state"]
         self._saved_at = time.monotonic()
-        return jax.tree.unflatten(jax.tree.structure(like), [restored[name] for name in named(like)])
+        return jax.tree.unflatten(jax.tree.structure(like), [restored[name] for name in target])
+
+    def part(self, like: dict[str, Any], step: int | None = None) -> dict[str, Any]:
+        """As `restore`, for the entries of the state that `like` has (`{"params": ..., "extra": ...}`); others are not read."""
+        step = self.step_or_newest(step)
+        target = named(_shapes(like))
+        saved = {k: shape for k, shape in self.shapes(step).items() if k.partition(".")[0] in like}
+        _refuse_differences(step, saved, target)
+        restored = self.read(step, target)
+        return jax.tree.unflatten(jax.tree.structure(like), [restored[name] for name in target])
 
     def step_or_newest(self, step: int | None = None) -> int:
         """`step`, or the newest, after its files were compared with their manifest. UserError if it is not there."""
@@ -182,23 +191,6 @@ class Checkpoints:
     def _read(self, step: int, **items: Any) -> Any:
         return self._orbax.restore(self._files.path / str(step), args=ocp.args.Composite(**items))
 
-    def _check_tree(self, step: int, target: dict[str, Any]) -> None:
-        """Orbax casts dtypes silently and explains shapes poorly: compare first, and say what differs."""
-        saved = self.shapes(step)
-        wanted = {k: (tuple(x.shape), str(x.dtype)) for k, x in target.items()}
-        show = lambda entry: f"{entry[1]}{list(entry[0])}" if entry else "absent"  # noqa: E731
-        changed = [
-            f"  {k}: saved {show(saved.get(k))}, wanted {show(wanted.get(k))}"
-            for k in sorted(saved.keys() | wanted.keys())
-            if saved.get(k) != wanted.get(k)
-        ]
-        if changed:
-            more = f"\n  and {len(changed) - 8} more" if len(changed) > 8 else ""
-            raise UserError(
-                f"the checkpoint of step {step} does not fit this recipe:\n" + "\n".join(changed[:8]) + more
-                + "\nRestore with the recipe that wrote it, or start in another --workdir"
-            )  # fmt: skip
-
     def _verdict(self, step: int, size: int) -> tuple[int, str]:
         """What the first process finds, known to all: SAVE, THERE or BLOCKED; and why not."""
         problem = self._files.obstacle(size) if is_first() else ""
@@ -228,6 +220,29 @@ class Checkpoints:
     def _intact(self) -> str:
         steps = self._files.steps()
         return f"the checkpoint of step {steps[-1]} is intact" if steps else "there is no earlier checkpoint"
+
+
+def _shapes(like: Any) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+
+
+def _refuse_differences(
+    step: int, saved: dict[str, tuple[tuple[int, ...], str]], target: dict[str, jax.ShapeDtypeStruct]
+) -> None:
+    """Orbax casts dtypes silently and explains shapes poorly: compare first, and say what differs."""
+    wanted = {k: (tuple(x.shape), str(x.dtype)) for k, x in target.items()}
+    show = lambda entry: f"{entry[1]}{list(entry[0])}" if entry else "absent"  # noqa: E731
+    changed = [
+        f"  {k}: saved {show(saved.get(k))}, wanted {show(wanted.get(k))}"
+        for k in sorted(saved.keys() | wanted.keys())
+        if saved.get(k) != wanted.get(k)
+    ]
+    if changed:
+        more = f"\n  and {len(changed) - 8} more" if len(changed) > 8 else ""
+        raise UserError(
+            f"the checkpoint of step {step} does not fit this recipe:\n" + "\n".join(changed[:8]) + more
+            + "\nRestore with the recipe that wrote it, or start in another --workdir"
+        )  # fmt: skip
 
 
 def _short(error: BaseException) -> str:

@@ -52,14 +52,14 @@ def detect(
         return _by_flags(coordinator, processes, index)
     number = lambda key: int(env[key]) if env.get(key, "").isdecimal() else 0  # noqa: E731
     if "JAX_COORDINATOR_ADDRESS" in env and number("JAX_NUM_PROCESSES") > 1:
-        index = env.get("JAX_PROCESS_ID", env.get("JOB_COMPLETION_INDEX", ""))
-        if not index.isdecimal():
+        number_of_this = env.get("JAX_PROCESS_ID", env.get("JOB_COMPLETION_INDEX", ""))
+        if not number_of_this.isdecimal():
             raise UserError(
                 "JAX_COORDINATOR_ADDRESS and JAX_NUM_PROCESSES are set, but neither JAX_PROCESS_ID nor "
                 "JOB_COMPLETION_INDEX says which process this is; set one, or unset the others"
             )
         address = env["JAX_COORDINATOR_ADDRESS"]
-        return Launch("environment", None, address, number("JAX_NUM_PROCESSES"), int(index))
+        return Launch("environment", None, address, number("JAX_NUM_PROCESSES"), int(number_of_this))
     if "SLURM_PROCID" in env and "SLURM_STEP_NODELIST" in env and number("SLURM_NTASKS") > 1:
         return Launch("SLURM", "slurm")
     if number("OMPI_COMM_WORLD_SIZE") > 1:
@@ -96,9 +96,8 @@ def start(
     launch = detect(os.environ, coordinator, processes, index, on_tpu_vm())
     if launch is None:
         return
-    seconds = lambda key, default: int(os.environ.get(key, default))  # noqa: E731
-    connect = seconds("SSL_JAX_CONNECT_SECONDS", CONNECT_SECONDS)
-    heartbeat = seconds("SSL_JAX_HEARTBEAT_SECONDS", HEARTBEAT_SECONDS)
+    connect = _seconds("SSL_JAX_CONNECT_SECONDS", CONNECT_SECONDS)
+    heartbeat = _seconds("SSL_JAX_HEARTBEAT_SECONDS", HEARTBEAT_SECONDS)
     bind = None
     if launch.coordinator:
         bind = _bind_address(launch.coordinator)
@@ -129,6 +128,10 @@ def on_tpu_vm() -> bool:
     """Whether this machine looks like a Cloud TPU VM: a TPU device, and the library that drives it."""
     devices = Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists()
     return devices and importlib.util.find_spec("libtpu") is not None
+
+
+def _seconds(key: str, default: int) -> int:
+    return int(os.environ.get(key, default))
 
 
 def _bind_address(coordinator: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from ssl_jax.data.pipeline import once
-from ssl_jax.evaluate.features import Split, extract, labelled_split, raw_inputs, unlabelled
+from ssl_jax.evaluate.features import Split, extract_all, hidden_fields, raw, split_of, unlabelled
 from ssl_jax.objectives.base import Batch, Encoder
 
 _CALIBRATION = 256  # records in a batch that BatchNorm statistics are taken from
@@ -30,7 +30,9 @@ class Rows:
     ids: np.ndarray
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "classes", tuple(getattr(self.source, "classes", ())))
+        for known in ("classes", "labels"):
+            if hasattr(self.source, known):
+                object.__setattr__(self, known, getattr(self.source, known))
         if hasattr(self.source, "batch"):
             object.__setattr__(self, "batch", lambda rows: self.source.batch(self.ids[rows]))
 
@@ -45,54 +47,60 @@ class Rows:
         return f"{self.source.fingerprint()}[{','.join(str(i) for i in self.ids)}]"
 
 
-def random_variables(encoder: Encoder, source: Any, seed: int, label: str = "label") -> dict:
+def random_variables(encoder: Encoder, source: Any, seed: int, label: str = "label", target: str | None = None) -> dict:
     """Freshly initialised variables of `encoder`: the same architecture, layer and pooling without any training.
 
     BatchNorm gets the statistics of `source`, as a trained encoder has them: with the initial mean 0 and variance 1 the
     baseline would be weaker than it need be (by 0.3 to 0.5 points for a small convolutional encoder).
     """
-    size = min(_CALIBRATION, len(source))
-    inputs = _inputs(encoder, next(once(source, size))[0], label)
-    variables = jax.jit(partial(encoder.module.init, method="features"))(jax.random.key(seed), *inputs)
+    size, hidden = min(_CALIBRATION, len(source)), hidden_fields(source, label, target)
+    inputs = _inputs(encoder, unlabelled(next(once(source, size))[0], *hidden))
+    variables = jax.jit(partial(encoder.module.init, method=encoder.method))(jax.random.key(seed), *inputs)
     if "batch_stats" not in variables:
         return variables
 
     @jax.jit
     def settled(variables: dict, batch: Batch) -> dict:
-        inputs = _inputs(encoder, batch, label)
-        _, new = encoder.module.apply(variables, *inputs, train=True, method="features", mutable=["batch_stats"])
-        return variables | new
+        inputs = _inputs(encoder, batch)
+        _, new = encoder.module.apply(variables, *inputs, train=True, method=encoder.method, mutable=["batch_stats"])
+        return variables | dict(new)
 
     # Running averages forget a tenth in each batch: after 50, nothing is left of where they started.
     for batch, _ in islice(chain.from_iterable(once(source, size) for _ in range(50)), 50):
-        variables = settled(variables, unlabelled(batch, label))
+        variables = settled(variables, unlabelled(batch, *hidden))
     return variables
 
 
-def _inputs(encoder: Encoder, batch: Batch, label: str) -> list[Array]:
-    fields = encoder.preprocess(unlabelled(batch, label))
+def _inputs(encoder: Encoder, batch: Batch) -> list[Array]:
+    fields = encoder.preprocess(batch)
     return [fields[name] for name in encoder.inputs]
 
 
 def raw_split(encoder: Encoder, train: Any, test: Any, classes: int | None = None, **options: Any) -> Split:
-    """What there is without the encoder, as features."""
-    features = (raw_inputs(lambda batch: {"x": encoder.raw(batch)}, s, **options) for s in (train, test))
-    return labelled_split(*features, classes)
+    """What there is without the encoder, as features. `options` are those of `raw`."""
+    return split_of(raw(encoder, train, **options), raw(encoder, test, **options), classes)
 
 
-def encoded_split(
-    encoder: Encoder, variables: dict, train: Any, test: Any, classes: int | None = None, **options: Any
-) -> Split:
-    """Frozen features of both sources. `options` are those of `extract`."""
-    return labelled_split(*(extract(encoder, variables, s, **options) for s in (train, test)), classes)
+def encoded_splits(
+    encoders: Mapping[str, tuple[Encoder, dict]], train: Any, test: Any, classes: int | None = None, **options: Any
+) -> dict[str, Callable[[], Split]]:
+    """Frozen features of both sources by each encoder, read once for all of them; each is looked at when it is called."""
+    trained, tested = (extract_all(encoders, source, **options) for source in (train, test))
+    return {name: partial(split_of, trained[name], tested[name], classes) for name in encoders}
 
 
-def random_split(
-    encoder: Encoder, seed: int, train: Any, test: Any, classes: int | None = None, label: str = "label", **options: Any
-) -> Split:
-    """Features of the untrained encoder."""
-    variables = random_variables(encoder, train, seed, label)
-    return encoded_split(encoder, variables, train, test, classes, label=label, **options)
+def encoded_split(encoder: Encoder, variables: dict, train: Any, test: Any, **options: Any) -> Split:
+    """Frozen features of both sources. `options` are `classes` and those of `extract`."""
+    return encoded_splits({"x": (encoder, variables)}, train, test, **options)["x"]()
+
+
+def random_splits(
+    encoders: Mapping[str, Encoder], seed: int, train: Any, test: Any, **options: Any
+) -> dict[str, Callable[[], Split]]:
+    """As `encoded_splits`, of encoders that were never trained."""
+    fields = {key: options[key] for key in ("label", "target") if key in options}
+    fresh = {name: (encoder, random_variables(encoder, train, seed, **fields)) for name, encoder in encoders.items()}
+    return encoded_splits(fresh, train, test, **options)
 
 
 def supervised_split(
@@ -109,10 +117,10 @@ def supervised_split(
 
     Few-label probes get one encoder for each draw, trained on the drawn labels only, for `few_examples`.
     """
-    whole = encoded_split(*fit(train, examples, seed), train, test, classes, **options)
+    whole = encoded_split(*fit(train, examples, seed), train, test, classes=classes, **options)
 
     def learn(rows: np.ndarray) -> Split:
         drawn = Rows(train, np.asarray(rows))
-        return encoded_split(*fit(drawn, few_examples, seed), drawn, test, whole.classes, **options)
+        return encoded_split(*fit(drawn, few_examples, seed), drawn, test, classes=whole.classes, **options)
 
     return replace(whole, learn=learn)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from ssl_jax.data.sources.arrays import check_labels
 from ssl_jax.devices.mesh import replicate
 from ssl_jax.errors import UserError
-from ssl_jax.objectives.base import Batch, Encoder, Preprocess
+from ssl_jax.objectives.base import Batch, Encoder
 
 _ROWS = 4096  # rows of features that are widened to float64 at a time
 
@@ -23,7 +22,8 @@ _ROWS = 4096  # rows of features that are widened to float64 at a time
 class Features(NamedTuple):
     """Features `x` float32 [N, F], labels `y` int32 [N] (None without labels) and the places `ids` in the source [N].
 
-    `target` float32 [N, T] are numbers to predict, where a field of them was asked for.
+    Where an encoder gives every token, `x` is [N, T, D]. `target` float32 [N, T] are numbers to predict, where a field of
+    them was asked for.
     """
 
     x: np.ndarray
@@ -33,7 +33,14 @@ class Features(NamedTuple):
 
     def take(self, rows: np.ndarray) -> Features:
         """The features of some rows (indices or a mask)."""
-        return Features(*(None if part is None else part[rows] for part in self))
+        return Features._make(None if part is None else part[rows] for part in self)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """`y`, for what cannot do without: UserError where there are none."""
+        if self.y is None:
+            raise UserError("these records have no labels; name labelled sources in data.probe and data.test")
+        return self.y
 
 
 @dataclass(frozen=True)
@@ -41,13 +48,15 @@ class Split:
     """What a probe is given: labelled features to learn from and to be tested on, labels in [0, classes).
 
     `learn` is set where the encoder itself is learnt from the labels: `learn(rows)` is the split of an encoder that saw
-    the labels of these training rows only.
+    the labels of these training rows only. `towers` is set for probes that name several `encoders`: the features that each
+    of them has of the same records.
     """
 
     train: Features
     test: Features
     classes: int
     learn: Callable[[np.ndarray], Split] | None = None
+    towers: Mapping[str, Split] = field(default_factory=dict)
 
     def subset(self, rows: np.ndarray) -> Split:
         """The split in which only the training `rows` are labelled."""
@@ -67,7 +76,7 @@ def extract(
 ) -> Features:
     """Features of every record of `source`, in order, compiled once for an encoder and batch size.
 
-    The encoder is given the numeric fields of a record but never the label or the `target`. `place` puts a batch on a mesh.
+    The encoder is given the numeric fields of a record but never a label or the `target`. `place` puts a batch on a mesh.
     Features of an encoder that diverged come back as they are: `labelled_split` refuses them, `health.measures` calls them
     collapsed.
     """
@@ -87,27 +96,14 @@ def extract_all(
     def run(batch: Batch) -> dict[str, Array]:
         return {name: _encode(encoder, variables, batch) for name, (encoder, variables) in encoders.items()}
 
-    return _collect(run, source, batch_size, label, place, target)
+    return collect(run, source, batch_size, label, place, target)
 
 
-def raw_inputs(
-    preprocess: Preprocess,
-    source: Any,
-    batch_size: int = 256,
-    label: str = "label",
-    inputs: Sequence[str] | None = None,
-    target: str | None = None,
+def raw(
+    encoder: Encoder, source: Any, batch_size: int = 256, label: str = "label", target: str | None = None
 ) -> Features:
-    """The encoder's own inputs (all of `preprocess`'s, or those named), flattened: what there is without an encoder."""
-
-    @jax.jit
-    def run(batch: Batch) -> dict[str, Array]:
-        fields = preprocess(batch)
-        names = sorted(fields) if inputs is None else inputs
-        flat = [jnp.asarray(fields[name], jnp.float32).reshape(len(fields[name]), -1) for name in names]
-        return {"x": jnp.concatenate(flat, axis=1)}
-
-    return _collect(run, source, batch_size, label, None, target)["x"]
+    """What there is without the encoder: `Encoder.raw` of every record."""
+    return collect(lambda batch: {"x": _raw(encoder, batch)}, source, batch_size, label, None, target)["x"]
 
 
 def standardise(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -131,6 +127,17 @@ def unlabelled(batch: Batch, *hidden: str | None) -> Batch:
     return {k: v for k, v in batch.items() if k not in hidden and not k.startswith("_") and v.dtype.kind in "biuf"}
 
 
+def hidden_fields(source: Any, label: str = "label", target: str | None = None) -> tuple[str | None, ...]:
+    """The fields that no encoder may see: `label` and `target`, and every label that the source says it has (`labels`)."""
+    return ("label", label, target, *getattr(source, "labels", ()))
+
+
+def class_names(source: Any, label: str = "label") -> tuple[str, ...]:
+    """The names of the classes in the field `label`, or (): `source.labels[label]`, and `source.classes` for "label"."""
+    named = dict(getattr(source, "labels", {}))
+    return tuple(named.get(label, ()) or (getattr(source, "classes", ()) if label == "label" else ()))
+
+
 def labelled_split(
     train: Features, test: Features, classes: int | None = None, learn: Callable[[np.ndarray], Split] | None = None
 ) -> Split:
@@ -143,13 +150,23 @@ def labelled_split(
         if part.y is None:
             raise UserError(f"the {name} split has no labels; name a labelled source in data.{name}")
         check_finite(part)
-    classes = int(train.y.max()) + 1 if classes is None else classes
-    return Split(*(p._replace(y=check_labels(p.y, classes)) for p in (train, test)), classes, learn)
+    classes = int(train.labels.max()) + 1 if classes is None else classes
+    train, test = (part._replace(y=check_labels(part.labels, classes)) for part in (train, test))
+    return Split(train, test, classes, learn)
+
+
+def split_of(train: Features, test: Features, classes: int | None = None) -> Split:
+    """As `labelled_split`, but for features without labels: a `Split` of no classes, for probes that need none."""
+    if train.y is not None and test.y is not None:
+        return labelled_split(train, test, classes)
+    for part in (train, test):
+        check_finite(part)
+    return Split(train, test, 0)
 
 
 def check_finite(features: Features) -> None:
     """Raise a `UserError` if any feature is NaN or infinite."""
-    wrong = np.flatnonzero(~np.isfinite(features.x).all(axis=1))
+    wrong = np.flatnonzero(~np.isfinite(features.x.reshape(len(features.x), -1)).all(axis=1))
     if len(wrong):
         raise UserError(
             f"{len(wrong)} of {len(features.x)} records have features that are NaN or infinite (record "
@@ -163,21 +180,27 @@ def _encode(encoder: Encoder, variables: dict, batch: Batch) -> Array:
     return replicate(encoder.features(variables, batch))
 
 
-def _collect(
+@partial(jax.jit, static_argnums=0)
+def _raw(encoder: Encoder, batch: Batch) -> Array:
+    return encoder.raw(batch)
+
+
+def collect(
     run: Callable[[Batch], Mapping[str, Array]],
     source: Any,
-    batch_size: int,
-    label: str,
-    place: Callable[[Batch], Batch] | None,
+    batch_size: int = 256,
+    label: str = "label",
+    place: Callable[[Batch], Batch] | None = None,
     target: str | None = None,
 ) -> dict[str, Features]:
-    """Run `run` over the source: each of its results [N, F] with labels, ids and targets, each record counted once."""
+    """Run `run` over the source: each of its results [N, ...] with labels, ids and targets, each record counted once."""
+    hidden = hidden_fields(source, label, target)
     rows: dict[str, np.ndarray] = {}
     labels, at, targets = None, 0, []
-    for results, batch, valid in _one_ahead(run, source, batch_size, (label, target), place):
+    for results, batch, valid in _one_ahead(run, source, batch_size, hidden, place):
         found, count = {name: np.asarray(x) for name, x in results.items()}, int(valid.sum())
         if not rows:
-            rows = {name: np.empty((len(source), x.shape[1]), np.float32) for name, x in found.items()}
+            rows = {name: np.empty((len(source), *x.shape[1:]), np.float32) for name, x in found.items()}
             labels = np.empty(len(source), np.int32) if label in batch else None
         for name, x in found.items():
             rows[name][at : at + count] = x[valid]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from ssl_jax.data.sources import Subset
+from ssl_jax.devices.mesh import replicate
 from ssl_jax.errors import UserError
-from ssl_jax.evaluate.features import extract_all, standardise
-from ssl_jax.evaluate.probes.health import embedding_measures, measures, ridge_accuracy, verdict
-from ssl_jax.objectives.base import Batch, Objective, State
+from ssl_jax.evaluate.features import Features, collect, standardise
+from ssl_jax.evaluate.probes.health import embedding_measures, measures, named, ridge_accuracy, verdict
+from ssl_jax.objectives.base import Batch, Encoder, Objective, State
 from ssl_jax.recipe import Recipe
 
 
@@ -23,48 +24,61 @@ class OnlineCheck:
 
     The features are those of the recipe's `evaluate.encoder` on `evaluate.health_examples` records of the probe source:
     a fixed random half fits the probe, the other half scores it. Without a probe source the pretraining one is used, and
-    without labels there is no probe. `history` holds the records of earlier checks of this run.
+    without labels there is no probe. The first encoder has its measures under their plain names, others theirs under
+    `<measure>/<name>`, and so have embeddings if there are several. `history` holds the records of earlier checks of this run.
     """
 
     def __init__(self, recipe: Recipe, objective: Objective, history: Sequence[Mapping[str, Any]] = ()) -> None:
         source = (recipe.data.probe or recipe.data.pretrain).build()
         count = min(recipe.evaluate.health_examples, len(source))
         self._source = Subset(source, 0.0, count / len(source), seed=recipe.seed)
-        self._encoder = encoder_named(objective, recipe.evaluate.encoder)
-        self._embedder = Embedder(objective)
+        self._label, self._target = recipe.evaluate.label, recipe.evaluate.target or None
+        self._encoders = {name: encoder_named(objective, name) for name in names_of(recipe.evaluate.encoder)}
+        self._outputs = jax.jit(lambda state, batch: replicate(outputs(objective, self._encoders, state, batch)))
         self._history = [h for h in history if "health" in h]
 
     def __call__(self, state: Any) -> dict[str, Any]:
-        """Measure `state` (anything with `params` and `extra`)."""
-        variables = self._encoder.variables(State(state.params, state.extra))
-        whole = {"params": state.params, "extra": state.extra}
-        seen = {"features": (self._encoder, variables), "embeddings": (self._embedder, whole)}
-        features, embeddings = extract_all(seen, self._source).values()
-        found: dict[str, Any] = measures(features.x)
-        found |= embedding_measures(embeddings.x) if embeddings.x.shape[1] else {}
-        if features.y is not None and len(features.x) > 1:
-            fit, score = np.array_split(np.random.default_rng(0).permutation(len(features.x)), 2)
-            x, held = standardise(features.x[fit], features.x[score])
-            accuracy = ridge_accuracy(x, features.y[fit], held, features.y[score])
-            found |= {"probe_accuracy": accuracy, "probe_error": float(np.sqrt(accuracy * (1 - accuracy) / len(score)))}
-        self._history.append(found)
+        """Measure `state` (anything with `params` and `extra`, and perhaps a `step`)."""
+        read = State(state.params, state.extra)
+        seen = collect(lambda batch: self._outputs(read, batch), self._source, label=self._label, target=self._target)
+        found: dict[str, Any] = {}
+        for number, name in enumerate(self._encoders):
+            x = seen.pop(f"features/{name}")
+            found |= named(measures(_rows(x)) | probed(x), name if number else "")
+        for key, z in seen.items():
+            found |= named(embedding_measures(z.x), key.partition("/")[2] if len(seen) > 1 else "")
+        step = getattr(state, "step", None)
+        self._history.append(found | ({} if step is None else {"step": int(step)}))
         return {"health": verdict(self._history)} | found
 
 
-@dataclass(frozen=True)
-class Embedder:
-    """What the objective compares, in the place of an encoder: its `variables` are `params` and `extra`."""
-
-    objective: Objective
-
-    def features(self, variables: dict, batch: Batch) -> Array:
-        """Embeddings [B, F] of a batch of records; F is 0 for an objective that compares nothing."""
-        found = self.objective.embeddings(variables["params"], variables["extra"], batch)
-        first = next(iter(batch.values()))
-        return jnp.concatenate([jnp.zeros((len(first), 0)), *(z.astype(jnp.float32) for z in found.values())], axis=1)
+def outputs(objective: Objective, encoders: Mapping[str, Encoder], state: State, batch: Batch) -> dict[str, Array]:
+    """What a check looks at, of a batch of records: `features/<encoder>` and `embeddings/<name>`, float32 [B, F]."""
+    features = {
+        f"features/{name}": encoder.features(encoder.variables(state), batch) for name, encoder in encoders.items()
+    }
+    compared = objective.embeddings(state.params, state.extra, batch)
+    return features | {f"embeddings/{name}": z.astype(jnp.float32) for name, z in compared.items()}
 
 
-def encoder_named(objective: Objective, name: str) -> Any:
+def probed(features: Features) -> dict[str, float]:
+    """`probe_accuracy` of a ridge classifier on a random half of the features, and `probe_error`; {} without labels."""
+    if features.y is None or len(features.y) < 2:
+        return {}
+    x, y = _rows(features), features.y
+    fit, score = np.array_split(np.random.default_rng(0).permutation(len(x)), 2)
+    standard, held = standardise(x[fit], x[score])
+    accuracy = ridge_accuracy(standard, y[fit], held, y[score])
+    return {"probe_accuracy": accuracy, "probe_error": float(np.sqrt(accuracy * (1 - accuracy) / len(score)))}
+
+
+def names_of(encoder: str | Sequence[str]) -> tuple[str, ...]:
+    """The names in `evaluate.encoder`: one, several with commas between them, or a sequence of such."""
+    parts = encoder.split(",") if isinstance(encoder, str) else [part for e in encoder for part in e.split(",")]
+    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def encoder_named(objective: Objective, name: str) -> Encoder:
     """The objective's encoder of that name; UserError with the names it has."""
     encoders = objective.encoders()
     if name not in encoders:
@@ -72,3 +86,8 @@ def encoder_named(objective: Objective, name: str) -> Any:
             f"evaluate.encoder={name!r} is unknown to {type(objective).__name__}; use {' or '.join(encoders)}"
         )
     return encoders[name]
+
+
+def _rows(features: Features) -> np.ndarray:
+    """One row for each record: the mean over tokens, where there are several."""
+    return features.x if features.x.ndim == 2 else features.x.mean(axis=1)

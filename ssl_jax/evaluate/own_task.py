@@ -1,34 +1,42 @@
-"""How well a pretext method does the task that it was trained on, on images that it has not seen.
+"""How well a pretext method does the task that it was trained on, on records that it has not seen.
 
 No measure of the representation: a task can be solved by what is useless elsewhere. It says whether the training worked.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax import Array
 
-from ssl_jax.data.pipeline import once
-from ssl_jax.evaluate.features import unlabelled
+from ssl_jax.data.pipeline import BadRecords, examples
+from ssl_jax.errors import UserError
+from ssl_jax.evaluate.features import hidden_fields, unlabelled
 from ssl_jax.losses.mean import Mean
-from ssl_jax.objectives.base import Batch, Keys, Objective, Progress, State, example_keys, step_key
+from ssl_jax.objectives.base import Batch, Column, Keys, Objective, Progress, State, example_keys, step_key
 
-PROBE = "own_task"
-COLUMN = {"title": "own task", "value": "accuracy", "unit": "percent", "probe": PROBE}
-PROTOCOL = "own task: accuracy of the pretext task on the test images, BatchNorm on the statistics of a batch"
+PROBE, TITLE = "own_task", "own task"
+AROUND = ("chance", "n_test")  # what helps to read the measures, and is no column
 
 
-def own_task(objective: Objective, state: State, source: Any, seed: int = 0, batch_size: int = 256) -> dict[str, float]:
-    """Metrics of `objective.validate` on the records of `source` that fill batches, and their number `n_test`.
+def own_task(
+    objective: Objective,
+    state: State,
+    source: Any,
+    seed: int = 0,
+    batch_size: int = 256,
+    label: str = "label",
+    target: str | None = None,
+) -> dict[str, float]:
+    """Metrics of `objective.validate` over all records of `source`, each counted once, and their number `n_test`.
 
-    Empty for an objective that has none. Views are drawn as in training, from `seed`.
+    Empty for an objective that has none. Views are drawn as in training, from `seed`. Batches are of nearly equal size, at
+    most `batch_size`: where rows of a batch meet (BatchNorm, negatives), a small rest would be another task.
     """
-    batch_size = min(batch_size, len(source))
-    sums: dict[str, Mean] = {}
-    count = 0
+    hidden = hidden_fields(source, label, target)
 
     @jax.jit
     def measured(batch: Batch, ids: Array) -> dict[str, Mean]:
@@ -36,23 +44,65 @@ def own_task(objective: Objective, state: State, source: Any, seed: int = 0, bat
         views = objective.views(keys, batch, Progress(0, 1))
         return objective.validate(state.params, state.extra, views, step_key(seed, 1))
 
-    for batch, valid in once(source, batch_size):
-        if not np.all(valid):
-            continue
-        found = measured(unlabelled(batch), np.arange(count, count + batch_size))
+    sums: dict[str, Mean] = {}
+    for ids in _parts(len(source), batch_size):
+        batch = examples(source, ids, np.zeros_like(ids), BadRecords(0.0))
+        found = measured(unlabelled(batch, *hidden), ids.astype(np.int32))
         if not found:
             return {}
         sums = found if not sums else {k: Mean(*(a + b for a, b in zip(sums[k], found[k], strict=True))) for k in sums}
-        count += batch_size
-    return {name: float(mean.value) for name, mean in sums.items()} | {"n_test": count}
+    return {name: float(mean.value) for name, mean in sums.items()} | {"n_test": len(source)}
 
 
-def with_own_task(results: dict[str, Any], row: str, found: dict[str, float]) -> dict[str, Any]:
-    """`results` of `suite.evaluate` with the task's column in one row; the others have no such task."""
+def missing_fields(
+    objective: Objective, wanted: Iterable[str], source: Any, label: str = "label", target: str | None = None
+) -> list[str]:
+    """The fields that pretraining had, that the records of `source` lack, and without which there are no views."""
+    hidden = hidden_fields(source, label, target)
+    missing = sorted(set(wanted) - set(source[0]) - set(hidden))
+    return missing if missing and not _has_views(objective, source, hidden) else []
+
+
+def _has_views(objective: Objective, source: Any, hidden: Iterable[str]) -> bool:
+    """Whether the objective makes views of such records. Traces and computes nothing."""
+    ids = np.zeros(1, np.int32)
+    batch = unlabelled(examples(source, ids, ids, BadRecords(0.0)), *hidden)
+    keys = Keys(example_keys(0, ids, ids), step_key(0, 0))
+    try:
+        jax.eval_shape(lambda records: objective.views(keys, records, Progress(0, 1)), batch)
+    except (KeyError, UserError):
+        return False
+    return True
+
+
+def columns_of(found: Mapping[str, float], declared: Sequence[Column] = ()) -> tuple[Column, ...]:
+    """How the task's measures are shown: as the objective has `declared`, or else each under its name."""
+    return tuple(declared) or tuple(_column(name) for name in found if name not in AROUND)
+
+
+def with_own_task(
+    results: dict[str, Any], rows: str | Sequence[str], found: Mapping[str, float], declared: Sequence[Column] = ()
+) -> dict[str, Any]:
+    """`results` of `suite.evaluate` with the task's columns in one row, or a few; the others have no such task."""
     if not found:
         return results
+    rows = [rows] if isinstance(rows, str) else [row for row in rows if row in results["rows"]]
+    columns = columns_of(found, declared)
+    names = ", ".join(column["value"] for column in columns)
+    protocol = f"own task: {names} of the pretext task on the test records, BatchNorm on the statistics of a batch"
     return results | {
-        "protocol": results["protocol"] | {PROBE: PROTOCOL},
-        "columns": [*results["columns"], COLUMN],
-        "rows": results["rows"] | {row: results["rows"][row] | {PROBE: found}},
+        "protocol": results["protocol"] | {PROBE: protocol},
+        "columns": [*results["columns"], *(dict(column) | {"probe": PROBE} for column in columns)],
+        "rows": results["rows"] | {row: results["rows"][row] | {PROBE: dict(found)} for row in rows},
     }
+
+
+def _column(name: str) -> Column:
+    percent = name.startswith(("accuracy", "recall"))
+    title = TITLE if name == "accuracy" else f"{TITLE}: {name}"
+    return {"title": title, "value": name, "unit": "percent" if percent else "number"}
+
+
+def _parts(total: int, most: int) -> Iterator[np.ndarray]:
+    """The ids 0..total-1 in parts of nearly equal size, at most `most`: two sizes, two compiled programs."""
+    yield from np.array_split(np.arange(total), -(-total // most))

@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import dataclass, fields
-from functools import partial
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
-import jax
 from jax.sharding import Mesh
 
+from ssl_jax.data.pipeline import BadRecords
 from ssl_jax.errors import UserError
-from ssl_jax.evaluate.baselines import Fit, encoded_split, random_split, raw_split, supervised_split
 from ssl_jax.evaluate.features import Split
-from ssl_jax.objectives.base import Encoder
+from ssl_jax.evaluate.instruments import Probe, encoders_of, probes_of, refusal
+from ssl_jax.evaluate.rows import BASELINES, Encoders, Group, Table, Trainer
+from ssl_jax.evaluate.rows import row_of as row_of
+from ssl_jax.recipe.probes import PROBES, Entry
 
-Encoders = Mapping[str, tuple[Encoder, dict]]
-PROBES = ("linear", "knn", "fewshot")
-_BASELINES = {"random": "random init", "raw": "raw input", "supervised": "supervised"}
-
-
-class Probe(Protocol):
-    """A measurement of features. `ssl_jax/evaluate/probes/<name>.py` with a dataclass `Probe` is the probe `<name>`.
-
-    Its fields that are also in `Settings` are set from there. `columns` are the columns of the table: `title`, the
-    `value` and perhaps the `spread` by name in what `run` returns, and `unit` "percent" or "number".
-    """
-
-    columns: Any
-    protocol: Any
-
-    def run(self, split: Split) -> dict[str, Any]:
-        """Named numbers (and what explains them), ready for JSON."""
-        ...
+_MEASURED_ON = ("step", "seed", "train", "test", "label", "target")  # rows of one table have these in common
 
 
 @dataclass(frozen=True)
@@ -47,13 +29,14 @@ class Settings:
     """What to measure, and how: the recipe's `evaluate` section.
 
     `supervised_examples` is the length of the supervised baseline's training in examples, `supervised_few_examples` that of
-    each of its trainings on few labels (None: the same). `target` is the field that `regression` predicts. `seed` fixes
-    held-out slices, label draws and baselines. `workers` rows of the table are measured at a time, each with its features in
-    memory: more than one is for small data on several CPU cores in one process.
+    each of its trainings on few labels (None: the same). `label` is the field that probes predict, `target` the one that
+    `regression` does. `seed` fixes held-out slices, label draws and baselines. `workers` rows of the table are measured at a
+    time, each with its features in memory: more than one is for small data on several CPU cores in one process. Probes from
+    outside `ssl_jax` are imported only from the packages in `allow`.
     """
 
-    probes: tuple[str, ...] = PROBES
-    baselines: tuple[str, ...] = tuple(_BASELINES)
+    probes: tuple[Entry, ...] = PROBES
+    baselines: tuple[str, ...] = tuple(BASELINES)
     shots: tuple[int, ...] = (10, 100)
     draws: int = 3
     seed: int = 0
@@ -63,6 +46,24 @@ class Settings:
     label: str = "label"
     target: str | None = None
     batch_size: int = 256
+    allow: tuple[str, ...] = ()
+
+
+class Incomplete(UserError):
+    """Some of the table could not be measured. `results` is what could, `failures` (row, or row and probe) -> why not."""
+
+    def __init__(self, results: dict[str, Any], failures: Mapping[str, Exception]) -> None:
+        self.results, self.failures = results, failures
+        told: dict[str, list[str]] = {}
+        for where, error in failures.items():
+            told.setdefault(_told(error), []).append(where)
+        super().__init__("\n".join(f"{'; '.join(where)}: {reason}" for reason, where in told.items()))
+
+
+def reason(results: dict[str, Any], failures: Mapping[str, Exception]) -> Exception:
+    """What to raise for them: all that the user can fix in one message, unless one is a fault of the program."""
+    faults = (error for error in failures.values() if not isinstance(error, UserError))
+    return next(faults, Incomplete(results, failures))
 
 
 def evaluate(
@@ -70,53 +71,67 @@ def evaluate(
     train: Any,
     test: Any,
     settings: Settings = Settings(),
-    fit: Fit | None = None,
+    trainer: Trainer | None = None,
     step: int | None = None,
     say: Callable[[str], None] = lambda line: None,
     mesh: Mesh | None = None,
+    chosen: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Run the probes on the frozen features of named encoders and on the baselines of the first of them.
+    """Run the probes on the frozen features of named encoders and on their baselines.
+
+    Encoders of the same module, inputs and method (student and teacher) share their baselines; where an objective has several
+    kinds, a baseline is named by the first encoder of its kind.
 
     Args:
-      encoders: name -> (encoder, its variables), e.g. `{"teacher": ...}`.
+      encoders: name -> (encoder, its variables): all that the objective has, e.g. `{"student": ..., "teacher": ...}`.
       train: labelled source that probes learn from and choose on.
       test: labelled source that is scored once.
       settings: probes, baselines, seeds.
-      fit: trains the supervised baseline: `fit(source, examples, seed) -> (encoder, variables)`. Without it there is none.
+      trainer: makes the supervised baseline of an encoder: `trainer(encoder)(source, examples, seed) -> (encoder,
+        variables)`. Without it there is none.
       step: the training step of the encoders, for the record.
       say: told what is about to happen.
       mesh: where the variables of `encoders` lie, if on several devices; baselines are made on one.
+      chosen: names of the encoders that get a row; None for all.
 
     Returns:
       Plain data: `protocol`, `columns`, `rows` (row -> probe -> what the probe returned) and what identifies the data.
 
     Raises:
-      UserError: unknown probes or baselines, unlabelled or wrongly labelled data, too few labels, features not finite.
+      UserError: unknown probes, baselines or encoders, before anything is computed.
+      Incomplete: after all else was measured: what failed (unlabelled or wrongly labelled data, too few labels, features that
+        are not finite), and the results without it.
     """
-    probes = {name: _probe(name, settings) for name in dict.fromkeys((*settings.probes, "health"))}
-    splits = _rows(encoders, train, test, settings, fit, mesh)
+    chosen = tuple(encoders) if chosen is None else tuple(chosen)
+    shared = {key: value for key, value in asdict(settings).items() if key not in ("probes", "allow")}
+    probes = probes_of((*settings.probes, "health"), shared, settings.allow)
+    compared = tuple(dict.fromkeys(filter(None, map(encoders_of, probes.values()))))
+    groups = Table(encoders, chosen, compared, train, test, settings, trainer, mesh).groups()
+    _check_labels(probes, train, test, settings.label)
 
-    def measured(name: str) -> dict[str, Any]:
-        say(f"evaluating: {name}")
-        features = splits[name]()  # one set of features in memory for each worker
-        return {probe: instrument.run(features) for probe, instrument in probes.items()}
+    def measured(group: Group) -> Measured:
+        say(f"evaluating: {', '.join(group.rows)}")
+        return _measure(group, probes)  # one group's features in memory for each worker
 
-    rows = _each(measured, list(splits), settings.workers)
-    return {
-        "encoders": list(encoders),
+    found = _each(measured, groups, settings.workers)
+    rows = {row: results for part in found for row, results in part.rows.items()}
+    worked = {name: probe for name, probe in probes.items() if any(name in results for results in rows.values())}
+    results = {
+        "encoders": list(chosen),
         "step": step,
         "seed": settings.seed,
+        "label": settings.label,
+        "target": settings.target,
         "train": {"records": len(train), "fingerprint": train.fingerprint()},
         "test": {"records": len(test), "fingerprint": test.fingerprint()},
-        "protocol": {name: probe.protocol for name, probe in probes.items()},
-        "columns": [column | {"probe": name} for name, probe in probes.items() for column in probe.columns],
+        "protocol": {name: probe.protocol for name, probe in worked.items()},
+        "columns": [dict(column) | {"probe": name} for name, probe in worked.items() for column in probe.columns],
         "rows": rows,
     }
-
-
-def row_of(encoder: str) -> str:
-    """The name of an encoder's row."""
-    return f"pretrained ({encoder})"
+    failures = {where: error for part in found for where, error in part.failures.items()}
+    if failures:
+        raise Incomplete(results, failures)
+    return results
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -133,82 +148,124 @@ def table(results: Mapping[str, Any]) -> str:
     return "\n".join([*drawn, "", _protocol(results), *_notes(results)])
 
 
-def save(results: Mapping[str, Any], directory: str | Path) -> list[Path]:
-    """Write `<directory>/eval/<probe>.json` for each probe, each whole or not at all; returns their paths."""
+def save(
+    results: Mapping[str, Any], directory: str | Path, say: Callable[[str], None] = lambda line: None
+) -> list[Path]:
+    """Write `<directory>/eval/<probe>.json` for each probe, each whole or not at all; returns their paths.
+
+    Rows of other encoders that are there stay if they were measured on the same step, seed and data by the same protocol;
+    otherwise they go, and `say` is told.
+    """
     folder = Path(directory) / "eval"
     folder.mkdir(parents=True, exist_ok=True)
-    shared = {k: results[k] for k in ("encoders", "step", "seed", "train", "test")}
     paths = []
     for probe, protocol in results["protocol"].items():
+        path = folder / f"{probe}.json"
         content = {
             "probe": probe,
             "protocol": protocol,
-            **shared,
+            **{key: results.get(key) for key in ("encoders", *_MEASURED_ON)},
             "columns": [c for c in results["columns"] if c["probe"] == probe],
             "rows": {name: row[probe] for name, row in results["rows"].items() if probe in row},
         }
-        path = folder / f"{probe}.json"
         unfinished = path.with_suffix(".json.tmp")
-        unfinished.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(merged(_read(path), content, say), indent=1, allow_nan=False)
+        unfinished.write_text(text + "\n", encoding="utf-8")
         os.replace(unfinished, path)
         paths.append(path)
     return paths
 
 
-def _rows(
-    encoders: Encoders, train: Any, test: Any, settings: Settings, fit: Fit | None, mesh: Mesh | None
-) -> dict[str, Callable[[], Split]]:
-    """Rows of the table in order, each with what makes its features."""
-    classes = len(getattr(train, "classes", ())) or None
-    data = {"train": train, "test": test, "classes": classes}
-    data |= {"batch_size": settings.batch_size, "label": settings.label, "target": settings.target}
-    rows = {
-        row_of(name): partial(_on, mesh, partial(encoded_split, encoder, variables, **data))
-        for name, (encoder, variables) in encoders.items()
-    }
-    encoder, _ = next(iter(encoders.values()))
-    few = settings.supervised_few_examples or settings.supervised_examples
-    known = {
-        "random": partial(random_split, encoder, settings.seed + 1, **data),
-        "raw": partial(raw_split, encoder, **data),
-        "supervised": partial(supervised_split, fit, settings.supervised_examples, few, settings.seed, **data),
-    }
-    for name in settings.baselines:
-        if name not in known:
-            raise UserError(f"evaluate.baselines: {name!r} is unknown; use any of {', '.join(known)}")
-    return rows | {
-        title: known[name]
-        for name, title in _BASELINES.items()
-        if name in settings.baselines and not (name == "supervised" and fit is None)
-    }
+def merged(old: Mapping[str, Any], new: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    """The content `new` of a probe's file, with the rows of `old` that are not measured anew and can be compared with it."""
+    kept = {row: result for row, result in old.get("rows", {}).items() if row not in new["rows"]}
+    if not kept:
+        return dict(new)
+    before, after = {"label": "label"} | dict(old), json.loads(json.dumps(new))
+    changed = [key for key in (*_MEASURED_ON, "protocol", "columns") if before.get(key) != after[key]]
+    if changed:
+        say(
+            f"eval/{new['probe']}.json: {', '.join(kept)} of step {old.get('step')} go, since {', '.join(changed)} differ"
+        )
+        return dict(new)
+    rows = sorted((kept | new["rows"]).items(), key=lambda row: not row[0].startswith("pretrained"))
+    return {**new, "encoders": list(dict.fromkeys((*old["encoders"], *new["encoders"]))), "rows": dict(rows)}
 
 
-def _each(measured: Callable[[str], dict[str, Any]], names: list[str], workers: int) -> dict[str, dict[str, Any]]:
-    """`measured` of every name, `workers` at a time; the last name, which trains an encoder, is begun first."""
+class Measured(NamedTuple):
+    """Results by row and probe, and why others are missing."""
+
+    rows: dict[str, dict[str, Any]]
+    failures: dict[str, Exception]
+
+
+def _measure(group: Group, probes: Mapping[str, Probe]) -> Measured:
+    """Every probe on every row of a group. What fails leaves the rest alone."""
+    done = Measured({}, {})
+    try:
+        splits = group.make()
+    except Exception as error:  # told at the end, beside what was measured
+        return Measured({}, dict.fromkeys(group.rows, error))
+    for row, towers in group.rows.items():
+        try:
+            split = splits[row]()
+        except Exception as error:
+            done.failures[row] = error
+            continue
+        for name, probe in probes.items():
+            if encoders_of(probe) == towers:
+                _run(done, row, name, probe, split)
+    return done
+
+
+def _run(done: Measured, row: str, name: str, probe: Probe, split: Split) -> None:
+    try:
+        refused = refusal(probe, split)
+        if refused:
+            raise UserError(refused)
+        done.rows.setdefault(row, {})[name] = probe.run(split)
+    except Exception as error:
+        done.failures[f"{row}, {name}"] = error
+
+
+def _each(measured: Callable[[Group], Measured], groups: list[Group], workers: int) -> list[Measured]:
+    """`measured` of every group, `workers` at a time; the last, which trains an encoder, is begun first."""
     if workers == 1:  # in this thread, where the caller's mesh and precision hold
-        return {name: measured(name) for name in names}
+        first = measured(groups[0])
+        # Without one row of it the encoders diverged, or the data is wrong: baselines would be long work for nothing.
+        return [first, *map(measured, groups[1:])] if first.rows else [first]
     pool = ThreadPoolExecutor(workers)
     try:
-        waiting = {name: pool.submit(measured, name) for name in (names[-1], *names[:-1])}
-        return {name: waiting[name].result() for name in names}
+        waiting = {i: pool.submit(measured, groups[i]) for i in (len(groups) - 1, *range(len(groups) - 1))}
+        return [waiting[i].result() for i in range(len(groups))]
     finally:
-        pool.shutdown(cancel_futures=True)  # after an error the rows that were not begun are left out
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C the rows that were not begun are left out
 
 
-def _on(mesh: Mesh | None, split: Callable[[], Split]) -> Split:
-    with nullcontext() if mesh is None else jax.set_mesh(mesh):
-        return split()
+def _check_labels(probes: Mapping[str, Probe], train: Any, test: Any, label: str) -> None:
+    """UserError where no probe but health could do anything without the labels that are not there."""
+    if any(not getattr(probe, "labelled", True) for name, probe in probes.items() if name != "health"):
+        return
+    for name, source in (("probe", train), ("test", test)):
+        record = BadRecords(1.0).read(source, 0)[1]
+        if label not in record:
+            raise UserError(
+                f"the {name} split has no labels: its records have {', '.join(sorted(record))}, and no {label!r}; name a "
+                f"labelled source in data.{name}, and its field in evaluate.label"
+            )
 
 
-def _probe(name: str, settings: Settings) -> Probe:
-    """The probe of that name, with its share of the settings."""
-    module = f"ssl_jax.evaluate.probes.{name}"
-    known = name.isidentifier() and importlib.util.find_spec(module) is not None
-    kind = getattr(importlib.import_module(module), "Probe", None) if known else None
-    if kind is None:
-        raise UserError(f"evaluate.probes: {name!r} is unknown; use any of {', '.join(PROBES)}")
-    shared = {f.name for f in fields(kind)} & {f.name for f in fields(Settings)}
-    return kind(**{key: getattr(settings, key) for key in shared})
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What is in a file of results; {} if there is none, or what is there is no such thing."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("rows"), dict) else {}
 
 
 def _cell(result: Mapping[str, Any] | None, column: Mapping[str, str]) -> str:
@@ -216,7 +273,7 @@ def _cell(result: Mapping[str, Any] | None, column: Mapping[str, str]) -> str:
         return "-"
     value = result[column["value"]]
     if column["unit"] != "percent":
-        return f"{value:.3g}"
+        return f"{math.exp(value) if column['unit'] == 'exp' else value:.3g}"
     spread = f" ± {100 * result[column['spread']]:.1f}" if "spread" in column else ""
     return f"{100 * value:.1f}{spread}"
 

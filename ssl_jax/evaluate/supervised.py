@@ -1,17 +1,23 @@
-"""The supervised baseline: the recipe's own encoder, trained from scratch on labels by the recipe's own trainer."""
+"""The supervised baseline: the encoder that is evaluated, trained from scratch on labels by the recipe's own trainer."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
 import jax
+import numpy as np
+from jax import Array
 
+from ssl_jax.data.augment import Augment, Batch, Views
+from ssl_jax.data.panels import Panel
 from ssl_jax.data.pipeline import batches
+from ssl_jax.errors import UserError
+from ssl_jax.evaluate.features import hidden_fields, unlabelled
 from ssl_jax.objectives.base import Encoder, State
 from ssl_jax.objectives.supervised import Supervised
 from ssl_jax.optim import optimizers, schedules
-from ssl_jax.recipe import Recipe
 from ssl_jax.training.step import Setup, init_state, train_step
 
 BATCH = 128
@@ -19,15 +25,17 @@ LEARNING_RATE = 1e-3
 
 
 class SupervisedFit:
-    """`fit(source, examples, seed) -> (encoder, variables)`, with the encoder and augmentation of `recipe`.
+    """`fit(source, examples, seed) -> (encoder, variables)`: `encoder` from scratch, on its inputs of the views of `augment`.
 
     AdamW at 1e-3 with weight decay 0.05, 5 % warm-up and a cosine to zero, batches of 128 (or all of a smaller source),
-    cross-entropy through a linear layer on the features that probes see.
+    cross-entropy of the field `label` through a linear layer on the features that probes see.
     """
 
-    def __init__(self, recipe: Recipe, classes: int) -> None:
-        encoder, augment = recipe.model.build(), recipe.augment.build()
-        self._objective = Supervised(encoder, augment, classes)
+    def __init__(
+        self, encoder: Encoder, augment: Augment, classes: int, label: str = "label", target: str | None = None
+    ) -> None:
+        self._encoder, self._label, self._target = encoder, label, target
+        self._objective = Supervised(encoder.module, Inputs(augment, encoder), classes, method=encoder.method)
         self._compiled = cache(self._compile)  # the draws of a few-label probe share one program
 
     def __call__(self, source: Any, examples: int, seed: int) -> tuple[Encoder, dict]:
@@ -35,16 +43,60 @@ class SupervisedFit:
         size = min(BATCH, len(source))
         steps = max(1, examples // size)
         init, step = self._compiled(steps, seed)
-        stream = batches(source, seed=seed, batch_size=size)
+        stream = (self._seen(source, batch) for batch in batches(source, seed=seed, batch_size=size))
         batch = next(stream)
         state = init(batch)
         for _ in range(steps):
             state, _ = step(state, batch)
             batch = next(stream)
-        encoder = self._objective.encoders()["student"]
+        stats = ("extra", "batch_stats", "encoder") if self._encoder.stats else ()
+        encoder = replace(self._encoder, path=("params", "encoder"), stats=stats)
         return encoder, encoder.variables(State(state.params, state.extra))
+
+    def _seen(self, source: Any, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The batch as `Supervised` wants it: what an encoder may see, and the labels under `label`."""
+        if self._label not in batch:
+            raise UserError(
+                f"the probe split has no field {self._label!r} to learn from; name its labels in evaluate.label"
+            )
+        shown = unlabelled(batch, *hidden_fields(source, self._label, self._target))
+        return shown | {"label": batch[self._label], "_id": batch["_id"], "_epoch": batch["_epoch"]}
 
     def _compile(self, steps: int, seed: int) -> tuple[Any, Any]:
         lr = schedules.warmup_cosine(LEARNING_RATE, steps, steps // 20)
         setup = Setup(self._objective, optimizers.adamw(lr, lambda step: 0.05), seed, steps)
         return jax.jit(partial(init_state, setup)), jax.jit(partial(train_step, setup), donate_argnums=0)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """An augmentation for one encoder of several: its inputs of every view. Where views lack them, those of evaluation."""
+
+    augment: Augment
+    encoder: Encoder
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Those of the encoder."""
+        return self.encoder.inputs
+
+    def __call__(self, keys: Array, batch: Batch) -> Views:
+        """The views [B, V, ...] of the encoder's inputs, made without the labels."""
+        records = unlabelled(batch)
+        views = self.augment(keys, records)
+        if views.keys() >= set(self.inputs):
+            return {name: views[name] for name in self.inputs}
+        return {name: x[:, None] for name, x in self.evaluation(records).items()}
+
+    def evaluation(self, batch: Batch, policy: str = "") -> Batch:
+        """What the encoder is given at evaluation."""
+        given = self.encoder.preprocess(batch)
+        return {name: given[name] for name in self.inputs}
+
+    def plain(self, batch: Batch) -> Array:
+        """As the raw row has it."""
+        return self.encoder.raw(batch)
+
+    def panel(self, views: Views) -> dict[str, Panel]:
+        """Nothing: nobody looks at the views of a baseline."""
+        return {}

@@ -160,7 +160,7 @@ class Block(nn.Module):
             h = attend_sections(attend, self._heads(h, dense), sections, mask, rope, bias)
             return scaled("layer_scale1", dense(width, axes=2, name="proj")(h))
 
-        def cross_attention(h: Array, sections: Sections) -> Array:
+        def attention_to(memory: Memory, h: Array, sections: Sections) -> Array:
             query, key_value = self._grouped(h, memory.states, dense, "cross_")
             h = attend(query, key_value[:, :, 0], key_value[:, :, 1], memory.mask(mask))
             return scaled("layer_scale_cross", dense(width, axes=2, name="cross_proj")(h))
@@ -170,9 +170,8 @@ class Block(nn.Module):
             h = self._dropped(layer.apply(dense(layer.features, name="fc1")(h)), self.dropout.hidden)
             return scaled("layer_scale2", dense(width, name="fc2")(h))
 
-        branches = {"norm1": attention, "norm_cross": cross_attention, "norm2": mlp}
-        if memory is None:
-            del branches["norm_cross"]
+        cross = {} if memory is None else {"norm_cross": partial(attention_to, memory)}
+        branches: dict[str, Branch] = {"norm1": attention, **cross, "norm2": mlp}
         x = checkpoint_name(shard_batch(x), LAYER_INPUT)
         for name, branch in branches.items():
             x = ORDERS[self.style.order](partial(self._residual, rate), norm(name=name), branch, x)
@@ -184,7 +183,8 @@ class Block(nn.Module):
             bias = self.qkv_bias if self.style.bias else "none"
             width = self.style.head_width
             return (Qkv(self.heads, bias, self.dtype, self.kernel_init, width, name="qkv")(h),)
-        query, key_value = self._grouped(h, h, dense)
+        biased = self.style.bias and self.qkv_bias == "all"
+        query, key_value = self._grouped(h, h, partial(dense, use_bias=biased))
         return query[:, :, None], key_value
 
     def _grouped(self, h: Array, other: Array, dense: Callable[..., Dense], prefix: str = "") -> tuple[Array, Array]:
@@ -301,7 +301,7 @@ class Transformer(nn.Module):
             self.qkv_bias, self.norm_epsilon, sections, drop, self.style, dropout, name=STACK,
         )  # fmt: skip
         x, layers = blocks(x, (drop or DropPath(0.0)).rates(self.depth), mask, rope, bias, memory)
-        return self._normed(x, sections), layers[-last:] if last else None
+        return self._normed(x, sections), layers[-last:] if layers is not None and last else None
 
     def _normed(self, x: Array, sections: Sections) -> Array:
         norm = partial(NORMS[self.style.norm], self.norm_epsilon, self.dtype)
@@ -318,6 +318,8 @@ class Transformer(nn.Module):
             raise UserError(f"width {width} is not divisible by heads={self.heads}")
         if self.heads % (self.style.kv_heads or self.heads):
             raise UserError(f"heads={self.heads} is not a multiple of kv_heads={self.style.kv_heads}")
+        if (self.style.kv_heads or self.heads) != self.heads and self.qkv_bias == "query_value":
+            raise UserError("qkv_bias='query_value' needs as many heads of keys as of queries; use all or none")
         for value, known, name in (
             (self.remat, REMAT_POLICIES, "remat"),
             (self.attention, ATTENTION, "attention"),

@@ -20,6 +20,7 @@ from ssl_jax.objectives.shared.forward import arrays_of, forward, forward_views,
 class Supervised(Objective):
     """Softmax cross-entropy on the field `label`, through a linear layer on what `method` of the encoder gives of one view."""
 
+    encoder: nn.Module
     classes: int = 10
     label: str = "label"
     method: str = "features"
@@ -27,7 +28,7 @@ class Supervised(Objective):
     @property
     def modules(self) -> Mapping[str, nn.Module]:
         """The encoder, and one linear layer."""
-        head = ProjectionHead((), self.classes, "none", dtype=self.encoder.dtype)
+        head = ProjectionHead((), self.classes, "none", dtype=getattr(self.encoder, "dtype", "float32"))
         return {"encoder": self.encoder, "head": head}
 
     def init(self, key: Array, views: Views) -> State:

@@ -2,7 +2,8 @@
 
 A recipe may come from a stranger, so nothing else of optax can be called by it, and nothing is imported by a name that was
 not allowed. The tables hold what a rate, a decay and rules by path can be put around: an optimiser whose update is a
-direction times minus the rate and that needs gradients and parameters alone, a schedule that its numbers determine.
+direction times minus the rate and that needs gradients and parameters alone, a schedule that its numbers determine. Where an
+optimiser has a momentum behind its rate (RMSprop, Adafactor), the rate comes after it here.
 """
 
 from __future__ import annotations

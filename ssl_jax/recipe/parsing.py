@@ -34,12 +34,21 @@ class Code(NamedTuple):
 
 
 def modules_needed(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The modules outside of ssl_jax that a plain recipe names, each once: of components, optimiser and schedule."""
-    sections = (config.get(key) for key in ("optimizer", "schedule"))
-    names = (section.get("name") for section in sections if isinstance(section, Mapping))
-    targets = [*(found["target"] for found in components_in(config)), *(n for n in names if isinstance(n, str))]
+    """The modules outside of ssl_jax that a plain recipe names, each once: of components, optimiser, schedule and probes."""
+    by_name = (_at(config, "optimizer", "name"), _at(config, "schedule", "name"), *_probes(config))
+    targets = [*(found["target"] for found in components_in(config)), *(n for n in by_name if isinstance(n, str))]
     modules = (target.partition(":")[0] for target in targets if ":" in target)
     return tuple(dict.fromkeys(m for m in modules if not inside(m, ("ssl_jax", "optax"))))
+
+
+def _at(config: Mapping[str, Any], section: str, key: str) -> Any:
+    found = config.get(section)
+    return found.get(key) if isinstance(found, Mapping) else None
+
+
+def _probes(config: Mapping[str, Any]) -> tuple[Any, ...]:
+    found = _at(config, "evaluate", "probes")
+    return found if isinstance(found, tuple) else ()
 
 
 def complete(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,8 +18,9 @@ from ssl_jax.report.preview import EXAMPLES, first_views, panels_of, with_ids
 if TYPE_CHECKING:
     from ssl_jax.data.panels import Panel
     from ssl_jax.evaluate.features import Features
-    from ssl_jax.objectives.base import Encoder, State
+    from ssl_jax.objectives.base import Encoder
     from ssl_jax.recipe import Recipe
+    from ssl_jax.training.reopen import Opened
     from ssl_jax.training.step import Setup
 
 QUERIES = 10
@@ -57,25 +58,16 @@ class Answers(NamedTuple):
     encoder: str
 
 
-class Trained(NamedTuple):
-    """A run as its newest checkpoint left it."""
-
-    setup: Setup
-    state: State
-    step: int
-
-
-def restore(recipe: Recipe, setup: Setup, workdir: Path) -> Trained:
-    """The newest checkpoint of the run in `workdir`, on the devices there are. UserError if there is none."""
-    from ssl_jax.evaluate.run import restore as restored
+def restore(recipe: Recipe, workdir: Path) -> Opened:
+    """The run in `workdir` as its newest checkpoint left it, on the devices there are. UserError if there is none."""
+    from ssl_jax.training.reopen import reopened
 
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir} has no checkpoint yet")
-    _, state, step = restored(workdir, recipe)
-    return Trained(setup, state, step)
+    return reopened(workdir, recipe)
 
 
-def shown(recipe: Recipe, trained: Trained) -> list[Picture]:
+def shown(recipe: Recipe, trained: Opened) -> list[Picture]:
     """Panels of `objective.show` on the first test examples (pretraining ones without a test split)."""
     import jax
     import jax.numpy as jnp
@@ -100,22 +92,24 @@ def given(recipe: Recipe, setup: Setup, source: Any) -> list[Picture]:
     return [_panel(f"given_{name}", panel, ids, told) for name, panel in panels_of(setup.objective, views).items()]
 
 
-def of_features(recipe: Recipe, trained: Trained) -> tuple[list[Picture], list[str]]:
+def of_features(recipe: Recipe, trained: Opened) -> tuple[list[Picture], list[str]]:
     """Neighbours and the maps of frozen features, and why some are not there; nothing without a test split."""
     from ssl_jax.evaluate.features import extract
-    from ssl_jax.evaluate.online import encoder_named
+    from ssl_jax.evaluate.online import encoder_named, names_of
 
     if recipe.data.test is None:
         return [], []
-    encoder = encoder_named(trained.setup.objective, recipe.evaluate.encoder)
+    name = names_of(recipe.evaluate.encoder)[0]
+    encoder = encoder_named(trained.objective, name)
     variables = encoder.variables(trained.state)
     tested = _part(recipe.data.test.build(), MAPPED, recipe.seed)
     test = Known(tested, extract(encoder, variables, tested))
-    pictures, told = [], []
+    pictures: list[Picture] = []
+    told: list[str] = []
     if recipe.data.probe is not None:
         searched = _part(recipe.data.probe.build(), SEARCHED, recipe.seed)
         probe = Known(searched, extract(encoder, variables, searched))
-        pictures, told = _neighbours(test, probe, encoder, trained.setup.objective.augment, recipe.evaluate.encoder)
+        pictures, told = _neighbours(test, probe, encoder, trained.objective.augment, name)
     return pictures + _maps(test.features, getattr(tested, "classes", ()), recipe.seed), told
 
 
@@ -139,7 +133,8 @@ def _neighbours(
     labels = None if None in (label := [row.label for row in rows]) else np.array(label)
     fed = encoder.preprocess(numbers([row.record for row in rows]))
     feeder = getattr(encoder.preprocess, "__self__", augment)  # where a record has several parts, that of this encoder
-    panels = getattr(feeder, "panel", lambda views: {})({k: v[:, None] for k, v in fed.items()})
+    panel_of: Callable[[dict[str, Any]], dict[str, Panel]] = getattr(feeder, "panel", lambda views: {})
+    panels = panel_of({k: v[:, None] for k, v in fed.items()})
     if not panels:
         return [], [f"neighbours of test examples; {type(feeder).__name__} has no `panel` of what the encoder is fed"]
     known = Answers(len(queries), labels, getattr(test.source, "classes", ()), len(probe.features.x), name)

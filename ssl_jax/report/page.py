@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,16 +70,23 @@ def drawn(recipe: Recipe, workdir: Path) -> tuple[Groups, list[str]]:
     from ssl_jax.report import figures
     from ssl_jax.training.run import build
 
-    groups: Groups = {MADE: [], KNOWN: [], GIVEN: []}
-    problems: list[str] = []
-    try:
+    trained = cache(lambda: figures.restore(recipe, workdir))
+
+    def given() -> list[Picture]:
         source = recipe.data.pretrain.build()
-        setup = build(recipe, len(source))
-        groups[GIVEN] = figures.given(recipe, setup, source)
-        trained = figures.restore(recipe, setup, workdir)
-        groups[MADE] = figures.shown(recipe, trained)
-        groups[KNOWN], told = figures.of_features(recipe, trained)
-        problems += told
-    except UserError as error:  # no checkpoint yet, or the data is on another machine: the rest of the page stands
-        problems.append(str(error))
-    return groups, problems
+        return figures.given(recipe, build(recipe, len(source)), source)
+
+    def known() -> list[Picture]:
+        pictures, told = figures.of_features(recipe, trained())
+        problems.update(dict.fromkeys(told))
+        return pictures
+
+    drawers = {MADE: lambda: figures.shown(recipe, trained()), KNOWN: known, GIVEN: given}
+    groups: Groups = {heading: [] for heading in drawers}
+    problems: dict[str, None] = {}
+    for heading, draw in drawers.items():
+        try:
+            groups[heading] = draw()
+        except UserError as error:  # no checkpoint yet, or the data is on another machine: the rest of the page stands
+            problems[str(error)] = None
+    return groups, list(problems)

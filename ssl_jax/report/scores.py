@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -48,7 +49,8 @@ def scores(evaluations: Mapping[str, Mapping[str, Any]]) -> Scores:
             for row, result in evaluation.get("rows", {}).items():
                 if isinstance(result.get(column["value"]), int | float):
                     rows.setdefault(row, {})[columns[-1]] = _score(result, column)
-    return Scores(rows, tuple(columns), _protocol(known), tuple(_notes(known)))
+    shown = tuple(c for c in columns if any(c in row for row in rows.values()))
+    return Scores(rows, shown, _protocol(known), tuple(_notes(known)))
 
 
 def verdict(found: Scores) -> str:
@@ -60,11 +62,17 @@ def verdict(found: Scores) -> str:
     value = found.rows[own][column].value
     gaps = []
     for row, cells in found.rows.items():
-        if row != own and column in cells:
+        if _is_baseline(row, own) and column in cells:
             gap = 100 * (value - cells[column].value)
             gaps.append(f"{abs(gap):.1f} points {'above' if gap >= 0 else 'below'} {row}")
     sentence = f"{column[:1].upper()}{column[1:]} probe {100 * value:.1f} %"
     return f"{sentence}: {', '.join(gaps)}." if gaps else f"{sentence}."
+
+
+def _is_baseline(row: str, own: str) -> bool:
+    """Whether `row` is a baseline of the encoder in the row `own`: one that names no encoder, or this one."""
+    encoder = row.partition(" (")[2]
+    return not row.startswith("pretrained") and encoder in ("", own.partition(" (")[2])
 
 
 def section(record: Record) -> Html:
@@ -95,7 +103,9 @@ def _score(result: Mapping[str, Any], column: Mapping[str, str]) -> Score:
     percent = column.get("unit") == "percent"
     std = result.get(column["spread"]) if "spread" in column else None
     interval = result.get("interval") if column["value"] == "accuracy" else None
-    return Score(result[column["value"]], percent, std, tuple(interval) if interval else None)
+    value = result[column["value"]]
+    value = math.exp(value) if column.get("unit") == "exp" else value
+    return Score(value, percent, std, tuple(interval) if interval else None)
 
 
 def _cell(score: Score | None, best: float) -> Html:

@@ -17,7 +17,8 @@ from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import Recipe, from_json, parse
 from ssl_jax.training.crash import arrays, diagnosis, readable
-from ssl_jax.training.run import batch_like, build, state_like
+from ssl_jax.training.records import records_of
+from ssl_jax.training.reopen import shaped
 from ssl_jax.training.step import TrainState
 
 CLOSE = 1e-4  # a finite value counts as reproduced within this fraction: another mesh rounds differently
@@ -33,15 +34,9 @@ def replay(bundle: Path, allow: tuple[str, ...] = ()) -> tuple[str, bool]:
     source = recipe.data.pretrain.build()
     if source.fingerprint() != record["data"]:
         raise UserError(f"{bundle}: the data is not what the run was given (another fingerprint); restore it to replay")
-    setup = build(recipe, len(source))
     mesh = _mesh(recipe, record["mesh"])
     with jax.set_mesh(mesh):
-        like = state_like(
-            setup,
-            batch_like(source, recipe.batch_size, BadRecords(recipe.data.max_bad_fraction)),
-            mesh,
-            recipe.mesh.rules,
-        )
+        setup, like = shaped(recipe, records_of(source, BadRecords(recipe.data.max_bad_fraction)), mesh)
         state = _state(bundle, like, record)
         ids, epochs = (np.asarray(record[key], np.int64) for key in ("ids", "epochs"))
         batch = place_batch(examples(source, ids, epochs, BadRecords(0.0)), batch_sharding(mesh))
@@ -60,7 +55,7 @@ def _read(bundle: Path, allow: tuple[str, ...]) -> tuple[dict[str, Any], Recipe]
 
 def _mesh(recipe: Recipe, recorded: dict[str, int]) -> jax.sharding.Mesh:
     try:
-        return make_mesh(*(recorded[axis] for axis in ("data", "fsdp", "tensor")))
+        return make_mesh(recorded["data"], recorded["fsdp"], recorded["tensor"])
     except UserError:
         return make_mesh(devices=jax.devices()[:1])
 

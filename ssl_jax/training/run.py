@@ -6,7 +6,7 @@ their intervals. The loop never waits for the device between two checks: metrics
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any
@@ -35,6 +35,7 @@ from ssl_jax.training import opening, spikes
 from ssl_jax.training.crash import bundle_on_divergence
 from ssl_jax.training.init_from import initialised_from
 from ssl_jax.training.monitor import Monitor
+from ssl_jax.training.records import records_of
 from ssl_jax.training.step import Setup as Setup
 from ssl_jax.training.step import TrainState as TrainState
 from ssl_jax.training.step import init_state as init_state
@@ -94,7 +95,8 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
 
     with jax.set_mesh(mesh), ExitStack() as stack:
         stack.enter_context(lost_peers_explained())
-        log = stack.enter_context(MetricsLog(workdir, total, recipe.log.tensorboard) if is_first() else NoLog(total))
+        log = _log(workdir, total, recipe.log.tensorboard)
+        stack.enter_context(log)
         watchdog = stack.enter_context(Watchdog(recipe.watch.hang_seconds, recipe.watch.startup_seconds))
         stop = stack.enter_context(stop_requests())
         section = recipe.checkpoint
@@ -102,7 +104,9 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         stack.enter_context(closing(saved))
         own = "" if is_first() else f".{jax.process_index()}"
         bad = BadRecords(recipe.data.max_bad_fraction, workdir.path / f"bad_records{own}.jsonl")
-        one = batch_like(source, recipe.batch_size, bad)
+        records = records_of(source, bad)
+        meta |= {"records": records.to_meta()}
+        one = records.batch(recipe.batch_size)
         with flash_choices() as chosen:
             like = state_like(setup, one, mesh, recipe.mesh.rules, recipe.mesh.offload)
         say(opening.parameters(like.params))
@@ -111,7 +115,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         say("everything is written to %s", workdir.path)
         stack.enter_context(out_of_memory_explained(recipe, like))
         start = saved.latest_valid_step()
-        state = None if start is None else restored(saved, like, meta, start, allow_data_change)
+        found = None if start is None else restored(saved, like, meta, start, allow_data_change)
         if start is not None:
             say("resumed at step %d of %d", start, total)
         log.cut_back(-1 if start is None else start)
@@ -123,10 +127,12 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         online = opening.first_timed(say, "compiling and making the first check of the features", check_of)
         replicas = ReplicaCheck(mesh, like)
         step_of = {n: opening.first_timed(say, opening.program(n), compiled(setup, n, like)) for n in {per_dispatch, 1}}
-        if state is None:
+        if found is None:
             with opening.timed(say, "compiling and drawing the parameters"):
                 state = initialised(setup, one, like, recipe.init_from)
             log.write(0, **online(state))
+        else:
+            state = found
         stack.enter_context(bundle_on_divergence(workdir, setup, source, meta["data"], lambda: state, mesh))
 
         ran: set[int] = set()
@@ -164,11 +170,13 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
     return state
 
 
+def _log(workdir: Workdir, total: int, tensorboard: bool) -> MetricsLog | NoLog:
+    return MetricsLog(workdir, total, tensorboard) if is_first() else NoLog(total)
+
+
 def batch_like(source: Any, batch_size: int, bad: BadRecords) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and types of a global batch, from the first record that can be read."""
-    record = bad.read(source, 0)[1] | {"_id": np.int32(0), "_epoch": np.int32(0)}
-    fields = {k: np.asarray(v) for k, v in record.items()}
-    return {k: jax.ShapeDtypeStruct((batch_size, *v.shape), v.dtype) for k, v in fields.items()}
+    return records_of(source, bad).batch(batch_size)
 
 
 def state_like(
@@ -195,7 +203,9 @@ def initialised(
     return jax.block_until_ready(state)  # here a lack of memory is an exception; where a value is read, jax aborts
 
 
-def batches_from(step: int, recipe: Recipe, source: Any, bad: BadRecords) -> Iterator[dict[str, np.ndarray]]:
+def batches_from(
+    step: int, recipe: Recipe, source: Any, bad: BadRecords
+) -> Generator[dict[str, np.ndarray], None, None]:
     """This process's share of the recipe's batches, from that of `step` on."""
     return batches(
         source, seed=recipe.seed, batch_size=recipe.batch_size, start_step=step, bad=bad,

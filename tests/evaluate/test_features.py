@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
 
 from ssl_jax.data.sources.arrays import Arrays
 from ssl_jax.errors import UserError
-from ssl_jax.evaluate.features import Features, Split, _encode, extract, labelled_split, raw_inputs, standardise
+from ssl_jax.evaluate.features import Features, Split, _encode, extract, labelled_split, raw, standardise
+from ssl_jax.objectives.base import Encoder
 
 
 @pytest.mark.parametrize("batch_size", [7, 30, 64])
@@ -58,12 +61,12 @@ def test_a_source_that_loses_records_is_noticed(encoder, variables, make_signals
 
 def test_raw_inputs_are_the_preprocessed_fields_flattened():
     source = Arrays({"image": np.arange(96, dtype=np.uint8).reshape(4, 3, 4, 2), "extra": np.ones((4, 5))})
-    found = raw_inputs(
-        lambda batch: {"image": batch["image"] / 2.0, "extra": batch["extra"]}, source, inputs=("image",)
-    )
-    np.testing.assert_allclose(found.x, np.arange(96).reshape(4, 24) / 2)
-    both = raw_inputs(lambda batch: {"image": batch["image"] / 2.0, "extra": batch["extra"]}, source)
-    assert both.x.shape == (4, 29)
+    halved = lambda batch: {"image": batch["image"] / 2.0, "extra": batch["extra"]}  # noqa: E731
+    one = Encoder(None, (), ("image",), halved)
+    np.testing.assert_allclose(raw(one, source).x, np.arange(96).reshape(4, 24) / 2)
+    assert raw(replace(one, inputs=("image", "extra")), source).x.shape == (4, 29)
+    plain = replace(one, plain=lambda batch: batch["extra"].sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(raw(plain, source).x, np.full((4, 1), 5.0))
 
 
 def test_standardised_features_have_mean_zero_and_std_one_on_train():

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 
-from ssl_jax.evaluate.features import extract
-from ssl_jax.evaluate.online import Embedder, OnlineCheck
+from ssl_jax.evaluate.features import collect, extract
+from ssl_jax.evaluate.online import OnlineCheck
 from ssl_jax.evaluate.probes.health import embedding_measures, measures
 from ssl_jax.objectives.base import Encoder
 
@@ -39,7 +40,7 @@ def test_every_record_is_read_once_for_features_and_embeddings(encoder, variable
             return source[index]
 
     recipe = SimpleNamespace(
-        seed=0, evaluate=SimpleNamespace(encoder="encoder", health_examples=300),
+        seed=0, evaluate=SimpleNamespace(encoder="encoder", health_examples=300, label="label", target=""),
         data=SimpleNamespace(probe=SimpleNamespace(build=Counted), pretrain=None),
     )  # fmt: skip
     state = SimpleNamespace(params={"encoder": variables["params"]}, extra={})
@@ -47,7 +48,8 @@ def test_every_record_is_read_once_for_features_and_embeddings(encoder, variable
     assert sorted(set(read)) == list(range(300))
     assert len(read) == 512  # two batches of 256; the second is filled up with its last record
     x = extract(encoder, variables, source).x
-    z = extract(Embedder(Doubling(encoder)), {"params": state.params, "extra": {}}, source).x
+    compared = jax.jit(lambda batch: Doubling(encoder).embeddings(state.params, {}, batch))
+    z = collect(compared, source)["twice"].x
     np.testing.assert_allclose(z, 2 * x, rtol=1e-6)
     for name, value in (measures(x) | embedding_measures(z)).items():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)

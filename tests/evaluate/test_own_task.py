@@ -1,7 +1,8 @@
-"""What a pretext method says about its own task on images that it has not seen."""
+"""What a pretext method says about its own task on records that it has not seen."""
 
 import json
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import numpy as np
 
 from ssl_jax.data.image.views import ImageViews
 from ssl_jax.data.sources.arrays import Arrays
-from ssl_jax.evaluate.own_task import own_task, with_own_task
+from ssl_jax.evaluate.own_task import columns_of, missing_fields, own_task, with_own_task
 from ssl_jax.evaluate.suite import save, table
 from ssl_jax.losses.mean import mean_of
 from ssl_jax.models.conv import ConvNet
@@ -45,10 +46,11 @@ class Parity(Objective):
         return {"accuracy": mean_of((views["image"][:, 0, 0, 0] % 2 == params["even"]).astype(jnp.float32))}
 
 
-def test_accuracy_is_the_mean_over_the_records_that_fill_batches():
+def test_accuracy_is_the_mean_over_every_record_whatever_the_batch_size():
     state = State({"even": jnp.zeros(())}, {})
-    found = own_task(Parity(NET, WHOLE), state, source(23), batch_size=5)
-    assert found == {"accuracy": 0.5, "n_test": 20}
+    for size in (5, 23, 256):
+        found = own_task(Parity(NET, WHOLE), state, source(23), batch_size=size)
+        assert found == {"accuracy": np.float32(12 / 23), "n_test": 23}
     assert own_task(Parity(NET, WHOLE), state, source(3), batch_size=5)["accuracy"] == np.float32(2 / 3)
 
 
@@ -97,3 +99,38 @@ def test_the_task_is_a_column_of_its_run_only(tmp_path):
     assert second.endswith("-")
     save(both, tmp_path)
     assert list(json.loads((tmp_path / "eval" / "own_task.json").read_text())["rows"]) == ["pretrained (student)"]
+
+
+@dataclass(frozen=True)
+class Words(Parity):
+    """A task that says how it is shown."""
+
+    validated: ClassVar = (
+        {"title": "words", "value": "accuracy", "unit": "percent"},
+        {"title": "perplexity", "value": "nats", "unit": "exp"},
+    )
+
+    def validate(self, params, extra, views, key):
+        nats = mean_of(jnp.full(len(views["image"]), jnp.log(7.0)))
+        return super().validate(params, extra, views, key) | {"nats": nats}
+
+
+def test_a_task_names_its_columns_or_each_measure_is_one():
+    row = "pretrained (student)"
+    results = {
+        "encoders": ["student"], "step": 3, "seed": 0, "train": {"records": 5}, "test": {"records": 5},
+        "protocol": {}, "columns": [], "rows": {row: {}},
+    }  # fmt: skip
+    objective = Words(NET, WHOLE)
+    found = own_task(objective, State({"even": jnp.zeros(())}, {}), source(4))
+    head, shown = table(with_own_task(results, row, found, objective.validated)).splitlines()[:2]
+    assert (head.split(), shown.split()[-2:]) == (["words", "perplexity"], ["50.0", "7"])
+    measured = {"accuracy": 0.5, "chance": 0.25, "recall_at_5": 0.25, "nats": 2.0, "n_test": 4}
+    assert [(c["title"], c["unit"]) for c in columns_of(measured)] == [
+        ("own task", "percent"), ("own task: recall_at_5", "percent"), ("own task: nats", "number"),
+    ]  # fmt: skip
+
+
+def test_records_that_lack_what_pretraining_had_are_told_by_the_field():
+    assert missing_fields(("image", "label"), source(2)) == []
+    assert missing_fields(("image", "segments", "state", "book"), source(2), "book", "state") == ["segments"]

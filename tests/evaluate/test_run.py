@@ -10,8 +10,8 @@ import pytest
 from ssl_jax.checkpoint.store import Checkpoints
 from ssl_jax.data.bad import BadRecords
 from ssl_jax.evaluate.features import extract
-from ssl_jax.evaluate.run import mesh_here, restore
 from ssl_jax.recipe import load, parse, to_json
+from ssl_jax.training.reopen import mesh_here, reopened
 from ssl_jax.training.run import batch_like, build
 from ssl_jax.training.step import init_state
 
@@ -50,7 +50,8 @@ def test_features_of_a_sharded_run_are_those_of_one_device(tmp_path, monkeypatch
         saved.save(0, fresh, {"recipe": to_json(config)})
         saved.finish()
 
-    objective, state, _ = restore(tmp_path, recipe)
+    opened = reopened(tmp_path, recipe)
+    objective, state = opened.objective, opened.state
     kernel = state.params["encoder"]["transformer"]["blocks"]["fc1"]["kernel"]
     assert kernel.addressable_shards[0].data.size == kernel.size // 8
     encoder = objective.encoders()["student"]

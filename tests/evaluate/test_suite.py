@@ -1,5 +1,7 @@
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -10,7 +12,7 @@ from ssl_jax.data.sources.arrays import Arrays
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.baselines import Rows, random_variables, supervised_split
 from ssl_jax.evaluate.features import extract
-from ssl_jax.evaluate.suite import Settings, evaluate, save, table
+from ssl_jax.evaluate.suite import Incomplete, Settings, evaluate, reason, save, table
 
 SETTINGS = Settings(shots=(5,), draws=2, supervised_examples=500, supervised_few_examples=50)
 
@@ -36,7 +38,7 @@ def fit(encoder, variables):
 @pytest.fixture(scope="module")
 def results(encoder, variables, make_signals, fit):
     encoders = {"teacher": (encoder, variables)}
-    return evaluate(encoders, make_signals(160, 0), make_signals(200, 1), SETTINGS, fit, step=70)
+    return evaluate(encoders, make_signals(160, 0), make_signals(200, 1), SETTINGS, lambda _: fit, step=70)
 
 
 def test_the_table_has_a_row_for_each_encoder_and_baseline_and_every_column(results):
@@ -53,7 +55,9 @@ def test_the_table_has_a_row_for_each_encoder_and_baseline_and_every_column(resu
 
 def test_rows_that_are_measured_at_the_same_time_are_the_same(results, encoder, variables, make_signals, fit):
     two = replace(SETTINGS, workers=2)
-    again = evaluate({"teacher": (encoder, variables)}, make_signals(160, 0), make_signals(200, 1), two, fit, step=70)
+    again = evaluate(
+        {"teacher": (encoder, variables)}, make_signals(160, 0), make_signals(200, 1), two, lambda _: fit, step=70
+    )
     assert again == results
     assert list(again["rows"]) == list(results["rows"])
 
@@ -65,7 +69,7 @@ def test_an_encoder_that_diverged_is_told_though_rows_are_measured_at_the_same_t
     with pytest.raises(UserError, match="the encoder diverged"):
         evaluate(
             {"teacher": (encoder, broken)}, make_signals(160, 0), make_signals(200, 1), replace(SETTINGS, workers=2),
-            fit, say=begun.append,
+            lambda _: fit, say=begun.append,
         )  # fmt: skip
     assert begun[0] == "evaluating: supervised"
 
@@ -73,7 +77,7 @@ def test_an_encoder_that_diverged_is_told_though_rows_are_measured_at_the_same_t
 def test_results_are_plain_data_and_the_same_twice(results, encoder, variables, make_signals, fit):
     assert json.loads(json.dumps(results, allow_nan=False)) == json.loads(json.dumps(results))
     again = evaluate(
-        {"teacher": (encoder, variables)}, make_signals(160, 0), make_signals(200, 1), SETTINGS, fit, step=70
+        {"teacher": (encoder, variables)}, make_signals(160, 0), make_signals(200, 1), SETTINGS, lambda _: fit, step=70
     )
     assert again == results
 
@@ -175,3 +179,189 @@ def test_labels_outside_the_classes_are_refused(encoder, variables, make_signals
     test = Arrays({"signal": make_signals(4, 1).columns["signal"], "label": np.array([0, 1, 9, 3])})
     with pytest.raises(UserError, match=r"label 9 of record 2 is outside \[0, 4\)"):
         evaluate({"student": (encoder, variables)}, make_signals(8, 0), test, Settings(probes=("knn",)))
+
+
+@pytest.fixture
+def user_probes(monkeypatch):
+    """`user_probes.py` beside this file can be imported."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+
+
+# --- several encoders
+
+
+KNN = Settings(probes=("knn",), baselines=("random", "raw"))
+
+
+@pytest.fixture(scope="module")
+def towers(encoder, variables):
+    """An objective's encoders: student and teacher of one kind, and a wider one."""
+    wide = replace(encoder, module=type(encoder.module)(40), path=("params", "wide"))
+    more = wide.module.init(jax.random.key(3), np.zeros((1, 24), np.float32), method="features")
+    teacher = replace(encoder, path=("extra", "teacher", "encoder"))
+    return {"student": (encoder, variables), "teacher": (teacher, variables), "wide": (wide, more)}
+
+
+def test_encoders_of_one_kind_share_their_baselines_and_others_have_their_own(towers, make_signals):
+    train, test = make_signals(40, 0), make_signals(20, 1)
+    pair = {name: towers[name] for name in ("student", "teacher")}
+    rows = evaluate(pair, train, test, KNN)["rows"]
+    assert list(rows) == ["pretrained (student)", "pretrained (teacher)", "random init", "raw input"]
+    rows = evaluate(towers, train, test, KNN, chosen=("teacher", "wide"))["rows"]
+    assert list(rows) == [
+        "pretrained (teacher)", "pretrained (wide)", "random init (student)", "random init (wide)",
+        "raw input (student)", "raw input (wide)",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="'text' is unknown; use any of student, teacher, wide"):
+        evaluate(towers, train, test, KNN, chosen=("text",))
+
+
+def test_another_encoder_keeps_the_rows_of_the_first_where_they_can_be_compared(towers, make_signals, tmp_path):
+    train, test, said = make_signals(40, 0), make_signals(20, 1), []
+    stored = lambda: json.loads((tmp_path / "eval" / "knn.json").read_text())  # noqa: E731
+    first = evaluate(towers, train, test, KNN, step=5, chosen=("student",))
+    save(first, tmp_path, said.append)
+    save(evaluate(towers, train, test, KNN, step=5, chosen=("wide",)), tmp_path, said.append)
+    assert (stored()["encoders"], said) == (["student", "wide"], [])
+    assert [row for row in stored()["rows"] if row.startswith("pretrained")] == [
+        "pretrained (student)", "pretrained (wide)",
+    ]  # fmt: skip
+    assert stored()["rows"]["random init (student)"] == first["rows"]["random init (student)"]["knn"]
+    save(evaluate(towers, train, test, KNN, step=6, chosen=("teacher",)), tmp_path, said.append)
+    assert stored()["encoders"] == ["teacher"]
+    assert "pretrained (wide)" not in stored()["rows"]
+    assert any("pretrained (wide)" in line and "step differ" in line for line in said)
+
+
+def test_a_probe_sees_what_several_encoders_make_of_the_same_records(towers, make_signals, user_probes):
+    probes = ("knn", "user_probes:BothNorms")
+    settings = replace(KNN, probes=probes, allow=("user_probes",), baselines=("random",))
+    results = evaluate(towers, make_signals(40, 0), make_signals(20, 1), settings, chosen=("student",))
+    assert list(results["rows"]) == [
+        "pretrained (student)", "pretrained (student, wide)", "random init (student)", "random init (student, wide)",
+    ]  # fmt: skip
+    found = results["rows"]["pretrained (student, wide)"]
+    assert found.keys() == {"both_norms"}
+    for name in ("student", "wide"):
+        x = extract(*towers[name], make_signals(20, 1)).x
+        assert found["both_norms"][name] == pytest.approx((x**2).sum(1).mean(), rel=1e-4)
+    assert results["rows"]["pretrained (student)"].keys() == {"knn", "health"}
+
+
+# --- probes as components
+
+
+@pytest.mark.parametrize(
+    ("probes", "allow", "told"),
+    [
+        (("user_probes:BothNorms",), (), "allow"),
+        (("ssl_jax.benchmark.peers.compare:Worker",), (), "ssl_jax.benchmark.peers.compare"),
+        (({"target": "ssl_jax.data.sources.arrays:Arrays", "arrays": "x.npz"},), (), "Arrays"),
+        (({"target": "ssl_jax.evaluate.probes.knn:Probe", "neighbours": 5},), (), "has no option 'neighbours'"),
+        (("knn", {"target": "ssl_jax.evaluate.probes.knn:Probe", "k": 5}), (), "two are named 'knn'"),
+        (({"target": "ssl_jax.evaluate.probes.knn:Probe", "name": "../knn"},), (), "has no name"),
+    ],
+)
+def test_only_a_probe_that_is_allowed_is_made(encoder, variables, make_signals, probes, allow, told):
+    with pytest.raises(UserError, match=told):
+        evaluate({"x": (encoder, variables)}, make_signals(8, 0), make_signals(8, 1), Settings(probes, allow=allow))
+
+
+def test_a_probe_may_be_given_options_and_a_name(encoder, variables, make_signals):
+    probes = ("knn", {"target": "ssl_jax.evaluate.probes.knn:Probe", "k": 3, "name": "three"})
+    settings = Settings(probes, baselines=())
+    row = evaluate({"x": (encoder, variables)}, make_signals(40, 0), make_signals(8, 1), settings)["rows"]
+    assert {name: result["k"] for name, result in row["pretrained (x)"].items() if name != "health"} == {
+        "knn": 20, "three": 3,
+    }  # fmt: skip
+
+
+# --- what fails
+
+
+def test_what_fails_is_told_at_the_end_and_the_rest_is_kept(encoder, variables, make_signals, fit):
+    def no_room(_):
+        raise UserError("no room")
+
+    def broken(_):
+        return {}["image"]
+
+    settings = Settings(probes=("knn", "regression"), supervised_examples=10)
+    arguments = {"x": (encoder, variables)}, make_signals(40, 0), make_signals(8, 1), settings
+    with pytest.raises(Incomplete, match="supervised: no room") as caught:
+        evaluate(*arguments, no_room)
+    assert "pretrained (x), regression; random init, regression; raw input, regression: the probe" in str(caught.value)
+    rows = caught.value.results["rows"]
+    assert [(row, set(found)) for row, found in rows.items()] == [
+        (row, {"knn", "health"}) for row in ("pretrained (x)", "random init", "raw input")
+    ]
+    assert table(caught.value.results).splitlines()[1].startswith("pretrained (x)")
+    with pytest.raises(Incomplete, match="supervised: KeyError: 'image'") as caught:
+        evaluate(*arguments, broken)
+    assert isinstance(reason(caught.value.results, caught.value.failures), KeyError)
+
+
+def test_records_without_labels_are_told_before_long_work(encoder, variables, make_signals):
+    bare = Arrays({"signal": make_signals(40, 0).columns["signal"]})
+    said = []
+    with pytest.raises(UserError, match="the probe split has no labels: its records have signal, and no 'label'"):
+        evaluate({"x": (encoder, variables)}, bare, bare, Settings(probes=("knn",)), say=said.append)
+    assert said == []
+
+
+# --- fields
+
+
+@dataclass(frozen=True, eq=False)
+class Instruments:
+    """Signals with two labels."""
+
+    inner: Arrays
+    labels: ClassVar = {"kind": ("a", "b", "c", "d"), "loud": ()}
+
+    def __len__(self):
+        return len(self.inner)
+
+    def __getitem__(self, index):
+        return self.inner[index]
+
+    def fingerprint(self):
+        return self.inner.fingerprint()
+
+
+def instruments(signals):
+    y = signals.columns["label"]
+    return Instruments(
+        Arrays({"signal": signals.columns["signal"], "kind": y, "loud": y % 2, "state": y[:, None] * 1.0})
+    )
+
+
+def test_a_label_is_a_field_and_no_encoder_sees_any_of_them(encoder, variables, make_signals):
+    def only_signals(batch):
+        assert batch.keys() == {"signal"}
+        return {"signal": batch["signal"] * 0.01}
+
+    seen = {"x": (replace(encoder, preprocess=only_signals), variables)}
+    train, test = instruments(make_signals(80, 0)), instruments(make_signals(40, 1))
+    settings = replace(KNN, label="kind", target="state", baselines=("random", "raw"))
+    kind = evaluate(seen, train, test, settings)
+    loud = evaluate(seen, train, test, replace(settings, label="loud", baselines=()))
+    assert (kind["label"], kind["rows"]["raw input"]["knn"]["chance"]) == ("kind", 0.25)
+    assert (loud["label"], loud["rows"]["pretrained (x)"]["knn"]["chance"]) == ("loud", 0.5)
+
+
+class Sequence(nn.Module):
+    @nn.compact
+    def tokens(self, signal, train=False):
+        return nn.Dense(5, name="dense")(signal.reshape(-1, 6, 4))
+
+
+def test_an_encoder_that_gives_tokens_is_for_probes_that_take_them(encoder, make_signals, user_probes):
+    each = replace(encoder, module=Sequence(), method="tokens")
+    variables = each.module.init(jax.random.key(0), np.zeros((1, 24), np.float32), method="tokens")
+    settings = Settings(probes=("knn", "user_probes:Shape"), baselines=("random",), allow=("user_probes",))
+    with pytest.raises(
+        Incomplete, match="the encoder gives 6 x 5 numbers for a record, and this probe takes one row"
+    ) as e:
+        evaluate({"x": (each, variables)}, make_signals(40, 0), make_signals(8, 1), settings)
+    assert all(row == {"shape": {"count": 6}} for row in e.value.results["rows"].values())

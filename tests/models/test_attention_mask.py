@@ -1,6 +1,7 @@
 """Attention with every mask, bias and rotation is a softmax over an explicit matrix, in values and gradients."""
 
 import re
+from contextlib import nullcontext
 from functools import partial
 from itertools import product
 
@@ -91,7 +92,7 @@ def assert_all_close(found, expected, tolerance):
 
 
 def pulled_back(function, *arguments, back):
-    out, pull = jax.vjp(function, *map(jnp.asarray, arguments))
+    out, pull = jax.vjp(function, *arguments)
     return out, *pull(jnp.asarray(back, out.dtype))
 
 
@@ -99,27 +100,29 @@ def pulled_back(function, *arguments, back):
     "cases", [CASES, pytest.param(product(MASKS, BIASES, (None, TURN[0], TURN)), marks=pytest.mark.slow)]
 )
 def test_every_mask_bias_and_rotation_is_the_explicit_matrix_in_values_and_gradients(cases):
+    cases = list(cases)
+
+    def ours(mask, angle, query, key, value, bias):
+        heads = query[:, :, None], jnp.stack([key, value], axis=2)
+        table = (
+            None if angle is None else (tuple(f(np.concatenate([angle, angle], axis=-1)) for f in (np.cos, np.sin)),)
+        )
+        return attend_sections(attend, heads, (Section(1, N),), mask, table, bias)
+
+    @jax.jit
+    def everything(*arrays):
+        return [
+            pulled_back(partial(ours, mask, angle), *arrays, BIASES[kind], back=BACK) for mask, kind, angle in cases
+        ]
+
     with jax.enable_x64(True):
-        for mask, kind, angle in cases:
-            bias = BIASES[kind]
-            table = (
-                None if angle is None else tuple(f(np.concatenate([angle, angle], axis=-1)) for f in (np.cos, np.sin))
-            )
-
-            def ours(query, key, value, bias):
-                heads = query[:, :, None], jnp.stack([key, value], axis=2)
-                rope = None if table is None else (table,)  # noqa: B023 (called at once)
-                return attend_sections(attend, heads, (Section(1, N),), mask, rope, bias)  # noqa: B023
-
-            expected = reference(QUERY, KEY, VALUE, BACK, matrix(mask), bias, angle)
-            if bias is None:
-                found = pulled_back(lambda *x: ours(*x, None), QUERY, KEY, VALUE, back=BACK)
-                assert_all_close(found, expected[:4], 1e-12)
-            else:
-                *found, to_bias = pulled_back(ours, QUERY, KEY, VALUE, bias, back=BACK)
-                assert_all_close(found, expected[:4], 1e-12)
-                summed = {"heads": (0, False), "examples": ((), False), "shared": (1, True)}[kind]
-                np.testing.assert_allclose(to_bias, expected[4].sum(summed[0], keepdims=summed[1]), atol=1e-12)
+        results = everything(QUERY, KEY, VALUE)
+    for (mask, kind, angle), (*found, to_bias) in zip(cases, results, strict=True):
+        *expected, to_logits = reference(QUERY, KEY, VALUE, BACK, matrix(mask), BIASES[kind], angle)
+        assert_all_close(found, expected, 1e-12)
+        if kind != "none":
+            summed = {"heads": (0, False), "examples": ((), False), "shared": (1, True)}[kind]
+            np.testing.assert_allclose(to_bias, to_logits.sum(summed[0], keepdims=summed[1]), atol=1e-12)
 
 
 def test_a_token_that_may_attend_to_nothing_gets_zeros():
@@ -195,15 +198,15 @@ def test_flash_picks_the_platforms_kernel_or_says_why_not(monkeypatch):
         jax.eval_shape(attend_cudnn, *[heads(width=12)] * 3)
 
 
-@pytest.mark.parametrize("examples", [None, 8])
-def test_no_matrix_of_queries_and_keys_is_in_the_program_for_tpus(monkeypatch, examples):
+@pytest.mark.parametrize("on_a_mesh", [False, True])
+def test_no_matrix_of_queries_and_keys_is_in_the_program_for_tpus(monkeypatch, on_a_mesh):
     """On one device, and with examples and heads shared out over a mesh."""
     monkeypatch.setattr("ssl_jax.models.attention.tpu_compiler_installed", lambda: True)
     x = jax.ShapeDtypeStruct((8, 1000, 4, 64), "bfloat16")
     mask = Mask(causal=True, segments=jnp.zeros((8, 1000), int))
     gradient = jax.grad(lambda *x: attend_flash(*x, mask).astype(float).sum(), (0, 1, 2))
     mesh = jax.make_mesh((4, 1, 2), ("data", "fsdp", "tensor"), axis_types=(jax.sharding.AxisType.Auto,) * 3)
-    with jax.set_mesh(mesh if examples else jax.sharding.get_mesh()), compiling_for("tpu"):
+    with jax.set_mesh(mesh) if on_a_mesh else nullcontext(), compiling_for("tpu"):
         lowered = jax.jit(gradient).trace(x, x, x).lower(lowering_platforms=("tpu",))
     text = lowered.as_text()
     assert text.count("tpu_custom_call") >= 3

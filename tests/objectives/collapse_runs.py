@@ -18,7 +18,7 @@ import numpy as np
 
 from ssl_jax.data.image.views import ImageViews
 from ssl_jax.data.sources.embedded import Embedded
-from ssl_jax.evaluate.online import Embedder, encoder_named
+from ssl_jax.evaluate.online import encoder_named, outputs
 from ssl_jax.evaluate.probes.health import COLLAPSED, embedding_measures, measures, verdict
 from ssl_jax.losses.contrastive import normalize
 from ssl_jax.losses.mean import Mean, mean_of
@@ -195,16 +195,14 @@ def measurement(setup: Setup, name: str) -> Callable[[Any], dict[str, float]]:
     """What the online check measures, of 256 records."""
     source = Embedded("probe", limit=256)
     batch = {"image": source.batch(np.arange(len(source)))["image"]}
-    encoder, embedder = encoder_named(setup.objective, name), Embedder(setup.objective)
-
-    @jax.jit
-    def outputs(params: dict, extra: dict) -> tuple[jax.Array, jax.Array]:
-        features = encoder.features(encoder.variables(State(params, extra)), batch)
-        return features, embedder.features({"params": params, "extra": extra}, batch)
+    encoders = {name: encoder_named(setup.objective, name)}
+    seen = jax.jit(lambda params, extra: outputs(setup.objective, encoders, State(params, extra), batch))
 
     def measure(state: Any) -> dict[str, float]:
-        features, z = map(np.asarray, outputs(state.params, state.extra))
-        return measures(features) | embedding_measures(z)
+        found = jax.device_get(seen(state.params, state.extra))
+        features = found.pop(f"features/{name}")
+        (z,) = found.values()
+        return measures(features) | embedding_measures(z) | {"step": int(state.step)}
 
     return measure
 

@@ -254,19 +254,28 @@ def test_each_of_optaxs_optimisers_is_itself_behind_our_rate_and_decay():
     }
     ours = {name: of_recipe(name) for name in plain} | {name: pair[0] for name, pair in decayed.items()}
     theirs = plain | {name: pair[1] for name, pair in decayed.items()}
-    found = trained({f"ours {k}": v for k, v in ours.items()} | {f"theirs {k}": v for k, v in theirs.items()}, params)
+    found = trained(
+        {f"ours {k}": v for k, v in ours.items()} | {f"theirs {k}": v for k, v in theirs.items()}, params, steps=2
+    )
     for name in ours:
         assert_same(found[f"ours {name}"], found[f"theirs {name}"])
         assert np.abs(found[f"ours {name}"]["kernel"] - params["kernel"]).max() > 1e-6, name
 
 
 def test_to_any_optimiser_layers_are_parameters_of_their_own():
-    """Adafactor has factors, a clipped size and a scale for each parameter; LARS-like norms would be mixed likewise."""
-    kernel = random_tree({"w": (3, 4, 5)})["w"] * np.array([1, 10, 100]).reshape(3, 1, 1)
-    make = lambda: of_recipe("adafactor", min_dim_size_to_factor=2)  # noqa: E731
-    stacked = trained({"": make()}, {"blocks": {"fc1": {"kernel": kernel}}})[""]["blocks"]["fc1"]["kernel"]
-    alone = [trained({"": make()}, {"fc1": {"kernel": kernel[layer]}})[""]["fc1"]["kernel"] for layer in range(3)]
-    np.testing.assert_allclose(stacked, np.stack(alone), rtol=1e-5)
+    """Adafactor has factors, a clipped size and a scale for each parameter; here for two towers of different depths."""
+    image, text, head = random_tree([(3, 4, 5), (2, 4, 5), (4, 5)])
+    image, text = (x * 10.0 ** jnp.arange(len(x)).reshape(-1, 1, 1) for x in (image, text))
+    layers = (
+        {f"image{i}": x for i, x in enumerate(image)} | {f"text{i}": x for i, x in enumerate(text)} | {"head": head}
+    )
+    stacks = {"image": {"blocks": {"kernel": image}}, "text": {"blocks": {"kernel": text}}, "head": head}
+    make = lambda: of_recipe("adafactor", decay=0.1, min_dim_size_to_factor=2)  # noqa: E731
+    found, alone = trained({"": make()}, stacks)[""], trained({"": make()}, layers)[""]
+    for name, depth in (("image", 3), ("text", 2)):
+        expected = np.stack([alone[f"{name}{i}"] for i in range(depth)])
+        np.testing.assert_allclose(found[name]["blocks"]["kernel"], expected, rtol=1e-5)
+    assert_same(found["head"], alone["head"])
 
 
 def test_muon_sees_each_matrix_of_the_stack_alone_and_all_else_is_adamws():
@@ -490,4 +499,6 @@ def test_a_rate_that_adam_would_not_survive_is_told_with_what_to_do():
     )
     assert "learning rate 0.3125: above 0.02" in schema.Optimizer(name="optax:adan", lr=0.3125).lr_warning(32)
     assert large.lr_warning(64) is None
+    rooted = dataclasses.replace(large, lr=0.02, scaling="sqrt").lr_warning(5000)
+    assert rooted.endswith("where adamw seldom trains; set --config.optimizer.lr")
     assert schema.Optimizer(name="lars", lr=0.3, reference_batch=256).lr_warning(4096) is None

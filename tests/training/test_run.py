@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import pytest
 from ssl_jax.checkpoint.store import Checkpoints
 from ssl_jax.cli import main
 from ssl_jax.devices.compiler import keep_compiled_programs
+from ssl_jax.recipe import from_json, parse
 from ssl_jax.rundir.log import read_metrics
+from ssl_jax.training.reopen import open_run
 
 STEPS = 20
 RECIPE = ["--config", "simclr_conv_fashion:tiny"]
@@ -120,6 +123,35 @@ def test_the_checkpoint_holds_cursor_recipe_and_fingerprint(straight):
     assert meta["cursor"] == STEPS * 32
     assert json.loads(meta["recipe"])["total_steps"] == STEPS
     assert len(meta["data"]) == 64
+
+
+def test_a_run_opens_and_is_evaluated_and_reported_where_its_pretraining_data_is_gone(straight, tmp_path, capsys):
+    workdir = tmp_path / "moved"
+    shutil.copytree(straight, workdir)
+    whole = json.loads((workdir / "config.json").read_text())
+    gone = {"target": "ssl_jax.data.sources:Arrays", "arrays": str(tmp_path / "gone.npz")}
+
+    def write(**data):
+        evaluate = whole["evaluate"] | {"probes": ["knn", "regression"], "baselines": ["raw"]}
+        config = whole | {"data": whole["data"] | {"pretrain": gone} | data, "evaluate": evaluate}
+        (workdir / "config.json").write_text(json.dumps(config))
+
+    write(probe=gone, test=gone)
+    opened = open_run(workdir)
+    assert (opened.step, opened.setup.total_steps, opened.records.fields["image"].shape) == (STEPS, STEPS, (28, 28, 1))
+    assert opened.records.count == len(parse(from_json(json.dumps(whole))).data.pretrain.build())
+    write(**{split: whole["data"][split] | {"limit": 40} for split in ("probe", "test")})
+    assert main(["eval", "--workdir", str(workdir)]) == 2  # without evaluate.target there is nothing to regress on
+    said = capsys.readouterr()
+    assert "pretrained (student)" in said.out
+    assert "raw input, regression: the probe regression needs numbers to predict; set evaluate.target" in said.err
+    assert json.loads((workdir / "eval" / "knn.json").read_text())["rows"].keys() == {
+        "pretrained (student)",
+        "raw input",
+    }
+    assert main(["report", "--workdir", str(workdir)]) == 0
+    assert {"neighbours.png", "pca.png"} <= {p.name for p in (workdir / "samples").iterdir()}
+    assert "gone.npz" in (workdir / "report.html").read_text()
 
 
 def test_train_log_says_what_is_trained_on_what_before_the_first_step(straight):

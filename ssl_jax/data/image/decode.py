@@ -42,7 +42,7 @@ def decode_image(
         raise ValueError(f"{width}x{height} picture: the shorter side must be at least {MIN_SIDE} pixels")
     wide = picture.mode in _WIDE and pixels is not None
     if picture.mode not in _MODES and not wide:
-        raise ValueError(f"mode {picture.mode} picture: only 8-bit grey and colour can be used")
+        raise ValueError(f"mode {picture.mode} picture among 8-bit ones: set `pixels` to what is black and white in it")
     picture.draft(None, (2 * size, 2 * size))  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves twice `size`
     x, y = picture.size[0] / width, picture.size[1] / height
     side = min(width, height)

@@ -36,7 +36,8 @@ class ImageFolder:
       channels: 3 (RGB) or 1 (grey).
       max_pixels: pictures with more are bad records.
       pixels: which numbers are black and white in pictures of 16 bits, 32 bits or floats, e.g. (0, 4095). Without it, what
-        64 pictures of the folder hold decides; it is told in `notes`, and pictures with other numbers are bad records.
+        64 pictures of the folder hold decides, if most are of that kind, and it is told in `notes`. Pictures of other kinds or
+        with other numbers are bad records.
 
     `source[i]` raises (ValueError, OSError, SyntaxError) on a bad file; `ssl_jax.data.bad.BadRecords` deals with that.
 
@@ -118,11 +119,12 @@ class ImageFolder:
         return self._number[self.paths[index].split("/", 1)[0]]
 
     def _wide(self) -> pixel_ranges.Range | None:
-        """What is black and white in pictures that are not 8-bit, or None where none is found."""
+        """What is black and white in pictures that are not 8-bit; None where most are, and nobody said it."""
         if self.pixels is not None:
             return pixel_ranges.said(self.pixels)
-        found = [x for i in spread(len(self), _SEEN) if (x := _wide_of(Path(self.root) / self.paths[i])) is not None]
-        if not found:
+        looked = spread(len(self), _SEEN)
+        found = [x for i in looked if (x := _wide_of(Path(self.root) / self.paths[i])) is not None]
+        if 2 * len(found) <= len(looked):
             return None
         low, high = min(x.min() for x in found), max(x.max() for x in found)
         floats = any(x.dtype.kind == "f" for x in found)

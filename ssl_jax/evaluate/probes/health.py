@@ -20,6 +20,9 @@ HEALTHY, DEGRADING, COLLAPSED = "healthy", "degrading", "collapsed"
 # what they had is gone. A network may start along one direction, and a method that clusters may keep few: what proper and
 # broken runs of each method keep is in docs/results/collapse.md.
 SPREAD_LEFT, DIRECTIONS, DIRECTIONS_LEFT = 0.2, 1.7, 0.5
+EARLY = (
+    50  # steps in which embeddings may pass through a narrow cone on their way (CLIP: rank 3.9, 1.5 at step 8, then 40)
+)
 _MOST = 10_000  # rows that the table measures; the paper uses 25,600
 
 
@@ -32,6 +35,7 @@ class Probe:
         {"title": "RankMe", "value": "rankme", "unit": "number"},
     )
     protocol: ClassVar = "feature std x sqrt(F) and RankMe: of train features; RankMe compares runs of one method only"
+    labelled: ClassVar = False
 
     def run(self, split: Split) -> dict[str, Any]:
         """`feature_std` and `rankme` of up to 10,000 training rows, with the number of rows and of `dimensions`."""
@@ -119,22 +123,46 @@ def ridge_accuracy(
 def verdict(history: Sequence[Mapping[str, Any]]) -> str:
     """`healthy`, `degrading` or `collapsed`, from the checks so far (newest last) with the keys of `measures`.
 
+    Several encoders or embeddings are told apart by `<key>/<name>`; the worst of them counts. A check may have its `step`:
+    that of step 0 is of the untrained network.
+
     collapsed, by the features: all rows point the same way (feature_std below 0.02, and below twice that of the first
         check: a network with a small LayerScale starts there, others above 0.1), or vary along fewer than about two
         directions (centred_rank below 2: random-initialised encoders lie above 10). The first check collapses only where
         features are constant or not finite.
     collapsed, by the embeddings that the loss compares, where they are measured: less than 0.2 is left of the embedding_std
-        of the first check; or, for two checks in a row, embedding_rank is below 1.7 and less than half is left of what it
-        was above 1, where all rows are proportional. A head can map everything to a point or a line over an encoder that
-        stays as it was drawn: without its variance term VICReg does.
-    degrading: for two checks in a row, either rank is below half of its own best, or `probe_accuracy` is below its best by
-        3 points and by twice `probe_error`, its standard error. Two checks, because a small probe set wavers.
+        of the first check; or, for two checks in a row (those of the first 50 steps aside), embedding_rank is below 1.7 and
+        less than half is left of what it was above 1, where all rows are proportional. A head can map everything to a point
+        or a line over an encoder that stays as it was drawn: without its variance term VICReg does.
+    degrading: for two checks in a row, either rank is below half of its own best while the probe is at no new best, or
+        `probe_accuracy` is below its best by 3 points and by twice `probe_error`, its standard error. Two checks, because a
+        small probe set wavers. The untrained network's rank is no best: random features have a high one (a text encoder
+        went from 51 to 13 while its probe rose from 24 to 38 %).
     """
-    if _features_gone(history) or _embeddings_gone([h for h in history if "embedding_std" in h]):
+    features, embeddings = _each(history, "feature_std"), _each(history, "embedding_std")
+    if any(map(_features_gone, features)) or any(map(_embeddings_gone, embeddings)):
         return COLLAPSED
-    if len(history) >= 2 and all(_below_best(history[: len(history) - back]) for back in (0, 1)):
-        return DEGRADING
-    return HEALTHY
+    return DEGRADING if any(map(_degrading, features)) else HEALTHY
+
+
+def named(measured: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Measures of one encoder, or embedding, of several: `<key>/<name>`; "" leaves the keys as they are."""
+    return {_key(key, name): value for key, value in measured.items()}
+
+
+def _key(key: str, name: str) -> str:
+    return f"{key}/{name}" if name else key
+
+
+def _each(history: Sequence[Mapping[str, Any]], key: str) -> list[list[dict[str, Any]]]:
+    """The checks that have `key`, for each name under which the newest has it; without the names."""
+    names = [k.partition("/")[2] for k in history[-1] if k.partition("/")[0] == key]
+    return [[_of(check, name) for check in history if _key(key, name) in check] for name in names]
+
+
+def _of(check: Mapping[str, Any], name: str) -> dict[str, Any]:
+    parts = [(*key.partition("/")[::2], value) for key, value in check.items()]
+    return {key: value for key, owner, value in parts if owner == name or key == "step"}
 
 
 def _features_gone(history: Sequence[Mapping[str, Any]]) -> bool:
@@ -155,14 +183,26 @@ def _embeddings_gone(history: Sequence[Mapping[str, Any]]) -> bool:
 
 def _on_a_line(first: Mapping[str, Any], check: Mapping[str, Any]) -> bool:
     lost = check["embedding_rank"] - 1 < DIRECTIONS_LEFT * (first["embedding_rank"] - 1)
-    return lost and check["embedding_rank"] < DIRECTIONS
+    return lost and check["embedding_rank"] < DIRECTIONS and check.get("step", EARLY) >= EARLY
 
 
-def _below_best(history: Sequence[Mapping[str, Any]]) -> bool:
-    newest = history[-1]
-    for key in ("rankme", "centred_rank"):
-        if newest[key] < 0.5 * max(h[key] for h in history):
-            return True
-    accuracies = [h["probe_accuracy"] for h in history if h.get("probe_accuracy") is not None]
-    margin = max(0.03, 2 * newest.get("probe_error", 0.0))
+def _degrading(history: Sequence[Mapping[str, Any]]) -> bool:
+    return len(history) >= 2 and all(_rank_fell(h) or _accuracy_fell(h) for h in (history, history[:-1]))
+
+
+def _rank_fell(history: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a rank is below half of its best since training began, and the probe is no better than ever."""
+    trained = [h for h in history if h.get("step") != 0]
+    *before, newest = _accuracies(history) or [0.0]
+    if not trained or (before and newest > max(before)):
+        return False
+    return any(trained[-1][key] < 0.5 * max(h[key] for h in trained) for key in ("rankme", "centred_rank"))
+
+
+def _accuracy_fell(history: Sequence[Mapping[str, Any]]) -> bool:
+    accuracies, margin = _accuracies(history), max(0.03, 2 * history[-1].get("probe_error", 0.0))
     return bool(accuracies) and accuracies[-1] < max(accuracies) - margin
+
+
+def _accuracies(history: Sequence[Mapping[str, Any]]) -> list[float]:
+    return [h["probe_accuracy"] for h in history if h.get("probe_accuracy") is not None]

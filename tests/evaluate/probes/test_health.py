@@ -7,6 +7,7 @@ from ssl_jax.evaluate.probes.health import (
     embedding_measures,
     feature_std,
     measures,
+    named,
     rankme,
     ridge_accuracy,
     verdict,
@@ -81,6 +82,47 @@ def test_a_probe_that_falls_by_more_than_its_error_is_degrading_the_second_time(
     assert [verdict(falling[:n]) for n in (2, 3, 4)] == ["healthy", "healthy", "degrading"]
     noisy = [check(ISOTROPIC, accuracy=a, error=0.03) for a in (0.70, 0.80, 0.765, 0.765)]
     assert verdict(noisy) == "healthy"
+
+
+def text(*points):
+    """Checks (step, RankMe, accuracy) of an encoder."""
+    return [
+        check(ISOTROPIC, accuracy=a) | {"step": step, "rankme": rank, "centred_rank": rank} for step, rank, a in points
+    ]
+
+
+@pytest.mark.parametrize(
+    ("history", "word"),
+    [
+        # a masked language model on glosses: random word vectors have a high rank, and it falls as the probe rises
+        (text((0, 51, 0.24), (156, 13, 0.30), (312, 14, 0.33), (468, 17, 0.36), (624, 20, 0.38)), "healthy"),
+        (text((0, 51, 0.24), (156, 40, 0.30), (312, 18, 0.30), (468, 18, 0.30)), "degrading"),  # it lost what it learned
+        (text((0, 51, 0.24), (156, 40, 0.30), (312, 18, 0.33), (468, 18, 0.36)), "healthy"),  # while the probe rises
+        (text((0, 51, 0.24), (156, 20, 0.30), (312, 20, 0.30), (468, 20, 0.30)), "healthy"),
+        (text((0, 51, 0.24), (156, 40, 0.40), (312, 40, 0.30), (468, 40, 0.30)), "degrading"),  # by the probe
+    ],
+)  # fmt: skip
+def test_the_rank_of_the_untrained_network_is_no_best_and_a_rising_probe_is_no_degrading(history, word):
+    assert verdict(history) == word
+
+
+def test_a_short_run_through_a_narrow_cone_has_not_collapsed():
+    """CLIP's first eight steps; 625 steps later its rank was 40. From step 50 on it would be a collapse."""
+    ranks = (3.9, 2.2, 1.6, 1.5, 1.5)
+    early = [check(RELU) | {"embedding_std": 0.4, "embedding_rank": r, "step": 2 * i} for i, r in enumerate(ranks)]
+    assert [verdict(early[:n]) for n in range(1, 6)] == ["healthy"] * 5
+    late = [h | {"step": 100 * h["step"]} for h in early]
+    assert verdict(late) == "collapsed"
+
+
+def test_each_of_several_encoders_and_embeddings_counts():
+    good, point = embedding_measures(ISOTROPIC), embedding_measures(np.ones((1000, 64)))
+    both = lambda z: check(RELU) | named(good, "image") | named(z, "text")  # noqa: E731
+    assert verdict([both(good), both(good)]) == "healthy"
+    assert verdict([both(good), both(point)]) == "collapsed"
+    second = lambda x: check(RELU) | named(check(x), "text")  # noqa: E731
+    assert verdict([second(ISOTROPIC), second(RELU)]) == "healthy"
+    assert verdict([second(ISOTROPIC), second(10 + 1e-3 * ISOTROPIC)]) == "collapsed"
 
 
 def test_without_labels_the_ranks_alone_decide():

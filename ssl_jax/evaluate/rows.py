@@ -1,0 +1,162 @@
+"""The rows of the table: encoders as trained, and beside them raw inputs, random weights, supervised training.
+
+Rows whose features come from the same records at once are a `Group`. What a row is of is said by its name, which other
+evaluations of the same run find again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from ssl_jax.errors import UserError
+from ssl_jax.evaluate.baselines import Fit, encoded_splits, random_splits, raw_split, supervised_split
+from ssl_jax.evaluate.features import Split, class_names
+from ssl_jax.objectives.base import Encoder
+
+if TYPE_CHECKING:
+    from ssl_jax.evaluate.suite import Settings
+
+Encoders = Mapping[str, tuple[Encoder, dict]]
+Trainer = Callable[[Encoder], Fit]  # what trains an encoder of that kind from scratch, for the supervised row
+Makes = Callable[[], Split]
+Towers = tuple[str, ...]  # the encoders that a row compares; () for a row of one
+BASELINES = {"random": "random init", "raw": "raw input", "supervised": "supervised"}
+
+
+class Group(NamedTuple):
+    """Rows by name, with the encoders that each compares, and what makes their splits; each is looked at when called."""
+
+    rows: dict[str, Towers]
+    make: Callable[[], Mapping[str, Makes]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the rows are made of. `encoders` are all of the objective, `chosen` have a row, `compared` have one together."""
+
+    encoders: Encoders
+    chosen: tuple[str, ...]
+    compared: tuple[Towers, ...]
+    train: Any
+    test: Any
+    settings: Settings
+    trainer: Trainer | None = None
+    mesh: Mesh | None = None
+
+    def groups(self) -> list[Group]:
+        """All of them, in the order of the table. UserError for unknown encoders and baselines."""
+        _known("encoders", self.needed, self.encoders)
+        _known("baselines", self.settings.baselines, BASELINES)
+        made = {"random": self.random, "raw": self.raw, "supervised": self.supervised}
+        return [self.pretrained(), *(g for name in BASELINES if name in self.settings.baselines for g in made[name]())]
+
+    def pretrained(self) -> Group:
+        """The encoders as they were trained, on their mesh."""
+        trained = {name: self.encoders[name] for name in self.needed}
+        make = partial(_on, self.mesh, partial(encoded_splits, trained, **self.data))
+        return _together("pretrained", {name: row_of(name) for name in self.chosen}, self.compared, make)
+
+    def random(self) -> list[Group]:
+        """The same modules with fresh weights, one draw for each kind."""
+        kinds = {self.kinds[name]: self.encoders[self.kinds[name]][0] for name in self.needed}
+
+        def make() -> dict[str, Makes]:
+            made = random_splits(kinds, self.settings.seed + 1, **self.data)
+            return made | {name: made[self.kinds[name]] for name in self.needed}
+
+        return [_together(BASELINES["random"], self.titled("random"), self.compared, make)]
+
+    def raw(self) -> list[Group]:
+        """What the encoders are given."""
+        titles = self.titled("raw").items()
+        return [_alone(row, partial(raw_split, self.encoders[kind][0], **self.data)) for kind, row in titles]
+
+    def supervised(self) -> list[Group]:
+        """The same modules, trained on labels."""
+        if self.trainer is None:
+            return []
+        titles = self.titled("supervised").items()
+        return [_alone(row, partial(self.learnt, self.trainer, self.encoders[kind][0])) for kind, row in titles]
+
+    def learnt(self, trainer: Trainer, encoder: Encoder) -> Split:
+        """Features of an encoder trained from scratch on the labels."""
+        wanted = self.settings
+        few = wanted.supervised_few_examples or wanted.supervised_examples
+        return supervised_split(trainer(encoder), wanted.supervised_examples, few, wanted.seed, **self.data)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The encoders that some row needs."""
+        return tuple(dict.fromkeys((*self.chosen, *(name for towers in self.compared for name in towers))))
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What every maker of features is given."""
+        wanted = self.settings
+        read = {"label": wanted.label, "target": wanted.target, "batch_size": wanted.batch_size}
+        classes = len(class_names(self.train, wanted.label)) or None
+        return {"train": self.train, "test": self.test, "classes": classes} | read
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """The kind of each encoder by name."""
+        return kinds_of({name: encoder for name, (encoder, _) in self.encoders.items()})
+
+    def titled(self, baseline: str) -> dict[str, str]:
+        """Kind -> row of a baseline. Where the objective has several kinds, each is named by its first encoder."""
+        several, title = len(set(self.kinds.values())) > 1, BASELINES[baseline]
+        return {self.kinds[n]: f"{title} ({self.kinds[n]})" if several else title for n in self.chosen}
+
+
+def kinds_of(encoders: Mapping[str, Encoder]) -> dict[str, str]:
+    """Each encoder by name -> the first that differs from it in nothing but where its parameters lie: its kind."""
+    forms = {name: replace(encoder, path=(), stats=()) for name, encoder in encoders.items()}
+    return {name: next(other for other in forms if forms[other] == form) for name, form in forms.items()}
+
+
+def row_of(encoder: str) -> str:
+    """The name of an encoder's row."""
+    return f"pretrained ({encoder})"
+
+
+def _together(
+    title: str, rows: Mapping[str, str], compared: Iterable[Towers], make: Callable[[], Mapping[str, Makes]]
+) -> Group:
+    """A row for each encoder (name -> row), and one for each of the encoders that are compared."""
+    beside = {f"{title} ({', '.join(towers)})": towers for towers in compared}
+
+    def splits() -> dict[str, Makes]:
+        made = make()
+        return {row: made[name] for name, row in rows.items()} | {
+            row: partial(_beside, made, towers) for row, towers in beside.items()
+        }
+
+    return Group(dict.fromkeys(rows.values(), ()) | beside, splits)
+
+
+def _alone(row: str, make: Makes) -> Group:
+    return Group({row: ()}, lambda: {row: make})
+
+
+def _beside(made: Mapping[str, Makes], towers: Towers) -> Split:
+    """The split of the first of `towers`, with those of all of them."""
+    each = {name: made[name]() for name in towers}
+    return replace(each[towers[0]], towers=each)
+
+
+def _known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise UserError(f"evaluate.{what}: {name!r} is unknown; use any of {', '.join(known)}")
+
+
+def _on(mesh: Mesh | None, make: Callable[[], Any]) -> Any:
+    with nullcontext() if mesh is None else jax.set_mesh(mesh):
+        return make()
