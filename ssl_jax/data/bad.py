@@ -44,9 +44,7 @@ class BadRecords:
     `UserError`s of the source itself pass through.
     """
 
-    def __init__(
-        self, limit_fraction: float = 0.001, path: str | Path | None = None, total: int | None = None
-    ) -> None:
+    def __init__(self, limit_fraction: float = 0.001, path: str | Path | None = None, total: int | None = None) -> None:
         if not 0 <= limit_fraction <= 1:
             raise UserError(f"max_bad_fraction={limit_fraction} is not a fraction; use a number from 0 to 1")
         self.limit_fraction = limit_fraction
@@ -89,7 +87,7 @@ class BadRecords:
                 return chosen, record
             chosen = substitute(index, attempt, len(source))
         raise UserError(
-            f"record {index} and {_ATTEMPTS} others instead of it cannot be read, among them {self._first()}; "
+            f"record {index} and {_ATTEMPTS} others instead of it cannot be read, among them {self.told()}; "
             f"check that the storage is there"
         )
 
@@ -105,7 +103,7 @@ class BadRecords:
             if self._too_many(len(source)):
                 raise UserError(
                     f"{self.count} of {len(source)} records cannot be read ({self.failures} of {self.reads} reads); "
-                    f"max_bad_fraction={self.limit_fraction} does not allow that. The first: {self._first()}. "
+                    f"max_bad_fraction={self.limit_fraction} does not allow that. The first: {self.told()}. "
                     f"Repair or remove them, or raise data.max_bad_fraction"
                 ) from error
 
@@ -114,7 +112,8 @@ class BadRecords:
         certain = self.count > allowed + 4 * math.sqrt(allowed) + 4
         return self.limit_fraction < 1 and (certain or self.count > self.limit_fraction * (self.total or total))
 
-    def _first(self) -> str:
+    def told(self) -> str:
+        """The first three that were found, with their reasons."""
         return "; ".join(f"{bad.name} ({bad.reason})" for bad in list(self._bad.values())[:3])
 
     def _list(self, bad: BadRecord) -> None:

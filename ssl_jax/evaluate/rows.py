@@ -17,7 +17,8 @@ from jax.sharding import Mesh
 
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.baselines import Fit, encoded_splits, random_splits, raw_split, supervised_split
-from ssl_jax.evaluate.features import Split, class_names
+from ssl_jax.evaluate.classes import class_names
+from ssl_jax.evaluate.features import Split
 from ssl_jax.objectives.base import Encoder
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class Table:
         """What every maker of features is given."""
         wanted = self.settings
         read = {"label": wanted.label, "target": wanted.target, "batch_size": wanted.batch_size}
+        read["max_bad"] = wanted.max_bad_fraction
         classes = len(class_names(self.train, wanted.label)) or None
         return {"train": self.train, "test": self.test, "classes": classes} | read
 

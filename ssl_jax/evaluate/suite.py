@@ -15,10 +15,12 @@ from jax.sharding import Mesh
 
 from ssl_jax.data.pipeline import BadRecords
 from ssl_jax.errors import UserError
+from ssl_jax.evaluate.classes import numbered_alike
 from ssl_jax.evaluate.features import Split
 from ssl_jax.evaluate.instruments import Probe, encoders_of, probes_of, refusal
 from ssl_jax.evaluate.rows import BASELINES, Encoders, Group, Table, Trainer
 from ssl_jax.evaluate.rows import row_of as row_of
+from ssl_jax.evaluate.shots import feasible
 from ssl_jax.recipe.probes import PROBES, Entry
 
 _MEASURED_ON = ("step", "seed", "train", "test", "label", "target")  # rows of one table have these in common
@@ -31,8 +33,9 @@ class Settings:
     `supervised_examples` is the length of the supervised baseline's training in examples, `supervised_few_examples` that of
     each of its trainings on few labels (None: the same). `label` is the field that probes predict, `target` the one that
     `regression` does. `seed` fixes held-out slices, label draws and baselines. `workers` rows of the table are measured at a
-    time, each with its features in memory: more than one is for small data on several CPU cores in one process. Probes from
-    outside `ssl_jax` are imported only from the packages in `allow`.
+    time, each with its features in memory: more than one is for small data on several CPU cores in one process. Of each source
+    `max_bad_fraction` may be unreadable: such records are left out. Probes from outside `ssl_jax` are imported only from the
+    packages in `allow`.
     """
 
     probes: tuple[Entry, ...] = PROBES
@@ -46,6 +49,7 @@ class Settings:
     label: str = "label"
     target: str | None = None
     batch_size: int = 256
+    max_bad_fraction: float = 0.001
     allow: tuple[str, ...] = ()
 
 
@@ -103,11 +107,15 @@ def evaluate(
         are not finite), and the results without it.
     """
     chosen = tuple(encoders) if chosen is None else tuple(chosen)
+    test = numbered_alike(train, test, settings.label)
     shared = {key: value for key, value in asdict(settings).items() if key not in ("probes", "allow")}
     probes = probes_of((*settings.probes, "health"), shared, settings.allow)
     compared = tuple(dict.fromkeys(filter(None, map(encoders_of, probes.values()))))
     groups = Table(encoders, chosen, compared, train, test, settings, trainer, mesh).groups()
     _check_labels(probes, train, test, settings.label)
+    probes, notes = feasible(probes, train, settings.label, settings.max_bad_fraction)
+    for note in notes:
+        say(note)
 
     def measured(group: Group) -> Measured:
         say(f"evaluating: {', '.join(group.rows)}")
@@ -127,6 +135,7 @@ def evaluate(
         "protocol": {name: probe.protocol for name, probe in worked.items()},
         "columns": [dict(column) | {"probe": name} for name, probe in worked.items() for column in probe.columns],
         "rows": rows,
+        "notes": list(notes),
     }
     failures = {where: error for part in found for where, error in part.failures.items()}
     if failures:
@@ -297,8 +306,8 @@ def _chance(results: Mapping[str, Any]) -> str:
 
 
 def _notes(results: Mapping[str, Any]) -> list[str]:
-    """Warnings of the probes, one line each."""
-    return [
+    """Warnings of the table and its probes, one line each."""
+    return [f"Note: {note}." for note in results.get("notes", ())] + [
         f"Note: {name}, {probe}: {result['note']}."
         for name, row in results["rows"].items()
         for probe, result in row.items()

@@ -24,7 +24,9 @@ class Range(NamedTuple):
         """`x` as float32 in [0, 1]. ValueError with what was found, where a number lies outside of the range."""
         scaled = ((x.astype(np.float64) - self.low) / (self.high - self.low)).astype(np.float32)
         if not (scaled.min() >= -_SLACK and scaled.max() <= 1 + _SLACK):  # so that NaN is outside too
-            raise ValueError(f"pixels from {x.min():g} to {x.max():g} lie outside of {self}; set `pixels` to their range")
+            raise ValueError(
+                f"pixels from {x.min():g} to {x.max():g} lie outside of {self}; set `pixels` to their range"
+            )
         return np.clip(scaled, 0, 1)
 
     def __str__(self) -> str:
@@ -32,7 +34,9 @@ class Range(NamedTuple):
 
     def note(self, dtype: str) -> str:
         """The decision, for the log."""
-        return f"{dtype} pixels: {self.low:g} is black and {self.high:g} white (`pixels` of the source sets other numbers)"
+        return (
+            f"{dtype} pixels: {self.low:g} is black and {self.high:g} white (`pixels` of the source sets other numbers)"
+        )
 
 
 def said(pixels: Iterable[float]) -> Range:
@@ -61,7 +65,9 @@ def of_floats(low: float, high: float) -> Range:
     for ends in ((0, 1), (-1, 1), (0, 255), (0, 65535)):
         if ends[0] - _SLACK <= low and high <= ends[1] + _SLACK:
             return Range(*map(float, ends))
-    raise UserError(f"float pictures with pixels from {low:g} to {high:g}: set pixels=(low, high), what is black and white")
+    raise UserError(
+        f"float pictures with pixels from {low:g} to {high:g}: set pixels=(low, high), what is black and white"
+    )
 
 
 def check_unit(records: Iterable[Mapping[str, Any]], key: str) -> None:
@@ -74,4 +80,3 @@ def check_unit(records: Iterable[Mapping[str, Any]], key: str) -> None:
             f"'{key}' holds {images[0].dtype} from {low:g} to {high:g}; images are uint8, or floats in [0, 1]: say "
             f"pixels=({low:g}, {high:g}) or what else is black and white, if the source is Arrays or Idx, or scale them there"
         )
-

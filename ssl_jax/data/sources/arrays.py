@@ -57,7 +57,9 @@ class Columns:
         if "label" in columns and not labelled(columns["label"]):
             del columns["label"]
             if not columns:
-                raise UserError("all labels are -1, and there is no other field; name one that says what the records are")
+                raise UserError(
+                    "all labels are -1, and there is no other field; name one that says what the records are"
+                )
         if "label" in columns:
             columns["label"] = check_labels(columns["label"], len(classes) or None)
         scale = _scale(columns["image"], pixels) if "image" in columns else None

@@ -150,7 +150,9 @@ def _walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
             if _is_folder(entry):
                 here = _place(entry.stat())
                 if here in above:
-                    raise UserError(f"{entry.path!r} links to a folder that it lies in, so the list would not end; remove it")
+                    raise UserError(
+                        f"{entry.path!r} links to a folder that it lies in, so the list would not end; remove it"
+                    )
                 waiting.append((entry.path, f"{prefix}{entry.name}/", (*above, here)))
             elif entry.name.lower().endswith(SUFFIXES):
                 yield prefix + entry.name, entry
@@ -172,7 +174,9 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as names:
             return [entry for entry in names if not entry.name.startswith(".")]
     except OSError as error:
-        raise UserError(f"{error.filename!r} cannot be listed ({error.strerror}); make it readable or remove it") from error
+        raise UserError(
+            f"{error.filename!r} cannot be listed ({error.strerror}); make it readable or remove it"
+        ) from error
 
 
 def _place(found: os.stat_result) -> tuple[int, int]:

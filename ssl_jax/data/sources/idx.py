@@ -159,7 +159,9 @@ def _header(file: BufferedIOBase, path: Path, max_bytes: int) -> tuple[tuple[int
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES or magic[3] == 0:
         raise UserError(f"{str(path)!r} is not an IDX file: it starts with {magic.hex() or 'nothing'}")
     if magic[3] > MAX_AXES:
-        raise UserError(f"{str(path)!r} announces {magic[3]} axes, and no more than {MAX_AXES} are read; fetch it again")
+        raise UserError(
+            f"{str(path)!r} announces {magic[3]} axes, and no more than {MAX_AXES} are read; fetch it again"
+        )
     sizes = file.read(4 * magic[3])
     if len(sizes) < 4 * magic[3]:
         raise UserError(f"{str(path)!r} ends inside its IDX header; fetch it again")
@@ -183,7 +185,7 @@ def _read_values(file: BufferedIOBase, path: Path, shape: tuple[int, ...], dtype
     return np.frombuffer(values, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _up_to(file: IO[bytes], size: int) -> bytearray:
+def _up_to(file: BufferedIOBase, size: int) -> bytearray:
     """The next `size` bytes, or all there are, taking no more memory than there are bytes."""
     found = bytearray()
     while len(found) < size and (piece := file.read(min(_PIECE, size - len(found)))):
