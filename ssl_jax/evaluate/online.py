@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from ssl_jax.data.bad import BadRecords
+from ssl_jax.data.fit import check_records
 from ssl_jax.data.sources import Subset
 from ssl_jax.devices.mesh import replicate
 from ssl_jax.errors import UserError
@@ -34,6 +35,7 @@ class OnlineCheck:
         count = min(recipe.evaluate.health_examples, len(source))
         self._source = Subset(source, 0.0, count / len(source), seed=recipe.seed)
         self._bad = BadRecords(recipe.data.max_bad_fraction, total=len(source))
+        check_records(objective.augment, source, self._bad)
         self._label, self._target = recipe.evaluate.label, recipe.evaluate.target or None
         self._encoders = {name: encoder_named(objective, name) for name in names_of(recipe.evaluate.encoder)}
         self._outputs = jax.jit(lambda state, batch: replicate(outputs(objective, self._encoders, state, batch)))

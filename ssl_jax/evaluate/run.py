@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from ssl_jax.data.bad import BadRecords
+from ssl_jax.data.fit import check_records
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate import suite
 from ssl_jax.evaluate.classes import class_names, labels_of, numbered_alike
@@ -18,6 +19,7 @@ from ssl_jax.evaluate.own_task import missing_fields, own_task, with_own_task
 from ssl_jax.evaluate.supervised import SupervisedFit
 from ssl_jax.objectives.base import Encoder
 from ssl_jax.rundir.log import logger
+from ssl_jax.training import opening
 from ssl_jax.training.reopen import Opened, recipe_of, reopened
 
 Failures = dict[str, Exception]
@@ -46,6 +48,9 @@ def evaluate_run(
     settings = settings_of(opened, probes, allow)
     train = recipe.data.probe.build()
     test = numbered_alike(train, recipe.data.test.build(), settings.label)
+    for name, source in (("probe", train), ("test", test)):
+        logger.info("%s %s", name, opening.data(source))
+        check_records(opened.objective.augment, source, BadRecords(settings.max_bad_fraction))
     results, failures = measured(opened, tuple(chosen), train, test, settings)
     if results["rows"]:
         results, failures = with_task(opened, tuple(chosen), test, settings, results, failures)
