@@ -52,9 +52,28 @@ class Rows:
         return f"{self.source.fingerprint()}[{','.join(str(i) for i in self.ids)}]"
 
 
-def tolerant(source: Any, max_bad: float) -> BadRecords:
-    """What counts the records of `source` that cannot be read: at most `max_bad` of it, or of what it is a draw from."""
-    return BadRecords(max_bad, total=len(source.source if isinstance(source, Rows) else source))
+Tolerance = Callable[
+    [Any], BadRecords
+]  # what counts the records of a source that cannot be read, and ends the work at a limit
+
+
+def strict(source: Any) -> BadRecords:
+    """The first record that cannot be read ends the work."""
+    return BadRecords(0.0)
+
+
+class Lenient:
+    """Up to `limit` of each source cannot be read; each is told once, however often it is read."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._known: dict[int, tuple[Any, BadRecords]] = {}
+
+    def __call__(self, source: Any) -> BadRecords:
+        """What counts those of `source`; the limit of a draw of records is that of what it is drawn from."""
+        whole = source.source if isinstance(source, Rows) else source
+        fresh = (source, BadRecords(self._limit, total=len(whole)))  # with the source, so that no other gets its id
+        return self._known.setdefault(id(source), fresh)[1]
 
 
 def random_variables(
@@ -63,7 +82,7 @@ def random_variables(
     seed: int,
     label: str = "label",
     target: str | None = None,
-    max_bad: float = 0.0,
+    tolerance: Tolerance = strict,
 ) -> dict:
     """Freshly initialised variables of `encoder`: the same architecture, layer and pooling without any training.
 
@@ -71,7 +90,7 @@ def random_variables(
     baseline would be weaker than it need be (by 0.3 to 0.5 points for a small convolutional encoder).
     """
     size, hidden = min(_CALIBRATION, len(source)), hidden_fields(source, label, target)
-    bad = tolerant(source, max_bad)
+    bad = tolerance(source)
     inputs = _inputs(encoder, unlabelled(next(once(source, size, bad))[0], *hidden))
     variables = jax.jit(partial(encoder.module.init, method=encoder.method))(jax.random.key(seed), *inputs)
     if "batch_stats" not in variables:
@@ -95,10 +114,10 @@ def _inputs(encoder: Encoder, batch: Batch) -> list[Array]:
 
 
 def raw_split(
-    encoder: Encoder, train: Any, test: Any, classes: int | None = None, max_bad: float = 0.0, **options: Any
+    encoder: Encoder, train: Any, test: Any, classes: int | None = None, tolerance: Tolerance = strict, **options: Any
 ) -> Split:
     """What there is without the encoder, as features. `options` are those of `raw`."""
-    trained, tested = (raw(encoder, source, bad=tolerant(source, max_bad), **options) for source in (train, test))
+    trained, tested = (raw(encoder, source, bad=tolerance(source), **options) for source in (train, test))
     return split_of(trained, tested, classes)
 
 
@@ -107,21 +126,19 @@ def encoded_splits(
     train: Any,
     test: Any,
     classes: int | None = None,
-    max_bad: float = 0.0,
+    tolerance: Tolerance = strict,
     **options: Any,
 ) -> dict[str, Callable[[], Split]]:
     """Frozen features of both sources by each encoder, read once for all of them; each is looked at when it is called.
 
-    `max_bad` of the records of each source may be unreadable: they are left out.
+    Records that cannot be read are left out, as many as `tolerance` allows.
     """
-    trained, tested = (
-        extract_all(encoders, source, bad=tolerant(source, max_bad), **options) for source in (train, test)
-    )
+    trained, tested = (extract_all(encoders, source, bad=tolerance(source), **options) for source in (train, test))
     return {name: partial(split_of, trained[name], tested[name], classes) for name in encoders}
 
 
 def encoded_split(encoder: Encoder, variables: dict, train: Any, test: Any, **options: Any) -> Split:
-    """Frozen features of both sources. `options` are `classes`, `max_bad` and those of `extract`."""
+    """Frozen features of both sources. `options` are `classes`, `tolerance` and those of `extract`."""
     return encoded_splits({"x": (encoder, variables)}, train, test, **options)["x"]()
 
 
@@ -129,7 +146,7 @@ def random_splits(
     encoders: Mapping[str, Encoder], seed: int, train: Any, test: Any, **options: Any
 ) -> dict[str, Callable[[], Split]]:
     """As `encoded_splits`, of encoders that were never trained."""
-    fields = {key: options[key] for key in ("label", "target", "max_bad") if key in options}
+    fields = {key: options[key] for key in ("label", "target", "tolerance") if key in options}
     fresh = {name: (encoder, random_variables(encoder, train, seed, **fields)) for name, encoder in encoders.items()}
     return encoded_splits(fresh, train, test, **options)
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from ssl_jax.data.pipeline import BadRecords, once
-from ssl_jax.data.sources.base import Record, values_of
+from ssl_jax.data.sources.base import Record, labels_named, values_of
 from ssl_jax.errors import UserError
 
 
 def class_names(source: Any, label: str = "label") -> tuple[str, ...]:
     """The names of the classes in the field `label`, or (): `source.labels[label]`, and `source.classes` for "label"."""
-    named = dict(getattr(source, "labels", {}))
+    named = labels_named(source)
     return tuple(named.get(label, ()) or (getattr(source, "classes", ()) if label == "label" else ()))
 
 
@@ -35,7 +35,7 @@ class Renumbered:
 
     def __init__(self, source: Any, label: str, names: tuple[str, ...], numbers: np.ndarray) -> None:
         self.source, self.label, self.numbers = source, label, numbers
-        self.labels = dict(getattr(source, "labels", {})) | ({label: names} if label != "label" else {})
+        self.labels = labels_named(source) | ({label: names} if label != "label" else {})
         self.classes = names if label == "label" else tuple(getattr(source, "classes", ()))
         if label in self.labels:
             self.labels[label] = names

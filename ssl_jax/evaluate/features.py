@@ -13,6 +13,7 @@ from jax import Array
 
 from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.sources.arrays import check_labels
+from ssl_jax.data.sources.base import labels_named
 from ssl_jax.devices.mesh import replicate
 from ssl_jax.errors import UserError
 from ssl_jax.objectives.base import Batch, Encoder
@@ -139,7 +140,7 @@ def unlabelled(batch: Batch, *hidden: str | None) -> Batch:
 
 def hidden_fields(source: Any, label: str = "label", target: str | None = None) -> tuple[str | None, ...]:
     """The fields that no encoder may see: `label` and `target`, and every label that the source says it has (`labels`)."""
-    return ("label", label, target, *getattr(source, "labels", ()))
+    return ("label", label, target, *labels_named(source))
 
 
 def labelled_split(

@@ -13,6 +13,7 @@ from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.fit import check_records
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate import suite
+from ssl_jax.evaluate.baselines import Lenient
 from ssl_jax.evaluate.classes import class_names, labels_of, numbered_alike
 from ssl_jax.evaluate.online import encoder_named, names_of
 from ssl_jax.evaluate.own_task import missing_fields, own_task, with_own_task
@@ -103,9 +104,9 @@ def with_task(
 
 def from_scratch(opened: Opened, train: Any, settings: suite.Settings, encoder: Encoder) -> Callable[..., Any]:
     """What trains an encoder of that kind on the labels of `train`."""
-    limit = settings.max_bad_fraction
-    classes = classes_of(train, settings.label, BadRecords(limit))
-    return SupervisedFit(encoder, opened.objective.augment, classes, settings.label, settings.target, limit)
+    tolerance = Lenient(settings.max_bad_fraction)
+    classes = classes_of(train, settings.label, tolerance(train))
+    return SupervisedFit(encoder, opened.objective.augment, classes, settings.label, settings.target, tolerance)
 
 
 def settings_of(opened: Opened, probes: tuple[str, ...] | None, allow: tuple[str, ...]) -> suite.Settings:
@@ -131,6 +132,6 @@ def classes_of(source: Any, label: str = "label", bad: BadRecords | None = None)
     """How many classes a labelled source has: the names it knows, or else its largest label plus one."""
     named = class_names(source, label)
     labels = None if named else labels_of(source, label, bad)
-    if not named and labels is None:
+    if not named and (labels is None or labels.max() < 0):
         raise UserError(f"the probe split has no field {label!r} to learn from; name its labels in evaluate.label")
     return len(named) if labels is None else 1 + int(labels.max())

@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from jax.sharding import Mesh
 
 from ssl_jax.data.pipeline import BadRecords
 from ssl_jax.errors import UserError
-from ssl_jax.evaluate.classes import numbered_alike
+from ssl_jax.evaluate.classes import labels_of, numbered_alike
 from ssl_jax.evaluate.features import Split
 from ssl_jax.evaluate.instruments import Probe, encoders_of, probes_of, refusal
 from ssl_jax.evaluate.rows import BASELINES, Encoders, Group, Table, Trainer
@@ -257,6 +258,12 @@ def _check_labels(probes: Mapping[str, Probe], train: Any, test: Any, label: str
         return
     for name, source in (("probe", train), ("test", test)):
         record = BadRecords(1.0).read(source, 0)[1]
+        if label in record and np.ndim(record[label]) == 0 and record[label] == -1:
+            labels = labels_of(source, label, BadRecords(1.0))
+            if labels is None or np.all(labels == -1):
+                raise UserError(
+                    f"the {name} split has no labels: all are -1 in the field {label!r}; name a labelled source in data.{name}"
+                )
         if label not in record:
             raise UserError(
                 f"the {name} split has no labels: its records have {', '.join(sorted(record))}, and no {label!r}; name a "

@@ -8,6 +8,7 @@ decided about the data); and `values(name) -> [N, ...] or None`, all values of a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +30,15 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """SHA-256 in hex: cheap, the same in every process, different when the data is."""
         ...
+
+
+def labels_named(source: Any) -> dict[str, tuple[str, ...]]:
+    """The fields that a source says are labels, with the names of their classes: its `labels`, if they are such a mapping.
+
+    (A source of somebody's own may call an array so.)
+    """
+    said = getattr(source, "labels", None)
+    return {str(name): tuple(names) for name, names in said.items()} if isinstance(said, Mapping) else {}
 
 
 def values_of(source: Any, name: str) -> np.ndarray | None:
