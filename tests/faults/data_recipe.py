@@ -9,15 +9,10 @@ VIEWS = dict(
     target="ssl_jax.data.image.views:ImageViews", size=4, mean=(0.5,), std=(0.5,), views=dict(image=dict(count=2))
 )
 KINDS = {
+    "floats": dict(pretrain=dict(floats=True)),
     "bad": dict(pretrain=dict(bad=(3,)), probe=dict(bad=(5, 6)), test=dict(bad=(7,))),
     "no_probe": dict(pretrain=dict(labels="all"), probe=None, test=None),
-    "unlabelled": dict(pretrain=dict(labels="none"), probe=dict(labels="none"), test=dict(labels="none")),
-    "minus": dict(pretrain=dict(labels="minus"), probe=dict(labels="minus"), test=dict(labels="minus")),
-    "minus_pretrain": dict(pretrain=dict(labels="minus"), probe=dict(labels="all"), test=dict(labels="all")),
-    "single": dict(
-        pretrain=dict(labels="all"), probe=dict(labels="single", count=24), test=dict(labels="single", count=24)
-    ),
-    "few": dict(pretrain=dict(labels="all"), probe=dict(count=12), test=dict(count=12)),
+    "minus": dict(pretrain=dict(labels="minus"), probe=dict(labels="minus"), test=dict(labels="none")),
 }
 
 
