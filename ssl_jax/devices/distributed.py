@@ -215,9 +215,11 @@ def open_together(path: str | os.PathLike[str], config: Any, allow_change: Any =
         finally:
             if not told:
                 agreed(0)
+                agreement.leave()
     else:
         verdict = agreed(0)
         if not verdict:
+            agreement.leave()
             raise UserError("process 0 could not open the run directory; its message says why")
         agreement.one_directory(Path(path))
         with messages(Path(path), name=f"train.{jax.process_index()}.log"):

@@ -61,7 +61,7 @@ def detect(
         return Launch("Open MPI", "ompi")
     if len(env.get("TPU_WORKER_HOSTNAMES", "").split(",")) > 1 or number(env, "MEGASCALE_NUM_SLICES") > 1:
         return Launch("GKE TPU", "gketpu")
-    return Launch("TPU VM", "gcetpu") if tpu_vm else None
+    return Launch("TPU VM", "gcetpu") if tpu_vm else _alone(env)
 
 
 def placed(launch: Launch, env: Env) -> Launch:
@@ -117,6 +117,13 @@ def _by_variables(env: Env) -> Launch | None:
     return checked(Launch("environment", None, env[ADDRESS], number(env, COUNT), number(env, key)), f"{ADDRESS}, {key}")
 
 
+def _alone(env: Env) -> None:
+    """Refuse half of a description: every process would believe that it is alone."""
+    given, absent = (ADDRESS, COUNT) if ADDRESS in env else (COUNT, ADDRESS)
+    if ADDRESS in env or number(env, COUNT) > 1:
+        raise UserError(f"{given}={env[given]} is set, but {absent} is not; set it too, or unset {given}")
+
+
 def _by_slurm(launch: Launch, env: Env) -> Launch:
     job = number(env, "SLURM_JOB_ID") + number(env, "SLURM_STEP_ID")
     alone = number(env, "SLURM_STEP_NUM_NODES") == 1
@@ -136,6 +143,7 @@ def _by_open_mpi(launch: Launch, env: Env) -> Launch:
             f"add -x {ADDRESS}=HOST:PORT (of the machine of rank 0) to mpirun"
         )
     job = int(launcher.group(1)) // 4096 if launcher else number(env, "OMPI_APP_CTX_NUM_PROCS")
+    host = f"[{host}]" if ":" in (host or "") else host
     return replace(launch, coordinator=env.get(ADDRESS) or f"{host}:{_port(env, job)}", processes=size, index=rank)
 
 

@@ -76,6 +76,11 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
     `allow_data_change`), too many unreadable records, a loss that stays non-finite, checkpoints that cannot be saved, memory
     that does not suffice, a device that computes wrongly.
     """
+    with Watchdog(recipe.watch.hang_seconds, recipe.watch.startup_seconds) as watchdog:
+        return _run(recipe, workdir, allow_data_change, watchdog)
+
+
+def _run(recipe: Recipe, workdir: Workdir, allow_data_change: bool, watchdog: Watchdog) -> TrainState:
     say = logger.info if is_first() else logger.debug
     say("reading the records of %s", recipe.data.pretrain.target.rpartition(":")[2])
     with comparing("data and code") as facts:
@@ -104,7 +109,6 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
     with jax.set_mesh(mesh), ExitStack() as stack:
         stack.enter_context(lost_peers_explained())
         log = stack.enter_context(MetricsLog(workdir, total, recipe.log.tensorboard) if is_first() else NoLog(total))
-        watchdog = stack.enter_context(Watchdog(recipe.watch.hang_seconds, recipe.watch.startup_seconds))
         stop = stack.enter_context(stop_requests())
         section = recipe.checkpoint
         saved = Checkpoints(workdir.path / "checkpoints", section.keep, steps(section.keep_every), section.max_failures)
