@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from jax import Array
 
 from ssl_jax.data.panels import Panel
 
-Batch = dict[str, Array]
+Batch = dict[str, Any]  # field -> [B, ...]: numpy's on the host, jax's on the devices
 Views = dict[str, Array]
 View = Array | tuple[Array, ...]  # what an encoder is given at once: an array, or several where `inputs` names several
 
@@ -20,7 +20,10 @@ class Augment(Protocol):
     `("tokens", "valid")`, `("wave",)`. What an example becomes depends on its key and record alone.
     """
 
-    inputs: tuple[str, ...]
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the arrays that one view is."""
+        ...
 
     def __call__(self, keys: Array, batch: Batch) -> Views:
         """V views of every record: `{name: [B, V, ...]}` for each of `inputs`, drawn from the keys [B] of the examples.

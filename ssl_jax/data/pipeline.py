@@ -11,7 +11,7 @@ import functools
 import hashlib
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ def batches(
     threads: int = 0,
     prefetch: int = 2,
     bad: BadRecords | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Shuffled batches without end, from step `start_step` on.
 
     Each is `{field: [B/P, ...]}` with the records' fields, `_id` int32 (the record really used) and `_epoch` int32:
@@ -173,7 +173,7 @@ def _check(source: Source, batch_size: int, start_step: int, process_index: int,
         raise UserError(f"start_step={start_step}, process {process_index} of {process_count}: out of range")
 
 
-def _until_closed(iterator: Any) -> Iterator[Batch]:
+def _until_closed(iterator: Any) -> Generator[Batch, None, None]:
     try:
         yield from iterator
     finally:

@@ -179,6 +179,8 @@ def one_directory(path: Path) -> None:
     here, file = peers(), path / "env.json"
     key = f"{KEY}{next(_ROUNDS)}"
     with comparing("--workdir"):
+        if here is None:
+            return
         if here.index == 0:
             here.store.key_value_set(key, f"{digest([file])} {socket.gethostname()}")
         elif not _appears(file, *_awaited(here.store, key, "process 0").split(" ", 1)):

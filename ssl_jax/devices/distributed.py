@@ -49,7 +49,7 @@ def start(
     connect = number(os.environ, "SSL_JAX_CONNECT_SECONDS") or CONNECT_SECONDS
     bind = _bind_address(launch.coordinator) if launch.coordinator else None
     if launch.coordinator:
-        _call_the_roll(launch, bind, connect, refused)
+        _call_the_roll(launch, launch.coordinator, bind, connect, refused)
     elif refused:
         raise UserError(refused)
     _initialize(launch, bind, own, connect)
@@ -101,9 +101,9 @@ def _bind_address(coordinator: str) -> str | None:
     return f"127.0.0.1:{port}" if host == "localhost" or host.startswith("127.") else None
 
 
-def _call_the_roll(launch: Launch, bind: str | None, connect: int, refused: str) -> None:
+def _call_the_roll(launch: Launch, coordinator: str, bind: str | None, connect: int, refused: str) -> None:
     """UserError in every process if they are not all there, once each, after so many seconds, or one has `refused`."""
-    host, port = host_and_port(launch.coordinator)
+    host, port = host_and_port(coordinator)
     who = {"process": launch.index, "processes": launch.processes, "host": socket.gethostname()}
     hello = who | {"failed": refused}
     try:
@@ -112,7 +112,7 @@ def _call_the_roll(launch: Launch, bind: str | None, connect: int, refused: str)
         else:
             verdict = report_to((host, port), hello, connect)
     except OSError as error:
-        raise UserError(_unreachable(launch, connect, error)) from error
+        raise UserError(_unreachable(launch, coordinator, connect, error)) from error
     if verdict:
         raise UserError(
             f"{_joining(launch)}: {verdict}. Start every process once, all with the same count and each with a number of its "
@@ -120,10 +120,10 @@ def _call_the_roll(launch: Launch, bind: str | None, connect: int, refused: str)
         )
 
 
-def _unreachable(launch: Launch, connect: int, error: OSError) -> str:
-    at = f"--coordinator {launch.coordinator}"
+def _unreachable(launch: Launch, coordinator: str, connect: int, error: OSError) -> str:
+    at = f"--coordinator {coordinator}"
     if launch.index == 0:
-        port = launch.coordinator.rpartition(":")[2]
+        port = coordinator.rpartition(":")[2]
         what = f"port {port} cannot be used on this machine ({error.strerror}); is another run active here?"
         return f"{at}: {what} Use another port"
     return (

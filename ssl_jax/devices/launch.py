@@ -61,26 +61,29 @@ def detect(
         return Launch("Open MPI", "ompi")
     if len(env.get("TPU_WORKER_HOSTNAMES", "").split(",")) > 1 or number(env, "MEGASCALE_NUM_SLICES") > 1:
         return Launch("GKE TPU", "gketpu")
-    return Launch("TPU VM", "gcetpu") if tpu_vm else _alone(env)
+    if tpu_vm:
+        return Launch("TPU VM", "gcetpu")
+    _refuse_half_a_description(env)
+    return None
 
 
 def placed(launch: Launch, env: Env) -> Launch:
     """`launch` with the address, count and number that SLURM or Open MPI set. Others are returned as they are."""
     read = {"slurm": _by_slurm, "ompi": _by_open_mpi}.get(launch.method or "")
-    return checked(read(launch, env), "the environment") if read else launch
+    if read is None:
+        return launch
+    coordinator, processes, index = read(env)
+    check(launch.found, coordinator, processes, index)
+    return replace(launch, coordinator=coordinator, processes=processes, index=index)
 
 
-def checked(launch: Launch, source: str) -> Launch:
-    """`launch`, or a UserError that names `source`: numbers go from 0 to N-1, and an address is HOST:PORT."""
-    if launch.processes < 1 or not 0 <= launch.index < launch.processes:
-        raise UserError(
-            f"{source} says process {launch.index} of {launch.processes} ({launch.found}): "
-            "number the processes from 0 to N-1"
-        )
-    host, _, port = (launch.coordinator or "").rpartition(":")
+def check(source: str, coordinator: str, processes: int, index: int) -> None:
+    """UserError that names `source`, unless numbers go from 0 to N-1 and the address is HOST:PORT."""
+    if processes < 1 or not 0 <= index < processes:
+        raise UserError(f"{source} says process {index} of {processes}: number the processes from 0 to N-1")
+    host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise UserError(f"{source} says coordinator {launch.coordinator}: write HOST:PORT of process 0, e.g. {LOCAL}")
-    return launch
+        raise UserError(f"{source} says coordinator {coordinator}: write HOST:PORT of process 0, e.g. {LOCAL}")
 
 
 def number(env: Env, key: str) -> int:
@@ -102,7 +105,9 @@ def _by_flags(coordinator: str | None, processes: int | None, index: int | None)
         )
     if processes < 1 or not 0 <= index < processes:
         raise UserError(f"--process-id {index} of --processes {processes}: number the processes from 0 to N-1")
-    return checked(Launch("flags", None, coordinator or LOCAL, processes, index), "--coordinator")
+    coordinator = coordinator or LOCAL
+    check("--coordinator", coordinator, processes, index)
+    return Launch("flags", None, coordinator, processes, index)
 
 
 def _by_variables(env: Env) -> Launch | None:
@@ -114,25 +119,25 @@ def _by_variables(env: Env) -> Launch | None:
             f"{ADDRESS} and {COUNT} are set, but neither {INDEX} nor JOB_COMPLETION_INDEX says which process this is; "
             "set one, or unset the others"
         )
-    return checked(Launch("environment", None, env[ADDRESS], number(env, COUNT), number(env, key)), f"{ADDRESS}, {key}")
+    check(f"{ADDRESS}, {COUNT}, {key}", env[ADDRESS], number(env, COUNT), number(env, key))
+    return Launch("environment", None, env[ADDRESS], number(env, COUNT), number(env, key))
 
 
-def _alone(env: Env) -> None:
-    """Refuse half of a description: every process would believe that it is alone."""
+def _refuse_half_a_description(env: Env) -> None:
+    """With one of address and count every process would believe that it is alone."""
     given, absent = (ADDRESS, COUNT) if ADDRESS in env else (COUNT, ADDRESS)
     if ADDRESS in env or number(env, COUNT) > 1:
         raise UserError(f"{given}={env[given]} is set, but {absent} is not; set it too, or unset {given}")
 
 
-def _by_slurm(launch: Launch, env: Env) -> Launch:
+def _by_slurm(env: Env) -> tuple[str, int, int]:
     job = number(env, "SLURM_JOB_ID") + number(env, "SLURM_STEP_ID")
     alone = number(env, "SLURM_STEP_NUM_NODES") == 1
     host = "127.0.0.1" if alone else first_host(env["SLURM_STEP_NODELIST"])
-    address = env.get(ADDRESS) or f"{host}:{_port(env, job)}"
-    return replace(launch, coordinator=address, processes=_step_tasks(env), index=number(env, "SLURM_PROCID"))
+    return env.get(ADDRESS) or f"{host}:{_port(env, job)}", _step_tasks(env), number(env, "SLURM_PROCID")
 
 
-def _by_open_mpi(launch: Launch, env: Env) -> Launch:
+def _by_open_mpi(env: Env) -> tuple[str, int, int]:
     size, rank = number(env, "OMPI_COMM_WORLD_SIZE"), number(env, "OMPI_COMM_WORLD_RANK")
     alone = number(env, "OMPI_COMM_WORLD_LOCAL_SIZE") == size
     launcher = re.match(r"(\d+)\.\d+;tcp6?://\[?([^,\]]+?)(?=[,\]]|:\d+$)", env.get("OMPI_MCA_orte_hnp_uri", ""))
@@ -144,7 +149,7 @@ def _by_open_mpi(launch: Launch, env: Env) -> Launch:
         )
     job = int(launcher.group(1)) // 4096 if launcher else number(env, "OMPI_APP_CTX_NUM_PROCS")
     host = f"[{host}]" if ":" in (host or "") else host
-    return replace(launch, coordinator=env.get(ADDRESS) or f"{host}:{_port(env, job)}", processes=size, index=rank)
+    return env.get(ADDRESS) or f"{host}:{_port(env, job)}", size, rank
 
 
 def _port(env: Env, job: int) -> int:
@@ -158,7 +163,7 @@ def _step_tasks(env: Env) -> int:
 
 def first_host(nodes: str) -> str:
     """The first machine of a SLURM list: `n[001-003,7],m1` is n001."""
-    first = re.match(r"(?:[^,\[]|\[[^\]]*\])*", nodes).group()
+    first = re.split(r",(?![^\[]*\])", nodes, maxsplit=1)[0]  # at a comma outside brackets
     return re.sub(r"\[(\w+)[^\]]*\]", r"\1", first)
 
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax import Array
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ssl_jax.errors import UserError
 
@@ -55,7 +55,7 @@ def axis_sizes(count: int, data: int = -1, fsdp: int = 1, tensor: int = 1) -> tu
             f"mesh data={data} fsdp={fsdp} tensor={tensor} does not fit {count} device(s); "
             "the product must equal the device count (one axis may be -1)"
         )
-    return tuple(sizes)
+    return sizes[0], sizes[1], sizes[2]
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -86,7 +86,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
         return Mesh(grid, AXES, axis_types=auto)
 
 
-def check_batch(batch_size: int, mesh: Mesh, microbatches: int = 1) -> None:
+def check_batch(batch_size: int, mesh: Mesh | AbstractMesh, microbatches: int = 1) -> None:
     """UserError, naming the axes and the nearest valid sizes, unless every device gets the same number of rows."""
     shards = _shards(mesh) * microbatches
     if batch_size % shards:
@@ -119,7 +119,7 @@ def _shards(mesh: Any) -> int:
     return int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
 
 
-def replicate(x: Array) -> Array:
+def replicate(x: Any) -> Any:
     """A copy of all of `x` on every device of the mesh in use, if there is one, so that every process can read it."""
     return x if jax.sharding.get_abstract_mesh().empty else jax.lax.with_sharding_constraint(x, P())
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 
-class Peers(NamedTuple):
+@dataclass(frozen=True)
+class Peers:
     """The key-value store that all processes share, and which of how many this one is."""
 
     store: Any

@@ -63,7 +63,7 @@ def random_variables(encoder: Encoder, source: Any, seed: int, label: str = "lab
     def settled(variables: dict, batch: Batch) -> dict:
         inputs = _inputs(encoder, batch)
         _, new = encoder.module.apply(variables, *inputs, train=True, method=encoder.method, mutable=["batch_stats"])
-        return variables | new
+        return variables | dict(new)
 
     # Running averages forget a tenth in each batch: after 50, nothing is left of where they started.
     for batch, _ in islice(chain.from_iterable(once(source, size) for _ in range(50)), 50):
@@ -78,15 +78,15 @@ def _inputs(encoder: Encoder, batch: Batch) -> list[Array]:
 
 def raw_split(encoder: Encoder, train: Any, test: Any, classes: int | None = None, **options: Any) -> Split:
     """What there is without the encoder, as features. `options` are those of `raw`."""
-    return split_of(*(raw(encoder, s, **options) for s in (train, test)), classes)
+    return split_of(raw(encoder, train, **options), raw(encoder, test, **options), classes)
 
 
 def encoded_splits(
     encoders: Mapping[str, tuple[Encoder, dict]], train: Any, test: Any, classes: int | None = None, **options: Any
 ) -> dict[str, Callable[[], Split]]:
     """Frozen features of both sources by each encoder, read once for all of them; each is looked at when it is called."""
-    seen = [extract_all(encoders, source, **options) for source in (train, test)]
-    return {name: partial(split_of, *(found[name] for found in seen), classes) for name in encoders}
+    trained, tested = (extract_all(encoders, source, **options) for source in (train, test))
+    return {name: partial(split_of, trained[name], tested[name], classes) for name in encoders}
 
 
 def encoded_split(encoder: Encoder, variables: dict, train: Any, test: Any, **options: Any) -> Split:

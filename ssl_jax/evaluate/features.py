@@ -33,7 +33,14 @@ class Features(NamedTuple):
 
     def take(self, rows: np.ndarray) -> Features:
         """The features of some rows (indices or a mask)."""
-        return Features(*(None if part is None else part[rows] for part in self))
+        return Features._make(None if part is None else part[rows] for part in self)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """`y`, for what cannot do without: UserError where there are none."""
+        if self.y is None:
+            raise UserError("these records have no labels; name labelled sources in data.probe and data.test")
+        return self.y
 
 
 @dataclass(frozen=True)
@@ -143,8 +150,9 @@ def labelled_split(
         if part.y is None:
             raise UserError(f"the {name} split has no labels; name a labelled source in data.{name}")
         check_finite(part)
-    classes = int(train.y.max()) + 1 if classes is None else classes
-    return Split(*(p._replace(y=check_labels(p.y, classes)) for p in (train, test)), classes, learn)
+    classes = int(train.labels.max()) + 1 if classes is None else classes
+    train, test = (part._replace(y=check_labels(part.labels, classes)) for part in (train, test))
+    return Split(train, test, classes, learn)
 
 
 def split_of(train: Features, test: Features, classes: int | None = None) -> Split:

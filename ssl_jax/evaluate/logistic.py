@@ -65,7 +65,7 @@ def problem(x: np.ndarray, y: np.ndarray, classes: int) -> Problem:
 
 def fits(
     ready: Problem,
-    strengths: Sequence[float],
+    strengths: Sequence[float] | np.ndarray,
     rows: np.ndarray | None = None,
     tolerance: float = 1e-3,
     iterations: int = 300,
@@ -108,7 +108,7 @@ def _principal_axes(x: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
     """
     n, f = x.shape
     if min(n, f) > _AXES:
-        return None, np.mean(np.square(x), axis=0, dtype=np.float64)
+        return None, np.square(x).mean(axis=0, dtype=np.float64)
     if n >= f:
         # A square rotation is exact whatever its error in the small axes: float32 is enough to scale by.
         variance, axes = _eigh(x.T @ x / n)

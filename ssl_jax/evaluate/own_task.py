@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 
 from ssl_jax.data.pipeline import BadRecords, examples
+from ssl_jax.errors import UserError
 from ssl_jax.evaluate.features import hidden_fields, unlabelled
 from ssl_jax.losses.mean import Mean
 from ssl_jax.objectives.base import Batch, Column, Keys, Objective, Progress, State, example_keys, step_key
@@ -53,9 +54,25 @@ def own_task(
     return {name: float(mean.value) for name, mean in sums.items()} | {"n_test": len(source)}
 
 
-def missing_fields(wanted: Iterable[str], source: Any, label: str = "label", target: str | None = None) -> list[str]:
-    """The fields that pretraining had and the records of `source` lack, labels aside."""
-    return sorted(set(wanted) - set(source[0]) - set(hidden_fields(source, label, target)))
+def missing_fields(
+    objective: Objective, wanted: Iterable[str], source: Any, label: str = "label", target: str | None = None
+) -> list[str]:
+    """The fields that pretraining had, that the records of `source` lack, and without which there are no views."""
+    hidden = hidden_fields(source, label, target)
+    missing = sorted(set(wanted) - set(source[0]) - set(hidden))
+    return missing if missing and not _has_views(objective, source, hidden) else []
+
+
+def _has_views(objective: Objective, source: Any, hidden: Iterable[str]) -> bool:
+    """Whether the objective makes views of such records. Traces and computes nothing."""
+    ids = np.zeros(1, np.int32)
+    batch = unlabelled(examples(source, ids, ids, BadRecords(0.0)), *hidden)
+    keys = Keys(example_keys(0, ids, ids), step_key(0, 0))
+    try:
+        jax.eval_shape(lambda records: objective.views(keys, records, Progress(0, 1)), batch)
+    except (KeyError, UserError):
+        return False
+    return True
 
 
 def columns_of(found: Mapping[str, float], declared: Sequence[Column] = ()) -> tuple[Column, ...]:

@@ -80,14 +80,16 @@ class Table:
 
     def supervised(self) -> list[Group]:
         """The same modules, trained on labels."""
-        titles = self.titled("supervised").items() if self.trainer else ()
-        return [_alone(row, partial(self.learnt, self.encoders[kind][0])) for kind, row in titles]
+        if self.trainer is None:
+            return []
+        titles = self.titled("supervised").items()
+        return [_alone(row, partial(self.learnt, self.trainer, self.encoders[kind][0])) for kind, row in titles]
 
-    def learnt(self, encoder: Encoder) -> Split:
+    def learnt(self, trainer: Trainer, encoder: Encoder) -> Split:
         """Features of an encoder trained from scratch on the labels."""
         wanted = self.settings
         few = wanted.supervised_few_examples or wanted.supervised_examples
-        return supervised_split(self.trainer(encoder), wanted.supervised_examples, few, wanted.seed, **self.data)
+        return supervised_split(trainer(encoder), wanted.supervised_examples, few, wanted.seed, **self.data)
 
     @property
     def needed(self) -> tuple[str, ...]:

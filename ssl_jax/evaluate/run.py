@@ -79,7 +79,7 @@ def with_task(
     failures: Failures,
 ) -> tuple[dict[str, Any], Failures]:
     """The table with the objective's own task in the rows of its encoders, where the test records are such as it was given."""
-    missing = missing_fields(opened.records.fields, test, settings.label, settings.target)
+    missing = missing_fields(opened.objective, opened.records.fields, test, settings.label, settings.target)
     if missing:
         logger.info("own task: not measured, since the test records have no %s", ", ".join(missing))
         return results, failures

@@ -50,7 +50,7 @@ def draw(labels: np.ndarray, shots: int, seed: int, number: int) -> np.ndarray:
 
 def digest(ids: np.ndarray) -> str:
     """SHA-256 (first 16 hex digits) of record ids: which records a number was measured on."""
-    return hashlib.sha256(np.ascontiguousarray(ids, "<i8")).hexdigest()[:16]
+    return hashlib.sha256(np.ascontiguousarray(ids, "<i8").data).hexdigest()[:16]
 
 
 def _by_class(labels: np.ndarray) -> list[np.ndarray]:

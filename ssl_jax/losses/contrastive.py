@@ -18,7 +18,7 @@ def normalize(z: Array, epsilon: float = 1e-12) -> Array:
     return z * jax.lax.rsqrt(jnp.maximum(jnp.sum(z * z, axis=-1, keepdims=True), epsilon**2))
 
 
-def nt_xent(z0: Array, z1: Array, temperature: float) -> Mean:
+def nt_xent(z0: Array, z1: Array, temperature: float | Array) -> Mean:
     """Normalised temperature-scaled cross-entropy over two views (Chen et al. 2020, arXiv 2002.05709, eq. 1).
 
     Row i of the 2B normalised embeddings has its other view as the positive and the 2B - 2 remaining rows as negatives:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import jax
@@ -107,7 +108,7 @@ def attend_cudnn(
     if reason:
         raise UserError(f"model.attention='cudnn' cannot do this: {reason}; use model.attention=flash or xla")
     whole = (query.shape[0], 1, query.shape[1], key.shape[1])
-    seen = allowed(mask.replace(causal=False), *whole[2:])
+    seen = allowed(replace(mask, causal=False), *whole[2:])
     bias = None if bias is None else bias.astype(query.dtype)
     out = jax.nn.dot_product_attention(
         query, key, value, bias, None if seen is None else jnp.broadcast_to(seen, whole), scale=scale,

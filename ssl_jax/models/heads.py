@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -39,11 +41,11 @@ class ProjectionHead(nn.Module):
         final = self.final_norm and self.norm != "none"
         bias = self.norm == "none" if self.bias is None else self.bias
         out_bias = not final if self.out_bias is None else self.out_bias
-        dense = {"dtype": self.dtype, "kernel_init": self.kernel_init}
+        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=self.kernel_init)
         for i, width in enumerate(self.hidden):
-            x = nn.Dense(width, use_bias=bias, name=f"dense{i}", **dense)(x)
+            x = dense(width, use_bias=bias, name=f"dense{i}")(x)
             x = nn.relu(Norm(self.norm, self.dtype, name=f"norm{i}")(x, train))
-        x = nn.Dense(self.out, use_bias=out_bias, name="dense_out", **dense)(x)
+        x = dense(self.out, use_bias=out_bias, name="dense_out")(x)
         norm = Norm(self.norm, self.dtype, use_scale=self.final_scale, use_bias=False, name="norm_out")
         return norm(x, train) if final else x
 
@@ -90,8 +92,8 @@ class MaskedDecoder(nn.Module):
         The P prefix tokens (class, registers) take part and are dropped at the end.
         """
         batch, count = restore.shape
-        dense = {"dtype": self.dtype, "kernel_init": nn.initializers.xavier_uniform()}
-        prefix, kept = jnp.split(Dense(self.width, name="embed", **dense)(tokens), [self.prefix], axis=1)
+        dense = partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
+        prefix, kept = jnp.split(dense(self.width, name="embed")(tokens), [self.prefix], axis=1)
         mask_token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width)).astype(kept.dtype)
         masked = jnp.broadcast_to(mask_token, (batch, count - kept.shape[1], self.width))
         x = take_tokens(jnp.concatenate([kept, masked], axis=1), restore)
@@ -99,7 +101,7 @@ class MaskedDecoder(nn.Module):
         x = jnp.concatenate([prefix, x], axis=1)
         sizes = (self.depth, self.heads, self.mlp_dim)
         x = Transformer(*sizes, self.dtype, self.remat, self.unroll, self.attention, name="transformer")(x)
-        return Dense(self.out, name="pred", **dense)(x[:, self.prefix :])
+        return dense(self.out, name="pred")(x[:, self.prefix :])
 
 
 class BlockPredictor(nn.Module):
@@ -136,10 +138,10 @@ class BlockPredictor(nn.Module):
         """
         batch, blocks, size = index.shape
         table = jnp.asarray(sincos(self.width, grid), self.dtype)
-        dense = {"dtype": self.dtype, "kernel_init": self.kernel_init}
+        dense = partial(Dense, dtype=self.dtype, kernel_init=self.kernel_init)
         mask_token = self.param("mask_token", nn.initializers.truncated_normal(0.02), (self.width,)).astype(self.dtype)
 
-        z = Dense(self.width, name="embed", **dense)(context) + table[context_index]
+        z = dense(self.width, name="embed")(context) + table[context_index]
         z = jnp.broadcast_to(z[:, None], (batch, blocks, *z.shape[1:]))
         x = jnp.concatenate([z, mask_token + table[index]], axis=2)
         seen = jnp.broadcast_to(context_valid[:, None], (batch, blocks, context_valid.shape[1]))
@@ -154,5 +156,5 @@ class BlockPredictor(nn.Module):
             kernel_init=self.kernel_init,
             name="transformer",
         )(x, Mask(seen))
-        x = Dense(self.out, name="pred", **dense)(x[:, -size:])
+        x = dense(self.out, name="pred")(x[:, -size:])
         return x.reshape(batch, blocks, size, self.out)

@@ -42,8 +42,8 @@ def allowed(mask: Mask, queries: int, keys: int) -> Array | None:
     parts = []
     if mask.valid is not None:
         parts.append(mask.valid[:, None, None, :])
-    if mask.segments is not None:
-        parts.append(mask.segments[:, None, :, None] == mask.of_keys[:, None, None, :])
+    if mask.segments is not None and (of_keys := mask.of_keys) is not None:
+        parts.append(mask.segments[:, None, :, None] == of_keys[:, None, None, :])
     if mask.causal:
         parts.append(jnp.tril(jnp.ones((queries, keys), bool), keys - queries)[None, None])
     return None if not parts else _all(parts)

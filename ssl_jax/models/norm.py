@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flax import linen as nn
 from jax import Array
 
@@ -27,7 +29,7 @@ class Norm(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """x [B, ..., C] -> the same shape. `train` makes BatchNorm use, and update, the statistics of this batch."""
-        affine = {"use_scale": self.use_scale, "use_bias": self.use_bias, "scale_init": self.scale_init}
+        affine: dict[str, Any] = {"use_scale": self.use_scale, "use_bias": self.use_bias, "scale_init": self.scale_init}
         if self.kind == "none":
             return x
         if self.kind == "batch":

@@ -25,13 +25,13 @@ def attend_splash(
     """Softmax attention [B, N, H, d], with `mask`, by splash attention; `interpret` computes on any platform, slowly."""
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     batch, queries, keys = query.shape[0], query.shape[1], key.shape[1]
-    marks = _marks(mask, batch, queries, keys)
     lengths = tuple(padded_length(n) for n in (queries, keys))
     q, k, v = (
         _grown(jnp.moveaxis(x, 1, 2), 2, n)
         for x, n in zip((query * scale, key, value), (*lengths, lengths[1]), strict=True)
     )
-    marks = tuple(_grown(m, 1, n, at) for m, n, at in zip(marks, lengths, (NOT_A_QUERY, NOT_A_KEY), strict=True))
+    ends = zip(_marks(mask, batch, queries, keys), lengths, (NOT_A_QUERY, NOT_A_KEY), strict=True)
+    marks = [_grown(mark, 1, n, at) for mark, n, at in ends]
     out = _on_each_device(partial(_kernel, mask.causal, interpret), q, k, v, *marks)
     return jnp.moveaxis(out[:, :, :queries], 2, 1).astype(value.dtype)
 

@@ -301,7 +301,7 @@ class Transformer(nn.Module):
             self.qkv_bias, self.norm_epsilon, sections, drop, self.style, dropout, name=STACK,
         )  # fmt: skip
         x, layers = blocks(x, (drop or DropPath(0.0)).rates(self.depth), mask, rope, bias, memory)
-        return self._normed(x, sections), layers[-last:] if last else None
+        return self._normed(x, sections), layers[-last:] if layers is not None and last else None
 
     def _normed(self, x: Array, sections: Sections) -> Array:
         norm = partial(NORMS[self.style.norm], self.norm_epsilon, self.dtype)

@@ -4,6 +4,7 @@ registers, rotary positions and several resolutions at once (DINOv2, DINOv3)."""
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -145,8 +146,8 @@ class ViT(nn.Module):
             patches.append(part)
             positions.append(jnp.broadcast_to(table, (*part.shape[:3], self.width)))
         bodies = tuple(Section(*part.shape[1:3]) for part in patches)
-        dense = {"dtype": self.dtype, "kernel_init": self._kernel_init}
-        x = Dense(self.width, name="patch_embed", **dense)(_pack(patches))
+        embed = Dense(self.width, dtype=self.dtype, kernel_init=self._kernel_init, name="patch_embed")
+        x = embed(_pack(patches))
         if masks is not None:
             x = self._masked(x, masks, patches)
         if self.positions != "rope":
@@ -194,7 +195,7 @@ class ViT(nn.Module):
             return [jnp.zeros((math.prod(grid), self.width), self.dtype) for grid in grids]
         base = self.grid or grids[0]
         if self.has_variable("params", "positions"):
-            learned = self.get_variable("params", "positions").shape[0]
+            learned: int = self.get_variable("params", "positions").shape[0]
             if learned != math.prod(base):
                 raise UserError(
                     f"positions were learned for {learned} patches and the image has {by(base)}; "
@@ -237,10 +238,10 @@ class ViT(nn.Module):
             if train and self.rope_rescale > 1:
                 scale = self.rope_rescale ** jax.random.uniform(self.make_rng(NOISE), minval=-1.0, maxval=1.0)
             place = ROPE_PLACES[self.rope_places](grid)
-            table = rope(self.width // self.heads, place, self.rope_base, scale, self.rope_tiled)
+            cos, sin = rope(self.width // self.heads, place, self.rope_base, scale, self.rope_tiled)
             if kept is not None:
-                table = tuple(t[kept.reshape(-1, kept.shape[-1])] for t in table)
-            tables.append(tuple(_with_prefix(t, self.prefix, rest) for t, rest in zip(table, (1, 0), strict=True)))
+                cos, sin = (t[kept.reshape(-1, kept.shape[-1])] for t in (cos, sin))
+            tables.append((_with_prefix(cos, self.prefix, 1), _with_prefix(sin, self.prefix, 0)))
         return tuple(tables)
 
     def _check_axes(self, images: tuple[Array, ...]) -> None:
@@ -279,7 +280,7 @@ def _pack(parts: list[Array]) -> Array:
     return jnp.concatenate([p.reshape(p.shape[0], -1, p.shape[-1]) for p in parts], axis=1)
 
 
-def vit(variant: str = "Ti", **options: object) -> ViT:
+def vit(variant: str = "Ti", **options: Any) -> ViT:
     """A ViT of a named size: Ti, S, B, L, H or g. `options` are fields of `ViT` and win over the variant's."""
     if variant not in VARIANTS:
         raise UserError(f"variant={variant!r} is unknown; use one of {', '.join(VARIANTS)}")

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, TypedDict
+from functools import reduce
+from typing import Any, ClassVar, NamedTuple, Protocol, TypedDict, cast
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,7 @@ class Out(NamedTuple):
 
     def total(self) -> Array:
         """The loss, a scalar."""
-        return sum(term.value for term in self.losses.values())
+        return reduce(jnp.add, (term.value for term in self.losses.values()))
 
 
 class State(NamedTuple):
@@ -109,7 +110,8 @@ class Encoder:
     def features(self, variables: dict, batch: Batch) -> Array:
         """Frozen features [B, F] in float32 of a batch of records."""
         inputs = self.preprocess(batch)
-        return self.module.apply(variables, *(inputs[k] for k in self.inputs), method=self.method).astype(jnp.float32)
+        features = self.module.apply(variables, *(inputs[k] for k in self.inputs), method=self.method)
+        return cast(Array, features).astype(jnp.float32)
 
     def raw(self, batch: Batch) -> Array:
         """What there is without the module, [B, F] in float32."""
@@ -276,6 +278,6 @@ def example_keys(seed: int, epoch: Array, record: Array) -> Array:
     return fold(epoch.astype(jnp.uint32), record.astype(jnp.uint32))
 
 
-def step_key(seed: int, step: Array) -> Array:
+def step_key(seed: int, step: Array | int) -> Array:
     """The key that a whole batch shares, from `(seed, step)`; a different stream from the example keys."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), step)

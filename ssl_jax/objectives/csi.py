@@ -16,7 +16,7 @@ from ssl_jax.losses.classification import classification
 from ssl_jax.losses.mean import Mean
 from ssl_jax.objectives.base import Batch, Keys, Out, Progress, PyTree, State, Views
 from ssl_jax.objectives.rotnet import require_square, rotations
-from ssl_jax.objectives.shared.forward import Chain, init_variables
+from ssl_jax.objectives.shared.forward import Chain, applied, init_variables
 from ssl_jax.objectives.simclr import SimCLR
 
 
@@ -63,7 +63,7 @@ class CSI(SimCLR):
     def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[PyTree, dict]:
         """`head` [B, 2, out], `logits` [B, 2, 4] and `turn` [B], and the new BatchNorm statistics."""
         outs, stats = self.student(params, extra, views[self.view])
-        logits = self.modules["classifier"].apply({"params": params["classifier"]}, outs["encoder"])
+        logits = applied(self.modules["classifier"], params["classifier"], outs["encoder"])
         return {"head": outs["head"], "logits": logits, "turn": views["turn"].astype(logits.dtype)}, stats
 
     def score(self, params: dict, extra: dict, embeddings: PyTree, progress: Progress) -> Out:

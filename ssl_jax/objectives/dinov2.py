@@ -7,7 +7,9 @@ registers: Darcet, Oquab, Mairal, Bojanowski 2023, arXiv 2309.16588.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
+import jax.numpy as jnp
 from jax import Array
 
 from ssl_jax.losses.koleo import koleo
@@ -52,7 +54,7 @@ class DINOv2(MaskedDistillation):
             "dino_global": large,
             "dino_local": Mean(self.local_weight * small.total, small.weight),
             "ibot": Mean(self.patch_weight * patch.total, patch.weight),
-            "koleo": Mean(self.koleo_weight * sum(k.total for k in apart), apart[0].weight),
+            "koleo": Mean(self.koleo_weight * reduce(jnp.add, (k.total for k in apart)), apart[0].weight),
         }
         return out._replace(losses=losses, sums=out.sums | sums)
 

@@ -17,6 +17,7 @@ from ssl_jax.losses.mean import Mean
 from ssl_jax.models.grid import grid_of, resize_tokens
 from ssl_jax.objectives.base import Out, Progress, State, Views
 from ssl_jax.objectives.dinov2 import DINOv2
+from ssl_jax.objectives.shared.forward import applied
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,10 @@ class DINOv3(DINOv2):
     def gram_term(self, extra: dict, views: Views, student: Array) -> Mean:
         """Gram anchoring of the student's tokens [B, G, T, D] of the global crops."""
         images, prefix = views.get("gram", views[self.view]), self.encoder.prefix
-        variables = {"params": jax.lax.stop_gradient(extra["gram"])}
-        anchor = self.encoder.apply(variables, (images,), method="crops")[0][:, :, prefix:]
-        grids = [grid_of(v.shape, self.encoder.patch) for v in (images, views[self.view])]
-        patches = (student[:, :, prefix:], resize_tokens(anchor, *grids))
+        params = jax.lax.stop_gradient(extra["gram"])
+        anchor = applied(self.encoder, params, (images,), method="crops")[0][:, :, prefix:]
+        grid, target = (grid_of(v.shape, self.encoder.patch) for v in (images, views[self.view]))
+        patches = (student[:, :, prefix:], resize_tokens(anchor, grid, target))
         return gram_anchoring(*(p.reshape(-1, *p.shape[2:]) for p in patches))
 
     def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:

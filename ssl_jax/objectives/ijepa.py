@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from ssl_jax.data.image.views import ImageViews
 from ssl_jax.data.masks.multi_block import MultiBlock
 from ssl_jax.data.panels import Panel, Pictures
 from ssl_jax.errors import UserError
@@ -24,6 +25,7 @@ from ssl_jax.models.heads import BlockPredictor
 from ssl_jax.models.transformer import rescale_residuals
 from ssl_jax.objectives.base import Batch, Encoder, Keys, Objective, Out, Progress, State, Views
 from ssl_jax.objectives.shared.ema import ema_update, linear_momentum
+from ssl_jax.objectives.shared.forward import applied
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class IJEPA(Objective):
     drops exclusions at once, without redrawing. The encoder has no class token. The predictor has the encoder's heads.
     """
 
+    encoder: nn.Module
+    augment: ImageViews
     predictor_width: int = 384
     predictor_depth: int = 6
     momentum: tuple[float, float] = (0.996, 1.0)
@@ -63,7 +67,7 @@ class IJEPA(Objective):
         key_encoder, key_predictor = jax.random.split(key)
         image, grid = views[self.view][:, 0], self._grid(views)
         encoder = self.encoder.init(key_encoder, image)["params"]
-        context = self.encoder.apply({"params": encoder}, image, views["context"])
+        context = applied(self.encoder, encoder, image, views["context"])
         masks = (views["context"], views["context_valid"], views["targets"], views["targets_valid"])
         predictor = self._predictor.init(key_predictor, context, *masks, grid)["params"]
         params = rescale_residuals({"encoder": encoder, "predictor": predictor})
@@ -93,7 +97,7 @@ class IJEPA(Objective):
 
     def target(self, extra: dict, views: Views) -> Array:
         """Layer-normalised teacher features of the target blocks [B, M, T, D], without gradient."""
-        tokens = self.encoder.apply({"params": extra["teacher"]["encoder"]}, views[self.view][:, 0])
+        tokens = applied(self.encoder, extra["teacher"]["encoder"], views[self.view][:, 0])
         tokens = jax.lax.stop_gradient(standardize(tokens, epsilon=1e-5))
         index = views["targets"]
         return take_tokens(tokens, index.reshape(index.shape[0], -1)).reshape(*index.shape, -1)
@@ -101,9 +105,9 @@ class IJEPA(Objective):
     def predict(self, params: dict, views: Views) -> Array:
         """Predicted features of the target blocks [B, M, T, D]."""
         masks = (views["context"], views["context_valid"])
-        context = self.encoder.apply({"params": params["encoder"]}, views[self.view][:, 0], *masks)
+        context = applied(self.encoder, params["encoder"], views[self.view][:, 0], *masks)
         targets = (views["targets"], views["targets_valid"])
-        return self._predictor.apply({"params": params["predictor"]}, context, *masks, *targets, self._grid(views))
+        return applied(self._predictor, params["predictor"], context, *masks, *targets, self._grid(views))
 
     def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:
         """Move the teacher towards the student."""

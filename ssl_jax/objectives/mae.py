@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from ssl_jax.data.image.views import ImageViews
 from ssl_jax.data.masks.noise import random_keep
 from ssl_jax.data.panels import Panel, Pictures
 from ssl_jax.errors import UserError
@@ -21,6 +22,7 @@ from ssl_jax.losses.regression import masked_patch_mse, standardize
 from ssl_jax.models.grid import Grid, grid_of, patch_length, patchify, unpatchify
 from ssl_jax.models.heads import MaskedDecoder
 from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Progress, State, Views
+from ssl_jax.objectives.shared.forward import applied
 
 BORROWED = "Targets are normalised per patch: mean and contrast of the reconstruction are borrowed from the input."
 
@@ -35,6 +37,8 @@ class MAE(Objective):
     not depend on the place in the batch.
     """
 
+    encoder: nn.Module
+    augment: ImageViews
     mask_ratio: float = 0.75
     normalize_pixels: bool = True
     decoder_width: int = 512
@@ -57,7 +61,7 @@ class MAE(Objective):
         image, grid = views[self.view][:, 0], self._grid(views)
         keep, restore, _ = self._mask(views)
         encoder = self.encoder.init(key_encoder, image, keep)["params"]
-        tokens = self.encoder.apply({"params": encoder}, image, keep)
+        tokens = applied(self.encoder, encoder, image, keep)
         decoder = self._decoder(image.shape[-1]).init(key_decoder, tokens, restore, grid)["params"]
         return State({"encoder": encoder, "decoder": decoder}, {})
 
@@ -77,9 +81,9 @@ class MAE(Objective):
         """Predictions for every patch [B, N, p*p*C], in target units, and the mask [B, N] (1 = removed)."""
         keep, restore, mask = self._mask(views)
         image = views[self.view][:, 0]
-        tokens = self.encoder.apply({"params": params["encoder"]}, image, keep)
+        tokens = applied(self.encoder, params["encoder"], image, keep)
         decoder = self._decoder(image.shape[-1])
-        return decoder.apply({"params": params["decoder"]}, tokens, restore, self._grid(views)), mask
+        return applied(decoder, params["decoder"], tokens, restore, self._grid(views)), mask
 
     def target(self, views: Views) -> Array:
         """What is predicted, [B, N, p*p*C]: pixels, normalised within each patch if `normalize_pixels`."""

@@ -34,7 +34,7 @@ class MoCo(WithTeacher):
     out: int = 128
     queue: int = 65536
     momentum: float = 0.999
-    bn: BatchNormRule = 8
+    bn: BatchNormRule = 8  # type: ignore[assignment]  # here the recipe may say it
 
     def __post_init__(self) -> None:
         require_positive(temperature=self.temperature)

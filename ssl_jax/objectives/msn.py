@@ -22,7 +22,7 @@ from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.models.transformer import NOISE
 from ssl_jax.objectives.base import Batch, Keys, Out, Progress, State, Views
 from ssl_jax.objectives.shared.distillation import TokenTeacher
-from ssl_jax.objectives.shared.forward import Chain, forward_views, init_variables
+from ssl_jax.objectives.shared.forward import Chain, applied, forward_views, init_variables
 from ssl_jax.objectives.shared.joint import few_rows, require_positive
 
 
@@ -108,8 +108,8 @@ class MSN(TokenTeacher):
         """Embeddings [B, 1 + L, out] of the anchor and the focal views, and the new BatchNorm statistics."""
         crops = self.crops(views)
         kept = random_keep(views["noise"], self.mask_ratio)[0][:, None]
-        tokens = self.encoder.apply(
-            {"params": params["encoder"]}, (crops[0][:, 1:], *crops[1:]), keep=(kept, *(None for _ in crops[1:])),
+        tokens = applied(
+            self.encoder, params["encoder"], (crops[0][:, 1:], *crops[1:]), keep=(kept, *(None for _ in crops[1:])),
             train=True, method="crops", rngs={NOISE: key},
         )  # fmt: skip
         return self._head(params, extra, jnp.concatenate([t[:, :, 0] for t in tokens], axis=1), "head")

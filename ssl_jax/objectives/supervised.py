@@ -20,6 +20,7 @@ from ssl_jax.objectives.shared.forward import arrays_of, forward, forward_views,
 class Supervised(Objective):
     """Softmax cross-entropy on the field `label`, through a linear layer on what `method` of the encoder gives of one view."""
 
+    encoder: nn.Module
     classes: int = 10
     label: str = "label"
     method: str = "features"

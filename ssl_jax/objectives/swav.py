@@ -7,6 +7,7 @@ Assignments", arXiv 2006.09882.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from ssl_jax.losses.mean import Mean
 from ssl_jax.losses.prototypes import prototype_cross_entropy, sinkhorn
 from ssl_jax.models.heads import Prototypes
 from ssl_jax.objectives.base import Out, Pairwise, Progress, State, Views
-from ssl_jax.objectives.shared.forward import Chain, init_variables
+from ssl_jax.objectives.shared.forward import Chain, applied, init_variables
 from ssl_jax.objectives.shared.joint import JointEmbedding, few_rows, require_positive, spread
 from ssl_jax.objectives.shared.queue import check_queue, empty_queue, enqueue, is_full
 
@@ -97,14 +98,14 @@ class SwAV(JointEmbedding, Pairwise):
         """
         batch = scores.shape[0]
         valid = jnp.concatenate([jnp.ones(batch, bool), jnp.broadcast_to(use, waiting.shape[:1])])
-        total = 0.0
+        terms = []
         for i in range(assigned):
             rows = jnp.concatenate([scores[:, i], waiting[:, i]])
             q = sinkhorn(rows, self.sinkhorn_temperature, self.sinkhorn_iterations, valid)[:batch]
             others = jnp.delete(scores, i, axis=1)
             targets = jnp.broadcast_to(q[:, None], others.shape)
-            total += prototype_cross_entropy(others, targets, self.temperature).value / assigned
-        return Mean(total, jnp.ones((), scores.dtype))
+            terms.append(prototype_cross_entropy(others, targets, self.temperature).value / assigned)
+        return Mean(reduce(jnp.add, terms), jnp.ones((), scores.dtype))
 
     def warnings(self, batch_size: int) -> tuple[str, ...]:
         """Few rows for each prototype: the paper has 4096 for 3000, or a queue of 3840."""
@@ -116,4 +117,4 @@ class SwAV(JointEmbedding, Pairwise):
         return State(params, extra | {"queue": enqueue(extra["queue"], out.rows)} if self.queue else extra)
 
     def _scores(self, params: dict, z: Array) -> Array:
-        return self.modules["prototypes"].apply({"params": params["prototypes"]}, z)
+        return applied(self.modules["prototypes"], params["prototypes"], z)

@@ -7,7 +7,7 @@ mix what is stacked for the compiler, or frozen for a while. Here every part has
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jax import Array
 
 from ssl_jax.optim.param_rules import CountState, Groups, in_stack, map_named, no_updates_yet, rule_for
 
-Transformation = optax.GradientTransformation
+Transformation: TypeAlias = optax.GradientTransformation
 
 
 def apart(label: Callable[[str, Array], str], make: Callable[[str], Transformation]) -> Transformation:

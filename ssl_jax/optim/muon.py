@@ -36,7 +36,7 @@ def scale_by_shape(rms: float | None) -> optax.GradientTransformation:
     """
 
     def scale(name: str, u: Array) -> Array:
-        m, n = (math.prod(u.shape[axis] for axis in axes) for axes in matrix_axes(name, u))
+        m, n = (math.prod(u.shape[axis] for axis in axes) for axes in matrix_axes(name, u) or ())
         return u * (math.sqrt(max(1, n / m)) if rms is None else math.sqrt(max(m, n)) * rms)
 
     return optax.stateless(lambda updates, params: map_named(scale, updates))

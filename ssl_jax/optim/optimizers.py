@@ -250,7 +250,7 @@ def muon(
 
 
 # Where a recipe's section has a number under the same name, its default is the one here.
-OPTIMIZERS = {
+OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
     "adamw": partial(adamw, b2=0.95),
     "sgd": sgd,
     "lars": lars,
@@ -315,7 +315,7 @@ def _optimizer(
     """Ours and those like them take `lr`; of the others, the direction is taken."""
     make = chosen(section.name, "optimizer.name", OPTIMIZERS, OF_OPTAX, allow)
     own = options(section, make, "optimizer", OPTIMIZER_NUMBERS)
-    rules = {"groups": groups} | ({} if section.no_decay is None else {"no_decay": section.no_decay})
+    rules: dict[str, Any] = {"groups": groups} | ({} if section.no_decay is None else {"no_decay": section.no_decay})
     numbers = {"lr": lr, "weight_decay": weight_decay} | rules
     if "lr" not in parameters(make):
         return descent(direction(make, section.name, **own), **numbers)

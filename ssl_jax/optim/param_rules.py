@@ -43,7 +43,7 @@ TOKEN_TABLE = r"(^|/)((token|word)_embed(dings?)?(/.*)?|embedding)$"
 class CountState(NamedTuple):
     """How many updates were applied."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody calls; the name is in every checkpoint
 
 
 def no_updates_yet(params: Any) -> CountState:

@@ -9,7 +9,7 @@ from jax import Array
 
 from ssl_jax.errors import UserError
 
-Schedule = Callable[[Array], Array]
+Schedule = Callable[[Array], Array | float]
 
 
 def warmup_cosine(peak: float, total: int, warmup: int = 0, final: float = 0.0, start: float = 0.0) -> Schedule:

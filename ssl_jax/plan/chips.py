@@ -86,12 +86,12 @@ def parse_target(
 
     Raises UserError for unknown chips and for shapes that nobody can rent: the compiler would accept those.
     """
-    if (topology is None) == (devices is None):
-        raise UserError("say what to plan for: --topology v5e:16x16, or --devices 256 --chip h100")
     if slices < 1:
         raise UserError(f"--slices {slices}: must be 1 or more")
-    if topology is None:
+    if devices is not None and topology is None:
         return _gpus(devices, chip or "h100", slices)
+    if devices is not None or topology is None:
+        raise UserError("say what to plan for: --topology v5e:16x16, or --devices 256 --chip h100")
     match = re.fullmatch(r"(\w+):(\d+(?:x\d+)*)", topology)
     if chip is not None or not match:
         raise UserError(f"--topology {topology}: write KIND:SHAPE, e.g. v5e:16x16 or v5p:8x8x8, without --chip")

@@ -18,6 +18,7 @@ OPERATIONS = ("all-gather", "all-reduce", "reduce-scatter", "collective-permute"
 WIDTH = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8,
          "s64": 8, "u64": 8}  # fmt: skip
 FUSED = " (fused)"
+Found = tuple[str, str, str]  # a collective: operation, type of the full result, where the groups stand
 _SHAPE = re.compile(rf"\b({'|'.join(WIDTH)})\[([\d,]*)\]")
 
 
@@ -29,10 +30,10 @@ class Instruction(NamedTuple):
     operation: str
     rest: str
 
-    def called(self, attribute: str) -> str | None:
-        """The computation that an attribute names."""
+    def called(self, attribute: str) -> str:
+        """The computation that an attribute names; "" where it has no such attribute."""
         match = re.search(rf"\b{attribute}=%?([\w.\-]+)", self.rest)
-        return match and match[1]
+        return match[1] if match else ""
 
 
 @dataclass
@@ -56,12 +57,12 @@ class Program:
 
 def collectives(text: str) -> tuple[list[dict], list[str]]:
     """Collectives of optimised HLO as plain dicts (see `Collective`), and what could not be read."""
-    program, found, unread = _program(text), {}, []
-    for instruction, times in _walk(program, program.entry, 1, unread):
-        operation, result, source = _collective(instruction, program)
+    program, unread = _program(text), list[str]()
+    found: dict[tuple[str, int], Collective] = {}
+    for name, (operation, result, source), times in _walk(program, program.entry, 1, unread):
         group = 2 if operation == "collective-permute" else _group(source)
         if group is None:
-            unread.append(f"{instruction.name}: groups")
+            unread.append(f"{name}: groups")
             continue
         if group == 1:
             continue
@@ -104,11 +105,11 @@ def shapes(text: str) -> set[tuple[int, ...]]:
 
 
 def _program(text: str) -> Program:
-    program, current = Program(), None
+    program, current = Program(), ""
     for line in text.splitlines():
         if line[:1] not in ("", " ", "}"):
             match = re.match(r"(ENTRY )?%?([\w.\-]+) \(", line)
-            current = match[2] if match else None
+            current = match[2] if match else ""
             if match:
                 program.computations[current] = []
                 program.entry = current if match[1] else program.entry
@@ -120,8 +121,8 @@ def _program(text: str) -> Program:
     return program
 
 
-def _walk(program: Program, name: str, times: int, unread: list[str]) -> Iterable[tuple[Instruction, int]]:
-    """Every instruction that is (or, as a TPU fusion, stands for) a collective, with how often it runs."""
+def _walk(program: Program, name: str, times: int, unread: list[str]) -> Iterable[tuple[str, Found, int]]:
+    """Every instruction that is (or, as a TPU fusion, stands for) a collective: its name, what it is, how often it runs."""
     for i in program.computations.get(name, ()):
         if i.operation == "while":
             condition, body = i.called("condition"), i.called("body")
@@ -135,8 +136,8 @@ def _walk(program: Program, name: str, times: int, unread: list[str]) -> Iterabl
             unread.extend([f"{i.name}: branches"] if len(talking) > 1 else [])
             for branch in talking[:1]:
                 yield from _walk(program, branch, times, unread)
-        elif _collective(i, program) is not None:
-            yield i, times
+        elif (found := _collective(i, program)) is not None:
+            yield i.name, found, times
         elif i.operation in ("call", "async-start"):
             yield from _walk(program, i.called("calls") or i.called("to_apply"), times, unread)
 
@@ -150,8 +151,8 @@ def _communicates(program: Program, names: Iterable[str]) -> bool:
     return any(True for n in names for _ in _walk(program, n, 1, []))
 
 
-def _collective(i: Instruction, program: Program) -> tuple[str, str, str] | None:
-    """(operation, type of the full result, where the groups stand), if the instruction is a collective."""
+def _collective(i: Instruction, program: Program) -> Found | None:
+    """What the instruction is, if it is a collective."""
     base = i.operation.removesuffix("-start")
     if base in OPERATIONS:
         # The type of a start is (operands, results, ...), but that of all-reduce-start is the result's alone.
@@ -159,7 +160,7 @@ def _collective(i: Instruction, program: Program) -> tuple[str, str, str] | None
         return base, _second(i.type) if started else i.type, i.rest
     if i.operation != "fusion":
         return None
-    called = i.called("calls") or ""
+    called = i.called("calls")
     for inside in program.computations.get(called, ()):
         if called.startswith("all-reduce-scatter") and inside.operation == "all-reduce":
             # Its result is the full array, of which each device keeps a part.

@@ -72,7 +72,7 @@ class _Search:
         for name in self.policies:
             for way in ways:
                 for parts in self._microbatches():
-                    changes = {} if name == self.policy else {"model.remat": name}
+                    changes: dict[str, Any] = {} if name == self.policy else {"model.remat": name}
                     if way != fsdp:
                         changes |= {"mesh.data": self.replicas // way, "mesh.fsdp": way}
                     if parts > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -39,7 +39,7 @@ class Plan:
         return fits(self.peak, self.target)
 
     @property
-    def wire(self) -> list[Mapping[str, Any]]:
+    def wire(self) -> Sequence[Mapping[str, Any]]:
         """Collectives of the compiled step; where there is none, the gradient's by formula."""
         if self.compiled["status"] == "ok":
             return self.compiled["collectives"]
@@ -213,7 +213,7 @@ def _time(plan: Plan) -> list[str]:
 def _verdict(plan: Plan) -> list[str]:
     peak, limit = plan.peak, plan.target.chip.hbm_gib * GIB
     known = "estimate" if plan.compiler == "cpu" or plan.compiled["status"] == "skipped" else "compiled"
-    if plan.fits is None:
+    if peak is None:
         return [f"VERDICT: could not be planned; the compiler said: {plan.compiled.get('message', '')}"]
     if plan.fits:
         tight = "" if peak <= HEADROOM * limit else "; tight: prefetch and evaluation need room too"

@@ -16,7 +16,7 @@ from ssl_jax.plan.remedy import Remedy, remedies
 from ssl_jax.plan.report import Plan, as_json, fits, peak_of
 from ssl_jax.recipe import to_json
 
-SKIPPED = {"status": "skipped"}
+SKIPPED: Mapping[str, Any] = {"status": "skipped"}
 TRIES = 2  # remedies that are compiled
 
 
@@ -35,8 +35,9 @@ def make_plan(
     with compiling_for(target.chip.jax_platform):
         made = estimate(posed, target.count)
         done = _compiled(posed, target, compiler) if compiling else SKIPPED
-        if fits(peak_of(done, compiler, made.peak), target) is False:
-            found = _remedied(posed, made, target, compiler, done)
+        peak = peak_of(done, compiler, made.peak)
+        if peak is not None and not fits(peak, target):
+            found = _remedied(posed, made, target, compiler, max(1.0, peak / made.peak))
     return Plan(posed, target, made, compiler, done, tuple(found), price)
 
 
@@ -50,12 +51,11 @@ def _compiled(posed: Problem, target: Target, compiler: str) -> dict[str, Any]:
 
 
 def _remedied(
-    posed: Problem, made: Estimate, target: Target, compiler: str, done: Mapping[str, Any]
+    posed: Problem, made: Estimate, target: Target, compiler: str, correction: float
 ) -> list[tuple[Remedy, Mapping[str, Any]]]:
     """The cheapest remedy that fits when compiled, after those that were tried and did not."""
-    measured = peak_of(done, compiler, made.peak)
-    found = []
-    for remedy in remedies(posed, made, target, max(1.0, measured / made.peak), TRIES):
+    found: list[tuple[Remedy, Mapping[str, Any]]] = []
+    for remedy in remedies(posed, made, target, correction, TRIES):
         answer = SKIPPED if compiler == "cpu" else _compiled(posed.changed(remedy.changes), target, compiler)
         found.append((remedy, answer))
         if fits(peak_of(answer, compiler, remedy.peak), target):

@@ -16,6 +16,9 @@ from ssl_jax.errors import UserError
 from ssl_jax.recipe.slots import ANY, MODEL, Slot, class_at
 from ssl_jax.recipe.values import did_you_mean, plain, shown, typed
 
+# Fields of Linen modules: those that Flax sets, and those that name a type.
+_FLAX, _DTYPES = ("parent", "name"), ("dtype", "param_dtype")
+
 
 @dataclass(frozen=True)
 class Component:
@@ -80,34 +83,44 @@ class Component:
         return value
 
     def _checked(self, made: type, given: tuple[str, ...]) -> dict[str, Any]:
-        parameters = inspect.signature(made).parameters
-        own = ("parent", "name") if _is_linen(made) else ()
-        for key in own:
-            if key in self.options:
-                raise UserError(f"{self.where}.{key}: Flax sets '{key}' of {made.__name__}; remove it from the recipe")
+        """The options as the parameters of `made` want them; UserError for those that it does not take, lacks, or are wrong."""
+        parameters, own = inspect.signature(made).parameters, _FLAX if _is_linen(made) else ()
+        self._refuse(own, f"is set by Flax in {made.__name__}")
         if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             return dict(self.options)
+        self._refuse(given, "is provided by the trainer")
         free = [p for p in parameters if p not in given and p not in own]
-        for key in given:
+        self._require_known(made, free, [key for key in given if key not in parameters])
+        self._require_stated(made, [p for p in free if parameters[p].default is inspect.Parameter.empty])
+        return self._typed(made)
+
+    def _refuse(self, keys: Iterable[str], why: str) -> None:
+        for key in keys:
             if key in self.options:
-                raise UserError(f"{self.where}.{key} is provided by the trainer; remove it from the recipe")
-            if key not in parameters:
-                raise UserError(f"{self.target} does not take '{key}', which ssl_jax passes to it; add it as a field")
+                raise UserError(f"{self.where}.{key} {why}; remove it from the recipe")
+
+    def _require_known(self, made: type, free: list[str], untaken: list[str]) -> None:
+        for key in untaken:
+            raise UserError(f"{self.target} does not take '{key}', which ssl_jax passes to it; add it as a field")
         for key, value in self.options.items():
-            if key not in parameters:
+            if key not in free:
                 raise UserError(
                     f"{self.where}.{key}={shown(value)}: {made.__name__} ({self.target}) has no option "
                     f"'{key}'{did_you_mean(key, free)} Its options: {', '.join(free) or 'none'}{self._others(made, key)}"
                 )
-        required = [p for p in free if parameters[p].default is inspect.Parameter.empty and p not in self.options]
-        if required:
-            raise UserError(f"{self.where} needs {', '.join(required)} for {made.__name__} ({self.target})")
+
+    def _require_stated(self, made: type, required: list[str]) -> None:
+        missing = [key for key in required if key not in self.options]
+        if missing:
+            raise UserError(f"{self.where} needs {', '.join(missing)} for {made.__name__} ({self.target})")
+
+    def _typed(self, made: type) -> dict[str, Any]:
         hints = _hints(made)
-        checked = {k: typed(v, hints.get(k, Any), f"{self.where}.{k}") for k, v in self.options.items()}
-        for key in ("dtype", "param_dtype"):
-            if _is_linen(made) and isinstance(checked.get(key), str):
-                check_dtype(checked[key], f"{self.where}.{key}")
-        return checked
+        values = {k: typed(v, hints.get(k, Any), f"{self.where}.{k}") for k, v in self.options.items()}
+        for key in _DTYPES if _is_linen(made) else ():
+            if isinstance(values.get(key), str):
+                check_dtype(values[key], f"{self.where}.{key}")
+        return values
 
     def _others(self, made: type, key: str) -> str:
         """The end of a message: which classes of ssl_jax that could stand here have the option that `made` has not."""

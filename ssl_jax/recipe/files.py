@@ -68,14 +68,15 @@ def _is_recipe(tree: ast.Module) -> bool:
 
 def _described(path: Path, tree: ast.Module) -> Shipped:
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
-    texts = [node.value.value for node in tree.body if _assigns_result(node)]
+    texts = [text for node in tree.body for text in _result(node)]
     return Shipped(path.stem, summary, path, str(texts[-1]) if texts else "")
 
 
-def _assigns_result(node: ast.stmt) -> bool:
-    """Whether a line is `RESULT = <constant>`."""
-    is_result = isinstance(node, ast.Assign) and [getattr(t, "id", None) for t in node.targets] == ["RESULT"]
-    return is_result and isinstance(node.value, ast.Constant)
+def _result(node: ast.stmt) -> list[Any]:
+    """What a line `RESULT = <constant>` says; nothing of another line."""
+    if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Constant):
+        return []
+    return [node.value.value] if [getattr(t, "id", None) for t in node.targets] == ["RESULT"] else []
 
 
 def split_spec(spec: str) -> tuple[str, str]:
@@ -145,12 +146,12 @@ def modules_in(folder: Path) -> tuple[str, ...]:
 def flags_to_allow(needed: Iterable[str], spec: str, given: Iterable[str]) -> tuple[str, ...]:
     """The `--allow` values without which a run directory may not import the modules `needed` that its recipe `spec` names.
 
-    They are what the user gave, and the files of the modules that lie beside the recipe.
+    They are what the user gave, and the files of the modules that lie beside the recipe; none where it names no such module.
     """
     folder, beside = Path(split_spec(spec)[0]).parent, neighbours(spec)
     roots = dict.fromkeys(name.partition(".")[0] for name in needed)
     files = [folder / (root if (folder / root).is_dir() else f"{root}.py") for root in roots if root in beside]
-    return tuple(dict.fromkeys([*given, *map(str, files)]))
+    return tuple(dict.fromkeys([*given, *map(str, files)])) if roots else ()
 
 
 def run_recipe(path: Path, arg: str) -> Any:

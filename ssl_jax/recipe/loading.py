@@ -100,7 +100,8 @@ def _unknown(path: str, config: dict[str, Any]) -> UserError:
     parent = path.rpartition(".")[0]
     inside = sorted(k.removeprefix(parent + ".") for k in keys if parent and k.startswith(parent + "."))
     known = f" Keys of {parent}: {', '.join(inside)}" if inside else f" Top-level keys: {', '.join(config)}"
-    return UserError(f"unknown config key {path!r}{did_you_mean(path, [*keys, *sorted(sections)])}{known}")
+    anywhere = [*keys, *sorted(sections), *(f"total_{unit}" for unit in UNITS if unit != "percent")]
+    return UserError(f"unknown config key {path!r}{did_you_mean(path, dict.fromkeys(anywhere))}{known}")
 
 
 def read_value(text: str, current: Any, source: str) -> Any:

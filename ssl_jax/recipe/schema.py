@@ -1,4 +1,7 @@
-"""Every key of a recipe, with its type, default and range."""
+"""Every key of a recipe, with its type, default and range.
+
+The lines `key: meaning` of a section's docstring are what docs/recipe-keys.md says of it (`reference.py`).
+"""
 
 from __future__ import annotations
 
@@ -44,11 +47,15 @@ def require(ok: bool, key: str, value: Any, rule: str) -> None:
 
 @dataclass(frozen=True)
 class Data:
-    """Where examples come from: `pretrain` unlabelled, `probe` and `test` labelled (None: no evaluation).
+    """Where examples come from.
 
-    `threads` decode on the host (0: in the training thread), `prefetch` batches ahead; the run stops when more than
-    `max_bad_fraction` of the records cannot be read. `examples`: how many records `pretrain` has, so that `ssl-jax plan`
-    works where the data is not; training counts them.
+    pretrain: the source of records to learn from; labels, if they have any, are not looked at.
+    probe: the source of labelled records that probes are fitted on; None: no evaluation.
+    test: the source of labelled records that probes are tested on; None: no evaluation.
+    threads: how many decode on the host; 0: the training thread does.
+    prefetch: batches that are kept ready.
+    max_bad_fraction: the run stops when more of the records than this cannot be read.
+    examples: how many records `pretrain` has, so that `ssl-jax plan` works where the data is not; training counts them.
     """
 
     pretrain: Component
@@ -90,20 +97,36 @@ def _check_group(group: Any) -> None:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """The optimiser. `lr` belongs to `reference_batch` examples a step and is rescaled for other batch sizes.
+    """The optimiser, what it leaves out, and what becomes of the gradient before.
 
-    `name` is one of ours, of optax ("optax:adan") or your own ("my_package:MyOptimizer", with `--allow`), see
-    `optim/names.py`. `b1`, `b2` and `eps` are AdamW's; `momentum` is that of SGD and LARS, `nesterov` SGD's, `eta` the trust
-    coefficient of LARS; another optimiser that takes one of them is given it where it is not the default below. `options`
-    are what else it takes, and win. `weight_decay` moves to `weight_decay_final` along a cosine unless that is None; it
-    leaves out the paths that match `no_decay` (None: biases, norms, tokens and temperatures; "": nothing is left out).
-    `groups` are (path regex, {key: value}), see `param_rules.py`: factors `lr_scale` and `weight_decay`, `constant` (whether
-    the rate stays at its peak), durations `freeze_until_<unit>` (parameter and moments) and `zero_lr_until_<unit>` (parameter
-    only). `layer_decay` multiplies the rate once for each layer of an encoder from the last to the first. `clip` is a
-    gradient norm or None, by `clip_by`: global, module or tensor. `accumulation` microbatches make one step, or
-    `gradient_cache` microbatches where the loss compares the rows of a batch. A step whose loss or gradient is not finite is
-    not applied, nor, with `skip_spikes`, one whose loss or gradient norm is far above the last 128; the run stops after
-    `max_nonfinite_steps` of them in a row.
+    A step whose loss or gradient is not finite is not applied.
+
+    name: adamw, sgd, lars, ... of ours, one of optax ("optax:adan"), or your own ("my_package:MyOptimizer", with `--allow`), see
+        `optim/names.py`.
+    lr: the peak of the learning rate, for `reference_batch` examples a step.
+    reference_batch: the batch size that `lr` belongs to, from which it is scaled; None: this recipe's own.
+    scaling: how the rate follows the batch size.
+    weight_decay: how much of a parameter is taken off, times the learning rate.
+    weight_decay_final: the decay moves here along a cosine; None: it stays.
+    b1: of AdamW: decay of the mean of gradients. This and the next five also go to other optimisers that take them, where they
+        are not the default here.
+    b2: of AdamW: decay of the mean of their squares.
+    eps: of AdamW: added to the root of the mean of squares.
+    momentum: of SGD and LARS.
+    nesterov: of SGD: look ahead by one step of the momentum.
+    eta: of LARS: the trust coefficient.
+    options: what else the optimiser takes, by name; they win.
+    groups: (path regex, {key: value}) of parameters with rules of their own, see `optim/param_rules.py`: factors `lr_scale` and
+        `weight_decay`, `constant` (whether the rate stays at its peak), durations `freeze_until_<unit>` (parameter and moments)
+        and `zero_lr_until_<unit>` (parameter only).
+    layer_decay: multiplies the rate once for each encoder layer, from the last to the first; None: all learn alike.
+    no_decay: a regex of the paths without weight decay; None: biases, norms, tokens and temperatures; "": none are left out.
+    clip: the largest norm of the gradient; None: it is not clipped.
+    clip_by: what that norm is taken of.
+    accumulation: microbatches that make one step, of the full batch's gradient.
+    gradient_cache: microbatches that make one step, where the loss compares the rows of a batch.
+    max_nonfinite_steps: the run stops after this many steps in a row that were not applied.
+    skip_spikes: a step whose loss or gradient norm is far above the last 128 is not applied either.
     """
 
     name: str = "adamw"
@@ -179,10 +202,16 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate over time: linear warm-up from `start` to 1, then `name` to `final`, in fractions of the peak.
+    """Learning rate over time: a linear warm-up from `start` to 1, then `name` to `final`, in fractions of the peak.
 
-    `name` is one of ours, of optax ("optax:exponential_decay") or your own, see `optim/names.py`; `options` are what else it
-    takes. "milestones" multiplies the rate by `factor` at each of `milestones`, in fractions of the run.
+    name: the curve after the warm-up: one of ours (cosine, constant, milestones, ...), of optax ("optax:exponential_decay"), or
+        your own, see `optim/names.py`.
+    warmup: how long the rate rises.
+    start: the rate at the first step.
+    final: the rate at the last step.
+    milestones: of `name="milestones"`: where the rate is multiplied by `factor`, in fractions of the run.
+    factor: of `name="milestones"`: by how much.
+    options: what else the schedule takes, by name.
     """
 
     name: str = "cosine"
@@ -204,9 +233,14 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Mesh:
-    """Devices along each axis (-1: all that are left), parameter `rules` (path regex, axes), and steps per dispatch.
+    """Devices along each axis, and what is where.
 
-    `offload="optimizer"` keeps the optimiser's state in the host's memory between its updates.
+    data: devices that hold copies of the parameters and other rows of the batch; -1: all that are left.
+    fsdp: devices that have other rows of the batch, and share out parameters and optimiser's state.
+    tensor: devices that share each layer's work.
+    rules: (path regex, axes) of parameters that are split in another way than `fsdp` and `tensor` say.
+    steps_per_dispatch: steps that one call of the compiled program makes.
+    offload: "optimizer" keeps the optimiser's state in the host's memory between its updates.
     """
 
     data: int = -1
@@ -226,9 +260,12 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """When to save, how many of the newest to keep, and every how many steps one is kept for good (0: none).
+    """When the state is saved. A save that fails does not stop the run.
 
-    A save that fails does not stop the run; `max_failures` in a row do.
+    every: the time between two checkpoints.
+    keep: how many of the newest are kept.
+    keep_every: one in each such span is kept for good; 0: none.
+    max_failures: this many failed saves in a row stop the run.
     """
 
     every: Duration = Duration(25, "percent")
@@ -245,8 +282,9 @@ class Checkpoint:
 class Watch:
     """What ends a run that goes wrong without an error.
 
-    It exits when a step, or a wait for data, takes `hang_seconds` (0: never), or when restoring, compiling, a check or a
-    save takes `startup_seconds`; `replicas`: how often copies of the state are compared between devices (0: never).
+    hang_seconds: it exits when a step, or a wait for data, takes so long; 0: never.
+    startup_seconds: it exits when restoring, compiling, a check or a save takes so long.
+    replicas: how often copies of the state are compared between devices; 0: never.
     """
 
     hang_seconds: float = 1800.0
@@ -260,14 +298,20 @@ class Watch:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """How good the representation is: which encoder, or several, which probes, at how many labels per class (`shots`).
+    """How good the representation is.
 
-    `every`: the cheap online probe and collapse measures on `health_examples`; `draws` label subsets are averaged;
-    `baselines` stand beside the result, the supervised one trained from scratch for
-    `supervised_examples` on all labels, and for `supervised_few_examples` on each draw of few. A probe is a short name, a
-    dotted path, or `dict(target=..., name=..., **options)`. `label` is the field of the records that probes predict,
-    `target` that of the probe `regression` ("": none). `workers` rows of the table are measured at a time, where one device
-    is used.
+    encoder: which of the objective's encoders; several by name as a tuple.
+    probes: what is fitted on their features: linear, knn, fewshot, regression, a dotted path, or a dict of target and options.
+    every: how often the cheap online probe and the measures of collapse are taken.
+    health_examples: records for the measures of collapse.
+    shots: labels per class of the probe `fewshot`.
+    draws: subsets of labels that `fewshot` averages over.
+    baselines: what stands beside the result: raw, random, supervised.
+    supervised_examples: how long the supervised baseline trains on all labels, in examples.
+    supervised_few_examples: how long it trains on each draw of few labels, in examples.
+    label: the field of the records that probes predict.
+    target: the field of the records that the probe `regression` predicts; "": none.
+    workers: rows of the table that are measured at a time, where one device is used.
     """
 
     encoder: str | tuple[str, ...] = "student"
@@ -294,7 +338,12 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Log:
-    """What is written while training, and how often."""
+    """What is written while training.
+
+    every: the time between two lines of metrics.
+    tensorboard: whether metrics are written for TensorBoard too.
+    pictures: whether the report has pictures.
+    """
 
     every: Duration = Duration(10, "steps")
     tensorboard: bool = True
@@ -306,7 +355,11 @@ class Log:
 
 @dataclass(frozen=True)
 class InitFrom:
-    """The run whose parameters, student and teacher, this one starts from ("": none), and at which step (None: newest)."""
+    """The run whose parameters, student and teacher, this one starts from.
+
+    workdir: its run directory; "": none, all parameters are drawn.
+    step: which of its checkpoints; None: the newest.
+    """
 
     workdir: str = ""
     step: int | None = None
@@ -314,10 +367,26 @@ class InitFrom:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole run. `batch_size` is global; exactly one of `total_steps`, `total_epochs`, `total_examples` is set.
+    """A whole run. Exactly one of `total_steps`, `total_epochs` and `total_examples` is set.
 
-    `model` is one component, or several by name. `batch_rules`, (path, rule), say what follows when `batch_size` is
-    overridden, see `batch_size.py`.
+    seed: of everything that is drawn.
+    batch_size: examples a step, over all devices; to override it changes what depends on it by `batch_rules`.
+    objective: what is learned.
+    model: the encoder, or several by name.
+    data: where examples come from.
+    augment: how a record becomes views.
+    total_steps: the length of the run in optimiser steps.
+    total_epochs: its length in passes over the records.
+    total_examples: its length in examples.
+    optimizer: the optimiser, what it leaves out, and what becomes of the gradient before.
+    schedule: the learning rate over time.
+    mesh: devices, and what is where.
+    checkpoint: when the state is saved.
+    watch: what ends a run that goes wrong without an error.
+    evaluate: how good the representation is.
+    log: what is written while training.
+    init_from: the run that this one starts from.
+    batch_rules: what follows when `batch_size` is overridden, see `recipe/batch_size.py`.
     """
 
     seed: int

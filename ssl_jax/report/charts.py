@@ -42,7 +42,8 @@ def curves(record: Record) -> list[Picture]:
         ),
     ]
     accuracy = {name: (steps, 100 * y) for name, (steps, y) in {"probe": series(checks, "probe_accuracy")}.items()}
-    start = float(accuracy["probe"][1][0]) if checks and checks[0]["step"] == 0 else float("nan")
+    first = zip(*(x[:1] for x in accuracy["probe"]), strict=True)
+    start = [float(y) for step, y in first if step == 0 and np.isfinite(y)]
     embeddings = {"embeddings": series(checks, "embedding_rank")} if any("embedding_rank" in c for c in checks) else {}
     drawn += [
         _curve(
@@ -50,7 +51,7 @@ def curves(record: Record) -> list[Picture]:
             "Online probe accuracy (%)",
             accuracy,
             "A quick ridge probe on part of the probe split, to watch progress. The table has the real evaluation.",
-            baselines={"before training": start} if np.isfinite(start) else {},
+            baselines={"before training": start[0]} if start else {},
         ),
         _curve(
             "feature_std",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -104,7 +104,8 @@ def of_features(recipe: Recipe, trained: Opened) -> tuple[list[Picture], list[st
     variables = encoder.variables(trained.state)
     tested = _part(recipe.data.test.build(), MAPPED, recipe.seed)
     test = Known(tested, extract(encoder, variables, tested))
-    pictures, told = [], []
+    pictures: list[Picture] = []
+    told: list[str] = []
     if recipe.data.probe is not None:
         searched = _part(recipe.data.probe.build(), SEARCHED, recipe.seed)
         probe = Known(searched, extract(encoder, variables, searched))
@@ -132,7 +133,8 @@ def _neighbours(
     labels = None if None in (label := [row.label for row in rows]) else np.array(label)
     fed = encoder.preprocess(numbers([row.record for row in rows]))
     feeder = getattr(encoder.preprocess, "__self__", augment)  # where a record has several parts, that of this encoder
-    panels = getattr(feeder, "panel", lambda views: {})({k: v[:, None] for k, v in fed.items()})
+    panel_of: Callable[[dict[str, Any]], dict[str, Panel]] = getattr(feeder, "panel", lambda views: {})
+    panels = panel_of({k: v[:, None] for k, v in fed.items()})
     if not panels:
         return [], [f"neighbours of test examples; {type(feeder).__name__} has no `panel` of what the encoder is fed"]
     known = Answers(len(queries), labels, getattr(test.source, "classes", ()), len(probe.features.x), name)

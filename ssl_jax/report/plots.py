@@ -95,7 +95,8 @@ def scatter(
         for place, label in enumerate(present):
             mine = part[labels[part] == label]
             axes.scatter(
-                *points[mine].T,
+                points[mine, 0],
+                points[mine, 1],
                 s=size,
                 c=CLASSES[place % len(CLASSES)],
                 marker=MARKERS[place % len(MARKERS)],
@@ -106,7 +107,7 @@ def scatter(
         axes.text(0, -0.01, note, transform=axes.transAxes, color=MUTED, size=8.5, va="top")
     axes.set_aspect("equal", adjustable="datalim")
     if len(present) > 1:
-        _name_classes(axes, [(class_name(label, classes), points[labels == label]) for label in present])
+        _name_classes(figure, axes, [(class_name(label, classes), points[labels == label]) for label in present])
     return _png(figure)
 
 
@@ -182,7 +183,7 @@ def _name_at_the_end(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None
         axes.text(1.015, place, text, transform=axes.transAxes, color=colour, size=9, va="center")
 
 
-def _name_classes(axes: Axes, groups: Sequence[tuple[str, np.ndarray]]) -> None:
+def _name_classes(figure: Figure, axes: Axes, groups: Sequence[tuple[str, np.ndarray]]) -> None:
     """Names where their points are densest, moved up or down until none covers another."""
     from matplotlib.colors import to_rgb
     from matplotlib.patheffects import withStroke
@@ -191,16 +192,17 @@ def _name_classes(axes: Axes, groups: Sequence[tuple[str, np.ndarray]]) -> None:
     for (name, points), colour in zip(groups, cycle(CLASSES), strict=False):
         dark = tuple(0.6 * part for part in to_rgb(colour))
         outline = [withStroke(linewidth=3.5, foreground="white")]
-        texts.append(axes.text(*_densest(points), name, color=dark, weight="bold", size=10, ha="center", va="center",
+        x, y = _densest(points)
+        texts.append(axes.text(x, y, name, color=dark, weight="bold", size=10, ha="center", va="center",
                                path_effects=outline))  # fmt: skip
-    figure = axes.figure
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the places found here are to stay
     boxes = [text.get_window_extent() for text in texts]
     centres = np.array([[(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2] for box in boxes])
     sizes = np.array([[box.width + 4, box.height + 2] for box in boxes])
     for text, centre in zip(texts, _apart(centres, sizes), strict=True):
-        text.set_position(axes.transData.inverted().transform(centre))
+        x, y = axes.transData.inverted().transform(centre)
+        text.set_position((x, y))
 
 
 def _densest(points: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ from ml_collections import ConfigDict
 
 import ssl_jax
 from ssl_jax.errors import UserError
+from ssl_jax.recipe.renames import with_added_keys
 from ssl_jax.recipe.values import flatten, from_json, plain, to_json
 from ssl_jax.rundir.log import logger, messages, read_metrics, replace_file
 
@@ -96,11 +97,11 @@ def existing(path: str | os.PathLike[str]) -> Path:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """`{"optimizer.lr": ("0.001", "0.01"), ...}` for every key that differs in value or type, sorted.
 
-    A key that is missing, as in runs from before it existed, is the same as None.
+    Keys that came after the run of `old` are what it did without them (`recipe/renames.py`).
     """
-    before, after = flatten(plain(old)), flatten(plain(new))
+    before, after = (flatten(with_added_keys(plain(config))) for config in (old, new))
     show = lambda flat, key: repr(flat[key]) if key in flat else "(not set)"  # noqa: E731
-    keys = sorted(k for k in before.keys() | after.keys() if (before.get(k), after.get(k)) != (None, None))
+    keys = sorted(before.keys() | after.keys())
     changed = {key: (show(before, key), show(after, key)) for key in keys}
     return {key: pair for key, pair in changed.items() if pair[0] != pair[1]}
 

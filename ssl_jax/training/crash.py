@@ -160,7 +160,8 @@ def _write(
     replace_file(folder / "config.json", to_json(config))
     # bfloat16 has no name in npz: its bits are stored, and bundle.json holds the types.
     record["dtypes"] = {k: str(v.dtype) for k, v in held.items()}
-    np.savez(folder / "state.npz", **{k: _plain(v) for k, v in held.items()})
+    bits: dict[str, Any] = {k: _plain(v) for k, v in held.items()}
+    np.savez(folder / "state.npz", **bits)
     replace_file(folder / "bundle.json", json.dumps(record, indent=1) + "\n")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ssl_jax.data.units import Records, Units, per_second
 from ssl_jax.recipe import Recipe
-from ssl_jax.rundir.log import MetricsLog, logger
+from ssl_jax.rundir.log import MetricsLog, NoLog, logger
 from ssl_jax.training.crash import Diverged
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Monitor:
 
     def __init__(
         self,
-        log: MetricsLog,
+        log: MetricsLog | NoLog,
         recipe: Recipe,
         checkpoint_age: Callable[[], float | None],
         every: int,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,8 @@ COUNTERS: Shapes = dict.fromkeys(
 )  # what the pipeline adds to each
 
 
-class Records(NamedTuple):
+@dataclass(frozen=True)
+class Records:
     """How many pretraining records there are, and shape and type of each field of one."""
 
     count: int

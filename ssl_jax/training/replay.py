@@ -55,7 +55,7 @@ def _read(bundle: Path, allow: tuple[str, ...]) -> tuple[dict[str, Any], Recipe]
 
 def _mesh(recipe: Recipe, recorded: dict[str, int]) -> jax.sharding.Mesh:
     try:
-        return make_mesh(*(recorded[axis] for axis in ("data", "fsdp", "tensor")))
+        return make_mesh(recorded["data"], recorded["fsdp"], recorded["tensor"])
     except UserError:
         return make_mesh(devices=jax.devices()[:1])
 

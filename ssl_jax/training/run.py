@@ -6,7 +6,7 @@ their intervals. The loop never waits for the device between two checks: metrics
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any
@@ -108,7 +108,8 @@ def _run(recipe: Recipe, workdir: Workdir, allow_data_change: bool, watchdog: Wa
 
     with jax.set_mesh(mesh), ExitStack() as stack:
         stack.enter_context(lost_peers_explained())
-        log = stack.enter_context(MetricsLog(workdir, total, recipe.log.tensorboard) if is_first() else NoLog(total))
+        log = _log(workdir, total, recipe.log.tensorboard)
+        stack.enter_context(log)
         stop = stack.enter_context(stop_requests())
         section = recipe.checkpoint
         saved = Checkpoints(workdir.path / "checkpoints", section.keep, steps(section.keep_every), section.max_failures)
@@ -126,7 +127,7 @@ def _run(recipe: Recipe, workdir: Workdir, allow_data_change: bool, watchdog: Wa
         say("everything is written to %s", workdir.path)
         stack.enter_context(out_of_memory_explained(recipe, like))
         start = saved.latest_valid_step()
-        state = None if start is None else restored(saved, like, meta, start, allow_data_change)
+        found = None if start is None else restored(saved, like, meta, start, allow_data_change)
         if start is not None:
             say("resumed at step %d of %d", start, total)
         log.cut_back(-1 if start is None else start)
@@ -138,10 +139,12 @@ def _run(recipe: Recipe, workdir: Workdir, allow_data_change: bool, watchdog: Wa
         online = opening.first_timed(say, "compiling and making the first check of the features", check_of)
         replicas, usable = ReplicaCheck(mesh, like), UsableCheck(like)
         step_of = {n: opening.first_timed(say, opening.program(n), compiled(setup, n, like)) for n in {per_dispatch, 1}}
-        if state is None:
+        if found is None:
             with opening.timed(say, "compiling and drawing the parameters"):
                 state = initialised(setup, one, like, recipe.init_from)
             log.write(0, **online(state))
+        else:
+            state = found
         stack.enter_context(bundle_on_divergence(workdir, setup, source, meta["data"], lambda: state, mesh))
 
         ran: set[int] = set()
@@ -162,9 +165,6 @@ def _run(recipe: Recipe, workdir: Workdir, allow_data_change: bool, watchdog: Wa
             if last or owed:
                 monitor.flush()
             saving = last or (owed and monitor.applied)  # parameters that the last loss was not finite with can wait
-            if saving:
-                watchdog.beat(step, "check")
-                usable(state)
             if step == total or _due(check, before, step):
                 watchdog.beat(step, "check")
                 monitor.flush()
@@ -173,6 +173,7 @@ def _run(recipe: Recipe, workdir: Workdir, allow_data_change: bool, watchdog: Wa
                 watchdog.beat(step, "check")
                 replicas(state)  # before every save, so that none is made of copies that differ
             if saving:
+                usable(state)
                 watchdog.beat(step, "save")
                 saved.save(step, state, meta | {"cursor": step * recipe.batch_size})
                 owed = False
@@ -184,6 +185,10 @@ def _run(recipe: Recipe, workdir: Workdir, allow_data_change: bool, watchdog: Wa
         if step < total:
             logger.warning("stopped by %s at step %d of %d; the same command resumes there", stop.reason, step, total)
     return state
+
+
+def _log(workdir: Workdir, total: int, tensorboard: bool) -> MetricsLog | NoLog:
+    return MetricsLog(workdir, total, tensorboard) if is_first() else NoLog(total)
 
 
 def batch_like(source: Any, batch_size: int, bad: BadRecords) -> dict[str, jax.ShapeDtypeStruct]:
@@ -215,7 +220,9 @@ def initialised(
     return jax.block_until_ready(state)  # here a lack of memory is an exception; where a value is read, jax aborts
 
 
-def batches_from(step: int, recipe: Recipe, source: Any, bad: BadRecords) -> Iterator[dict[str, np.ndarray]]:
+def batches_from(
+    step: int, recipe: Recipe, source: Any, bad: BadRecords
+) -> Generator[dict[str, np.ndarray], None, None]:
     """This process's share of the recipe's batches, from that of `step` on."""
     return batches(
         source, seed=recipe.seed, batch_size=recipe.batch_size, start_step=step, bad=bad,

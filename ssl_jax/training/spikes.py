@@ -20,7 +20,7 @@ class Window(NamedTuple):
     """Loss and gradient norm of the last accepted steps: `values` float32 [2, 128], a ring; `count` int32, of all time."""
 
     values: Array
-    count: Array
+    count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody calls; the name is in every checkpoint
 
 
 def empty() -> Window:

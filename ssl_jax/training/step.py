@@ -7,8 +7,8 @@ donated, on a mesh.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from functools import partial, reduce
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from jax import Array
 
 from ssl_jax.devices.mesh import fetched, shard_batch, stored_as
 from ssl_jax.errors import UserError
-from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Progress, example_keys, step_key
+from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Pairwise, Progress, example_keys, step_key
 from ssl_jax.optim.schedules import Schedule
 from ssl_jax.training import spikes
 
@@ -98,7 +98,7 @@ def value_and_gradient(setup: Setup, state: TrainState, batch: Batch) -> tuple[O
 
     def weighted(params: dict, rows: Batch, part: Array, weights: dict[str, Array]) -> tuple[Array, Out]:
         out = out_of(params, rows, part)
-        return sum(term.total / weights[name] for name, term in out.losses.items()), out
+        return reduce(jnp.add, (term.total / weights[name] for name, term in out.losses.items())), out
 
     if setup.accumulation == 1:
         (_, out), gradient = jax.value_and_grad(lambda p: _with_total(out_of(p, batch)), has_aux=True)(state.params)
@@ -132,13 +132,14 @@ def cached_value_and_gradient(setup: Setup, state: TrainState, batch: Batch) -> 
         refusal = "it takes the place of optimizer.accumulation; set that to 1"
     if refusal:
         raise UserError(f"optimizer.gradient_cache={setup.gradient_cache} is refused: {refusal}")
+    pairwise = cast(Pairwise, setup.objective)  # others refuse
 
     def embed(params: dict, rows: Batch, part: Array) -> Any:
         views, key = setup.views(state, rows)
-        return setup.objective.embed(params, state.extra, views, jax.random.fold_in(key, part))[0]
+        return pairwise.embed(params, state.extra, views, jax.random.fold_in(key, part))[0]
 
     def score(params: dict, embeddings: Any) -> tuple[Array, Out]:
-        return _with_total(setup.objective.score(params, state.extra, embeddings, setup.progress(state)))
+        return _with_total(pairwise.score(params, state.extra, embeddings, setup.progress(state)))
 
     def replay(gradient: Any, cached: tuple[tuple[Batch, Array], Any]) -> tuple[Any, None]:
         microbatch, cotangent = cached
@@ -182,7 +183,7 @@ def apply_gradient(setup: Setup, state: TrainState, out: Out, gradient: Any) -> 
     new = TrainState(state.step + 1, state.skipped + bad, (state.nonfinite + 1) * bad, params, extra, opt_state, window)
     named = {k: m.value for k, m in (out.losses | out.metrics).items()}
     if setup.lr is not None:
-        named["lr"] = jnp.asarray(setup.lr(setup.progress(stored).step), jnp.float32)
+        named["lr"] = jnp.asarray(setup.lr(jnp.asarray(setup.progress(stored).step)), jnp.float32)
     return new, {"loss": loss, "grad_norm": norm, "skipped": new.skipped, "skipped_in_a_row": new.nonfinite} | named
 
 

@@ -101,7 +101,7 @@ def accumulation(subject: Subject) -> Outcome:
     refusal = subject.setup.objective.accumulation_refusal(subject.state.extra)
     if refusal:
         return Outcome(REFUSED, note=refusal)
-    return _in_microbatches(subject, accumulation=2)
+    return _in_microbatches(subject, {"accumulation": 2})
 
 
 def gradient_cache(subject: Subject) -> Outcome:
@@ -109,7 +109,7 @@ def gradient_cache(subject: Subject) -> Outcome:
     refusal = subject.setup.objective.gradient_cache_refusal(subject.state.extra)
     if refusal:
         return Outcome(REFUSED, note=refusal)
-    return _in_microbatches(subject, gradient_cache=2)
+    return _in_microbatches(subject, {"gradient_cache": 2})
 
 
 def resume(subject: Subject) -> Outcome:
@@ -162,7 +162,7 @@ def checked(check: Check, subject: Subject) -> Outcome:
         return Outcome(FAIL, note=f"{type(error).__name__}: {str(error).strip()[:500]}")
 
 
-def _in_microbatches(subject: Subject, **microbatches: int) -> Outcome:
+def _in_microbatches(subject: Subject, microbatches: Mapping[str, Any]) -> Outcome:
     quiet, mesh = subject.quiet, subject.all_devices
     note = "" if quiet is subject else "without the model's noise, which each microbatch draws for itself"
     return same(quiet, lambda s: s.gradient(mesh), lambda s: s.gradient(mesh, **microbatches), note)

@@ -136,7 +136,8 @@ class Subject:
         return {}
 
     def _gradient_of(self, mesh: Mesh, microbatches: Mapping[str, int]) -> Any:
-        setup = replace(self.setup, **{"accumulation": 1, "gradient_cache": 1, **microbatches})
+        parts: dict[str, Any] = {"accumulation": 1, "gradient_cache": 1, **microbatches}
+        setup = replace(self.setup, **parts)
         return self._compiled.setdefault((mesh, *microbatches.items()), jax.jit(partial(value_and_gradient, setup)))
 
     def _views_of(self, mesh: Mesh) -> Any:

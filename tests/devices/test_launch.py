@@ -45,7 +45,7 @@ def test_a_launcher_says_where_the_processes_meet(env, expected):
 @pytest.mark.parametrize(
     ("env", "said"),
     [
-        (SLURM | {"SLURM_PROCID": "3"}, "process 3 of 3 .* from 0 to N-1"),
+        (SLURM | {"SLURM_PROCID": "3"}, "SLURM says process 3 of 3: number the processes from 0 to N-1"),
         (SLURM | {"SLURM_STEP_NUM_TASKS": "two"}, "SLURM_STEP_NUM_TASKS=two is no whole number"),
         (MPI | {"OMPI_MCA_orte_hnp_uri": ""}, "-x JAX_COORDINATOR_ADDRESS=HOST:PORT"),
         (OTHER | {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "2"}, "process 2 of 2"),

@@ -49,7 +49,7 @@ def test_every_record_is_read_once_for_features_and_embeddings(encoder, variable
     assert len(read) == 512  # two batches of 256; the second is filled up with its last record
     x = extract(encoder, variables, source).x
     compared = jax.jit(lambda batch: Doubling(encoder).embeddings(state.params, {}, batch))
-    z = collect(compared, source)["head"].x
+    z = collect(compared, source)["twice"].x
     np.testing.assert_allclose(z, 2 * x, rtol=1e-6)
     for name, value in (measures(x) | embedding_measures(z)).items():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)

@@ -179,7 +179,7 @@ def test_a_duration_in_another_unit_replaces_the_one_there(recipe_file):
             "--config.optimizer.learning_rate=1",
             "unknown config key 'optimizer.learning_rate'; did you mean 'optimizer.lr'?",
         ),
-        ("--config.num_epochs=1", "unknown config key 'num_epochs'"),
+        ("--config.num_epochs=1", "unknown config key 'num_epochs'; did you mean 'total_epochs'?"),
         ("--config.steps=1", "unknown config key 'steps'; did you mean 'total_steps'?"),
         (
             "--config.optimizer.lrr=1",

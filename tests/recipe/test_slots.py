@@ -254,7 +254,7 @@ def test_what_is_nested_too_deeply_is_refused(depth):
 
 def test_flax_keeps_its_own_fields_and_types_have_names():
     for key, value in (("parent", None), ("name", "x")):
-        with pytest.raises(UserError, match=f"model.{key}: Flax sets"):
+        with pytest.raises(UserError, match=f"model.{key} is set by Flax in ConvNet; remove it"):
             Component("ssl_jax.models.conv:ConvNet", {key: value}, "model", (), MODEL).check()
     for name, meant in (("bf16", "bfloat16"), ("fp16", "float16"), ("half", "float16"), ("bfloat", "bfloat16")):
         with pytest.raises(UserError, match=f"model.dtype='{name}': .*did you mean '{meant}'. Use one of float32"):

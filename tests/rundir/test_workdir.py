@@ -81,7 +81,9 @@ def test_differences_see_types_and_removed_keys():
         "a": ("1", "1.0"), "b.c": ("(1,)", "(2,)"), "d": ("1", "(not set)"),
     }  # fmt: skip
     assert differences({"a": [1]}, {"a": (1,)}) == {}
-    assert differences({}, {"new": None}) == {}
+    assert (
+        differences({"optimizer": {"lr": 1.0}}, {"optimizer": {"lr": 1.0, "options": None}}) == {}
+    )  # a key that came later
     assert differences({"a": None}, {"a": 1}) == {"a": ("None", "1")}
 
 

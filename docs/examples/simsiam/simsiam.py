@@ -11,8 +11,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ssl_jax.data.image.views import panel_of_views
-from ssl_jax.data.panels import Panel
 from ssl_jax.losses.contrastive import normalize
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.models.heads import ProjectionHead
@@ -48,7 +46,7 @@ class SimSiam(Objective):
 
     def init(self, key: Array, views: Views) -> State:
         """`params`: encoder, projector, predictor. `extra`: their BatchNorm statistics, if any."""
-        params, stats, x = {}, {}, views["image"][:, 0]
+        params, stats, x = {}, {}, views[self.view][:, 0]
         for name, module in self.modules.items():
             method = _method(name)
             key, fresh = jax.random.split(key)
@@ -57,31 +55,27 @@ class SimSiam(Objective):
         return State(params, _extra(stats))
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
-        """`image` [B, 2, h, w, C]."""
+        """Two views [B, 2, ...] of each record, under the name that the augmentation gives them."""
         return self.augment(keys.example, batch)
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """Each view predicts the other: `D(p0, z1) / 2 + D(p1, z0) / 2`."""
-        z0, p0, extra = self.project(params, extra, views["image"][:, 0])
-        z1, p1, extra = self.project(params, extra, views["image"][:, 1])
+        z0, p0, extra = self.project(params, extra, views[self.view][:, 0])
+        z1, p1, extra = self.project(params, extra, views[self.view][:, 1])
         d0, d1 = negative_cosine(p0, z1), negative_cosine(p1, z0)
         # 1 where directions are uniform on the sphere, 0 after a collapse (figure 2).
         spread = jnp.std(normalize(z0), axis=0) * self.out**0.5
         cosine = Mean(d0.total + d1.total, d0.weight + d1.weight)
         return Out({"cosine": cosine}, {"z_std": mean_of(spread)}, batch_stats=extra.get("batch_stats", ()))
 
-    def project(self, params: dict, extra: dict, image: Array) -> tuple[Array, Array, dict]:
-        """Projection z [B, D] and prediction p [B, D] of one view [B, h, w, C], and `extra` with new statistics."""
-        x, stats, passed = image, {}, {}
+    def project(self, params: dict, extra: dict, view: Array) -> tuple[Array, Array, dict]:
+        """Projection z [B, D] and prediction p [B, D] of one view [B, ...], and `extra` with new statistics."""
+        x, stats, passed = view, {}, {}
         for name, module in self.modules.items():
             before = extra.get("batch_stats", {}).get(name)
             x, stats[name] = forward(module, params[name], before, x, method=_method(name))
             passed[name] = x
         return passed["projector"], passed["predictor"], extra | _extra(stats)
-
-    def preview(self, views: Views) -> dict[str, Panel]:
-        """The two views of each image, side by side."""
-        return {"views": panel_of_views(views["image"], self.augment.denormalise)}
 
 
 def _method(name: str) -> str:

@@ -54,8 +54,11 @@ class Worker:
         self.name = f"{spec['name']} ({script})"
         self._errors = TemporaryFile("w+")  # noqa: SIM115 (closed in __exit__)
         command = [python, str(HERE / "worker.py"), str(HERE / script), json.dumps(spec)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors, "text": True}
-        self._process = subprocess.Popen(command, env=dict(environment), **pipes)
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            command, env=dict(environment), stdin=pipe, stdout=pipe, stderr=self._errors, text=True
+        )
+        self._requests, self._answers = _end(self._process.stdin), _end(self._process.stdout)
 
     def __enter__(self) -> Worker:
         self._read()
@@ -64,14 +67,14 @@ class Worker:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._process.kill()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._errors):
+        for pipe in (self._requests, self._answers, self._errors):
             _close(pipe)
 
     def train(self, steps: int) -> dict[str, Any]:
         """`losses` of the next steps, and the seconds `wall` and `cpu` that they took."""
         with suppress(BrokenPipeError):  # _read says why
-            self._process.stdin.write(json.dumps({"steps": steps}) + "\n")
-            self._process.stdin.flush()
+            self._requests.write(json.dumps({"steps": steps}) + "\n")
+            self._requests.flush()
         return self._read()
 
     def timed(self, steps: int) -> Reading:
@@ -80,7 +83,7 @@ class Worker:
         return Reading(taken["wall"] / steps, taken["cpu"] / steps)
 
     def _read(self) -> dict[str, Any]:
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
         if not line:
             self._process.wait()
             self._errors.seek(0)
@@ -205,6 +208,11 @@ def _last_line(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
     return next(reversed(errors or lines), "without a word")
+
+
+def _end(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None  # it was asked for
+    return pipe
 
 
 def _close(pipe: IO[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ class GivenViews(MAE):
         return batch
 
 
-def inputs(spec: dict) -> dict[str, np.ndarray]:
+def inputs(spec: dict) -> dict[str, Any]:
     """`image` [B, h, w, 3], `noise` [B, N] and the position tables of encoder and decoder."""
     rng, side = np.random.default_rng(0), spec["image"] // spec["patch"]
     return {
@@ -69,7 +70,8 @@ def build(spec: dict) -> Callable[[], float]:
         state = jax.jit(partial(init_state, posed))(rows)
         if spec["write"]:
             folder, params = Path(spec["folder"]), jax.tree.map(np.asarray, state.params)
-            np.savez(folder / "parameters.npz", **mae_parameters(params, spec["patch"]))
+            named: dict[str, Any] = mae_parameters(params, spec["patch"])
+            np.savez(folder / "parameters.npz", **named)
             np.savez(folder / "inputs.npz", **arrays)
         run = compiled(posed, 1, like)
 

@@ -7,6 +7,7 @@ and `grey` speak of red, green and blue and need exactly 3 channels; all others 
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -117,7 +118,8 @@ def _blend(x: Array, base: Array, factor: Array | float) -> Array:
 def _luminance(x: Array) -> Array:
     """[B, H, W, 1]: the grey image; the mean over channels where these are not red, green and blue."""
     if x.shape[-1] == 3:
-        return sum(weight * plane for weight, plane in zip(GREY_WEIGHTS, jnp.split(x, 3, axis=-1), strict=True))
+        planes = zip(GREY_WEIGHTS, jnp.split(x, 3, axis=-1), strict=True)
+        return functools.reduce(jnp.add, (weight * plane for weight, plane in planes))
     return jnp.mean(x, axis=-1, keepdims=True)
 
 
@@ -159,17 +161,17 @@ def resized_centre(x: Array, size: tuple[int, int], fraction: float, method: str
     return _separable(x, *weights)
 
 
-def resampling_weights(start: Array, length: Array, source: int, target: int, method: str) -> Array:
+def resampling_weights(start: Array | float, length: Array | float, source: int, target: int, method: str) -> Array:
     """Weights [B, target, source] that resample pixels `start .. start + length` (each [B]) of an axis; rows sum to 1.
 
     `source` and `target` are numbers of pixels, `method` is one of `INTERPOLATIONS`.
     """
-    start, length = (jnp.reshape(jnp.asarray(p, jnp.float32), (-1, 1, 1)) for p in (start, length))
-    step = length / target
-    centre = start + (jnp.arange(target, dtype=jnp.float32)[:, None] + 0.5) * step
+    first, width = (jnp.reshape(jnp.asarray(p, jnp.float32), (-1, 1, 1)) for p in (start, length))
+    step = width / target
+    centre = first + (jnp.arange(target, dtype=jnp.float32)[:, None] + 0.5) * step
     pixel = jnp.arange(source, dtype=jnp.float32) + 0.5
     weight = _KERNELS[method](jnp.abs(pixel - centre) / jnp.maximum(step, 1.0))
-    weight = jnp.where((pixel > start) & (pixel < start + length), weight, 0.0)
+    weight = jnp.where((pixel > first) & (pixel < first + width), weight, 0.0)
     return weight / jnp.sum(weight, axis=-1, keepdims=True)
 
 
@@ -191,11 +193,11 @@ def random_boxes(
 
     first = fits & (jnp.cumsum(fits, axis=1) == 1)
     found = jnp.any(fits, axis=1)
-    top, left, h, w = central_box(height, width, ratio)
-    h = jnp.where(found, jnp.sum(heights * first, axis=1), h)
-    w = jnp.where(found, jnp.sum(widths * first, axis=1), w)
-    top = jnp.where(found, _integer_below(uniform[:, -2], height - h + 1), top)
-    left = jnp.where(found, _integer_below(uniform[:, -1], width - w + 1), left)
+    central = central_box(height, width, ratio)
+    h = jnp.where(found, jnp.sum(heights * first, axis=1), central[2])
+    w = jnp.where(found, jnp.sum(widths * first, axis=1), central[3])
+    top = jnp.where(found, _integer_below(uniform[:, -2], height - h + 1), central[0])
+    left = jnp.where(found, _integer_below(uniform[:, -1], width - w + 1), central[1])
     return top, left, h, w
 
 

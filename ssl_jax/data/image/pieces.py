@@ -31,7 +31,7 @@ def jittered_tiles(key: Array, image: Array, tile: int) -> Array:
             f"use a tile of 1 to {cell}, or a larger augment.size"
         )
     corners = np.stack(np.meshgrid(*[cell * np.arange(3)] * 2, indexing="ij"), axis=-1).reshape(TILES, 2)
-    return cut(image, corners + jax.random.randint(key, (TILES, 2), 0, cell - tile + 1), tile)
+    return cut(image, jax.random.randint(key, (TILES, 2), 0, cell - tile + 1) + corners, tile)
 
 
 def standardized_tiles(tiles: Array, epsilon: float = 1e-5) -> Array:

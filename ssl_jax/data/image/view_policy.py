@@ -87,6 +87,11 @@ class ViewPolicy:
             object.__setattr__(self, "size", (self.size, self.size))
         _check(self)
 
+    @property
+    def pixels(self) -> tuple[int, int] | None:
+        """Rows and columns of a view; None: those of the image."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
     def __call__(self, keys: Array, images: Array) -> Array:
         """Views [B, V, h, w, C] in [0, 1] of float32 `images` [B, H, W, C], one for each of the typed `keys` [B, V]."""
         draws = jax.vmap(lambda key: jax.random.uniform(key, (DRAWS,)))(keys.reshape(-1))
@@ -98,7 +103,7 @@ class ViewPolicy:
 
     def operations(self, channels: int) -> dict[str, Operation]:
         """What happens after the crop to images [B * V, h, w, `channels`], by name and in order."""
-        steps = {
+        steps: dict[str, Operation | None] = {
             "translate": _translation(self.translate),
             "flip": self._sometimes(self.flip, lambda draws, x: x[:, :, ::-1]),
             "jitter": self._sometimes(self.jitter_prob, _jitter(self, channels)),
@@ -107,12 +112,12 @@ class ViewPolicy:
             "solarize": self._sometimes(self.solarize, lambda draws, x: ops.solarize(x, self.solarize_threshold)),
         }
         order = ("translate", "flip", "grey", "jitter", "blur", "solarize") if self.grey_first else steps
-        return {name: steps[name] for name in order if steps[name] is not None}
+        return {name: step for name in order if (step := steps[name]) is not None}
 
     def _crop(self, draws: Array, images: Array) -> Array:
         """[B, V, h, w, C] of the images [B, H, W, C]: a box for each of the draws [B, V, BOX_DRAWS]."""
         height, width = images.shape[1:3]
-        size, method = self.size or (height, width), self.interpolation
+        size, method = self.pixels or (height, width), self.interpolation
         if self.scale == (1.0, 1.0):
             if size != (height, width):
                 images = ops.unit(ops.resized_centre(images, size, 1.0, method))
@@ -130,9 +135,10 @@ class ViewPolicy:
         chances = probability if isinstance(probability, tuple) else (probability,) * self.count
         if operation is None or not any(chances):
             return None
+        act = operation
 
         def always(draws: Array, x: Array) -> Array:
-            return operation(draws[:, 1:], x)
+            return act(draws[:, 1:], x)
 
         def sometimes(draws: Array, x: Array) -> Array:
             chance = jnp.tile(jnp.asarray(chances, jnp.float32), x.shape[0] // self.count)

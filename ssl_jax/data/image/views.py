@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -65,12 +65,22 @@ class ImageViews:
             object.__setattr__(self, name, value)  # tuples, so that a recipe's lists and dicts can be hashed
         _check(self)
 
+    @property
+    def policies(self) -> dict[str, ViewPolicy]:
+        """The policies by name."""
+        return cast(dict[str, ViewPolicy], dict(self.views))  # since __post_init__
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """Rows and columns of the evaluation view."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
     def __call__(self, keys: Array, batch: Batch) -> Views:
         """Views {name: float32 [B, V, h, w, C]} of `batch`, drawn from the typed keys [B] of its examples."""
         images = self._images(batch)
         return {
             name: self._normalise(policy(_view_keys(keys, policy.like or name, policy.count), images))
-            for name, policy in self.views
+            for name, policy in self.policies.items()
         }
 
     def evaluation(self, batch: Batch, policy: str = "") -> Batch:
@@ -78,7 +88,7 @@ class ImageViews:
 
         With `policy`, at the size of that policy's views: for what sees nothing else, such as a head on a flattened map.
         """
-        images, size = self._images(batch), dict(self.views)[policy].size if policy else self.size
+        images, size = self._images(batch), (self.policies[policy].pixels if policy else None) or self.pixels
         if images.shape[1:3] != size or self.crop_fraction != 1.0:
             images = ops.resized_centre(images, size, self.crop_fraction, self.interpolation)
         return {"image": self._normalise(ops.unit(images))}
@@ -90,7 +100,7 @@ class ImageViews:
 
     def panel(self, views: Views) -> dict[str, Panel]:
         """The `views` of each image side by side, and those of every other size under the name of their policy."""
-        crops = {name: view for name, view in other_kinds(views, self.inputs).items() if view.ndim == 5}
+        crops = {name: views[name] for name in other_kinds(views, self.inputs) if views[name].ndim == 5}
         return {name: panel_of_views(x, self.denormalise) for name, x in ({"views": views["image"]} | crops).items()}
 
     def denormalise(self, x: Array) -> Array:
@@ -159,10 +169,10 @@ def _check(views: ImageViews) -> None:
         )
     if not views.views:
         raise UserError("augment.views is empty; name at least one policy, e.g. views=dict(image=dict(count=2))")
-    names = [name for name, _ in views.views]
-    for name, policy in views.views:
-        if policy.like is not None and policy.like not in names:
-            raise UserError(f"augment.views.{name}.like={policy.like!r}: one of the other policies, {', '.join(names)}")
+    for name, policy in views.policies.items():
+        if policy.like is not None and policy.like not in views.policies:
+            others = ", ".join(views.policies)
+            raise UserError(f"augment.views.{name}.like={policy.like!r}: one of the other policies, {others}")
     if not 0 < views.crop_fraction <= 1:
         raise UserError(f"augment.crop_fraction={views.crop_fraction}: give a fraction of the image in (0, 1]")
     if views.interpolation not in ops.INTERPOLATIONS:

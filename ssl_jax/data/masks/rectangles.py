@@ -121,7 +121,7 @@ class Slots(NamedTuple):
     """Hidden patches of each example in slots of a fixed number: `index` [B, M] into its V * N patches, `valid` [B, M] False
     on empty slots, `weight` [B, M] one over the number of hidden patches of the slot's crop (0 on empty slots)."""
 
-    index: Array
+    index: Array  # type: ignore[assignment]  # hides tuple.index, which nobody calls
     valid: Array
     weight: Array
 

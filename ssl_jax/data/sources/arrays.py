@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -62,7 +62,7 @@ class Columns:
             digest.update(f"{name} {column.dtype.str} {column.shape}\n".encode())
             if column.nbytes > _HASH_ALL:
                 column = column[spread(len(column), HASH_ROWS)]
-            digest.update(np.ascontiguousarray(column))
+            digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()
 
 
@@ -159,7 +159,7 @@ def _read_npy(path: Path) -> np.ndarray:
     return array
 
 
-def _load(path: Path, mmap_mode: str | None = None) -> Any:
+def _load(path: Path, mmap_mode: Literal["r"] | None = None) -> Any:
     if not path.is_file():
         raise UserError(f"no array file at {str(path)!r}; give the path of a .npy or .npz file")
     return _guard(path, lambda: np.load(path, mmap_mode=mmap_mode, allow_pickle=False))

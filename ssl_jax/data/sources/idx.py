@@ -12,8 +12,8 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -135,9 +135,9 @@ def read_idx(path: str | Path, max_bytes: int = MAX_BYTES) -> np.ndarray:
         with path.open("rb") as file:
             zipped = file.read(2) == b"\x1f\x8b"
         if zipped:
-            with gzip.open(path, "rb") as file:
-                shape, dtype, _ = _header(file, path, max_bytes)
-                return _read_values(file, path, shape, dtype)
+            with gzip.open(path, "rb") as unzipped:
+                shape, dtype, _ = _header(unzipped, path, max_bytes)
+                return _read_values(unzipped, path, shape, dtype)
         with path.open("rb") as file:
             shape, dtype, offset = _header(file, path, max_bytes)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -147,7 +147,7 @@ def read_idx(path: str | Path, max_bytes: int = MAX_BYTES) -> np.ndarray:
     return _map_values(path, shape, dtype, offset)
 
 
-def _header(file: IO[bytes], path: Path, max_bytes: int) -> tuple[tuple[int, ...], np.dtype, int]:
+def _header(file: BufferedIOBase, path: Path, max_bytes: int) -> tuple[tuple[int, ...], np.dtype, int]:
     """Shape, dtype and length in bytes of the header at the start of `file`."""
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES or magic[3] == 0:
@@ -165,7 +165,7 @@ def _header(file: IO[bytes], path: Path, max_bytes: int) -> tuple[tuple[int, ...
     return shape, dtype, 4 + len(sizes)
 
 
-def _read_values(file: IO[bytes], path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def _read_values(file: BufferedIOBase, path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     size = math.prod(shape) * dtype.itemsize
     values = file.read(size + 1)  # one byte more than announced tells a longer file, and bounds what is decompressed
     if len(values) != size:

@@ -56,14 +56,14 @@ class Probe:
         return result
 
     def _draw(self, split: Split, shots: int, number: int) -> dict[str, Any]:
-        rows = draw(split.train.y, shots, self.seed, number)
+        rows = draw(split.train.labels, shots, self.seed, number)
         few = split.subset(rows)
         count = min(self.folds, shots)
-        fold = folds(few.train.y, count, self.seed)
+        fold = folds(few.train.labels, count, self.seed)
         held = fold[None] == np.arange(count)[:, None] if count > 1 else np.zeros((0, len(rows)), bool)
         predicted, choice = fit_and_predict(few, held, self.strengths)
         return {
-            "accuracy": float(np.mean(predicted == split.test.y)),
+            "accuracy": float(np.mean(predicted == split.test.labels)),
             "C": choice.strength,
             "labels": digest(split.train.ids[rows]),
             "note": choice.note,

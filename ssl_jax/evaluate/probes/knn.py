@@ -36,9 +36,9 @@ class Probe:
     def run(self, split: Split) -> dict[str, Any]:
         """Test `accuracy` with `interval`, `chance` and counts."""
         predicted = classify(
-            split.train.x, split.train.y, split.test.x, split.classes, k=self.k, temperature=self.temperature
+            split.train.x, split.train.labels, split.test.x, split.classes, k=self.k, temperature=self.temperature
         )
-        return accuracy(predicted, split.test.y, self.seed) | {"n_train": len(split.train.x), "k": self.k}
+        return accuracy(predicted, split.test.labels, self.seed) | {"n_train": len(split.train.x), "k": self.k}
 
 
 def classify(
@@ -60,13 +60,13 @@ def neighbours(bank: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarra
     """
     if k > len(bank):
         raise UserError(f"k={k} neighbours of {len(bank)} labelled examples; use a smaller k or a larger probe split")
-    bank = jnp.asarray(_unit(bank))
+    searched = jnp.asarray(_unit(bank))
     rows = max(1, min(len(queries), _FLOATS // len(bank)))
     chunks = []
     for start in range(0, len(queries), rows):
         chunk = queries[start : start + rows]
         padded = np.pad(chunk, ((0, rows - len(chunk)), (0, 0)))  # one shape, one compilation
-        chunks.append([np.asarray(a)[: len(chunk)] for a in _nearest(bank, jnp.asarray(_unit(padded)), k)])
+        chunks.append([np.asarray(a)[: len(chunk)] for a in _nearest(searched, jnp.asarray(_unit(padded)), k)])
     similarity, index = zip(*chunks, strict=True)
     return np.concatenate(similarity), np.concatenate(index)
 

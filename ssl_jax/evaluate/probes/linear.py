@@ -41,9 +41,9 @@ class Probe:
 
     def run(self, split: Split) -> dict[str, Any]:
         """Test `accuracy` with `interval`, `chance`; chosen `C`, the `held_out` curve, counts, and a `note` if need be."""
-        held = held_out(split.train.y, self.held_out, self.seed)
+        held = held_out(split.train.labels, self.held_out, self.seed)
         predicted, choice = fit_and_predict(split, held[None], self.strengths)
-        return accuracy(predicted, split.test.y, self.seed) | {
+        return accuracy(predicted, split.test.labels, self.seed) | {
             "n_train": len(held),
             "n_held_out": int(held.sum()),
             "C": choice.strength,
@@ -68,8 +68,8 @@ def fit_and_predict(split: Split, held: np.ndarray, strengths: Sequence[float]) 
     few labels accuracy moves in steps of whole examples and picks worse penalties (by half a point at 10 per class).
     """
     x, test = standardise(split.train.x, split.test.x)
-    ready = problem(x, split.train.y, split.classes)
-    choice = _choose(ready, x, split.train.y, held, strengths) if len(held) else _unchosen(strengths)
+    ready = problem(x, split.train.labels, split.classes)
+    choice = _choose(ready, x, split.train.labels, held, strengths) if len(held) else _unchosen(strengths)
     final = fits(ready, [choice.strength])
     return final.logits(test)[0].argmax(-1), choice
 

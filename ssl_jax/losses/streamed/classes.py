@@ -49,7 +49,7 @@ def sinkhorn_prototypes(
         weights: [R], 0 on padding, which then counts in no column sum; None counts all rows once.
         method: one of `cost.METHODS`.
     """
-    place = choose(method, len(student), *prototypes.shape, copies=True)
+    place = choose(method, len(student), len(prototypes), prototypes.shape[1], copies=True)
     valid = None if weights is None else weights > 0
     if place is None:
         targets = sinkhorn(_logits(teacher, teacher_prototypes), teacher_temperature, iterations, valid)
@@ -71,7 +71,7 @@ def centred_prototypes(
     method: str = "auto",
 ) -> Mean:
     """As `sinkhorn_prototypes`, with targets `softmax((t - centre) / teacher_temperature)`, `centre` [K] (DINO, iBOT)."""
-    place = choose(method, len(student), *prototypes.shape, copies=True)
+    place = choose(method, len(student), len(prototypes), prototypes.shape[1], copies=True)
     if place is None:
         targets = centred_softmax(_logits(teacher, teacher_prototypes), centre, teacher_temperature)
         return prototype_cross_entropy(_logits(student, prototypes), targets, temperature, weights)
@@ -90,7 +90,7 @@ def linear_softmax_cross_entropy(
     method: str = "auto",
 ) -> Mean:
     """Cross-entropy of `hidden` [R, D] with words `table` [V, D]; see `losses.vocabulary.linear_softmax_cross_entropy`."""
-    place = choose(method, len(hidden), *table.shape, copies=True)
+    place = choose(method, len(hidden), len(table), table.shape[1], copies=True)
     if place is None:
         return plain_vocabulary(hidden, table, labels, bias, weights)
     rows = Side(hidden, target=labels, weight=weights)

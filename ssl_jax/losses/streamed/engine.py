@@ -44,10 +44,10 @@ def _backward(plan: Plan, residuals: Any, g: Array) -> tuple[Side, Side]:
     rows, cols, reached = residuals
     specs = plan.place.rows, plan.place.cols
     inputs = (*specs, specs, PartitionSpec())
-    gradient = _on_mesh(plan, backward, inputs, Gradient(*specs, specs[1]))(rows, cols, reached, g)
+    gradient = _on_mesh(plan, backward, inputs, Gradient._make((*specs, specs[1])))(rows, cols, reached, g)
 
-    def cast(d: Array | None, like: Array | None) -> Array | None:
-        return None if d is None else d.astype(like.dtype)
+    def cast(d: Array | None, like: Any) -> Any:
+        return None if d is None else d.astype(like.dtype)  # None stands for zeros
 
     to_cols = Side(cast(gradient.cols, cols.x), cast(gradient.offset, cols.offset))
     return Side(cast(gradient.rows, rows.x)), to_cols

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import jax
@@ -53,9 +54,9 @@ class Softmax:
 
     def slope(self, s: Array, rows: Side, cols: Side, row_end: Parts, col_end: Parts) -> Array:
         """Row softmax plus column softmax [r, c]."""
-        by_row = None if row_end is None else jnp.exp(s - row_end[:, None])
-        by_col = None if col_end is None else jnp.exp(s - col_end)
-        return by_row if by_col is None else by_col if by_row is None else by_row + by_col
+        by_row = [] if row_end is None else [jnp.exp(s - row_end[:, None])]
+        by_col = [] if col_end is None else [jnp.exp(s - col_end)]
+        return reduce(jnp.add, by_row + by_col)
 
 
 @dataclass(frozen=True)

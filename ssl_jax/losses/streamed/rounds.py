@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -53,7 +53,7 @@ def forward(plan: Plan, rows: Side, cols: Side) -> tuple[Parts, Parts]:
         row, more = meet(place.gathered(block), row)
         return (block, kernel.merge(col, more), row), None
 
-    rows_only = replace(kernel, cols=False) if plan.own else kernel
+    rows_only = Softmax(rows=True, cols=False) if plan.own else kernel
     if plan.own:
         row, col = kernel.merge(*fold(kernel, mine, mine, _empty(kernel, mine), own=True)), _empty(kernel, block)[1]
         if place.gather:
@@ -94,8 +94,9 @@ def backward(plan: Plan, rows: Side, cols: Side, reached: tuple[Parts, Parts], g
         to_rows, *more = meet(block, end, to_rows)
         return (block, end, Gradient(to_rows, *jax.tree.map(jnp.add, to_cols, more))), None
 
+    home: list[Any] = []
     if plan.own:
-        to_rows, home = to_rows_only(mine, row_end, _zeros(mine.x), own=True), []
+        to_rows = to_rows_only(mine, row_end, _zeros(mine.x), own=True)
         if place.gather:
             group, group_end = place.gathered((block, end))
             to_rows = to_rows_only(place.without_own(group, len(block.x)), group_end, to_rows)
@@ -109,7 +110,8 @@ def backward(plan: Plan, rows: Side, cols: Side, reached: tuple[Parts, Parts], g
         to_cols = place.rotated(to_cols, -hops)
         home = jax.tree.map(jnp.add, home, to_cols) if home else to_cols
     if shared:
-        to_rows = to_rows_only(*place.gathered(place.rotated((block, end))), to_rows)
+        group, group_end = place.gathered(place.rotated((block, end)))
+        to_rows = to_rows_only(group, group_end, to_rows)
     if plan.own:
         return Gradient(untiled(to_rows + home[0] if home else to_rows, len(rows.x)), None, None)
     return Gradient(untiled(to_rows, len(rows.x)), *untiled(place.summed(home), len(cols.x)))

@@ -139,7 +139,7 @@ def _tile(rows: Side, cols: Side, at: Array, own: bool) -> tuple[Side, Side, Arr
     r, c = _take(rows, i), _take(cols, j)
     s = logits(r, c)
     if own:
-        s = jnp.where((i == j) & jnp.eye(*s.shape, dtype=bool), EXCLUDED, s)
+        s = jnp.where((i == j) & jnp.eye(s.shape[0], s.shape[1], dtype=bool), EXCLUDED, s)
     return r, c, s, i != j
 
 

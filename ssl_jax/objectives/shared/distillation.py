@@ -5,12 +5,13 @@ are local crops, of any number of sizes."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.data.image.views import ImageViews
 from ssl_jax.errors import UserError
 from ssl_jax.losses.distillation import entropy, multicrop_cross_entropy
 from ssl_jax.losses.mean import Mean
@@ -20,7 +21,7 @@ from ssl_jax.models.prototype_head import PrototypeHead
 from ssl_jax.models.transformer import NOISE
 from ssl_jax.objectives.base import Batch, Out, Progress, State, Views
 from ssl_jax.objectives.shared.ema import cosine_momentum, move_centre
-from ssl_jax.objectives.shared.forward import Chain
+from ssl_jax.objectives.shared.forward import Chain, applied
 from ssl_jax.objectives.shared.joint import WithTeacher, few_rows
 
 BALANCING = ("centre", "sinkhorn", "none")
@@ -30,14 +31,15 @@ BALANCING = ("centre", "sinkhorn", "none")
 class TokenTeacher(WithTeacher):
     """A ViT student on all crops, and a teacher, its moving average, on the global crops."""
 
+    augment: ImageViews
     momentum: tuple[float, float] = (0.996, 1.0)
 
     def __post_init__(self) -> None:
         if not getattr(self.encoder, "class_token", False):
             raise UserError(f"{type(self).__name__} reads the class token; set model.class_token=True on a ViT")
-        for name, policy in dict(self.augment.views).items():
+        for name, policy in self.augment.policies.items():
             try:
-                grid_of((*policy.size, 1), self.encoder.patch)
+                grid_of((*(policy.pixels or self.augment.pixels), 1), self.encoder.patch)
             except UserError as error:
                 raise UserError(f"augment.views.{name}.{error}") from None
 
@@ -63,18 +65,18 @@ class TokenTeacher(WithTeacher):
     def student_tokens(self, params: dict, views: Views, key: Array) -> tuple[Array, ...]:
         """Tokens [B, V_r, T, D] of the crops of every size, with masks and stochastic depth."""
         crops, masks = self.crops(views), self.masks(views)
-        variables = {"params": params["encoder"]}
-        return self.encoder.apply(variables, crops, masks, train=True, method="crops", rngs={NOISE: key})
+        options: dict[str, Any] = {"train": True, "method": "crops", "rngs": {NOISE: key}}
+        return applied(self.encoder, params["encoder"], crops, masks, **options)
 
     def class_tokens(self, params: dict, batch: Batch) -> Array:
         """The student's class tokens [B, 1, D] of records as at evaluation."""
         image = self.augment.evaluation(batch)[self.view][:, None]
-        return self.encoder.apply({"params": params["encoder"]}, (image,), method="crops")[0][:, :, 0]
+        return applied(self.encoder, params["encoder"], (image,), method="crops")[0][:, :, 0]
 
     def teacher_tokens(self, extra: dict, views: Views) -> Array:
         """The teacher's tokens [B, G, T, D] of the global crops, neither masked nor dropped, without gradient."""
-        variables = {"params": jax.lax.stop_gradient(extra["teacher"]["encoder"])}
-        return self.encoder.apply(variables, (views[self.view],), method="crops")[0]
+        params = jax.lax.stop_gradient(extra["teacher"]["encoder"])
+        return applied(self.encoder, params, (views[self.view],), method="crops")[0]
 
 
 class Teaching(NamedTuple):
@@ -151,7 +153,7 @@ class SelfDistillation(TokenTeacher):
 
     def embeddings(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
         """The student's logits [B, K] of class tokens."""
-        return {"head": self.heads["head"].apply({"params": params["head"]}, self.class_tokens(params, batch))[:, 0]}
+        return {"head": applied(self.heads["head"], params["head"], self.class_tokens(params, batch))[:, 0]}
 
     def temperature_at(self, progress: Progress) -> Array:
         """The teacher's temperature."""
@@ -179,8 +181,8 @@ class SelfDistillation(TokenTeacher):
     ) -> tuple[Mean, Mean, Out]:
         """DINO's terms of global and of local crops from their tokens, and an `Out` with metrics and sums."""
         head = self.heads["head"]
-        logits = head.apply({"params": params["head"]}, jnp.concatenate([t[:, :, 0] for t in student], axis=1))
-        taught = head.apply({"params": extra["teacher"]["head"]}, teacher[:, :, 0])
+        logits = applied(head, params["head"], jnp.concatenate([t[:, :, 0] for t in student], axis=1))
+        taught = applied(head, extra["teacher"]["head"], teacher[:, :, 0])
         targets, sums = self.teach("class", taught, extra, progress)
         terms = multicrop_cross_entropy(logits, targets, self.student_temperature)
         return *terms, Out({}, {"teacher_entropy": entropy(targets)}, sums)
@@ -189,14 +191,14 @@ class SelfDistillation(TokenTeacher):
         """Move the teacher and the centres."""
         params, extra = super().update(params, extra, out, progress)
         centres = {
-            name: move_centre(extra["centre"][name], *sums, self.centre_momentum)
-            for name, sums in dict(out.sums).items()
+            name: move_centre(extra["centre"][name], total, count, self.centre_momentum)
+            for name, (total, count) in dict(out.sums).items()
         }
         return State(params, extra | ({"centre": centres} if centres else {}))
 
     def warnings(self, batch_size: int) -> tuple[str, ...]:
         """Few class tokens for each prototype that Sinkhorn balances: DINOv3 has 8192 for 262144."""
-        crops = dict(self.augment.views)[self.view].count
+        crops = self.augment.policies[self.view].count
         return few_rows(crops * batch_size, self.prototypes, 1 / 32) if self.balancing == "sinkhorn" else ()
 
     def accumulation_refusal(self, extra: dict) -> str | None:

@@ -20,7 +20,7 @@ def ema_update(teacher: dict, student: dict, momentum: Array | float) -> dict:
     return jax.tree.map(blend, teacher, student)
 
 
-def linear_momentum(start: float, end: float, progress: Progress) -> Array:
+def linear_momentum(start: float, end: float, progress: Progress) -> Array | float:
     """From `start` at step 0, in a straight line, to `end` at the last step (I-JEPA)."""
     return start + (end - start) * progress.step / progress.total
 

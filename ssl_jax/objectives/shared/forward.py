@@ -30,11 +30,16 @@ def forward(
 ) -> tuple[Array, dict | None]:
     """Training forward pass -> (output, new BatchNorm collection). `stats` is None for modules without BatchNorm."""
     if stats is None:
-        return module.apply({"params": params}, *inputs, train=True, method=method), None
+        return applied(module, params, *inputs, train=True, method=method), None
     out, changed = module.apply(
         {"params": params, "batch_stats": stats}, *inputs, train=True, method=method, mutable=["batch_stats"]
     )
     return out, changed["batch_stats"]
+
+
+def applied(module: nn.Module, params: Any, *inputs: Any, **options: Any) -> Any:
+    """What `module` with these parameters makes of `inputs`, where no BatchNorm statistics are made."""
+    return module.apply({"params": params}, *inputs, **options)
 
 
 def forward_views(
@@ -64,8 +69,8 @@ def forward_views(
 
 
 def _forward_groups(
-    module: nn.Module, params: dict, stats: dict, arrays: Sequence[Array], groups: int, method: str
-) -> tuple[Array, dict]:
+    module: nn.Module, params: dict, stats: dict | None, arrays: Sequence[Array], groups: int, method: str
+) -> tuple[Array, dict | None]:
     if groups == 1:
         return forward(module, params, stats, *arrays, method=method)
     rows = [x.reshape(groups, -1, *x.shape[1:]) for x in arrays]
@@ -114,7 +119,8 @@ def init_variables(module: nn.Module, key: Array, *inputs: Any, **options: Any) 
 
 def init_chain(chain: Chain, key: Array, x: View) -> tuple[dict, dict]:
     """Fresh parameters, and the BatchNorm statistics of the modules that have any, for inputs like `x` [B, ...]."""
-    params, stats = {}, {}
+    params: dict[str, dict] = {}
+    stats: dict[str, dict] = {}
     for (name, module), fresh in zip(chain.items(), jax.random.split(key, len(chain)), strict=True):
         params[name], new = init_variables(module, fresh, *arrays_of(x), method=_method(name), train=True)
         x, _ = forward(module, params[name], new, *arrays_of(x), method=_method(name))
@@ -130,7 +136,9 @@ def forward_chain(
     `views` are [B, V_r, ...], one for each resolution: the first module sees one resolution at a time, in its own
     BatchNorm batch, and the others see the features of all V crops at once.
     """
-    x, outs, new = None, {}, {}
+    x: Array | None = None
+    outs: dict[str, Array] = {}
+    new: dict[str, dict] = {}
     for name, module in chain.items():
         before = stats.get(name)
         parts = []

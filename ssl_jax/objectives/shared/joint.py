@@ -6,10 +6,11 @@ A method names its `modules`, says with `bn` which rows share BatchNorm statisti
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jax import Array
 
 from ssl_jax.data.augment import given, other_kinds
@@ -29,6 +30,8 @@ class JointEmbedding(Objective):
     What a view is, the augmentation says (`inputs`); other resolutions are views of other kinds.
     """
 
+    encoder: nn.Module
+
     bn = "separate"
     compares = "directions"  # or "values", or "nothing": what the loss compares of two embeddings
     apart: ClassVar[tuple[str, ...]] = ()  # the modules that no view goes through
@@ -38,7 +41,7 @@ class JointEmbedding(Objective):
         """The modules that a view goes through."""
         return {name: module for name, module in self.modules.items() if name not in self.apart}
 
-    def mlp(self, hidden: tuple[int, ...], out: int, **options: object) -> ProjectionHead:
+    def mlp(self, hidden: tuple[int, ...], out: int, **options: Any) -> ProjectionHead:
         """A head in the arithmetic of the encoder."""
         return ProjectionHead(tuple(hidden), out, dtype=self.encoder.dtype, **options)
 

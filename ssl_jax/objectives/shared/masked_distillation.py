@@ -17,6 +17,7 @@ from ssl_jax.models.grid import grid_of, patchify, unpatchify
 from ssl_jax.models.prototype_head import PrototypeHead
 from ssl_jax.objectives.base import Batch, Keys, Progress, Views
 from ssl_jax.objectives.shared.distillation import SelfDistillation
+from ssl_jax.objectives.shared.forward import applied
 
 PATCH_CENTRES = ("all", "masked")
 
@@ -82,16 +83,16 @@ class MaskedDistillation(SelfDistillation):
         def hidden(rows: Array) -> Array:
             return jnp.take_along_axis(rows, slots.index[..., None], axis=1)
 
-        logits = head.apply({"params": params[name]}, hidden(patches(student)))
-        teach = lambda x: head.apply({"params": extra["teacher"][name]}, x)  # noqa: E731
+        logits = applied(head, params[name], hidden(patches(student)))
+        teach = lambda x: applied(head, extra["teacher"][name], x)  # noqa: E731
         if self.patch_centre == "all" and self.balancing == "centre":
             every, sums = self.teach("patch", teach(patches(teacher)), extra, progress)
             targets = hidden(every)
         else:
             targets, sums = self.teach("patch", teach(hidden(patches(teacher))), extra, progress, slots.valid)
-        rows = (x.reshape(-1, x.shape[-1]) for x in (logits, targets))
+        logits, targets = (x.reshape(-1, x.shape[-1]) for x in (logits, targets))
         weights = slots.weight.reshape(-1).astype(targets.dtype)
-        return masked_patch_cross_entropy(*rows, weights, self.student_temperature, batch * crops), sums
+        return masked_patch_cross_entropy(logits, targets, weights, self.student_temperature, batch * crops), sums
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """The crops of each size, and the global crops with their masks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -28,7 +28,7 @@ def with_modules(value: T, change: Callable[[nn.Module], nn.Module]) -> T:
     """`value` with `change` made to every module that it is or holds, at any depth; inner ones first."""
     changed = {key: with_modules(part, change) for key, part in _parts(value)}
     whole = _with_parts(value, changed) if any(changed[key] is not part for key, part in _parts(value)) else value
-    return change(whole) if isinstance(whole, nn.Module) else whole
+    return cast(T, change(whole)) if isinstance(whole, nn.Module) else whole
 
 
 def options_set(module: nn.Module, **options: Any) -> nn.Module:
@@ -70,8 +70,9 @@ def _with_parts(value: Any, parts: dict[Any, Any]) -> Any:
     """`value` holding `parts` instead."""
     if isinstance(value, nn.Module):
         return value.clone(**parts)
+    kind: Any = type(value)
     if isinstance(value, Mapping):
-        return type(value)(parts)
+        return kind(parts)
     if isinstance(value, tuple | list):
-        return type(value)(*parts.values()) if hasattr(value, "_fields") else type(value)(parts.values())
+        return kind(*parts.values()) if hasattr(value, "_fields") else kind(parts.values())
     return replace(value, **{key: part for key, part in parts.items() if getattr(value, key) is not part})

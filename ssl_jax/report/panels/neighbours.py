@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,9 +42,11 @@ def neighbours(
 
 def first_columns(panel: Panel, count: int) -> Panel:
     """`panel` with its first `count` columns only."""
-    hidden = {"hidden": panel.hidden[:, :count]} if isinstance(panel, Signals) and panel.hidden is not None else {}
     rows = [row[:count] for row in panel.rows] if isinstance(panel, Texts) else panel.rows[:, :count]
-    return replace(panel, rows=rows, captions=panel.captions[:count], **hidden)
+    kept: dict[str, Any] = {"rows": rows, "captions": panel.captions[:count]}
+    if isinstance(panel, Signals) and panel.hidden is not None:
+        kept["hidden"] = panel.hidden[:, :count]
+    return replace(panel, **kept)
 
 
 def _tags(labels: np.ndarray, classes: Sequence[str]) -> list[Tag]:

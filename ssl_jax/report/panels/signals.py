@@ -6,6 +6,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ssl_jax.data.panels import Signals
 from ssl_jax.report.panels.paper import LINES, PAPER, RULE, Tags, sheet
@@ -48,10 +49,10 @@ def _told(panel: Signals) -> str:
     return "; ".join(told) + "."
 
 
-def _with_channels(rows: np.ndarray) -> np.ndarray:
+def _with_channels(rows: ArrayLike) -> np.ndarray:
     """[R, K, T, C] in float32."""
-    rows = np.asarray(rows, np.float32)
-    return rows[..., None] if rows.ndim == 3 else rows
+    signals = np.asarray(rows, np.float32)
+    return signals[..., None] if signals.ndim == 3 else signals
 
 
 def _limits(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

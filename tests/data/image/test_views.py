@@ -167,3 +167,13 @@ def test_bad_batches_are_refused_with_a_remedy(batch, message):
 def test_unknown_preset_is_refused_with_a_guess():
     with pytest.raises(UserError, match="did you mean 'simclr'"):
         preset("simcl", 28)
+
+
+def test_plain_numbers_are_the_pixels_of_the_evaluation_view_and_a_panel_shows_every_size():
+    augment, batch = image_views(size=20), {"image": IMAGES[:2]}
+    seen = np.asarray(augment.evaluation(batch)["image"])
+    np.testing.assert_array_equal(augment.plain(batch), seen.reshape(2, -1))
+    shapes = {"image": (2, 2, 4, 4, 3), "local": (2, 3, 2, 2, 3), "mask": (2, 2, 4)}
+    views = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    shown = {name: panel.captions for name, panel in augment.panel(views).items()}
+    assert shown == {"views": ("view 1", "view 2"), "local": ("view 1", "view 2", "view 3")}
