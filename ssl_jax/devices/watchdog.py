@@ -1,8 +1,8 @@
 """A run that hangs ends: stacks of all threads on stderr, the process that is behind by name, exit code 1.
 
 A thread counts the time in which this process could run: while it is stopped (SIGSTOP, Ctrl-Z, a suspended job) nothing counts.
-It runs while the main thread waits inside a collective for ever. What holds the interpreter itself stops that thread too, so
-Python's `faulthandler`, a C thread that cannot tell a pause from a hang, ends the process a day later.
+It runs while the main thread waits inside a collective for ever. What holds the interpreter itself stops that thread too; for
+that there is a process beside this one (`guard.py`). Python's own timer, `faulthandler`, takes a pause for a hang.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ import socket
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 import jax
 
+from ssl_jax.devices.guard import guarded, tell
 from ssl_jax.devices.peers import client
 from ssl_jax.rundir.log import logger
 
 KEY = "ssl_jax/progress/"
 ORDER = ("start", "data", "compile", "step", "check", "save")  # how far into a step each phase is
 GRACE = 2  # steps after a slow phase in which another process may still be in it
-HELD_SECONDS = 86_400
 
 
 class Beat(NamedTuple):
@@ -51,10 +52,16 @@ class Watchdog:
         self._at = Beat(0, "start", startup_seconds)
         self._ran = (self._at, 0.0)  # since which beat, and for how long
         self._closed = threading.Event()
+        self._guard = ExitStack()
+        self._line: int | None = None
         watchers = (self._count, self._share) if hang_seconds > 0 else ()
         self._threads = [threading.Thread(target=watch, name="watchdog", daemon=True) for watch in watchers]
 
     def __enter__(self) -> Watchdog:
+        if self._threads:
+            if not faulthandler.is_enabled():  # what the guard's signal, or a crash, makes visible
+                faulthandler.enable(_stderr())
+            self._line = self._guard.enter_context(guarded())
         for thread in self._threads:
             thread.start()
         return self
@@ -63,7 +70,7 @@ class Watchdog:
         self._closed.set()
         for thread in self._threads[:1]:  # the other one may wait for a store that is gone
             thread.join()
-            faulthandler.cancel_dump_traceback_later()
+        self._guard.close()
 
     def beat(self, step: int, phase: str) -> None:
         """This process is about to do `phase` (one of `ORDER`) of `step`; the clock starts again."""
@@ -73,6 +80,7 @@ class Watchdog:
         elif phase == "step" and self._grace:
             limit, self._grace = self._startup, self._grace - 1
         self._at = Beat(step, phase, limit)
+        tell(self._line, limit)
 
     def _count(self) -> None:
         """Add up the time that this process ran without a beat, and end it at the limit."""
@@ -81,7 +89,7 @@ class Watchdog:
             now, at, (since, ran) = time.monotonic(), self._at, self._ran
             ran = ran + running(now - last, self._tick) if at is since else 0.0
             last, self._ran = now, (at, ran)
-            faulthandler.dump_traceback_later(at.limit + HELD_SECONDS, exit=True, file=_stderr())
+            tell(self._line, at.limit)
             if ran > at.limit:
                 _end(at.limit)
 

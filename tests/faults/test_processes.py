@@ -212,6 +212,23 @@ def test_a_process_alone_that_hangs_exits_with_its_stack(tmp_path):
     assert "fault_objective.py" in run.said()
 
 
+HELD = """
+import ctypes, time, types, fault_objective
+def held(seconds):
+    if seconds == 600:  # the stall
+        ctypes.PyDLL(None).sleep(600)  # unlike CDLL, without letting other threads run
+    time.sleep(seconds)
+fault_objective.time = types.SimpleNamespace(sleep=held)
+"""
+
+
+def test_an_interpreter_that_is_held_is_ended_from_outside_with_its_stack(tmp_path):
+    options = ("--config.data.pretrain.stall=(0, 120)", "--config.data.pretrain.delay=0.005")
+    run = trained(tmp_path / "run", *options, "--config.watch.hang_seconds=2", prepare=HELD, code=-signal.SIGABRT)
+    assert "no thread of Python could run for 2 s; ending process" in run.said()
+    assert "in held" in run.said()
+
+
 @pytest.mark.multiprocess
 @pytest.mark.parametrize("dead", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_when_one_process_is_killed_the_other_ends(tmp_path, dead):
