@@ -59,8 +59,6 @@ class Watchdog:
 
     def __enter__(self) -> Watchdog:
         if self._threads:
-            if not faulthandler.is_enabled():  # what the guard's signal, or a crash, makes visible
-                faulthandler.enable(_stderr())
             self._line = self._guard.enter_context(guarded())
         for thread in self._threads:
             thread.start()
