@@ -1,8 +1,8 @@
 """A process beside the one that trains, which ends it when its interpreter is held: then no thread in Python can.
 
 The watchdog's thread writes a line (how many seconds are allowed) whenever it could run. Without a line for so long, not
-counting the time in which the trainer was stopped, the trainer gets SIGABRT, which leaves its stacks in train.log (`fatal.py`), and
-soon SIGKILL. This file is also the program that runs there; it needs the standard library only.
+counting the time in which the trainer was stopped, the trainer gets SIGABRT, which leaves its stacks in train.log
+(`fatal.py`), and soon SIGKILL. This file is also the program that runs there; it needs the standard library only.
 """
 
 from __future__ import annotations
