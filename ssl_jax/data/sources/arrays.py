@@ -33,6 +33,8 @@ class Columns:
     columns: dict[str, np.ndarray]
     classes: Sequence[str]
     notes: tuple[str, ...]
+    _scale: pixel_ranges.Range | None
+    _checks: Sequence[Callable[[], None]]
 
     def _set(
         self,

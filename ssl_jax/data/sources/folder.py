@@ -18,6 +18,7 @@ from ssl_jax.data.sources.arrays import HASH_ROWS, spread
 from ssl_jax.data.sources.base import Record
 from ssl_jax.errors import UserError
 
+Place = tuple[int, int]  # of a folder: its device and inode
 _SEEN = 64  # pictures that are looked at for numbers that are not 8-bit
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -54,6 +55,8 @@ class ImageFolder:
     paths: tuple[str, ...] = field(init=False, repr=False)
     classes: tuple[str, ...] = field(init=False, repr=False)
     notes: tuple[str, ...] = field(init=False, repr=False)
+    _range: pixel_ranges.Range | None = field(init=False, repr=False)
+    _number: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.channels not in (1, 3):
@@ -143,7 +146,7 @@ def _list(root: Path) -> tuple[list[str], list[str], list[str]]:
 
 def _walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """The names with a picture's suffix below `root`, by their path. Links are followed, but not to where they lie."""
-    waiting = [(str(root), "", (_place(os.stat(root)),))]
+    waiting: list[tuple[str, str, tuple[Place, ...]]] = [(str(root), "", (_place(os.stat(root)),))]
     while waiting:
         folder, prefix, above = waiting.pop()
         for entry in _entries(folder):
@@ -179,7 +182,7 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
         ) from error
 
 
-def _place(found: os.stat_result) -> tuple[int, int]:
+def _place(found: os.stat_result) -> Place:
     return found.st_dev, found.st_ino
 
 
