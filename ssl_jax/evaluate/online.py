@@ -33,9 +33,10 @@ class OnlineCheck:
     def __init__(self, recipe: Recipe, objective: Objective, history: Sequence[Mapping[str, Any]] = ()) -> None:
         source = (recipe.data.probe or recipe.data.pretrain).build()
         count = min(recipe.evaluate.health_examples, len(source))
+        self.source = source
         self._source = Subset(source, 0.0, count / len(source), seed=recipe.seed)
+        check_records(getattr(objective, "augment", None), source, BadRecords(recipe.data.max_bad_fraction))
         self._bad = BadRecords(recipe.data.max_bad_fraction, total=len(source))
-        check_records(getattr(objective, "augment", None), source, self._bad)
         self._label, self._target = recipe.evaluate.label, recipe.evaluate.target or None
         self._encoders = {name: encoder_named(objective, name) for name in names_of(recipe.evaluate.encoder)}
         self._outputs = jax.jit(lambda state, batch: replicate(outputs(objective, self._encoders, state, batch)))

@@ -55,7 +55,7 @@ class ImageFolder:
     paths: tuple[str, ...] = field(init=False, repr=False)
     classes: tuple[str, ...] = field(init=False, repr=False)
     notes: tuple[str, ...] = field(init=False, repr=False)
-    _range: pixel_ranges.Range | None = field(init=False, repr=False)
+    scale: pixel_ranges.Range | None = field(init=False, repr=False)
     _number: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class ImageFolder:
         wide = self._wide()
         notes = [] if wide is None else [wide.note("wide")]
         notes += [f"left out {len(odd)} names that are no regular files, {odd[0]!r} first"] if odd else []
-        object.__setattr__(self, "_range", wide)
+        object.__setattr__(self, "scale", wide)
         object.__setattr__(self, "notes", tuple(notes))
 
     def __len__(self) -> int:
@@ -91,7 +91,7 @@ class ImageFolder:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         data = files.read(Path(self.root) / self.paths[index])
-        image = decode_image(data, self.size, self.channels, self.max_pixels, self._range)
+        image = decode_image(data, self.size, self.channels, self.max_pixels, self.scale)
         return {"image": image} | ({"label": np.asarray(self._label(index), np.int32)} if self.classes else {})
 
     def values(self, name: str) -> np.ndarray | None:
@@ -111,7 +111,7 @@ class ImageFolder:
 
     def fingerprint(self) -> str:
         """SHA-256 of the options, all paths, and size and first 64 kB of (evenly spread) 4,096 files at most."""
-        scale = "" if self._range is None else f" {self._range}"
+        scale = "" if self.scale is None else f" {self.scale}"
         digest = hashlib.sha256(f"{self.size} {self.channels} {self.max_pixels}{scale}\n".encode())
         digest.update("\n".join(self.paths).encode("utf-8", "surrogateescape"))
         for i in spread(len(self), HASH_ROWS):
