@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = parse_arguments(list(sys.argv[1:] if argv is None else argv))
+        _check_addresses(arguments)
         leave_out_absent_tpu()  # before jax looks for devices
         keep_freed_memory()  # before jax makes its threads
         return COMMANDS[arguments.command](arguments) or DONE
@@ -197,6 +198,16 @@ COMMANDS: dict[str, Callable[[Namespace], int | None]] = {
 
 
 # --- what several commands need
+
+
+def _check_addresses(arguments: Namespace) -> None:
+    """UserError for an address of a store that is not known, and for one where only a local file can be used."""
+    from ssl_jax.remote.store import is_remote, local_only
+
+    for name in ("workdir", "bundle"):
+        is_remote(getattr(arguments, name, None) or "")
+    for name in ("config", "out"):
+        local_only(getattr(arguments, name, None) or "", f"--{name}")
 
 
 def _recipe(arguments: Namespace, say: Callable[[str], None] = print) -> tuple:

@@ -39,6 +39,7 @@ class Lease:
     def release(self) -> None:
         """Let the next one in at once. If the store is away, the lease runs out by itself."""
         self._end.set()
+        self.on_loss = lambda: None  # from here on, others may have it
         self._thread.join(self._seconds)
         with suppress(StoreAway, FileNotFoundError):
             if not self.check():

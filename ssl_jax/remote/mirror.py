@@ -23,7 +23,7 @@ from ssl_jax.rundir.log import logger
 EVERY_SECONDS = 30  # how often metrics and logs go up
 SHARE_OF_TIME = 0.05  # and what part of the time that may take at most
 PEER_SECONDS = 30  # how long the first process waits for another's share of a checkpoint, before it sends that too
-POLL_SECONDS, LONGEST_PAUSE = 1.0, 60.0
+POLL_SECONDS, LONGEST_PAUSE = 0.5, 60.0
 LAST_PAUSE = 5.0
 WHOLE = 2**26  # bytes; smaller files are sent as they were at one moment, since they may be growing
 LOCAL = {"LOCK", steps.CHECKPOINTS}  # what is not mirrored as it is
@@ -51,7 +51,7 @@ class Mirror:
         self._sent: dict[str, Stamp] = {}
         self._next_logs = 0.0
         self._problem, self._away_since = "", 0.0
-        self._ending, self._done = threading.Event(), threading.Event()
+        self._ending, self._done, self._given_up = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
 
     def start(self) -> None:
@@ -62,6 +62,7 @@ class Mirror:
         """Send what is left, for at most `patience` seconds. What kept it from being sent, or nothing."""
         self._ending.set()
         self._done.wait(patience)
+        self._given_up.set()
         shutil.rmtree(self._pins(), ignore_errors=True)
         return "" if self._done.is_set() else self._problem or "it answers too slowly"
 
@@ -79,7 +80,7 @@ class Mirror:
 
     def _work(self) -> None:
         pause = POLL_SECONDS
-        while True:
+        while not self._given_up.is_set():
             ending = self._ending.is_set()
             try:
                 finished = self.round(ending)
@@ -121,7 +122,10 @@ class Mirror:
         files = steps.sent_files(directory, step)
         share = dict(list(files.items())[self.index :: self.count])
         there = self.store.sizes(f"{steps.CHECKPOINTS}/{step}")
-        self.store.upload(steps.missing(share, there))
+        if steps.marker(step) in there and self.index:
+            self.marked.add(step)
+        else:
+            self.store.upload(steps.missing(share, there))
         self._shares.add(step)
         if self.index == 0 and self._all_there(step, files):
             self._mark(step, directory, time.monotonic() - started)

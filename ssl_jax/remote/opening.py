@@ -263,12 +263,13 @@ def _fetch_step(store: Store, folder: Path, sizes: dict[str, int], step: int | N
     """The checkpoint that is asked for, and no other: the folder holds one at a time."""
     _keep_only(folder, steps.marked(sizes))
     if step is None:
-        newest, _ = steps.fetch_newest(store, folder, sizes)
+        step, _ = steps.fetch_newest(store, folder, sizes)
+    elif step in steps.marked(sizes):
+        steps.fetch(store, folder, step, sizes)
     else:
-        newest = step
-        if step in steps.marked(sizes):
-            steps.fetch(store, folder, step, sizes)
-    _keep_only(folder, [newest])
+        there = ", ".join(map(str, steps.marked(sizes))) or "none"
+        raise UserError(f"{store.address} holds no checkpoint of step {step}; it has {there}")
+    _keep_only(folder, [step])
 
 
 def _keep_only(folder: Path, wanted: Sequence[int | None]) -> None:

@@ -149,7 +149,7 @@ def _client(scheme: str) -> Any:
         importlib.import_module(module)
     except ImportError as error:
         raise UserError(
-            f"{scheme}:// needs {module}, which is not installed ({error}): pip install 'ssl_jax[{extra}]'"
+            f"{scheme}:// needs {module}, which cannot be imported ({error}): pip install ssl_jax[{extra}]"
         ) from error
     for name in ("s3fs", "gcsfs", "fsspec", "aiobotocore", "botocore"):  # what they would print, our messages say
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -23,6 +23,7 @@ from ssl_jax.models.grid import resize_tokens
 from ssl_jax.models.vit import INTERPOLATION_OFFSET
 from ssl_jax.objectives.base import Objective
 from ssl_jax.recipe import InitFrom
+from ssl_jax.remote.opening import reading
 from ssl_jax.rundir.log import logger
 from ssl_jax.rundir.workdir import existing
 from ssl_jax.training.step import TrainState
@@ -37,7 +38,10 @@ def initialised_from(section: InitFrom, objective: Objective, state: TrainState)
     Raises:
       UserError: no such run or step, or trees that differ, with the first differences.
     """
-    with closing(Checkpoints(existing(section.workdir) / "checkpoints", read_only=True)) as checkpoints:
+    with (
+        reading(section.workdir, section.step) as folder,
+        closing(Checkpoints(existing(folder) / "checkpoints", read_only=True)) as checkpoints,
+    ):
         step = checkpoints.step_or_newest(section.step)
         saved, fresh = checkpoints.shapes(step), named({"params": state.params, "extra": state.extra})
         wanted = {name: (tuple(x.shape), str(x.dtype)) for name, x in fresh.items()}
