@@ -68,7 +68,7 @@ class Flat(nn.Module):
     def __call__(self, image, train: bool = False):
         return nn.Dense(self.width)(shard_batch(image.reshape(image.shape[0], -1)))
 
-    def features(self, image):
+    def features(self, image, train: bool = False):
         return self(image)
 
 
