@@ -59,6 +59,9 @@ def _eval(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="which encoders, e.g. student, teacher, image, text; repeatable; default: the recipe's",
     )
+    parser.add_argument(
+        "--config.evaluate.KEY", dest="_override", metavar="VALUE", help="change how the run is evaluated; repeatable"
+    )
     _add_allow(parser)
 
 
@@ -221,7 +224,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"{arguments.command} has no option {unknown[0]!r}{_suggestion(unknown[0], arguments)}")
     if getattr(arguments, "workdir", "") is None:
         raise UserError(f"{arguments.command} needs --workdir DIR. See ssl-jax {arguments.command} --help")
-    if overrides and "config" not in arguments:
+    if overrides and "_override" not in arguments:
         raise UserError(f"{arguments.command} takes no {overrides[0]!r}: it uses the config.json of the run as it is")
     arguments.overrides, arguments.words = overrides, argv
     return arguments

@@ -97,8 +97,8 @@ def evaluate(arguments: Namespace) -> None:
         keep_compiled_programs()
         probes = tuple(p.strip() for p in arguments.probes.split(",") if p.strip()) if arguments.probes else None
         options = {} if arguments.encoder is None else {"encoder": ",".join(arguments.encoder)}
-        print(evaluate_run(workdir, probes, arguments.step, allow, **options))
-    print(f"{arguments.workdir}/eval")
+        print(evaluate_run(workdir, probes, arguments.step, allow, overrides=arguments.overrides, **options))
+    print(f"{arguments.workdir.rstrip('/')}/eval")
 
 
 def preview(arguments: Namespace) -> None:
@@ -118,7 +118,7 @@ def report(arguments: Namespace) -> None:
 
         keep_compiled_programs()
         page = write(workdir, allow)
-    print(f"{arguments.workdir}/{page.name}")
+    print(f"{arguments.workdir.rstrip('/')}/{page.name}")
 
 
 def verify(arguments: Namespace) -> int:

@@ -5,6 +5,7 @@ The pretraining data is not needed: what its records look like stands beside eve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from math import gcd
@@ -17,9 +18,12 @@ from jax.sharding import Mesh
 from ssl_jax.checkpoint.store import Checkpoints
 from ssl_jax.data.pipeline import BadRecords
 from ssl_jax.devices.mesh import make_mesh
+from ssl_jax.errors import UserError
 from ssl_jax.objectives.base import Objective, State
 from ssl_jax.recipe import Recipe, from_json, parse
+from ssl_jax.recipe.loading import overridden
 from ssl_jax.rundir.workdir import existing
+from ssl_jax.training.ownership import refuse_another_count, refuse_foreign
 from ssl_jax.training.records import Records, from_meta, records_of
 from ssl_jax.training.run import build, state_like
 from ssl_jax.training.step import Setup, TrainState
@@ -58,9 +62,12 @@ def reopened(workdir: Path, recipe: Recipe, step: int | None = None) -> Opened:
     with closing(Checkpoints(Path(workdir) / "checkpoints", read_only=True)) as checkpoints, jax.set_mesh(mesh):
         step = checkpoints.step_or_newest(step)
         meta = checkpoints.meta(step)
+        refuse_foreign(Path(workdir), step, meta)
         records = from_meta(meta["records"]) if "records" in meta else _records_here(recipe)
         setup, like = shaped(recipe, records, mesh)
-        found = checkpoints.part({"params": like.params, "extra": like.extra}, step)
+        found = checkpoints.part({"step": like.step, "params": like.params, "extra": like.extra}, step)
+        counted = int(found.pop("step"))
+        refuse_another_count(Path(workdir) / "checkpoints" / str(step), step, meta, lambda: counted)
     return Opened(Path(workdir), recipe, setup, State(**found), step, records, mesh)
 
 
@@ -70,10 +77,13 @@ def shaped(recipe: Recipe, records: Records, mesh: Mesh) -> tuple[Setup, TrainSt
     return setup, state_like(setup, records.batch(recipe.batch_size), mesh, recipe.mesh.rules)
 
 
-def recipe_of(workdir: Path, allow: tuple[str, ...] = ()) -> Recipe:
-    """The recipe of a run directory: data, never executed."""
+def recipe_of(workdir: Path, allow: tuple[str, ...] = (), overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a run directory: data, never executed. `overrides` may change how it is evaluated."""
+    other = next((text for text in overrides if not text.lstrip("-").startswith("config.evaluate.")), None)
+    if other is not None:
+        raise UserError(f"{other!r}: of a run that was trained, only keys of --config.evaluate can be changed")
     file = existing(workdir) / "config.json"
-    return parse(from_json(file.read_text(encoding="utf-8"), str(file)), allow=allow)
+    return parse(overridden(from_json(file.read_text(encoding="utf-8"), str(file)), overrides), allow=allow)
 
 
 def mesh_here(recipe: Recipe) -> Mesh:

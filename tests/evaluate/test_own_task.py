@@ -131,6 +131,16 @@ def test_a_task_names_its_columns_or_each_measure_is_one():
     ]  # fmt: skip
 
 
-def test_records_that_lack_what_pretraining_had_are_told_by_the_field():
-    assert missing_fields(("image", "label"), source(2)) == []
-    assert missing_fields(("image", "segments", "state", "book"), source(2), "book", "state") == ["segments"]
+@dataclass(frozen=True)
+class Segmented(Parity):
+    """Views that need a field which single records do not have."""
+
+    def views(self, keys, batch, progress):
+        return {"image": batch["image"], "segments": batch["segments"]}
+
+
+def test_records_that_lack_what_views_are_made_of_are_told_by_the_field():
+    wanted = ("image", "segments", "state", "book")
+    assert missing_fields(Segmented(NET, WHOLE), ("image", "label"), source(2)) == []
+    assert missing_fields(Segmented(NET, WHOLE), wanted, source(2), "book", "state") == ["segments"]
+    assert missing_fields(Parity(NET, WHOLE), wanted, source(2), "book", "state") == []

@@ -318,8 +318,8 @@ REFUSED = [
     ("optax:lbfgs", "is unknown"),
     ("optax._src.alias:adam", "--allow optax._src.alias"),
     ("subprocess:Popen", "--allow subprocess"),
-    ("ssl_jax.benchmark.peers.compare:Worker", "only code that you allowed"),
-    ("no package:x", "write it as 'package.module:name'"),
+    ("ssl_jax.benchmark.peers.compare:Worker", "none of those that may be named"),
+    ("no package:x", "write it as 'package.module:Name'"),
     ("untrusted_optimizer:make", "--allow untrusted_optimizer"),
 ]
 
@@ -382,8 +382,8 @@ def test_an_optimiser_and_a_schedule_of_ones_own_take_their_options_and_our_rule
     assert moved("own_optimizers:direction", "own_optimizers:halves") == pytest.approx([-0.15, -0.15])
     assert moved("own_optimizers:direction", "own_optimizers:thirds") == pytest.approx([-0.1, -0.1])
     for name, why in (
-        ("adam", "no function or class defined in own_optimizers"),
-        ("subprocess", "no function or class defined in own_optimizers"),
+        ("adam", "not a function or class defined in own_optimizers"),
+        ("subprocess", "not a function or class defined in own_optimizers"),
         ("alais", "did you mean 'alias'"),
         ("number", "must have init and update"),
     ):
