@@ -248,6 +248,8 @@ def _stop() -> None:
 def _sent(mirror: Mirror) -> str:
     """Send the rest; what has to be said if it could not be sent."""
     store, folder, patience = mirror.store, mirror.folder, _seconds("SSL_JAX_STORE_SECONDS", PATIENCE_SECONDS)
+    if mirror.lease is not None:
+        mirror.lease.on_loss = lambda: None  # training has ended already
     problem = mirror.finish(patience)
     if mirror.lease is not None and mirror.lease.lost:
         return f"another run has taken over {store.address}; what this one wrote since is in {folder}"

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from fault_objective import __file__ as OBJECTIVE
-from fault_runs import RECIPE, Run, losses
+from fault_runs import RECIPE, Run, free_port, losses
 from store_servers import EXTRA, Server, absent
 
 from ssl_jax.remote import steps
@@ -18,34 +18,34 @@ EVALUATED = ("--config", f"{RECIPE}:evaluated")
 
 
 @pytest.fixture(scope="module", params=["s3", "gs"])
-def server(request, tmp_path_factory):
+def emulator(request, tmp_path_factory):
     if missing := absent(request.param):
         pytest.skip(
             f"{request.param}:// is not tried: pip install ssl_jax[{EXTRA[request.param]},stores] (no {', '.join(missing)})"
         )
-    server = Server(request.param, tmp_path_factory.mktemp(request.param))
-    yield server
-    server.close()
+    emulator = Server(request.param, tmp_path_factory.mktemp(request.param))
+    yield emulator
+    emulator.close()
 
 
 @pytest.fixture
-def store(server, request, monkeypatch) -> Store:
+def store(emulator, request, monkeypatch) -> Store:
     """Objects of this test alone, seen from this process."""
-    for key, value in server.env.items():
+    for key, value in emulator.env.items():
         monkeypatch.setenv(key, value)
-    return store_at(f"{server.scheme}://bucket/runs/{request.node.name.partition('[')[0][-40:]}")
+    return store_at(f"{emulator.scheme}://bucket/runs/{request.node.name.partition('[')[0][-40:]}")
 
 
-def run(store, server, machine, *options, **env) -> Run:
+def run(store, emulator, machine, *options, name="run", **env) -> Run:
     """`ssl-jax train` there, on a machine that keeps its copy in the folder `machine`."""
-    env = server.env | {"SSL_JAX_STAGING": str(machine), "SSL_JAX_LEASE_SECONDS": "4"} | env
-    return Run(machine, *EVALUATED, *options, address=store.address, **env)
+    env = emulator.env | {"SSL_JAX_STAGING": str(machine), "SSL_JAX_LEASE_SECONDS": "4"} | env
+    return Run(machine, *EVALUATED, *options, address=store.address, name=name, **env)
 
 
-def command(store, server, machine, word, *options) -> str:
+def command(store, emulator, machine, word, *options) -> str:
     """Another command on the run there; what it printed."""
     words = (word, "--workdir", store.address, "--allow", OBJECTIVE, *options)
-    env = server.env | {"SSL_JAX_STAGING": str(machine)}
+    env = emulator.env | {"SSL_JAX_STAGING": str(machine)}
     with Run(machine, name=word, command=words, **env) as made:
         assert made.wait() == 0, made.said()
         return made.said()
@@ -62,32 +62,32 @@ def metrics(store, tmp_path) -> dict[int, float]:
 
 
 @pytest.mark.slow
-def test_a_run_is_trained_killed_resumed_elsewhere_and_evaluated(store, server, straight, tmp_path):
+def test_a_run_is_trained_killed_resumed_elsewhere_and_evaluated(store, emulator, straight, tmp_path):
     hold = ("--config.data.pretrain.hold", f"(150, '{tmp_path / 'go'}')")
-    with run(store, server, tmp_path / "first", *hold) as first:
+    with run(store, emulator, tmp_path / "first", *hold) as first:
         first.until(lambda: 8 in marked(store))
         first.kill()
     (tmp_path / "go").touch()
-    with run(store, server, tmp_path / "second", *hold) as second:
+    with run(store, emulator, tmp_path / "second", *hold) as second:
         assert second.wait() == 0, second.said()
         assert "resumed at step" in second.said()
     assert marked(store) == [8, 16, 24]
     assert metrics(store, tmp_path) == losses(straight)
-    command(store, server, tmp_path / "third", "eval", "--probes", "knn")
-    command(store, server, tmp_path / "third", "report")
+    command(store, emulator, tmp_path / "third", "eval", "--probes", "knn")
+    command(store, emulator, tmp_path / "third", "report")
     assert {"eval/knn.json", "report.html"} <= store.sizes().keys()
 
 
 @pytest.mark.slow
-def test_a_store_that_is_away_while_training_loses_nothing(store, server, straight, tmp_path):
+def test_a_store_that_is_away_while_training_loses_nothing(store, emulator, straight, tmp_path):
     hold = ("--config.data.pretrain.hold", f"(150, '{tmp_path / 'go'}')")
-    with run(store, server, tmp_path / "here", *hold) as made:
+    with run(store, emulator, tmp_path / "here", *hold) as made:
         made.until(lambda: 8 in marked(store))
-        server.away(True)
+        emulator.away(True)
         (tmp_path / "go").touch()
         made.until(lambda: "is tried again" in made.said())
         time.sleep(1)
-        server.away(False)
+        emulator.away(False)
         assert made.wait(180) == 0, made.said()
     assert marked(store) == [8, 16, 24]
     assert metrics(store, tmp_path) == losses(straight)
@@ -95,19 +95,21 @@ def test_a_store_that_is_away_while_training_loses_nothing(store, server, straig
 
 
 @pytest.mark.slow
-def test_one_that_stays_away_ends_the_run_with_2_and_the_same_command_sends_the_rest(store, server, straight, tmp_path):
+def test_one_that_stays_away_ends_the_run_with_2_and_the_same_command_sends_the_rest(
+    store, emulator, straight, tmp_path
+):
     hold = ("--config.data.pretrain.hold", f"(150, '{tmp_path / 'go'}')")
-    with run(store, server, tmp_path / "here", *hold, SSL_JAX_STORE_SECONDS="2") as made:
+    with run(store, emulator, tmp_path / "here", *hold, SSL_JAX_STORE_SECONDS="2") as made:
         made.until(lambda: 8 in marked(store))
-        server.away(True)
+        emulator.away(True)
         (tmp_path / "go").touch()
         try:
             assert made.wait(180) == 2, made.said()
         finally:
-            server.away(False)
+            emulator.away(False)
         assert str(tmp_path / "here") in made.said().splitlines()[-1]
     assert max(marked(store)) < 24
-    with run(store, server, tmp_path / "here", *hold) as again:
+    with run(store, emulator, tmp_path / "here", *hold) as again:
         assert again.wait() == 0, again.said()
         assert "resumed at step 24 of 24" in again.said()
     assert marked(store) == [8, 16, 24]
@@ -115,16 +117,31 @@ def test_one_that_stays_away_ends_the_run_with_2_and_the_same_command_sends_the_
 
 
 @pytest.mark.slow
-def test_two_runs_in_one_place_are_one_and_a_refusal(store, server, tmp_path):
+def test_two_runs_in_one_place_are_one_and_a_refusal(store, emulator, tmp_path):
     hold = ("--config.data.pretrain.hold", f"(100, '{tmp_path / 'go'}')")
-    with run(store, server, tmp_path / "first", *hold) as first:
+    with run(store, emulator, tmp_path / "first", *hold) as first:
         first.until(lambda: 8 in marked(store))
-        with run(store, server, tmp_path / "second", *hold) as second:
+        with run(store, emulator, tmp_path / "second", *hold) as second:
             assert second.wait() == 2
             assert f"is in use by another run (process {first.process.pid}" in second.said()
         (tmp_path / "go").touch()
         assert first.wait() == 0, first.said()
     assert marked(store) == [8, 16, 24]
+
+
+@pytest.mark.slow
+@pytest.mark.multiprocess
+def test_two_processes_are_one_run_there_if_they_see_one_folder(store, emulator, tmp_path):
+    flags = ("--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--process-id")
+    for folders, code in ((("one", "one"), 0), (("one", "two"), 2)):
+        both = [
+            run(store, emulator, tmp_path / folder, *flags, str(i), name=f"{code}p{i}", SSL_JAX_CONNECT_SECONDS="60")
+            for i, folder in enumerate(folders)
+        ]
+        assert [made.wait(180) for made in both] == [code, code], "".join(made.said() for made in both)
+    assert "not all processes see" in both[0].said() + both[1].said()
+    assert marked(store) == [8, 16, 24]
+    assert {"train.log", "train.1.log"} <= store.sizes().keys()
 
 
 def test_what_a_store_promises(store, tmp_path):
@@ -146,16 +163,16 @@ def test_what_a_store_promises(store, tmp_path):
         store.read("a/b")
 
 
-def test_a_checkpoint_arrives_whole_and_one_changed_byte_of_it_is_noticed(store, server, tmp_path):
+def test_a_checkpoint_arrives_whole_and_one_changed_byte_of_it_is_noticed(store, emulator, tmp_path):
     folder = tmp_path / "run"
     for step in (8, 16):
         saved(folder, step)
     mirror = Mirror(store, folder, None)
-    asked = len(server.requests())
+    asked = len(emulator.requests())
     while not mirror.round():
         pass
     assert marked(store) == [8, 16]
-    assert len(server.requests()) - asked < 40
+    assert len(emulator.requests()) - asked < 40
     store.write({"checkpoints/16/state/b": b"another"})
     (tmp_path / "there").mkdir()
     assert steps.fetch_newest(store, tmp_path / "there", store.sizes()) == (8, [16])
@@ -176,10 +193,10 @@ def saved(folder, step) -> None:
 
 
 @pytest.mark.slow
-def test_a_store_that_answers_no_request_is_away(store, server):
-    server.away(True)
+def test_a_store_that_answers_no_request_is_away(store, emulator):
+    emulator.away(True)
     try:
         with pytest.raises(StoreAway):
             store.read("x")
     finally:
-        server.away(False)
+        emulator.away(False)
