@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 QUERIES = 10
 SEARCHED = 10_000  # records of the probe split among which neighbours are looked for
-MAPPED = 1_500  # test records on a map: t-SNE takes about 8 CPU-seconds for so many
+MAPPED = 1_000  # test records on a map: t-SNE takes about 5 CPU-seconds for so many
 FEWEST = 10  # records without which a map says nothing
 
 

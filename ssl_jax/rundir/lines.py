@@ -7,6 +7,8 @@ import logging
 import os
 from pathlib import Path
 
+from ssl_jax.rundir.durable import sync
+
 logger = logging.getLogger("ssl_jax")
 
 
@@ -37,6 +39,15 @@ class Lines:
                     "%s cannot be written (%s); its lines are kept until it can, and training goes on",
                     self.path, error.strerror,
                 )  # fmt: skip
+
+    def sync(self) -> None:
+        """Block until what was written is on disk, and the file's name too. A disk that cannot is told."""
+        try:
+            if self._file is not None:
+                os.fsync(self._file)
+                sync(self.path.parent)
+        except OSError as error:
+            logger.warning("%s may lose its last lines in a power cut (%s)", self.path, error.strerror)
 
     def close(self) -> None:
         """Close the file; the next line opens it again."""

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TextIO
 
+from ssl_jax.rundir.durable import sync
 from ssl_jax.rundir.lines import Lines
 
 logger = logging.getLogger("ssl_jax")
@@ -89,6 +90,7 @@ def replace_file(path: Path, text: str) -> None:
             f.flush()
             os.fsync(f.fileno())
         os.replace(new, path)
+        sync(path.parent)
     finally:
         new.unlink(missing_ok=True)
 
@@ -215,6 +217,10 @@ class MetricsLog:
         self._file.append(line)
         self._to_tensorboard(step, json.loads(line))
 
+    def sync(self) -> None:
+        """Have what was written on disk, before a checkpoint promises it."""
+        self._file.sync()
+
     def cut_back(self, step: int) -> None:
         """Drop what was written after `step`, the step that training resumes from."""
         self._file.close()
@@ -278,6 +284,9 @@ class NoLog:
         pass
 
     def write(self, step: int, **numbers: Any) -> None:
+        """Nothing."""
+
+    def sync(self) -> None:
         """Nothing."""
 
     def cut_back(self, step: int) -> None:

@@ -31,10 +31,14 @@ import ssl_jax
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.renames import with_added_keys
 from ssl_jax.recipe.values import flatten, from_json, plain, to_json
+from ssl_jax.rundir.durable import make_directory
+from ssl_jax.rundir.identity import Identity, covered, entries, from_env, named
 from ssl_jax.rundir.log import logger, messages, read_metrics, replace_file
 
 SECRET = re.compile(r"token|secret|key|password|passwd|credential", re.IGNORECASE)
 RECORDED = re.compile(r"^(JAX|XLA|TPU|CUDA|NCCL|OMP|TF|SSL_JAX|SLURM)_")
+FIXED = ("batch_size",)  # keys that no flag can change once there is a checkpoint
+HALF_WRITTEN = re.compile(r"\.(config\.json|env\.json|metrics\.jsonl)\.\d+$")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "ml-collections", "scikit-learn")
 
 
@@ -49,9 +53,22 @@ class Workdir:
     def record_devices(self, devices: Sequence[Any], **facts: Any) -> None:
         """Add the devices (jax.devices()) and other facts of this start (mesh, dataset fingerprint) to env.json."""
         kinds = [f"{d.platform}:{d.device_kind}" for d in devices]
-        counted = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+        self._record({"devices": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}} | facts)
+
+    def accept(self, owner: Identity) -> None:
+        """The checkpoint was found to be this run's: whose it is goes into env.json, and the recipe into config.json."""
+        self._record(owner.to_env())
+        self.write_config()
+
+    def write_config(self) -> None:
+        """Make the recipe that of the run, for the next start to be compared with."""
+        file, text = self.path / "config.json", to_json(self.config)
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            replace_file(file, text)
+
+    def _record(self, facts: Mapping[str, Any]) -> None:
         env = json.loads((self.path / "env.json").read_text(encoding="utf-8"))
-        replace_file(self.path / "env.json", _indented(env | {"devices": counted} | facts))
+        replace_file(self.path / "env.json", _indented(env | facts))
 
 
 @contextmanager
@@ -66,18 +83,25 @@ def open_workdir(
     path = Path(path)
     with _explained(path):
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_directory(path)
         except (FileExistsError, NotADirectoryError) as error:
             raise UserError(f"--workdir {path}: {error.filename} is a file, not a directory; use another") from error
         with messages(path), _lock(path / "LOCK"), _ending_in_log():
-            resumed = _same_recipe(path, config, allow_change)
-            _record_environment(path / "env.json")
+            _remove_half_written(path)
+            resumed, steps = _same_recipe(path, config, allow_change), saved_steps(path)
+            _record_environment(path / "env.json", "" if steps else named(), allow_change)
+            workdir = Workdir(path, from_json(to_json(config)), resumed)
+            if not resumed and not steps:
+                workdir.write_config()  # where there is a checkpoint, once that was found to be of this recipe
             try:
-                yield Workdir(path, from_json(to_json(config)), resumed)
+                yield workdir
             except UserError:
                 if not resumed and not (path / "metrics.jsonl").exists():
-                    (path / "config.json").unlink()  # refused before its first step: the corrected recipe is the first
+                    (path / "config.json").unlink(
+                        missing_ok=True
+                    )  # refused before its first step: the next is the first
                 raise
+            workdir.write_config()
 
 
 def existing(path: str | os.PathLike[str]) -> Path:
@@ -107,26 +131,46 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
 
 
 def _same_recipe(path: Path, config: ConfigDict | Mapping[str, Any], allow_change: Sequence[str]) -> bool:
-    """Write config.json, or compare with the one there. True if a run was started here before."""
+    """Compare with config.json. True if there is one: a run was started here before."""
     file = path / "config.json"
     if not file.exists():
-        replace_file(file, to_json(config))
         return False
     changed = differences(from_json(file.read_text(encoding="utf-8"), str(file)), config)
-    allowed = {k for k in changed if any(k == a or k.startswith(a + ".") for a in allow_change)}
-    refused = {k: pair for k, pair in changed.items() if k not in allowed}
+    fixed = FIXED if saved_steps(path) else ()
+    refused = {k: pair for k, pair in changed.items() if k in fixed or not covered(k, allow_change)}
     if refused:
-        lines = "\n".join(f"  {key}: {old} -> {new}" for key, (old, new) in refused.items())
-        flags = " ".join(f"--allow-config-change {key}" for key in refused)
-        raise UserError(
-            f"{path} holds a run with another recipe. It would change:\n{lines}\n"
-            f"Either start in another --workdir, or restore these values, or continue this run with them: add {flags}"
-        )
-    for key in sorted(allowed):
+        raise another_recipe(f"{path} holds a run with another recipe", refused, fixed)
+    for key in sorted(changed):
         logger.warning("config changed on resume: %s: %s -> %s", key, *changed[key])
-    if allowed:
-        replace_file(file, to_json(config))
     return True
+
+
+def another_recipe(what: str, changed: Mapping[str, tuple[str, str]], fixed: Sequence[str] = FIXED) -> UserError:
+    """The refusal to go on with `changed` keys of a recipe. Only flags that can help are named."""
+    lines = "\n".join(f"  {key}: {old} -> {new}" for key, (old, new) in changed.items())
+    stuck = [key for key in changed if key in fixed]
+    flags = " ".join(f"--allow-config-change {key}" for key in changed)
+    other_data = any(key.startswith("data.pretrain") for key in changed)
+    remedy = f", or continue this run with them: add {flags}" + (
+        "\nIf the records differ too, --allow-data-change as well" if other_data else ""
+    )
+    if stuck:
+        remedy = f"; {', '.join(stuck)} cannot change once there is a checkpoint: the order of examples hangs on it"
+    return UserError(
+        f"{what}. It would change:\n{lines}\nEither start in another --workdir, or restore these values{remedy}"
+    )
+
+
+def saved_steps(path: Path) -> list[int]:
+    """The steps whose checkpoints seem to be in a run directory, by their names alone."""
+    return sorted(int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdigit())
+
+
+def _remove_half_written(path: Path) -> None:
+    """What `replace_file` had not renamed yet when an earlier run was killed."""
+    for left in path.glob(".*"):
+        if HALF_WRITTEN.match(left.name):
+            left.unlink(missing_ok=True)
 
 
 # --- one run at a time
@@ -210,16 +254,17 @@ def _alive(pid: int) -> bool:
 # --- where it ran
 
 
-def _record_environment(path: Path) -> None:
-    """Write env.json: this start at the top, earlier starts under `earlier`."""
-    earlier: list[Any] = []
-    if path.exists():
-        try:
-            last = json.loads(path.read_text(encoding="utf-8"))
-            earlier = [*last.pop("earlier", []), last]
-        except (ValueError, AttributeError, TypeError):
-            logger.warning("%s was not readable and starts anew", path)
-    replace_file(path, _indented(environment() | {"earlier": earlier}))
+def _record_environment(path: Path, new_name: str, allow_change: Sequence[str]) -> None:
+    """Write env.json: this start at the top, earlier starts under `earlier`. A run without a name gets the new one."""
+    last = dict(entries(path))
+    if path.exists() and not last:
+        logger.warning("%s was not readable and starts anew", path)
+    owner = from_env(last)
+    owner = Identity(owner.name or new_name, tuple(allow_change), owner.allowed)
+    before = last.pop("earlier", [])
+    past = {key: value for key, value in last.items() if key not in owner.to_env()}
+    earlier = [*(before if isinstance(before, list) else []), *([past] if past else [])]
+    replace_file(path, _indented(environment() | owner.to_env() | {"earlier": earlier}))
 
 
 def environment() -> dict[str, Any]:
@@ -305,7 +350,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _kept(path: Path) -> str:
-    steps = [int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdigit()]
+    steps = saved_steps(path)
     metrics = read_metrics(path)
     saved = f"checkpoints up to step {max(steps)}" if steps else "no checkpoint yet"
     logged = f", metrics up to step {metrics[-1]['step']}" if metrics else ""

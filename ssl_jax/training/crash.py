@@ -20,11 +20,13 @@ import numpy as np
 import optax
 from jax import Array
 
+from ssl_jax.checkpoint.manifest import entries
 from ssl_jax.data.pipeline import BadRecords, examples
 from ssl_jax.devices.distributed import gathered, is_first, rows_of_all
 from ssl_jax.devices.mesh import batch_sharding, path_name, place_batch
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import to_json
+from ssl_jax.rundir.identity import identity
 from ssl_jax.rundir.log import logger, replace_file
 from ssl_jax.training.step import Setup, TrainState, value_and_gradient
 
@@ -122,6 +124,7 @@ def _write(
     if not is_first():
         return
     record = {
+        "run": identity(folder.parent.parent).name,
         "step": failure.step,
         "skipped_before": int(failure.metrics["skipped"]) - 1,
         "seed": setup.seed,
@@ -137,6 +140,7 @@ def _write(
     record["dtypes"] = {k: str(v.dtype) for k, v in held.items()}
     bits: dict[str, Any] = {k: _plain(v) for k, v in held.items()}
     np.savez(folder / "state.npz", **bits)
+    record["files"] = entries(folder, ["config.json", "state.npz"])  # those that this record belongs to
     replace_file(folder / "bundle.json", json.dumps(record, indent=1) + "\n")
 
 

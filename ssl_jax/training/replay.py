@@ -12,10 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.checkpoint import manifest
+from ssl_jax.checkpoint.manifest import CheckpointCorrupt
 from ssl_jax.data.pipeline import BadRecords, examples
 from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import Recipe, from_json, parse
+from ssl_jax.rundir.identity import identity
 from ssl_jax.training.crash import arrays, diagnosis, readable
 from ssl_jax.training.records import records_of
 from ssl_jax.training.reopen import shaped
@@ -50,7 +53,21 @@ def _read(bundle: Path, allow: tuple[str, ...]) -> tuple[dict[str, Any], Recipe]
         config = (bundle / "config.json").read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise UserError(f"{bundle} is not a crash bundle ({error}); name a directory <workdir>/crash/step_K") from error
+    _refuse_strays(bundle, record)
     return record, parse(from_json(config, str(bundle / "config.json")), allow=allow)
+
+
+def _refuse_strays(bundle: Path, record: dict[str, Any]) -> None:
+    """UserError for a file of another bundle, or a bundle in another run's directory. Older ones do not say."""
+    try:
+        manifest.compare(bundle, record.get("files", {}))
+    except CheckpointCorrupt as error:
+        raise UserError(f"{bundle}: {error}; its files do not belong together. Bring it back from a copy") from error
+    here, made_by = identity(bundle.absolute().parent.parent).name, record.get("run", "")
+    if here and made_by and here != made_by:
+        raise UserError(
+            f"{bundle} was left by another run ({made_by}; this one is {here}): replay it where it comes from"
+        )
 
 
 def _mesh(recipe: Recipe, recorded: dict[str, int]) -> jax.sharding.Mesh:
