@@ -87,7 +87,7 @@ def open_workdir(
     `allow_change` names keys (`optimizer.lr`, or a section) that may differ from config.json, which then takes them.
     Raises UserError if another run holds it, if the recipe differs, or if the disk is full or not writable.
     """
-    path = Path(path)
+    path = _local(path)
     with _explained(path):
         try:
             make_directory(path)
@@ -120,6 +120,13 @@ def existing(path: str | os.PathLike[str]) -> Path:
     beside = sorted(p.parent.name for p in path.parent.glob("*/config.json")) if path.parent.is_dir() else []
     hint = f" Runs in {path.parent}: {', '.join(beside)}" if beside else ""
     raise UserError(f"--workdir {path} {what}; name the directory that `ssl-jax train --workdir` wrote.{hint}")
+
+
+def _local(path: str | os.PathLike[str]) -> Path:
+    """`path`, unless it is an address such as `gs://bucket/x`, for which a folder `gs:` would be made here."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", os.fspath(path)):
+        raise UserError(f"{path} is no local directory; `ssl_jax.remote.opening.run_directory` opens gs:// and s3://")
+    return Path(path)
 
 
 # --- one recipe
