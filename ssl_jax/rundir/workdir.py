@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,14 @@ from ssl_jax.rundir.log import logger, messages, read_metrics, replace_file
 SECRET = re.compile(r"token|secret|key|password|passwd|credential", re.IGNORECASE)
 RECORDED = re.compile(r"^(JAX|XLA|TPU|CUDA|NCCL|OMP|TF|SSL_JAX|SLURM)_")
 FIXED = ("batch_size",)  # keys that no flag can change once there is a checkpoint
+FITS = "This works where every array of the checkpoint keeps its name, shape and type; else it is another run"
+CONDITIONS = {  # section -> on what it hangs that a run can go on with another one
+    "model": FITS,
+    "objective": FITS,
+    "optimizer.name": FITS,
+    "optimizer.options": FITS,
+    "data.pretrain": "If the records differ, add --allow-data-change as well",
+}
 HALF_WRITTEN = re.compile(r"\.(config\.json|env\.json|metrics\.jsonl)\.\d+$")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "ml-collections", "scikit-learn")
 
@@ -152,19 +160,20 @@ def _same_recipe(path: Path, config: ConfigDict | Mapping[str, Any], allow_chang
 
 
 def another_recipe(what: str, changed: Mapping[str, tuple[str, str]], fixed: Sequence[str] = FIXED) -> UserError:
-    """The refusal to go on with `changed` keys of a recipe. Only flags that can help are named."""
+    """The refusal to go on with `changed` keys of a recipe. Only flags that can help are named, and on which condition."""
     lines = "\n".join(f"  {key}: {old} -> {new}" for key, (old, new) in changed.items())
-    stuck = [key for key in changed if key in fixed]
-    flags = " ".join(f"--allow-config-change {key}" for key in changed)
-    other_data = any(key.startswith("data.pretrain") for key in changed)
-    remedy = f", or continue this run with them: add {flags}" + (
-        "\nIf the records differ too, --allow-data-change as well" if other_data else ""
-    )
-    if stuck:
-        remedy = f"; {', '.join(stuck)} cannot change once there is a checkpoint: the order of examples hangs on it"
     return UserError(
-        f"{what}. It would change:\n{lines}\nEither start in another --workdir, or restore these values{remedy}"
+        f"{what}. It would change:\n{lines}\nEither start in another --workdir, or restore these values"
+        + _way_on(changed, [key for key in changed if key in fixed])
     )
+
+
+def _way_on(changed: Iterable[str], stuck: Sequence[str]) -> str:
+    if stuck:
+        return f"; {', '.join(stuck)} cannot change once there is a checkpoint: the order of examples hangs on it"
+    notes = [note for section, note in CONDITIONS.items() if any(covered(key, (section,)) for key in changed)]
+    flags = " ".join(f"--allow-config-change {key}" for key in changed)
+    return "\n".join([f", or continue this run with them: add {flags}", *dict.fromkeys(notes)])
 
 
 def saved_steps(path: Path) -> list[int]:
