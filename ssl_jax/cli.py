@@ -97,7 +97,8 @@ def evaluate(arguments: Namespace) -> None:
         keep_compiled_programs()
         probes = tuple(p.strip() for p in arguments.probes.split(",") if p.strip()) if arguments.probes else None
         options = {} if arguments.encoder is None else {"encoder": ",".join(arguments.encoder)}
-        print(evaluate_run(workdir, probes, arguments.step, allow, overrides=arguments.overrides, **options))
+        options |= {"overrides": arguments.overrides} if arguments.overrides else {}
+        print(evaluate_run(workdir, probes, arguments.step, allow, **options))
     print(f"{arguments.workdir.rstrip('/')}/eval")
 
 

@@ -67,8 +67,7 @@ class Workdir:
             replace_file(file, text)
 
     def _record(self, facts: Mapping[str, Any]) -> None:
-        env = json.loads((self.path / "env.json").read_text(encoding="utf-8"))
-        replace_file(self.path / "env.json", _indented(env | facts))
+        replace_file(self.path / "env.json", _indented({**entries(self.path / "env.json"), **facts}))
 
 
 @contextmanager
@@ -170,7 +169,7 @@ def another_recipe(what: str, changed: Mapping[str, tuple[str, str]], fixed: Seq
 
 def saved_steps(path: Path) -> list[int]:
     """The steps whose checkpoints seem to be in a run directory, by their names alone."""
-    return sorted(int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdigit())
+    return sorted(int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdecimal())
 
 
 def _remove_half_written(path: Path) -> None:
