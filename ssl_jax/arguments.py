@@ -224,10 +224,21 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"{arguments.command} has no option {unknown[0]!r}{_suggestion(unknown[0], arguments)}")
     if getattr(arguments, "workdir", "") is None:
         raise UserError(f"{arguments.command} needs --workdir DIR. See ssl-jax {arguments.command} --help")
-    if overrides and "_override" not in arguments:
-        raise UserError(f"{arguments.command} takes no {overrides[0]!r}: it uses the config.json of the run as it is")
+    foreign = [text for text in overrides if not text.startswith(_changeable(arguments))]
+    if foreign:
+        but = ", but for keys of --config.evaluate" if arguments.command == "eval" else ""
+        raise UserError(
+            f"{arguments.command} takes no {foreign[0]!r}: it uses the config.json of the run as it is{but}"
+        )
     arguments.overrides, arguments.words = overrides, argv
     return arguments
+
+
+def _changeable(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """How overrides begin that a command takes."""
+    if "config" in arguments:
+        return ("--config.",)
+    return ("--config.evaluate.",) if arguments.command == "eval" else ()
 
 
 def _split_overrides(argv: list[str]) -> tuple[list[str], list[str]]:

@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,14 @@ from ssl_jax.rundir.log import logger, messages, read_metrics, replace_file
 SECRET = re.compile(r"token|secret|key|password|passwd|credential", re.IGNORECASE)
 RECORDED = re.compile(r"^(JAX|XLA|TPU|CUDA|NCCL|OMP|TF|SSL_JAX|SLURM)_")
 FIXED = ("batch_size",)  # keys that no flag can change once there is a checkpoint
+FITS = "This works where every array of the checkpoint keeps its name, shape and type; else it is another run"
+CONDITIONS = {  # section -> on what it hangs that a run can go on with another one
+    "model": FITS,
+    "objective": FITS,
+    "optimizer.name": FITS,
+    "optimizer.options": FITS,
+    "data.pretrain": "If the records differ, add --allow-data-change as well",
+}
 HALF_WRITTEN = re.compile(r"\.(config\.json|env\.json|metrics\.jsonl)\.\d+$")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "ml-collections", "scikit-learn")
 
@@ -67,8 +75,7 @@ class Workdir:
             replace_file(file, text)
 
     def _record(self, facts: Mapping[str, Any]) -> None:
-        env = json.loads((self.path / "env.json").read_text(encoding="utf-8"))
-        replace_file(self.path / "env.json", _indented(env | facts))
+        replace_file(self.path / "env.json", _indented({**entries(self.path / "env.json"), **facts}))
 
 
 @contextmanager
@@ -80,7 +87,7 @@ def open_workdir(
     `allow_change` names keys (`optimizer.lr`, or a section) that may differ from config.json, which then takes them.
     Raises UserError if another run holds it, if the recipe differs, or if the disk is full or not writable.
     """
-    path = Path(path)
+    path = _local(path)
     with _explained(path):
         try:
             make_directory(path)
@@ -115,6 +122,13 @@ def existing(path: str | os.PathLike[str]) -> Path:
     raise UserError(f"--workdir {path} {what}; name the directory that `ssl-jax train --workdir` wrote.{hint}")
 
 
+def _local(path: str | os.PathLike[str]) -> Path:
+    """`path`, unless it is an address such as `gs://bucket/x`, for which a folder `gs:` would be made here."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", os.fspath(path)):
+        raise UserError(f"{path} is no local directory; `ssl_jax.remote.opening.run_directory` opens gs:// and s3://")
+    return Path(path)
+
+
 # --- one recipe
 
 
@@ -146,24 +160,25 @@ def _same_recipe(path: Path, config: ConfigDict | Mapping[str, Any], allow_chang
 
 
 def another_recipe(what: str, changed: Mapping[str, tuple[str, str]], fixed: Sequence[str] = FIXED) -> UserError:
-    """The refusal to go on with `changed` keys of a recipe. Only flags that can help are named."""
+    """The refusal to go on with `changed` keys of a recipe. Only flags that can help are named, and on which condition."""
     lines = "\n".join(f"  {key}: {old} -> {new}" for key, (old, new) in changed.items())
-    stuck = [key for key in changed if key in fixed]
-    flags = " ".join(f"--allow-config-change {key}" for key in changed)
-    other_data = any(key.startswith("data.pretrain") for key in changed)
-    remedy = f", or continue this run with them: add {flags}" + (
-        "\nIf the records differ too, --allow-data-change as well" if other_data else ""
-    )
-    if stuck:
-        remedy = f"; {', '.join(stuck)} cannot change once there is a checkpoint: the order of examples hangs on it"
     return UserError(
-        f"{what}. It would change:\n{lines}\nEither start in another --workdir, or restore these values{remedy}"
+        f"{what}. It would change:\n{lines}\nEither start in another --workdir, or restore these values"
+        + _way_on(changed, [key for key in changed if key in fixed])
     )
+
+
+def _way_on(changed: Iterable[str], stuck: Sequence[str]) -> str:
+    if stuck:
+        return f"; {', '.join(stuck)} cannot change once there is a checkpoint: the order of examples hangs on it"
+    notes = [note for section, note in CONDITIONS.items() if any(covered(key, (section,)) for key in changed)]
+    flags = " ".join(f"--allow-config-change {key}" for key in changed)
+    return "\n".join([f", or continue this run with them: add {flags}", *dict.fromkeys(notes)])
 
 
 def saved_steps(path: Path) -> list[int]:
     """The steps whose checkpoints seem to be in a run directory, by their names alone."""
-    return sorted(int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdigit())
+    return sorted(int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdecimal())
 
 
 def _remove_half_written(path: Path) -> None:

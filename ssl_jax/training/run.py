@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from ssl_jax.checkpoint.store import Checkpoints
-from ssl_jax.data.fit import check_records
+from ssl_jax.data.fit import check_records, check_scales
 from ssl_jax.data.pipeline import BadRecords, batches
 from ssl_jax.data.units import units
 from ssl_jax.devices.agreement import comparing, modules, places
@@ -148,6 +148,7 @@ def _run(recipe: Recipe, workdir: Workdir, allow_data_change: bool, watchdog: Wa
         counted = partial(units, setup.objective.augment)
         monitor = Monitor(log, recipe, saved.age, max(1, steps(recipe.log.every)), counted)
         check_of = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
+        check_scales({"pretrain": source, "probe": check_of.source})
         online = opening.first_timed(say, "compiling and making the first check of the features", check_of)
         replicas, usable = ReplicaCheck(mesh, like), UsableCheck(like)
         step_of = {n: opening.first_timed(say, opening.program(n), compiled(setup, n, like)) for n in {per_dispatch, 1}}

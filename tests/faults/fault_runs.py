@@ -20,11 +20,17 @@ SERVER = multiprocessing.get_context("forkserver")
 
 
 class Run:
-    """`ssl-jax train` of the faulty recipe in `workdir`; stderr in `stderr`."""
+    """`ssl-jax train` of the faulty recipe in `workdir`; stderr in `stderr`.
 
-    def __init__(self, workdir: Path, *options: str, name: str = "run", prepare: str = "", **env: str) -> None:
+    `address` is the --workdir where that is not `workdir`, and `command` the whole command line where it is another.
+    """
+
+    def __init__(
+        self, workdir: Path, *options: str, name: str = "run", prepare: str = "", address: str = "",
+        command: tuple[str, ...] = (), **env: str,
+    ) -> None:  # fmt: skip
         self.workdir, self.stderr = Path(workdir), Path(f"{workdir}.{name}.stderr")
-        argv = ["train", "--config", RECIPE, "--workdir", str(workdir), *options]
+        argv = list(command) or ["train", "--config", RECIPE, "--workdir", address or str(workdir), *options]
         self.process = SERVER.Process(target=_main, args=(argv, str(self.stderr), prepare, env))
         self.process.start()
 
