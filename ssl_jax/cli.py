@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import select
 import shlex
 import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ssl_jax.arguments import parse_arguments
 from ssl_jax.devices.allocator import keep_freed_memory
 from ssl_jax.devices.compiler import leave_out_absent_tpu
 from ssl_jax.errors import UserError
+from ssl_jax.rundir import terminal
 
 VERIFY_DEVICES = 8  # CPU devices pretended by `verify` where the machine has a single device
 DONE, FAILED, FIXABLE, DOES_NOT_FIT, INTERRUPTED = 0, 1, 2, 3, 130  # docs/reliability.md lists what each means
@@ -25,35 +25,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0: done, or saved after a signal; 2: the user can fix it (one message on stderr); 3: `plan`
     says that it does not fit; 130: Ctrl-C before or after training; 1: else, a failed check of `verify` among it.
     """
+    terminal.prepare()
+    code = _run(list(sys.argv[1:] if argv is None else argv))
+    terminal.tell_rest()
+    return code
+
+
+def _run(argv: list[str]) -> int:
     try:
-        arguments = parse_arguments(list(sys.argv[1:] if argv is None else argv))
+        arguments = parse_arguments(argv)
         leave_out_absent_tpu()  # before jax looks for devices
         keep_freed_memory()  # before jax makes its threads
         return COMMANDS[arguments.command](arguments) or DONE
     except UserError as error:
-        print(f"ssl-jax: {error}", file=sys.stderr)
+        terminal.complain(f"ssl-jax: {error}")
         return FIXABLE
     except KeyboardInterrupt:
-        print(
-            "\nssl-jax: interrupted; the same `ssl-jax train` command resumes from the last checkpoint", file=sys.stderr
-        )
+        terminal.complain("\nssl-jax: interrupted; the same `ssl-jax train` command resumes from the last checkpoint")
         return INTERRUPTED
     except SystemExit as stop:  # argparse after --help and --version
         return stop.code if isinstance(stop.code, int) else FAILED
-    except Exception as error:
-        if not (isinstance(error, BrokenPipeError) and _nobody_reads_on()):
-            traceback.print_exc()
+    except Exception:
+        terminal.complain(traceback.format_exc().rstrip())
         return FAILED
-
-
-def _nobody_reads_on() -> bool:
-    """Whether stdout is a closed pipe (`ssl-jax recipes | head`); it leads nowhere then, so that no later flush complains."""
-    stdout = select.poll()
-    stdout.register(sys.stdout.fileno(), 0)
-    closed = any(event & select.POLLERR for _, event in stdout.poll(0))
-    if closed:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return closed
 
 
 # --- commands
@@ -78,7 +72,7 @@ def train(arguments: Namespace) -> None:
 
     flags = flags_to_allow(recipe.objective.needed, arguments.config, arguments.allow)
     words = ["--workdir", arguments.workdir, *(word for flag in flags for word in ("--allow", flag))]
-    print(f"{arguments.workdir}\nNext: ssl-jax eval {shlex.join(words)}")
+    terminal.tell(f"{arguments.workdir}\nNext: ssl-jax eval {shlex.join(words)}")
 
 
 def evaluate(arguments: Namespace) -> None:
@@ -89,9 +83,11 @@ def evaluate(arguments: Namespace) -> None:
 
     keep_compiled_programs()
     probes = tuple(p.strip() for p in arguments.probes.split(",") if p.strip()) if arguments.probes else None
-    options = {} if arguments.encoder is None else {"encoder": ",".join(arguments.encoder)}
-    print(evaluate_run(workdir, probes, arguments.step, allow, **options))
-    print(f"{workdir / 'eval'}")
+    options: dict[str, Any] = {} if arguments.encoder is None else {"encoder": ",".join(arguments.encoder)}
+    if arguments.out:
+        options["out"] = Path(arguments.out)
+    terminal.tell(evaluate_run(workdir, probes, arguments.step, allow, **options))
+    terminal.tell(f"{Path(arguments.out or workdir) / 'eval'}")
 
 
 def preview(arguments: Namespace) -> None:
@@ -99,7 +95,7 @@ def preview(arguments: Namespace) -> None:
     _, recipe = _recipe(arguments)
     from ssl_jax.report.preview import preview as draw
 
-    print(draw(recipe, Path(arguments.out)))
+    terminal.tell(str(draw(recipe, Path(arguments.out))))
 
 
 def report(arguments: Namespace) -> None:
@@ -109,7 +105,7 @@ def report(arguments: Namespace) -> None:
     from ssl_jax.report.page import report as write
 
     keep_compiled_programs()
-    print(write(workdir, allow))
+    terminal.tell(str(write(workdir, allow, **({"out": Path(arguments.out)} if arguments.out else {}))))
 
 
 def verify(arguments: Namespace) -> int:
@@ -123,12 +119,11 @@ def verify(arguments: Namespace) -> int:
     from ssl_jax.verify.run import verify as run
 
     checks = chosen(arguments.checks)
-    tell = partial(print, flush=True)  # a line as soon as it is known
-    report = run(config, recipe.objective.allow, arguments.batch_size, checks, tell)
+    report = run(config, recipe.objective.allow, arguments.batch_size, checks, terminal.tell)
     if arguments.out:
         write(report, config, Path(arguments.out))
     failed = [name for name, made in report.outcomes.items() if made.status == "FAIL"]
-    print(f"FAILED: {', '.join(failed)}" if failed else "passed")
+    terminal.tell(f"FAILED: {', '.join(failed)}" if failed else "passed")
     return FAILED if failed else DONE
 
 
@@ -145,7 +140,7 @@ def plan(arguments: Namespace) -> int:
     made = make_plan(config, recipe.objective.allow, target, compiling=not arguments.no_compile, price=arguments.price)
     if arguments.out:
         write(made, Path(arguments.out))
-    print(as_text(made))
+    terminal.tell(as_text(made))
     if made.fits is None:
         return FAILED
     return DONE if made.fits else DOES_NOT_FIT
@@ -159,7 +154,7 @@ def replay(arguments: Namespace) -> int:
     from ssl_jax.training.replay import replay as again
 
     report, reproduced = again(Path(arguments.bundle), allow)
-    print(report)
+    terminal.tell(report)
     return DONE if reproduced else FAILED
 
 
@@ -169,9 +164,16 @@ def recipes(arguments: Namespace) -> None:
     from ssl_jax.recipe.files import own_recipes
 
     own = arguments.folder is not None
-    for recipe in own_recipes(Path(arguments.folder)) if own else shipped():
-        print(f"{recipe.path if own else recipe.name}\n    {recipe.summary}")
-        print(f"    reached: {recipe.result}" if recipe.result else "    reached: not measured yet")
+    found = own_recipes(Path(arguments.folder)) if own else shipped()
+    named = [
+        f"{recipe.path if own else recipe.name}\n    {recipe.summary}\n    {_reached(recipe.result)}"
+        for recipe in found
+    ]
+    terminal.show("\n".join(named))
+
+
+def _reached(result: str) -> str:
+    return f"reached: {result}" if result else "reached: not measured yet"
 
 
 COMMANDS: dict[str, Callable[[Namespace], int | None]] = {
@@ -189,7 +191,7 @@ COMMANDS: dict[str, Callable[[Namespace], int | None]] = {
 # --- what several commands need
 
 
-def _recipe(arguments: Namespace, say: Callable[[str], None] = print) -> tuple:
+def _recipe(arguments: Namespace, say: Callable[[str], None] = terminal.tell) -> tuple:
     """The ConfigDict and Recipe of --config, with overrides, and the code that the user allowed.
 
     `say` is told what followed an overridden batch size.

@@ -16,11 +16,12 @@ import os
 import platform
 import re
 import socket
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,27 +30,39 @@ from ml_collections import ConfigDict
 
 import ssl_jax
 from ssl_jax.errors import UserError
-from ssl_jax.recipe.values import flatten, from_json, plain, to_json
-from ssl_jax.rundir.log import logger, messages, read_metrics, replace_file
+from ssl_jax.recipe.values import flatten, from_json, plain, read_config, read_json, to_json
+from ssl_jax.rundir.log import logger, messages, read_metrics
+from ssl_jax.rundir.place import Place, held
+from ssl_jax.rundir.writing import alive, remove_unfinished, replace_file
 
 SECRET = re.compile(r"token|secret|key|password|passwd|credential", re.IGNORECASE)
 RECORDED = re.compile(r"^(JAX|XLA|TPU|CUDA|NCCL|OMP|TF|SSL_JAX|SLURM)_")
+APPENDED = re.compile(r"metrics\.jsonl|train(\.\d+)?\.log|bad_records(\.\d+)?\.jsonl")
+FULL = (errno.ENOSPC, errno.EDQUOT)
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+REPLACED = ("config.json", "env.json")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "ml-collections", "scikit-learn")
 
 
 @dataclass(frozen=True)
 class Workdir:
-    """An open run directory. `resumed`: a run with this recipe was started here before."""
+    """An open run directory. `resumed`: a run with this recipe was started here before. `place` is held by the first process."""
 
     path: Path
     config: ConfigDict
     resumed: bool
+    place: Place | None = None
+
+    def check_place(self) -> None:
+        """UserError where the path names another directory by now. Ask before anything is written by path."""
+        if self.place is not None:
+            self.place.check()
 
     def record_devices(self, devices: Sequence[Any], **facts: Any) -> None:
         """Add the devices (jax.devices()) and other facts of this start (mesh, dataset fingerprint) to env.json."""
         kinds = [f"{d.platform}:{d.device_kind}" for d in devices]
         counted = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
-        env = json.loads((self.path / "env.json").read_text(encoding="utf-8"))
+        env = read_json(self.path / "env.json")
         replace_file(self.path / "env.json", _indented(env | {"devices": counted} | facts))
 
 
@@ -68,13 +81,19 @@ def open_workdir(
             path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise UserError(f"--workdir {path}: {error.filename} is a file, not a directory; use another") from error
-        with messages(path), _lock(path / "LOCK"), _ending_in_log():
+        except OSError as error:
+            if error.errno in FULL + DENIED:
+                raise  # explained with what is kept
+            raise UserError(f"--workdir {path} cannot be made: {error.strerror}; use another") from error
+        _refuse_what_is_no_run(path)
+        with held(path) as place, messages(path), _lock(place), _ending_in_log():
+            remove_unfinished(path)
             resumed = _same_recipe(path, config, allow_change)
             _record_environment(path / "env.json")
             try:
-                yield Workdir(path, from_json(to_json(config)), resumed)
+                yield Workdir(path, from_json(to_json(config)), resumed, place)
             except UserError:
-                if not resumed and not (path / "metrics.jsonl").exists():
+                if not resumed and not (path / "metrics.jsonl").exists() and place.now() == path:
                     (path / "config.json").unlink()  # refused before its first step: the corrected recipe is the first
                 raise
 
@@ -88,6 +107,43 @@ def existing(path: str | os.PathLike[str]) -> Path:
     beside = sorted(p.parent.name for p in path.parent.glob("*/config.json")) if path.parent.is_dir() else []
     hint = f" Runs in {path.parent}: {', '.join(beside)}" if beside else ""
     raise UserError(f"--workdir {path} {what}; name the directory that `ssl-jax train --workdir` wrote.{hint}")
+
+
+def _refuse_what_is_no_run(path: Path) -> None:
+    """UserError for a link, a folder, a FIFO where a run has a file, and for checkpoints that lie nowhere."""
+    for entry in path.iterdir():
+        found = entry.lstat()
+        if _is_in_the_way(entry, found):
+            raise UserError(
+                f"{entry} is {_kind(found)}, where a run has a file of its own; move it away, and start again"
+            )
+        if APPENDED.fullmatch(entry.name) and found.st_nlink > 1:  # another directory has it too: a copy made of links
+            replace_file(entry, entry.read_bytes())
+    checkpoints = path / "checkpoints"
+    if checkpoints.is_symlink() and not checkpoints.exists():
+        to = os.readlink(checkpoints)
+        raise UserError(f"{checkpoints} leads to {to}, which is not there: mount it, or remove the link to begin anew")
+    if checkpoints.exists() and not checkpoints.is_dir():
+        raise UserError(
+            f"{checkpoints} is no folder, and a run keeps its checkpoints there; move it away, and start again"
+        )
+
+
+def _is_in_the_way(entry: Path, found: os.stat_result) -> bool:
+    """Whether something else than a file has the name of one. A link may have it where the file is replaced as a whole."""
+    if entry.name == "LOCK" or APPENDED.fullmatch(entry.name):
+        return not stat.S_ISREG(found.st_mode) or (entry.name == "LOCK" and found.st_nlink > 1)
+    return entry.name in REPLACED and not entry.is_file() and not stat.S_ISLNK(found.st_mode)
+
+
+def _kind(found: os.stat_result) -> str:
+    kinds = {
+        stat.S_IFLNK: "a link",
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFREG: "one file with two names",
+    }
+    return kinds.get(stat.S_IFMT(found.st_mode), "a device or a socket")
 
 
 # --- one recipe
@@ -111,7 +167,7 @@ def _same_recipe(path: Path, config: ConfigDict | Mapping[str, Any], allow_chang
     if not file.exists():
         replace_file(file, to_json(config))
         return False
-    changed = differences(from_json(file.read_text(encoding="utf-8"), str(file)), config)
+    changed = differences(read_config(file), config)
     allowed = {k for k in changed if any(k == a or k.startswith(a + ".") for a in allow_change)}
     refused = {k: pair for k, pair in changed.items() if k not in allowed}
     if refused:
@@ -132,15 +188,16 @@ def _same_recipe(path: Path, config: ConfigDict | Mapping[str, Any], allow_chang
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold `path` (LOCK): the kernel's lock on it, which ends with the process, and a record of who holds it."""
-    file, held = _open_locked(path)
+def _lock(place: Place) -> Iterator[None]:
+    """Hold LOCK: the kernel's lock on it, which ends with the process, and a record of who holds it."""
+    path = place.path / "LOCK"
+    file, locked = _open_locked(path)
     try:
         owner = _owner(file)
         if owner:
-            _refuse_unless_stale(path, owner, held)
+            _refuse_unless_stale(path, owner, locked)
             logger.warning("took over %s of process %s, which ended without releasing it", path, owner.get("pid"))
-        record = {"pid": os.getpid(), "host": socket.gethostname(), "started": _now(), "flock": held}
+        record = {"pid": os.getpid(), "host": socket.gethostname(), "started": _now(), "flock": locked}
         os.ftruncate(file, 0)
         os.pwrite(file, _indented(record).encode(), 0)
     except BaseException:
@@ -149,14 +206,21 @@ def _lock(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # before the kernel's lock goes, so that a new holder's file is never removed
+        _unlink_own(file, place.folder)  # before the kernel's lock goes, so that a new holder's file is never removed
         os.close(file)
+
+
+def _unlink_own(file: int, folder: int) -> None:
+    """Remove LOCK from the directory that is held, wherever it lies now, if it is the open `file`."""
+    with suppress(OSError):
+        if os.path.samestat(os.fstat(file), os.stat("LOCK", dir_fd=folder, follow_symlinks=False)):
+            os.unlink("LOCK", dir_fd=folder)
 
 
 def _open_locked(path: Path) -> tuple[int, bool]:
     """The LOCK file, open, and whether the file system could lock it. UserError if another process has it."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -179,7 +243,7 @@ def _refuse_unless_stale(path: Path, owner: Mapping[str, Any], held: bool) -> No
         raise _in_use(path, owner, f"if no run is active there any more, delete {path}")
     if pid == os.getpid() or (held and owner.get("flock")):
         return  # its holder would still have the kernel's lock: the number was given to another process since
-    if isinstance(pid, int) and _alive(pid):
+    if isinstance(pid, int) and alive(pid):
         raise _in_use(path, owner, f"wait for it or end it; if that process is not a run, delete {path}")
 
 
@@ -196,16 +260,6 @@ def _owner(file: int) -> dict[str, Any]:
     return owner if isinstance(owner, dict) else {}
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 # --- where it ran
 
 
@@ -214,9 +268,9 @@ def _record_environment(path: Path) -> None:
     earlier: list[Any] = []
     if path.exists():
         try:
-            last = json.loads(path.read_text(encoding="utf-8"))
+            last = read_json(path)
             earlier = [*last.pop("earlier", []), last]
-        except (ValueError, AttributeError, TypeError):
+        except (UserError, AttributeError, TypeError):
             logger.warning("%s was not readable and starts anew", path)
     replace_file(path, _indented(environment() | {"earlier": earlier}))
 
@@ -294,10 +348,10 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise UserError(f"no space left for {path} ({error.strerror}). {_kept(path)}") from error
         here, touched = path.absolute(), Path(error.filename or "").absolute()
-        denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename is not None
+        denied = error.errno in DENIED and error.filename is not None
         if denied and (touched.is_relative_to(here) or here.is_relative_to(touched)):
             raise UserError(f"--workdir {path} cannot be written: {error.strerror} ({touched}); use another") from error
         raise

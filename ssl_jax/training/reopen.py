@@ -18,7 +18,8 @@ from ssl_jax.checkpoint.store import Checkpoints
 from ssl_jax.data.pipeline import BadRecords
 from ssl_jax.devices.mesh import make_mesh
 from ssl_jax.objectives.base import Objective, State
-from ssl_jax.recipe import Recipe, from_json, parse
+from ssl_jax.recipe import Recipe, parse
+from ssl_jax.recipe.values import read_config
 from ssl_jax.rundir.workdir import existing
 from ssl_jax.training.records import Records, from_meta, records_of
 from ssl_jax.training.run import build, state_like
@@ -72,8 +73,7 @@ def shaped(recipe: Recipe, records: Records, mesh: Mesh) -> tuple[Setup, TrainSt
 
 def recipe_of(workdir: Path, allow: tuple[str, ...] = ()) -> Recipe:
     """The recipe of a run directory: data, never executed."""
-    file = existing(workdir) / "config.json"
-    return parse(from_json(file.read_text(encoding="utf-8"), str(file)), allow=allow)
+    return parse(read_config(existing(workdir) / "config.json"), allow=allow)
 
 
 def mesh_here(recipe: Recipe) -> Mesh:

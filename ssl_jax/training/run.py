@@ -118,7 +118,8 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         found = None if start is None else restored(saved, like, meta, start, allow_data_change)
         if start is not None:
             say("resumed at step %d of %d", start, total)
-        log.cut_back(-1 if start is None else start)
+        workdir.check_place()
+        log.cut_back(-1 if start is None else start, (save or total) * (1 if start is None else 2))
         step = start or 0
         stream = stack.enter_context(closing(batches_from(step, recipe, source, bad)))
         counted = partial(units, setup.objective.augment)
@@ -159,6 +160,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
             if saving:
                 watchdog.beat(step, "save")
                 monitor.flush()
+                workdir.check_place()
                 saved.save(step, state, meta | {"cursor": step * recipe.batch_size})
             if stopping:
                 break
