@@ -11,7 +11,7 @@ from typing import TextIO, cast
 
 from ssl_jax.errors import UserError
 
-SIGNS = {"±": "+-", "×": "x", "→": "->", "↔": "<->", "≤": "<=", "≥": ">=", "·": "-", "…": "...", "✓": "+", "✕": "x", "▼": "v"}  # fmt: skip
+SIGNS = {"±": "+-", "→": "->", "↔": "<->", "≤": "<=", "≥": ">=", "·": "-", "…": "...", "✓": "+", "✕": "x"}
 PLAIN = "ssl_jax_plain"
 UNREAD = 1  # the exit code of a command that only prints, when its reader has left
 
