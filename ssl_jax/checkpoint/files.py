@@ -1,7 +1,7 @@
 """The directory of checkpoints: which steps are complete, what replaces a damaged one, what is removed.
 
 A step is written under `<step>.saving`, hashed into a manifest, and renamed to `<step>`: a directory whose name is a number
-is complete. One that turns out damaged is renamed, never deleted.
+is complete, and survives a power cut. One that turns out damaged is renamed, never deleted.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from pathlib import Path
 
 from ssl_jax.checkpoint import manifest
 from ssl_jax.checkpoint.manifest import CheckpointCorrupt
+from ssl_jax.rundir.durable import make_directory, sync
 from ssl_jax.rundir.log import logger
 
 SAVING, REMOVING = ".saving", ".removing"
+PROBE = f"probe{SAVING}"
 ROOM = 1.2  # free space needed, as a multiple of the state
 
 
@@ -55,14 +57,23 @@ class StepDirectories:
                 return step, step != found[-1]
         return None, bool(found)
 
+    def refuse_stranger(self, step: int) -> None:
+        """Set aside what stands where `step` will be saved, if this object neither wrote nor checked it."""
+        if step in self.steps() and step not in self._sound:
+            self._set_aside(step, "stranger", "it came from elsewhere while this run trained")
+
     def saving(self, step: int) -> Path:
         """Where `step` is written until it is complete."""
         return self.path / f"{step}{SAVING}"
 
     def publish(self, step: int, keep: int, keep_every: int) -> None:
-        """Give a written step its manifest and its name; remove all but the `keep` newest and multiples of `keep_every`."""
+        """Give a written step its manifest and its name; remove all but the `keep` newest and multiples of `keep_every`.
+
+        Files, directories, manifest, name: each is on disk before the next is written, and all before anything is removed.
+        """
         manifest.write(self.saving(step))
         self.saving(step).rename(self.path / str(step))
+        sync(self.path)
         self._sound.add(step)
         for old in self.steps()[:-keep]:
             if not (keep_every and old % keep_every == 0):
@@ -73,7 +84,7 @@ class StepDirectories:
 
     def obstacle(self, size: int) -> str:
         """Why `size` bytes should not be written now, or nothing. Writes a little, since a mode or a quota need not show."""
-        probe = self.path / f"probe{SAVING}"
+        probe = self.path / PROBE
         try:
             free = shutil.disk_usage(self.path).free
             probe.write_bytes(b"x")
@@ -89,7 +100,8 @@ class StepDirectories:
 
     def tidy(self) -> None:
         """At the start: create the directory, remove what a killed run left half-written, set aside what is no checkpoint."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_directory(self.path)
+        (self.path / PROBE).unlink(missing_ok=True)
         for path in self._numbered(f"*{SAVING}*", f"*{REMOVING}"):
             shutil.rmtree(path, ignore_errors=True)
         for path in list(self.path.iterdir()):

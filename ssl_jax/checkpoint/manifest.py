@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ssl_jax.rundir.durable import sync_tree
 from ssl_jax.rundir.log import replace_file
 
 NAME = "manifest.json"
@@ -23,8 +25,10 @@ class CheckpointCorrupt(Exception):
 
 
 def write(directory: Path) -> None:
-    """Hash every file below `directory` and write its manifest, atomically and last."""
-    replace_file(directory / NAME, _text(_entries(directory, _files(directory))))
+    """Hash every file below `directory`, have all of it on disk, and then write its manifest, atomically and last."""
+    found = entries(directory, _files(directory))
+    sync_tree(directory)
+    replace_file(directory / NAME, _text(found))
 
 
 def check(directory: Path) -> None:
@@ -33,16 +37,26 @@ def check(directory: Path) -> None:
     Raises:
       CheckpointCorrupt: no manifest, or the first difference found.
     """
-    wanted = _read(directory)
+    compare(directory, _read(directory))
+
+
+def compare(directory: Path, wanted: Mapping[str, Any]) -> None:
+    """CheckpointCorrupt with the first file of `directory` that differs from its entry in `wanted`."""
     for name, entry in wanted.items():
         path = directory / name
         if not path.is_file():
             raise CheckpointCorrupt(f"{name} is missing")
         if path.stat().st_size != entry["size"]:
             raise CheckpointCorrupt(f"{name} has {path.stat().st_size} bytes instead of {entry['size']}")
-    for name, entry in _entries(directory, list(wanted)).items():
+    for name, entry in entries(directory, list(wanted)).items():
         if entry != wanted[name]:
             raise CheckpointCorrupt(f"{name} has another SHA-256 than when it was written")
+
+
+def entries(directory: Path, names: list[str]) -> dict[str, Any]:
+    """Name -> size and SHA-256, of files in `directory`."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return dict(zip(names, pool.map(lambda name: _entry(directory / name), names), strict=True))
 
 
 def exists(directory: Path) -> bool:
@@ -57,7 +71,7 @@ def _read(directory: Path) -> dict[str, Any]:
         same = text == _text(files)  # the manifest holds its own digest, so a flipped bit in it is seen too
     except FileNotFoundError as error:
         raise CheckpointCorrupt(f"{NAME} is missing") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointCorrupt(f"{NAME} cannot be read ({error})") from error
     if not same:
         raise CheckpointCorrupt(f"{NAME} was changed after it was written")
@@ -71,11 +85,6 @@ def _text(files: dict[str, Any]) -> str:
 
 def _files(directory: Path) -> list[str]:
     return sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file() and p.name != NAME)
-
-
-def _entries(directory: Path, names: list[str]) -> dict[str, Any]:
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return dict(zip(names, pool.map(lambda name: _entry(directory / name), names), strict=True))
 
 
 def _entry(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Checkpoints: the only file that imports orbax.
 
-A checkpoint holds the state and, as JSON beside it, the cursor, the recipe and the fingerprint of the data. Saving is
-asynchronous and atomic (`checkpoint_files.py`); what is restored is compared with its manifest first (`manifest.py`).
+A checkpoint holds the state and, as JSON beside it, the run's name, the cursor, the recipe and the fingerprint of the data.
+Saving is asynchronous and atomic (`files.py`); what is restored is compared with its manifest first (`manifest.py`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Checkpoints:
             self._files.tidy()
 
     def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-        """Start saving. Returns when the state was copied to the host; a step that is there already is left alone.
+        """Start saving. Returns when the state was copied to the host; a step that was saved already is left alone.
 
         A save that fails is told and training goes on. UserError when `max_failures` in a row have failed.
         """
@@ -193,6 +193,8 @@ class Checkpoints:
 
     def _verdict(self, step: int, size: int) -> tuple[int, str]:
         """What the first process finds, known to all: SAVE, THERE or BLOCKED; and why not."""
+        if is_first():
+            self._files.refuse_stranger(step)
         problem = self._files.obstacle(size) if is_first() else ""
         verdict = THERE if step in self._files.steps() else BLOCKED if problem else SAVE
         return agreed(verdict), problem

@@ -281,7 +281,7 @@ def from_recipe(
     parameters, `allow` the packages besides ours and optax that a name may come from. Numbers of a section that what it
     names does not take (`b1` of AdamW under SGD) are not passed on.
     """
-    lr = _schedule(schedule, peak, total, warmup, allow)
+    lr = schedule_of(schedule, peak, total, warmup, allow)
     end = section.weight_decay if section.weight_decay_final is None else section.weight_decay_final
     groups = [(pattern, _with_rate(rule, peak)) for pattern, rule in groups]
     optimizer = _optimizer(section, lr, cosine(section.weight_decay, end, total), groups, allow)
@@ -298,8 +298,8 @@ def check(section: Any, schedule: Any, allow: Iterable[str] = ()) -> None:
     from_recipe(section, schedule, section.lr, 100, 10, allow=allow)
 
 
-def _schedule(section: Any, peak: float, total: int, warmup: int, allow: Iterable[str]) -> Schedule:
-    """Ours and those like them take `peak`; the others what optax names."""
+def schedule_of(section: Any, peak: float, total: int, warmup: int, allow: Iterable[str] = ()) -> Schedule:
+    """The learning rate of a recipe's `schedule` section. Ours and those like them take `peak`; the others what optax names."""
     make = chosen(section.name, "schedule.name", SCHEDULES, OPTAX_SCHEDULES, allow)
     own = options(section, make, "schedule", SCHEDULE_NUMBERS)
     final, start = section.final * peak, section.start * peak

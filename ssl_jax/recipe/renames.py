@@ -1,4 +1,4 @@
-"""Where classes have moved to since recipes and run directories first named them."""
+"""What older recipes and run directories say, in today's words: classes that moved, keys that came later."""
 
 from __future__ import annotations
 
@@ -14,6 +14,23 @@ MOVED = {
     "ssl_jax.data.pixel_control": "ssl_jax.data.sources",
     "ssl_jax.data.prepared": "ssl_jax.data.sources",
 }
+
+# Key that came later -> what runs without it did. A line stays for as long as runs may lack the key.
+ADDED = {
+    "evaluate.label": "label",
+    "optimizer.options": None,
+    "schedule.options": None,
+}
+
+
+def with_added_keys(config: dict[str, Any]) -> dict[str, Any]:
+    """A plain recipe in which every key of `ADDED` is said, where its section is there."""
+    full = {key: dict(value) if isinstance(value, dict) else value for key, value in config.items()}
+    for path, value in ADDED.items():
+        section, _, key = path.partition(".")
+        if isinstance(full.get(section), dict):
+            full[section].setdefault(key, value)
+    return full
 
 
 def renamed(value: Any) -> Any:

@@ -31,8 +31,8 @@ def report(workdir: Path, allow: tuple[str, ...] = (), out: Path | None = None) 
 
     What is not there is left out, and the page says so: a run that never saved has no pictures of its features. `allow`
     are the packages besides `ssl_jax` that the recipe may use.
-    Raises UserError for a recipe that is damaged or that needs code that was not allowed, and where the page cannot be
-    written: it lies in a temporary folder then.
+    Raises UserError for a recipe that is damaged or that needs code that was not allowed, for another run's checkpoint, and
+    where the page cannot be written: it lies in a temporary folder then.
     """
     record = read(workdir)
     recipe = parse(record.config, allow)
@@ -75,6 +75,7 @@ def drawn(recipe: Recipe, workdir: Path) -> tuple[Groups, list[str]]:
     if not recipe.log.pictures:
         return {}, ["the recipe turns them off (log.pictures=False)"]
     from ssl_jax.report import figures
+    from ssl_jax.training.ownership import ForeignCheckpoint
     from ssl_jax.training.run import build
 
     trained = cache(lambda: figures.restore(recipe, workdir))
@@ -94,6 +95,8 @@ def drawn(recipe: Recipe, workdir: Path) -> tuple[Groups, list[str]]:
     for heading, draw in drawers.items():
         try:
             groups[heading] = draw()
+        except ForeignCheckpoint:  # pictures of something else would be drawn
+            raise
         except UserError as error:  # no checkpoint yet, or the data is on another machine: the rest of the page stands
             problems[str(error)] = None
     return groups, list(problems)

@@ -9,6 +9,7 @@ import weakref
 from contextlib import suppress
 from pathlib import Path
 
+from ssl_jax.rundir.durable import sync_open
 from ssl_jax.rundir.writing import NEW, open_to_append, unused
 
 logger = logging.getLogger("ssl_jax")
@@ -45,6 +46,15 @@ class Lines:
                     "%s cannot be written (%s); its lines are kept until it can, and training goes on",
                     self.path, error.strerror,
                 )  # fmt: skip
+
+    def sync(self) -> None:
+        """Block until what was written is on disk, and the file's name too. A disk that cannot is told."""
+        try:
+            if self._file is not None:
+                os.fsync(self._file)
+                sync_open(self._folder)
+        except OSError as error:
+            logger.warning("%s may lose its last lines in a power cut (%s)", self.path, error.strerror)
 
     def close(self) -> None:
         """Close the file; the next line opens it again."""

@@ -167,6 +167,10 @@ class MetricsLog:
         if self._board is not None:
             self._board.write(step, json.loads(line))
 
+    def sync(self) -> None:
+        """Have what was written on disk, before a checkpoint promises it."""
+        self._file.sync()
+
     def cut_back(self, step: int, usual: int = 0) -> None:
         """Drop what was written after `step`, the step that training resumes from (-1: it begins). A copy stays; `usual` is how
         many steps a run that was killed may have lost."""
@@ -209,6 +213,9 @@ class NoLog:
         pass
 
     def write(self, step: int, **numbers: Any) -> None:
+        """Nothing."""
+
+    def sync(self) -> None:
         """Nothing."""
 
     def cut_back(self, step: int, usual: int = 0) -> None:

@@ -30,17 +30,21 @@ from ml_collections import ConfigDict
 
 import ssl_jax
 from ssl_jax.errors import UserError
-from ssl_jax.recipe.values import flatten, from_json, plain, read_config, read_json, to_json
+from ssl_jax.recipe.renames import with_added_keys
+from ssl_jax.recipe.values import flatten, from_json, plain, read_config, to_json
+from ssl_jax.rundir.durable import make_directory
+from ssl_jax.rundir.identity import Identity, covered, entries, from_env, named
 from ssl_jax.rundir.log import logger, messages, read_metrics
 from ssl_jax.rundir.place import Place, held
 from ssl_jax.rundir.writing import alive, remove_unfinished, replace_file
 
 SECRET = re.compile(r"token|secret|key|password|passwd|credential", re.IGNORECASE)
 RECORDED = re.compile(r"^(JAX|XLA|TPU|CUDA|NCCL|OMP|TF|SSL_JAX|SLURM)_")
+FIXED = ("batch_size",)  # keys that no flag can change once there is a checkpoint
 APPENDED = re.compile(r"metrics\.jsonl|train(\.\d+)?\.log|bad_records(\.\d+)?\.jsonl")
+REPLACED = ("config.json", "env.json")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
-REPLACED = ("config.json", "env.json")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "ml-collections", "scikit-learn")
 
 
@@ -61,9 +65,23 @@ class Workdir:
     def record_devices(self, devices: Sequence[Any], **facts: Any) -> None:
         """Add the devices (jax.devices()) and other facts of this start (mesh, dataset fingerprint) to env.json."""
         kinds = [f"{d.platform}:{d.device_kind}" for d in devices]
-        counted = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
-        env = read_json(self.path / "env.json")
-        replace_file(self.path / "env.json", _indented(env | {"devices": counted} | facts))
+        self._record({"devices": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}} | facts)
+
+    def accept(self, owner: Identity) -> None:
+        """The checkpoint was found to be this run's: whose it is goes into env.json, and the recipe into config.json."""
+        self._record(owner.to_env())
+        self.write_config()
+
+    def write_config(self) -> None:
+        """Make the recipe that of the run, for the next start to be compared with."""
+        file, text = self.path / "config.json", to_json(self.config)
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            self.check_place()
+            replace_file(file, text)
+
+    def _record(self, facts: Mapping[str, Any]) -> None:
+        self.check_place()
+        replace_file(self.path / "env.json", _indented({**entries(self.path / "env.json"), **facts}))
 
 
 @contextmanager
@@ -78,7 +96,7 @@ def open_workdir(
     path = Path(path)
     with _explained(path):
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_directory(path)
         except (FileExistsError, NotADirectoryError) as error:
             raise UserError(f"--workdir {path}: {error.filename} is a file, not a directory; use another") from error
         except OSError as error:
@@ -88,14 +106,19 @@ def open_workdir(
         _refuse_what_is_no_run(path)
         with held(path) as place, messages(path), _lock(place), _ending_in_log():
             remove_unfinished(path)
-            resumed = _same_recipe(path, config, allow_change)
-            _record_environment(path / "env.json")
+            resumed, steps = _same_recipe(path, config, allow_change), saved_steps(path)
+            _record_environment(path / "env.json", "" if steps else named(), allow_change)
+            workdir = Workdir(path, from_json(to_json(config)), resumed, place)
+            if not resumed and not steps:
+                workdir.write_config()  # where there is a checkpoint, once that was found to be of this recipe
             try:
-                yield Workdir(path, from_json(to_json(config)), resumed, place)
+                yield workdir
             except UserError:
                 if not resumed and not (path / "metrics.jsonl").exists() and place.now() == path:
-                    (path / "config.json").unlink()  # refused before its first step: the corrected recipe is the first
+                    # Refused before its first step: the next recipe is the first.
+                    (path / "config.json").unlink(missing_ok=True)
                 raise
+            workdir.write_config()
 
 
 def existing(path: str | os.PathLike[str]) -> Path:
@@ -152,36 +175,49 @@ def _kind(found: os.stat_result) -> str:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """`{"optimizer.lr": ("0.001", "0.01"), ...}` for every key that differs in value or type, sorted.
 
-    A key that is missing, as in runs from before it existed, is the same as None.
+    Keys that came after the run of `old` are what it did without them (`recipe/renames.py`).
     """
-    before, after = flatten(plain(old)), flatten(plain(new))
+    before, after = (flatten(with_added_keys(plain(config))) for config in (old, new))
     show = lambda flat, key: repr(flat[key]) if key in flat else "(not set)"  # noqa: E731
-    keys = sorted(k for k in before.keys() | after.keys() if (before.get(k), after.get(k)) != (None, None))
+    keys = sorted(before.keys() | after.keys())
     changed = {key: (show(before, key), show(after, key)) for key in keys}
     return {key: pair for key, pair in changed.items() if pair[0] != pair[1]}
 
 
 def _same_recipe(path: Path, config: ConfigDict | Mapping[str, Any], allow_change: Sequence[str]) -> bool:
-    """Write config.json, or compare with the one there. True if a run was started here before."""
+    """Compare with config.json. True if there is one: a run was started here before."""
     file = path / "config.json"
     if not file.exists():
-        replace_file(file, to_json(config))
         return False
     changed = differences(read_config(file), config)
-    allowed = {k for k in changed if any(k == a or k.startswith(a + ".") for a in allow_change)}
-    refused = {k: pair for k, pair in changed.items() if k not in allowed}
+    fixed = FIXED if saved_steps(path) else ()
+    refused = {k: pair for k, pair in changed.items() if k in fixed or not covered(k, allow_change)}
     if refused:
-        lines = "\n".join(f"  {key}: {old} -> {new}" for key, (old, new) in refused.items())
-        flags = " ".join(f"--allow-config-change {key}" for key in refused)
-        raise UserError(
-            f"{path} holds a run with another recipe. It would change:\n{lines}\n"
-            f"Either start in another --workdir, or restore these values, or continue this run with them: add {flags}"
-        )
-    for key in sorted(allowed):
+        raise another_recipe(f"{path} holds a run with another recipe", refused, fixed)
+    for key in sorted(changed):
         logger.warning("config changed on resume: %s: %s -> %s", key, *changed[key])
-    if allowed:
-        replace_file(file, to_json(config))
     return True
+
+
+def another_recipe(what: str, changed: Mapping[str, tuple[str, str]], fixed: Sequence[str] = FIXED) -> UserError:
+    """The refusal to go on with `changed` keys of a recipe. Only flags that can help are named."""
+    lines = "\n".join(f"  {key}: {old} -> {new}" for key, (old, new) in changed.items())
+    stuck = [key for key in changed if key in fixed]
+    flags = " ".join(f"--allow-config-change {key}" for key in changed)
+    other_data = any(key.startswith("data.pretrain") for key in changed)
+    remedy = f", or continue this run with them: add {flags}" + (
+        "\nIf the records differ too, --allow-data-change as well" if other_data else ""
+    )
+    if stuck:
+        remedy = f"; {', '.join(stuck)} cannot change once there is a checkpoint: the order of examples hangs on it"
+    return UserError(
+        f"{what}. It would change:\n{lines}\nEither start in another --workdir, or restore these values{remedy}"
+    )
+
+
+def saved_steps(path: Path) -> list[int]:
+    """The steps whose checkpoints seem to be in a run directory, by their names alone."""
+    return sorted(int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdigit())
 
 
 # --- one run at a time
@@ -263,16 +299,17 @@ def _owner(file: int) -> dict[str, Any]:
 # --- where it ran
 
 
-def _record_environment(path: Path) -> None:
-    """Write env.json: this start at the top, earlier starts under `earlier`."""
-    earlier: list[Any] = []
-    if path.exists():
-        try:
-            last = read_json(path)
-            earlier = [*last.pop("earlier", []), last]
-        except (UserError, AttributeError, TypeError):
-            logger.warning("%s was not readable and starts anew", path)
-    replace_file(path, _indented(environment() | {"earlier": earlier}))
+def _record_environment(path: Path, new_name: str, allow_change: Sequence[str]) -> None:
+    """Write env.json: this start at the top, earlier starts under `earlier`. A run without a name gets the new one."""
+    last = dict(entries(path))
+    if path.exists() and not last:
+        logger.warning("%s was not readable and starts anew", path)
+    owner = from_env(last)
+    owner = Identity(owner.name or new_name, tuple(allow_change), owner.allowed)
+    before = last.pop("earlier", [])
+    past = {key: value for key, value in last.items() if key not in owner.to_env()}
+    earlier = [*(before if isinstance(before, list) else []), *([past] if past else [])]
+    replace_file(path, _indented(environment() | owner.to_env() | {"earlier": earlier}))
 
 
 def environment() -> dict[str, Any]:
@@ -358,7 +395,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _kept(path: Path) -> str:
-    steps = [int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdigit()]
+    steps = saved_steps(path)
     metrics = read_metrics(path)
     saved = f"checkpoints up to step {max(steps)}" if steps else "no checkpoint yet"
     logged = f", metrics up to step {metrics[-1]['step']}" if metrics else ""

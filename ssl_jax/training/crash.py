@@ -20,11 +20,13 @@ import numpy as np
 import optax
 from jax import Array
 
+from ssl_jax.checkpoint.manifest import entries
 from ssl_jax.data.pipeline import BadRecords, examples
 from ssl_jax.devices.distributed import gathered, is_first, rows_of_all
 from ssl_jax.devices.mesh import batch_sharding, path_name, place_batch
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import to_json
+from ssl_jax.rundir.identity import identity
 from ssl_jax.rundir.log import logger
 from ssl_jax.rundir.writing import own_folder, replace_file, replacing
 from ssl_jax.training.step import Setup, TrainState, value_and_gradient
@@ -124,6 +126,7 @@ def _write(
     if not is_first():
         return
     record = {
+        "run": identity(folder.parent.parent).name,
         "step": failure.step,
         "skipped_before": int(failure.metrics["skipped"]) - 1,
         "seed": setup.seed,
@@ -140,6 +143,7 @@ def _write(
     bits: dict[str, Any] = {k: _plain(v) for k, v in held.items()}
     with replacing(folder / "state.npz") as file:
         np.savez(file, **bits)
+    record["files"] = entries(folder, ["config.json", "state.npz"])  # those that this record belongs to
     replace_file(folder / "bundle.json", json.dumps(record, indent=1) + "\n")
 
 

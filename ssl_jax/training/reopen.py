@@ -21,6 +21,7 @@ from ssl_jax.objectives.base import Objective, State
 from ssl_jax.recipe import Recipe, parse
 from ssl_jax.recipe.values import read_config
 from ssl_jax.rundir.workdir import existing
+from ssl_jax.training.ownership import refuse_another_count, refuse_foreign
 from ssl_jax.training.records import Records, from_meta, records_of
 from ssl_jax.training.run import build, state_like
 from ssl_jax.training.step import Setup, TrainState
@@ -59,9 +60,12 @@ def reopened(workdir: Path, recipe: Recipe, step: int | None = None) -> Opened:
     with closing(Checkpoints(Path(workdir) / "checkpoints", read_only=True)) as checkpoints, jax.set_mesh(mesh):
         step = checkpoints.step_or_newest(step)
         meta = checkpoints.meta(step)
+        refuse_foreign(Path(workdir), step, meta)
         records = from_meta(meta["records"]) if "records" in meta else _records_here(recipe)
         setup, like = shaped(recipe, records, mesh)
-        found = checkpoints.part({"params": like.params, "extra": like.extra}, step)
+        found = checkpoints.part({"step": like.step, "params": like.params, "extra": like.extra}, step)
+        counted = int(found.pop("step"))
+        refuse_another_count(Path(workdir) / "checkpoints" / str(step), step, meta, lambda: counted)
     return Opened(Path(workdir), recipe, setup, State(**found), step, records, mesh)
 
 

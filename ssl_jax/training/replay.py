@@ -10,11 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.checkpoint import manifest
+from ssl_jax.checkpoint.manifest import CheckpointCorrupt
 from ssl_jax.data.pipeline import BadRecords, examples
 from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import Recipe, parse
 from ssl_jax.recipe.values import fits, read_config, read_json
+from ssl_jax.rundir.identity import identity
 from ssl_jax.training.crash import arrays, diagnosis, readable
 from ssl_jax.training.records import records_of
 from ssl_jax.training.reopen import shaped
@@ -29,6 +32,8 @@ SHAPE = {
     "epochs": [int],
     "found": {"values": {str: str}, "nonfinite": {str: int}},
     "dtypes": {str: str},
+    "run?": str,
+    "files?": {str: {"size": int, "sha256": str}},
 }  # of bundle.json
 CLOSE = 1e-4  # a finite value counts as reproduced within this fraction: another mesh rounds differently
 
@@ -64,6 +69,7 @@ def _read(bundle: Path, allow: tuple[str, ...]) -> tuple[dict[str, Any], Recipe]
         or not _numbers(record["found"]["values"])
     ):
         raise UserError(f"{bundle / 'bundle.json'} is not what a run writes there; bring it back from a copy")
+    _refuse_strays(bundle, record)
     return record, parse(read_config(bundle / "config.json"), allow=allow)
 
 
@@ -73,6 +79,19 @@ def _numbers(values: dict[str, str]) -> bool:
         return all(isinstance(float.fromhex(value), float) for value in values.values())
     except (ValueError, OverflowError):
         return False
+
+
+def _refuse_strays(bundle: Path, record: dict[str, Any]) -> None:
+    """UserError for a file of another bundle, or a bundle in another run's directory. Older ones do not say."""
+    try:
+        manifest.compare(bundle, record.get("files", {}))
+    except CheckpointCorrupt as error:
+        raise UserError(f"{bundle}: {error}; its files do not belong together. Bring it back from a copy") from error
+    here, made_by = identity(bundle.absolute().parent.parent).name, record.get("run", "")
+    if here and made_by and here != made_by:
+        raise UserError(
+            f"{bundle} was left by another run ({made_by}; this one is {here}): replay it where it comes from"
+        )
 
 
 def _mesh(recipe: Recipe, recorded: dict[str, int]) -> jax.sharding.Mesh:

@@ -6,6 +6,7 @@ their intervals. The loop never waits for the device between two checks: metrics
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
@@ -29,12 +30,14 @@ from ssl_jax.models.attention import flash_choices
 from ssl_jax.objectives.base import Objective
 from ssl_jax.optim import optimizers
 from ssl_jax.recipe import InitFrom, Recipe, from_json, to_json
+from ssl_jax.rundir.identity import Identity
 from ssl_jax.rundir.log import MetricsLog, NoLog, logger, read_metrics
-from ssl_jax.rundir.workdir import Workdir, differences
-from ssl_jax.training import opening, spikes
+from ssl_jax.rundir.workdir import Workdir
+from ssl_jax.training import opening, rate, spikes
 from ssl_jax.training.crash import bundle_on_divergence
 from ssl_jax.training.init_from import initialised_from
 from ssl_jax.training.monitor import Monitor
+from ssl_jax.training.ownership import new_owner, owner_on_resume, refuse_another_count, trained_differently
 from ssl_jax.training.records import records_of
 from ssl_jax.training.step import Setup as Setup
 from ssl_jax.training.step import TrainState as TrainState
@@ -115,10 +118,14 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         say("everything is written to %s", workdir.path)
         stack.enter_context(out_of_memory_explained(recipe, like))
         start = saved.latest_valid_step()
-        found = None if start is None else restored(saved, like, meta, start, allow_data_change)
+        found, owner = None, new_owner(workdir.path)
         if start is not None:
+            found, owner = resumed(saved, like, meta, start, workdir, allow_data_change)
+            told_rate(saved.meta(start)["recipe"], recipe, len(source), found)
             say("resumed at step %d of %d", start, total)
-        workdir.check_place()
+        meta |= {"run": owner.name}
+        if is_first():
+            workdir.accept(owner)
         log.cut_back(-1 if start is None else start, (save or total) * (1 if start is None else 2))
         step = start or 0
         stream = stack.enter_context(closing(batches_from(step, recipe, source, bad)))
@@ -160,6 +167,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
             if saving:
                 watchdog.beat(step, "save")
                 monitor.flush()
+                log.sync()
                 workdir.check_place()
                 saved.save(step, state, meta | {"cursor": step * recipe.batch_size})
             if stopping:
@@ -223,6 +231,32 @@ def compiled(setup: Setup, count: int, like: TrainState) -> Any:
     return jax.jit(partial(step, setup), donate_argnums=0, out_shardings=out)
 
 
+def resumed(
+    checkpoints: Checkpoints,
+    like: TrainState,
+    meta: dict[str, Any],
+    step: int,
+    workdir: Workdir,
+    allow_data_change: bool,
+) -> tuple[TrainState, Identity]:
+    """The state of `step`, and whose it is: the checkpoint was found to be of this run, this step and this recipe."""
+    saved = checkpoints.meta(step)
+    owner = owner_on_resume(workdir.path, workdir.config, step, saved)
+    state = restored(checkpoints, like, meta, step, allow_data_change)
+    refuse_another_count(workdir.path / "checkpoints" / str(step), step, saved, lambda: int(state.step))
+    return state, owner
+
+
+def told_rate(saved: str, recipe: Recipe, num_examples: int, state: TrainState) -> None:
+    """Say how the learning rate goes on where the recipe is another than the one `saved` beside the state."""
+    before = rate.plan_before(saved, recipe, num_examples)
+    if before is not None:
+        step, updates = int(state.step), int(state.step - state.skipped)
+        text, jumps = rate.told(before, rate.plan_of(recipe, num_examples), step, updates)
+        if text:
+            logger.log(logging.WARNING if jumps else logging.INFO, "%s", text)
+
+
 def restored(
     checkpoints: Checkpoints, like: TrainState, meta: dict[str, Any], step: int, allow_data_change: bool = False
 ) -> TrainState:
@@ -243,18 +277,13 @@ def restored(
                 f"the order of examples would change; {remedy}, or start in another --workdir"
             )
     state = checkpoints.restore(like, step)
-    changed = [k for k in differences(from_json(saved["recipe"]), from_json(meta["recipe"])) if _moves_the_loss(k)]
+    changed = trained_differently(from_json(saved["recipe"]), from_json(meta["recipe"]))
     if changed or saved["data"] != meta["data"]:
         logger.warning("the spike rule forgets earlier losses, since %s changed", ", ".join(changed) or "the data")
         state = state._replace(
             window=jax.jit(spikes.empty, out_shardings=jax.tree.map(lambda x: x.sharding, like.window))()
         )
     return state
-
-
-def _moves_the_loss(key: str) -> bool:
-    # Data is compared by its fingerprint, which options such as `threads` do not change.
-    return not key.startswith(("checkpoint.", "data.", "evaluate.", "log.", "mesh.", "watch."))
 
 
 def stacked(stream: Iterator[dict[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:

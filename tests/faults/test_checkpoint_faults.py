@@ -170,6 +170,28 @@ def test_the_newest_and_the_permanent_ones_are_kept(tmp_path):
     assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["4", "5", "6"]
 
 
+def test_a_step_that_came_from_elsewhere_while_training_does_not_take_the_place_of_ours(two, tmp_path):
+    directory = tmp_path / "c"
+    checkpoints = Checkpoints(directory)
+    checkpoints.save(1, state(1), {})
+    checkpoints.wait()
+    shutil.copytree(two / "2", directory / "2")
+    checkpoints.save(2, state(7), {})
+    checkpoints.finish()
+    checkpoints.save(2, state(8), {})  # ours is left alone
+    checkpoints.finish()
+    checkpoints.close()
+    np.testing.assert_array_equal(opened(directory)[1]["w"], state(7)["w"])
+    assert len(list(directory.glob("2.stranger-*"))) == 1
+
+
+def test_what_a_kill_leaves_of_the_probe_for_space_is_removed(tmp_path):
+    save(tmp_path / "c", 1)
+    (tmp_path / "c" / "probe.saving").write_bytes(b"x")
+    assert opened(tmp_path / "c")[0] == 1
+    assert [p.name for p in (tmp_path / "c").iterdir()] == ["1"]
+
+
 def test_a_full_disk_is_noticed_before_writing_and_stops_the_run_at_the_third_time(tmp_path, monkeypatch, caplog):
     checkpoints = Checkpoints(tmp_path / "c", max_failures=3)
     checkpoints.save(1, state(1), {})

@@ -135,6 +135,15 @@ def test_a_crash_bundle_shows_the_same_again(tmp_path, capsys, kind, value):
     assert main(["replay", str(bundle)]) == 2  # code from outside must be allowed by name
     assert main(["replay", str(tmp_path)]) == 2
     assert "is not a crash bundle" in capsys.readouterr().err
+    # Nor does one that was put together from two, or that another run left.
+    (bundle / "config.json").write_text((bundle / "config.json").read_text().replace('"seed": 0', '"seed": 1'))
+    assert main(arguments) == 2
+    assert (
+        "config.json has another SHA-256 than when it was written; its files do not belong" in capsys.readouterr().err
+    )
+    (bundle / "bundle.json").write_text(json.dumps(record | {"files": {}, "run": "other"}))
+    assert main(arguments) == 2
+    assert "was left by another run (other; this one is " in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -382,8 +382,8 @@ def test_an_optimiser_and_a_schedule_of_ones_own_take_their_options_and_our_rule
     assert moved("own_optimizers:direction", "own_optimizers:halves") == pytest.approx([-0.15, -0.15])
     assert moved("own_optimizers:direction", "own_optimizers:thirds") == pytest.approx([-0.1, -0.1])
     for name, why in (
-        ("adam", "no function or class defined in own_optimizers"),
-        ("subprocess", "no function or class defined in own_optimizers"),
+        ("adam", "not a function or class defined in own_optimizers"),
+        ("subprocess", "not a function or class defined in own_optimizers"),
         ("alais", "did you mean 'alias'"),
         ("number", "must have init and update"),
     ):

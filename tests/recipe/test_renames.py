@@ -6,7 +6,7 @@ import pytest
 
 from ssl_jax.recipe import from_json, load, parse, to_json
 from ssl_jax.recipe.component import Component
-from ssl_jax.recipe.renames import MOVED
+from ssl_jax.recipe.renames import ADDED, MOVED, with_added_keys
 
 CLASSES = {  # what recipes could name in each module that is gone
     "ssl_jax.data.arrays": ("Arrays",),
@@ -39,3 +39,12 @@ def test_a_nested_target_is_renamed_too():
         "source": {"target": "ssl_jax.data.sources:Subset", "source": {"target": "ssl_jax.data.embedded:Embedded"}}
     }
     assert from_json(json.dumps(config)).source.source.target == "ssl_jax.data.sources:Embedded"
+
+
+def test_keys_that_came_later_are_what_older_runs_did():
+    today = load("simclr_conv_fashion:tiny").to_dict()
+    older = {section: dict(keys) if isinstance(keys, dict) else keys for section, keys in today.items()}
+    for path in ADDED:
+        section, _, key = path.partition(".")
+        del older[section][key]
+    assert with_added_keys(older) == today

@@ -13,6 +13,7 @@ import pytest
 
 from ssl_jax.errors import UserError
 from ssl_jax.rundir import workdir as module
+from ssl_jax.rundir.identity import identity
 from ssl_jax.rundir.log import to_line
 from ssl_jax.rundir.workdir import differences, environment, existing, open_workdir, redacted_arguments
 
@@ -76,12 +77,54 @@ def test_a_change_that_is_allowed_is_taken_and_logged(tmp_path):
         pass
 
 
+def test_a_change_is_taken_only_when_the_run_accepted_it_or_ended(tmp_path):
+    with open_workdir(tmp_path, CONFIG):
+        pass
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(UserError), open_workdir(tmp_path, changed(lr=0.01), allow_change=["optimizer"]):
+        raise UserError("the state does not fit")
+    assert (tmp_path / "config.json").read_bytes() == before
+    with open_workdir(tmp_path, changed(lr=0.01), allow_change=["optimizer"]) as workdir:
+        workdir.accept(identity(tmp_path).allowing({"optimizer.lr": ("0.001", "0.01")}))
+        assert json.loads((tmp_path / "config.json").read_text())["optimizer"]["lr"] == 0.01
+    assert json.loads((tmp_path / "config.json").read_text())["optimizer"]["lr"] == 0.01
+    assert identity(tmp_path).allowed == {"optimizer.lr": ("0.01",)}
+
+
+def test_a_run_keeps_its_name_and_half_written_files_are_removed(tmp_path):
+    with open_workdir(tmp_path, CONFIG):
+        name = identity(tmp_path).name
+        (tmp_path / ".metrics.jsonl.123").write_text("what a killed run had not renamed yet")
+        (tmp_path / ".mine.123").write_text("")
+    assert len(name) == 16
+    with open_workdir(tmp_path, CONFIG):
+        assert identity(tmp_path).name == name
+    assert {p.name for p in tmp_path.glob(".*")} == {".mine.123"}
+    (tmp_path / "checkpoints" / "8").mkdir(parents=True)
+    (tmp_path / "env.json").write_text("lost")
+    with open_workdir(tmp_path, CONFIG):
+        assert identity(tmp_path).name == ""  # its checkpoints know it
+
+
+def test_the_batch_size_has_no_flag_once_there_is_a_checkpoint(tmp_path):
+    with open_workdir(tmp_path, CONFIG | {"batch_size": 8}):
+        pass
+    assert "add --allow-config-change batch_size" in refusal(tmp_path, CONFIG | {"batch_size": 16})
+    (tmp_path / "checkpoints" / "8").mkdir(parents=True)
+    for flags in ([], ["batch_size"]):
+        said = refusal(tmp_path, CONFIG | {"batch_size": 16}, allow_change=flags)
+        assert "batch_size cannot change once there is a checkpoint" in said
+        assert "--allow-config-change" not in said
+
+
 def test_differences_see_types_and_removed_keys():
     assert differences({"a": 1, "b": {"c": (1,)}, "d": 1}, {"a": 1.0, "b": {"c": (2,)}}) == {
         "a": ("1", "1.0"), "b.c": ("(1,)", "(2,)"), "d": ("1", "(not set)"),
     }  # fmt: skip
     assert differences({"a": [1]}, {"a": (1,)}) == {}
-    assert differences({}, {"new": None}) == {}
+    assert (
+        differences({"optimizer": {"lr": 1.0}}, {"optimizer": {"lr": 1.0, "options": None}}) == {}
+    )  # a key that came later
     assert differences({"a": None}, {"a": 1}) == {"a": ("None", "1")}
 
 

@@ -154,6 +154,21 @@ def test_a_run_opens_and_is_evaluated_and_reported_where_its_pretraining_data_is
     assert "gone.npz" in (workdir / "report.html").read_text()
 
 
+def test_eval_asks_a_checkpoint_whose_it_is_and_which_step(straight, tmp_path, capsys):
+    workdir = shutil.copytree(straight, tmp_path / "run")
+    (workdir / "checkpoints" / "10").rename(workdir / "checkpoints" / "30")
+    assert main(["eval", "--workdir", str(workdir)]) == 2
+    assert "checkpoints/30 holds the state of step 10: it was copied or renamed" in capsys.readouterr().err
+    (workdir / "config.json").write_text((workdir / "config.json").read_text().replace('"seed": 0', '"seed": 7'))
+    assert main(["eval", "--workdir", str(workdir), "--step", "20"]) == 2
+    assert "is not the recipe that" in (said := capsys.readouterr().err)
+    assert "\n  seed: 0 -> 7\n" in said
+    env = json.loads((workdir / "env.json").read_text())
+    (workdir / "env.json").write_text(json.dumps(env | {"run": "another"}))
+    assert main(["eval", "--workdir", str(workdir), "--step", "20"]) == 2
+    assert f"checkpoints/20 belongs to another run ({env['run']}; this one is another)" in capsys.readouterr().err
+
+
 def test_train_log_says_what_is_trained_on_what_before_the_first_step(straight):
     said = (straight / "train.log").read_text()
     before, _, _ = said.partition("INFO step 1/20")

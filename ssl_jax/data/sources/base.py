@@ -1,7 +1,8 @@
 """The contract of what records come from.
 
 A source is anything with `len(source)`, `source[i] -> dict of numpy` and `source.fingerprint() -> str`. It may also
-have `classes` (names in the order of the labels), `name_of(i)` (for lists of bad records) and, where gathering many
+have `classes` (names in the order of the labels), `labels` (field -> such names, () where there are none, for records with
+several labels: no encoder sees any of these fields), `name_of(i)` (for lists of bad records) and, where gathering many
 records at once is cheaper than one by one, `batch(ids [B]) -> dict of [B, ...]`.
 """
 

@@ -44,6 +44,8 @@ class Subset:
             )
         object.__setattr__(self, "ids", chosen)
         object.__setattr__(self, "classes", tuple(getattr(source, "classes", ())))
+        if hasattr(source, "labels"):
+            object.__setattr__(self, "labels", source.labels)
         if hasattr(source, "batch"):
             object.__setattr__(self, "batch", lambda ids: source.batch(chosen[ids]))
 

@@ -173,6 +173,7 @@ def test_plain_numbers_are_the_pixels_of_the_evaluation_view_and_a_panel_shows_e
     augment, batch = image_views(size=20), {"image": IMAGES[:2]}
     seen = np.asarray(augment.evaluation(batch)["image"])
     np.testing.assert_array_equal(augment.plain(batch), seen.reshape(2, -1))
-    views = {"image": np.zeros((2, 2, 4, 4, 3)), "local": np.zeros((2, 3, 2, 2, 3)), "mask": np.zeros((2, 2, 4), bool)}
+    shapes = {"image": (2, 2, 4, 4, 3), "local": (2, 3, 2, 2, 3), "mask": (2, 2, 4)}
+    views = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     shown = {name: panel.captions for name, panel in augment.panel(views).items()}
     assert shown == {"views": ("view 1", "view 2"), "local": ("view 1", "view 2", "view 3")}
