@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +37,11 @@ def path_of(word: str) -> str:
         data = word.encode()
     except UnicodeEncodeError:
         raise UserError(f"{word!a} is not UTF-8, which checkpoints need; give it another name") from None
-    longest = max(len(part) for part in data.split(b"/"))
-    if longest > LONGEST_NAME or len(data) > LONGEST_PATH:
+    longest, whole = max(map(len, data.split(b"/"))), len(os.path.abspath(data))
+    if longest > LONGEST_NAME or max(whole, len(data)) > LONGEST_PATH:
         raise UserError(
-            f"{word[:60]}... is too long: {longest} bytes in one name (at most {LONGEST_NAME}), {len(data)} in all (at most "
-            f"{LONGEST_PATH})"
+            f"{word[:60]}... is too long: {longest} bytes in one name (at most {LONGEST_NAME}), {max(whole, len(data))} in all "
+            f"(at most {LONGEST_PATH})"
         )
     return _at_home(word) if word.startswith("~") else word
 

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     terminal.prepare()
     code = _run(list(sys.argv[1:] if argv is None else argv))
-    terminal.tell_rest()
+    terminal.finish()
     return code
 
 

@@ -26,7 +26,10 @@ def prepare() -> None:
             os.fstat(number)
             continue
         os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number that is free
-    sys.stdout, sys.stderr = (stream or _nowhere() for stream in (sys.stdout, sys.stderr))
+    sys.stdout, sys.stderr = (
+        sys.stdout or os.fdopen(1, "w", closefd=False),
+        sys.stderr or os.fdopen(2, "w", closefd=False),
+    )
     codecs.register_error(PLAIN, _plain)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -38,17 +41,18 @@ def tell(text: str) -> None:
     try:
         print(text, flush=True)
     except OSError as error:
-        _leave_stdout()
+        _leave(sys.stdout)
         if error.errno != errno.EPIPE:
             complain(f"ssl-jax: what was done stands, but cannot be printed here: {error.strerror}")
 
 
-def tell_rest() -> None:
-    """Write what libraries printed and nobody flushed; as `tell`."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        _leave_stdout()
+def finish() -> None:
+    """Write what waits to be written, so that no complaint about it at the end of the process changes the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            _leave(stream)
 
 
 def show(text: str) -> None:
@@ -56,7 +60,7 @@ def show(text: str) -> None:
     try:
         print(text, flush=True)
     except OSError as error:
-        _leave_stdout()
+        _leave(sys.stdout)
         if error.errno == errno.EPIPE:
             raise SystemExit(UNREAD) from error
         raise UserError(f"nothing can be printed here: {error.strerror}") from error
@@ -64,20 +68,18 @@ def show(text: str) -> None:
 
 def complain(text: str) -> None:
     """Print on stderr, if there is anyone."""
-    with suppress(OSError, ValueError):
+    try:
         print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        _leave(sys.stderr)
 
 
-def _leave_stdout() -> None:
-    """Let stdout lead nowhere, so that no later flush complains."""
-    with suppress(OSError):
+def _leave(stream: TextIO) -> None:
+    """Let a stream lead nowhere, so that no later flush complains."""
+    with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
-
-
-def _nowhere() -> TextIO:
-    return open(os.devnull, "w", encoding="utf-8")
 
 
 def _plain(error: UnicodeError) -> tuple[str | bytes, int]:

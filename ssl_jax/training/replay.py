@@ -63,22 +63,23 @@ def replay(bundle: Path, allow: tuple[str, ...] = ()) -> tuple[str, bool]:
 def _read(bundle: Path, allow: tuple[str, ...]) -> tuple[dict[str, Any], Recipe]:
     remedy = f"; {bundle} is not a crash bundle: name a directory <workdir>/crash/step_K"
     record = read_json(bundle / "bundle.json", remedy)
-    if (
-        not fits(record, SHAPE)
-        or len(record["ids"]) != len(record["epochs"])
-        or not _numbers(record["found"]["values"])
-    ):
+    if not fits(record, SHAPE) or not _holds_together(record):
         raise UserError(f"{bundle / 'bundle.json'} is not what a run writes there; bring it back from a copy")
     _refuse_strays(bundle, record)
     return record, parse(read_config(bundle / "config.json"), allow=allow)
 
 
-def _numbers(values: dict[str, str]) -> bool:
-    """Whether each is a float as text, such as `crash.readable` writes."""
+def _holds_together(record: dict[str, Any]) -> bool:
+    """Whether counters and record numbers may be those of a step, and values are floats as `crash.readable` writes them."""
+    counted = 0 < record["step"] < 2**31 and 0 <= record["skipped_before"] < 2**31
     try:
-        return all(isinstance(float.fromhex(value), float) for value in values.values())
+        return counted and len(record["ids"]) == len(record["epochs"]) and bool(_values(record["found"]))
     except (ValueError, OverflowError):
         return False
+
+
+def _values(found: dict[str, Any]) -> dict[str, float]:
+    return {name: float.fromhex(value) for name, value in found["values"].items()}
 
 
 def _refuse_strays(bundle: Path, record: dict[str, Any]) -> None:
@@ -112,12 +113,12 @@ def _state(bundle: Path, like: TrainState, record: dict[str, Any]) -> TrainState
     if {k: v.shape for k, v in held.items()} != {k: v.shape for k, v in wanted.items()}:
         raise UserError(f"{bundle}/state.npz does not hold the state of its config.json")
     try:
-        typed = {
-            k: v if str(v.dtype) == record["dtypes"][k] else v.view(jnp.dtype(record["dtypes"][k]))
-            for k, v in held.items()
-        }
+        types = {k: jnp.dtype(record["dtypes"][k]) for k in wanted}
+        typed = {k: v if v.dtype == types[k] else v.view(types[k]) for k, v in held.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{bundle}/bundle.json does not hold the types of state.npz ({error})") from error
+    if types != {k: v.dtype for k, v in wanted.items()}:
+        raise UserError(f"{bundle}/bundle.json names other types than those of its config.json")
     placed = [jax.device_put(typed[name], leaf.sharding) for name, leaf in wanted.items()]
     counters = (record["step"] - 1, record["skipped_before"], 0)
     step, skipped, nonfinite = (jnp.asarray(value, jnp.int32) for value in counters)

@@ -103,7 +103,10 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         watchdog = stack.enter_context(Watchdog(recipe.watch.hang_seconds, recipe.watch.startup_seconds))
         stop = stack.enter_context(stop_requests())
         section = recipe.checkpoint
-        saved = Checkpoints(workdir.path / "checkpoints", section.keep, steps(section.keep_every), section.max_failures)
+        saved = Checkpoints(
+            workdir.path / "checkpoints", section.keep, steps(section.keep_every), section.max_failures,
+            in_place=workdir.check_place,
+        )  # fmt: skip
         stack.enter_context(closing(saved))
         own = "" if is_first() else f".{jax.process_index()}"
         bad = BadRecords(recipe.data.max_bad_fraction, workdir.path / f"bad_records{own}.jsonl")
