@@ -50,7 +50,7 @@ class Checkpoints:
         read_only: bool = False,
         in_place: Callable[[], None] = lambda: None,
     ) -> None:
-        absl_logging.set_verbosity(absl_logging.ERROR)  # orbax narrates every step otherwise
+        absl_logging.set_verbosity(absl_logging.FATAL)  # orbax narrates every step; what fails it raises, and we tell
         self._files = StepDirectories(directory, read_only)
         self._keep, self._keep_every, self._max_failures = keep, keep_every, max_failures
         self._in_place = in_place
