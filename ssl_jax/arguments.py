@@ -89,6 +89,9 @@ def _eval(parser: argparse.ArgumentParser) -> None:
         help="which encoders, e.g. student, teacher, image, text; repeatable; default: the recipe's",
     )
     _add_out_folder(parser)
+    parser.add_argument(
+        "--config.evaluate.KEY", dest="_override", metavar="VALUE", help="change how the run is evaluated; repeatable"
+    )
     _add_allow(parser)
 
 
@@ -264,10 +267,19 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"{arguments.command} has no option {unknown[0]!r}{_suggestion(unknown[0], arguments)}")
     if getattr(arguments, "workdir", "") is None:
         raise UserError(f"{arguments.command} needs --workdir DIR. See ssl-jax {arguments.command} --help")
-    if overrides and "config" not in arguments:
-        raise UserError(f"{arguments.command} takes no {overrides[0]!r}: it uses the config.json of the run as it is")
+    if (refused := _refused(overrides, arguments)) is not None:
+        but = ", but for --config.evaluate" if "_override" in arguments else ""
+        raise UserError(f"{arguments.command} takes no {refused!r}: it uses the config.json of the run as it is{but}")
     arguments.overrides, arguments.words = overrides, argv
     return arguments
+
+
+def _refused(overrides: list[str], arguments: argparse.Namespace) -> str | None:
+    """The first override that the command does not take: a run that was trained is what it is."""
+    if "config" in arguments:
+        return None
+    taken = "--config.evaluate." if "_override" in arguments else "nothing"
+    return next((text for text in overrides if not text.startswith(taken)), None)
 
 
 def _split_overrides(argv: list[str]) -> tuple[list[str], list[str]]:

@@ -86,6 +86,8 @@ def evaluate(arguments: Namespace) -> None:
     options: dict[str, Any] = {} if arguments.encoder is None else {"encoder": ",".join(arguments.encoder)}
     if arguments.out:
         options["out"] = Path(arguments.out)
+    if arguments.overrides:
+        options["overrides"] = arguments.overrides
     terminal.tell(evaluate_run(workdir, probes, arguments.step, allow, **options))
     terminal.tell(f"{Path(arguments.out or workdir) / 'eval'}")
 

@@ -15,7 +15,7 @@ RESULT = "linear 88.9 % (random init 84.4, raw pixels 82.0); 100 labels per clas
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    run = fashion_run(arg, examples=360_000)
+    run = fashion_run(arg, examples=280_000)
     return ConfigDict(
         run
         | dict(

@@ -44,6 +44,8 @@ class Augment(Protocol):
         """Numbers [B, F] of every record without any encoder: pixels, a bag of words, log-mel means."""
         ...
 
+    # Optional: `check(records)` raises UserError for records (some, as a source gives them) that it would misread.
+
     def panel(self, views: Views) -> dict[str, Panel]:
         """What the model is given, for people: the views `inputs`, and those of other kinds. Runs on the host."""
         ...

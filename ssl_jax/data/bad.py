@@ -35,17 +35,20 @@ class BadRecords:
 
     The run stops with a `UserError`
       * as soon as more than `limit_fraction` of all records are known to be bad, or
-      * when so many reads have failed that the fraction is all but certain to be exceeded: above what the limit allows
+      * when so many records have failed that the fraction is all but certain to be exceeded: above what the limit allows
         for the reads so far by four standard deviations of that count, and four. One bad record among the first three
-        says nothing; a folder that went away is noticed in the first batch.
+        says nothing, nor does the same one read a hundred times; a folder that went away is noticed in the first batch.
+
+    `total` is of how many records the fraction is, where what is read is a random part of them.
 
     `UserError`s of the source itself pass through.
     """
 
-    def __init__(self, limit_fraction: float = 0.001, path: str | Path | None = None) -> None:
+    def __init__(self, limit_fraction: float = 0.001, path: str | Path | None = None, total: int | None = None) -> None:
         if not 0 <= limit_fraction <= 1:
             raise UserError(f"max_bad_fraction={limit_fraction} is not a fraction; use a number from 0 to 1")
         self.limit_fraction = limit_fraction
+        self.total = total
         self.path = None if path is None else Path(path)
         self.reads = 0
         self.failures = 0
@@ -84,7 +87,7 @@ class BadRecords:
                 return chosen, record
             chosen = substitute(index, attempt, len(source))
         raise UserError(
-            f"record {index} and {_ATTEMPTS} others instead of it cannot be read, among them {self._first()}; "
+            f"record {index} and {_ATTEMPTS} others instead of it cannot be read, among them {self.told()}; "
             f"check that the storage is there"
         )
 
@@ -100,16 +103,17 @@ class BadRecords:
             if self._too_many(len(source)):
                 raise UserError(
                     f"{self.count} of {len(source)} records cannot be read ({self.failures} of {self.reads} reads); "
-                    f"max_bad_fraction={self.limit_fraction} does not allow that. The first: {self._first()}. "
+                    f"max_bad_fraction={self.limit_fraction} does not allow that. The first: {self.told()}. "
                     f"Repair or remove them, or raise data.max_bad_fraction"
                 ) from error
 
     def _too_many(self, total: int) -> bool:
         allowed = self.limit_fraction * self.reads
-        certain = self.failures > allowed + 4 * math.sqrt(allowed) + 4
-        return self.limit_fraction < 1 and (certain or self.count > self.limit_fraction * total)
+        certain = self.count > allowed + 4 * math.sqrt(allowed) + 4
+        return self.limit_fraction < 1 and (certain or self.count > self.limit_fraction * (self.total or total))
 
-    def _first(self) -> str:
+    def told(self) -> str:
+        """The first three that were found, with their reasons."""
         return "; ".join(f"{bad.name} ({bad.reason})" for bad in list(self._bad.values())[:3])
 
     def _list(self, bad: BadRecord) -> None:

@@ -143,24 +143,40 @@ def _round_keys(seed: int, epoch: int, total: int) -> np.ndarray:
 
 
 def _gather(source: Source, ids: np.ndarray, bad: BadRecords) -> tuple[np.ndarray, Batch]:
-    """The records `ids` [R] stacked to [R, ...], and which ones they really are."""
+    """The records `ids` [R] stacked to [R, ...], and which ones they really are.
+
+    Where a source gathers them at once and one cannot be read, they are read one by one, which tells which.
+    """
     if hasattr(source, "batch"):
-        return ids, source.batch(ids)
+        try:
+            return ids, source.batch(ids)
+        except (UserError, MemoryError):
+            raise
+        except Exception:  # whatever it raises on a damaged record, it does again below
+            pass
     pairs = [bad.read(source, int(i)) for i in ids]
     return np.array([used for used, _ in pairs], np.int64), _stack(pairs)
 
 
 def _stack(pairs: list[tuple[int, dict[str, Any]]]) -> Batch:
     first_id, first = pairs[0]
-    shapes = {name: np.shape(value) for name, value in first.items()}
+    shapes = _shapes(first)
     for index, record in pairs:
-        found = {name: np.shape(value) for name, value in record.items()}
+        found = _shapes(record)
         if found != shapes:
             raise UserError(
-                f"records {first_id} and {index} do not fit into one batch: {shapes} and {found}; "
-                f"let the source bring all records to one shape (ImageFolder and Tfds have `size`)"
+                f"records {first_id} and {index} do not fit into one batch: {_told(shapes)} and {_told(found)}; "
+                f"let the source bring all records to one shape and type (ImageFolder and Tfds have `size`)"
             )
     return {name: np.stack([record[name] for _, record in pairs]) for name in first}
+
+
+def _shapes(record: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    return {name: (np.shape(value), np.asarray(value).dtype) for name, value in record.items()}
+
+
+def _told(shapes: dict[str, tuple[tuple[int, ...], np.dtype]]) -> str:
+    return "{" + ", ".join(f"{name!r}: {shape} {dtype}" for name, (shape, dtype) in shapes.items()) + "}"
 
 
 def _check(source: Source, batch_size: int, start_step: int, process_index: int, process_count: int) -> None:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from ssl_jax.data.pipeline import once
+from ssl_jax.data.pipeline import BadRecords, once
 from ssl_jax.evaluate.features import Split, extract_all, hidden_fields, raw, split_of, unlabelled
 from ssl_jax.objectives.base import Batch, Encoder
 
@@ -42,19 +42,56 @@ class Rows:
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.source[int(self.ids[index])]
 
+    def name_of(self, index: int) -> str:
+        """What the source calls the record."""
+        inner = int(self.ids[index])
+        return self.source.name_of(inner) if hasattr(self.source, "name_of") else str(inner)
+
     def fingerprint(self) -> str:
         """That of the source, and which records."""
         return f"{self.source.fingerprint()}[{','.join(str(i) for i in self.ids)}]"
 
 
-def random_variables(encoder: Encoder, source: Any, seed: int, label: str = "label", target: str | None = None) -> dict:
+Tolerance = Callable[
+    [Any], BadRecords
+]  # what counts the records of a source that cannot be read, and ends the work at a limit
+
+
+def strict(source: Any) -> BadRecords:
+    """The first record that cannot be read ends the work."""
+    return BadRecords(0.0)
+
+
+class Lenient:
+    """Up to `limit` of each source cannot be read; each is told once, however often it is read."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._known: dict[int, tuple[Any, BadRecords]] = {}
+
+    def __call__(self, source: Any) -> BadRecords:
+        """What counts those of `source`; the limit of a draw of records is that of what it is drawn from."""
+        whole = source.source if isinstance(source, Rows) else source
+        fresh = (source, BadRecords(self._limit, total=len(whole)))  # with the source, so that no other gets its id
+        return self._known.setdefault(id(source), fresh)[1]
+
+
+def random_variables(
+    encoder: Encoder,
+    source: Any,
+    seed: int,
+    label: str = "label",
+    target: str | None = None,
+    tolerance: Tolerance = strict,
+) -> dict:
     """Freshly initialised variables of `encoder`: the same architecture, layer and pooling without any training.
 
     BatchNorm gets the statistics of `source`, as a trained encoder has them: with the initial mean 0 and variance 1 the
     baseline would be weaker than it need be (by 0.3 to 0.5 points for a small convolutional encoder).
     """
     size, hidden = min(_CALIBRATION, len(source)), hidden_fields(source, label, target)
-    inputs = _inputs(encoder, unlabelled(next(once(source, size))[0], *hidden))
+    bad = tolerance(source)
+    inputs = _inputs(encoder, unlabelled(next(once(source, size, bad))[0], *hidden))
     variables = jax.jit(partial(encoder.module.init, method=encoder.method))(jax.random.key(seed), *inputs)
     if "batch_stats" not in variables:
         return variables
@@ -66,7 +103,7 @@ def random_variables(encoder: Encoder, source: Any, seed: int, label: str = "lab
         return variables | dict(new)
 
     # Running averages forget a tenth in each batch: after 50, nothing is left of where they started.
-    for batch, _ in islice(chain.from_iterable(once(source, size) for _ in range(50)), 50):
+    for batch, _ in islice(chain.from_iterable(once(source, size, bad) for _ in range(50)), 50):
         variables = settled(variables, unlabelled(batch, *hidden))
     return variables
 
@@ -76,21 +113,32 @@ def _inputs(encoder: Encoder, batch: Batch) -> list[Array]:
     return [fields[name] for name in encoder.inputs]
 
 
-def raw_split(encoder: Encoder, train: Any, test: Any, classes: int | None = None, **options: Any) -> Split:
+def raw_split(
+    encoder: Encoder, train: Any, test: Any, classes: int | None = None, tolerance: Tolerance = strict, **options: Any
+) -> Split:
     """What there is without the encoder, as features. `options` are those of `raw`."""
-    return split_of(raw(encoder, train, **options), raw(encoder, test, **options), classes)
+    trained, tested = (raw(encoder, source, bad=tolerance(source), **options) for source in (train, test))
+    return split_of(trained, tested, classes)
 
 
 def encoded_splits(
-    encoders: Mapping[str, tuple[Encoder, dict]], train: Any, test: Any, classes: int | None = None, **options: Any
+    encoders: Mapping[str, tuple[Encoder, dict]],
+    train: Any,
+    test: Any,
+    classes: int | None = None,
+    tolerance: Tolerance = strict,
+    **options: Any,
 ) -> dict[str, Callable[[], Split]]:
-    """Frozen features of both sources by each encoder, read once for all of them; each is looked at when it is called."""
-    trained, tested = (extract_all(encoders, source, **options) for source in (train, test))
+    """Frozen features of both sources by each encoder, read once for all of them; each is looked at when it is called.
+
+    Records that cannot be read are left out, as many as `tolerance` allows.
+    """
+    trained, tested = (extract_all(encoders, source, bad=tolerance(source), **options) for source in (train, test))
     return {name: partial(split_of, trained[name], tested[name], classes) for name in encoders}
 
 
 def encoded_split(encoder: Encoder, variables: dict, train: Any, test: Any, **options: Any) -> Split:
-    """Frozen features of both sources. `options` are `classes` and those of `extract`."""
+    """Frozen features of both sources. `options` are `classes`, `tolerance` and those of `extract`."""
     return encoded_splits({"x": (encoder, variables)}, train, test, **options)["x"]()
 
 
@@ -98,7 +146,7 @@ def random_splits(
     encoders: Mapping[str, Encoder], seed: int, train: Any, test: Any, **options: Any
 ) -> dict[str, Callable[[], Split]]:
     """As `encoded_splits`, of encoders that were never trained."""
-    fields = {key: options[key] for key in ("label", "target") if key in options}
+    fields = {key: options[key] for key in ("label", "target", "tolerance") if key in options}
     fresh = {name: (encoder, random_variables(encoder, train, seed, **fields)) for name, encoder in encoders.items()}
     return encoded_splits(fresh, train, test, **options)
 
@@ -120,7 +168,7 @@ def supervised_split(
     whole = encoded_split(*fit(train, examples, seed), train, test, classes=classes, **options)
 
     def learn(rows: np.ndarray) -> Split:
-        drawn = Rows(train, np.asarray(rows))
+        drawn = Rows(train, whole.train.ids[rows])  # rows of features, and some records may have none
         return encoded_split(*fit(drawn, few_examples, seed), drawn, test, classes=whole.classes, **options)
 
     return replace(whole, learn=learn)

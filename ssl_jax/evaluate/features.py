@@ -11,10 +11,13 @@ import jax
 import numpy as np
 from jax import Array
 
+from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.sources.arrays import check_labels
+from ssl_jax.data.sources.base import labels_named
 from ssl_jax.devices.mesh import replicate
 from ssl_jax.errors import UserError
 from ssl_jax.objectives.base import Batch, Encoder
+from ssl_jax.rundir.log import logger
 
 _ROWS = 4096  # rows of features that are widened to float64 at a time
 
@@ -31,8 +34,8 @@ class Features(NamedTuple):
     ids: np.ndarray
     target: np.ndarray | None = None
 
-    def take(self, rows: np.ndarray) -> Features:
-        """The features of some rows (indices or a mask)."""
+    def take(self, rows: np.ndarray | slice) -> Features:
+        """The features of some rows (indices, a mask or a slice)."""
         return Features._make(None if part is None else part[rows] for part in self)
 
     @property
@@ -73,14 +76,16 @@ def extract(
     label: str = "label",
     place: Callable[[Batch], Batch] | None = None,
     target: str | None = None,
+    bad: BadRecords | None = None,
 ) -> Features:
     """Features of every record of `source`, in order, compiled once for an encoder and batch size.
 
     The encoder is given the numeric fields of a record but never a label or the `target`. `place` puts a batch on a mesh.
+    Records that cannot be read are left out and counted in `bad`; without it the first is a UserError.
     Features of an encoder that diverged come back as they are: `labelled_split` refuses them, `health.measures` calls them
     collapsed.
     """
-    return extract_all({"x": (encoder, variables)}, source, batch_size, label, place, target)["x"]
+    return extract_all({"x": (encoder, variables)}, source, batch_size, label, place, target, bad)["x"]
 
 
 def extract_all(
@@ -90,20 +95,26 @@ def extract_all(
     label: str = "label",
     place: Callable[[Batch], Batch] | None = None,
     target: str | None = None,
+    bad: BadRecords | None = None,
 ) -> dict[str, Features]:
     """As `extract` for several encoders with their variables by name; every record is read once for all of them."""
 
     def run(batch: Batch) -> dict[str, Array]:
         return {name: _encode(encoder, variables, batch) for name, (encoder, variables) in encoders.items()}
 
-    return collect(run, source, batch_size, label, place, target)
+    return collect(run, source, batch_size, label, place, target, bad)
 
 
 def raw(
-    encoder: Encoder, source: Any, batch_size: int = 256, label: str = "label", target: str | None = None
+    encoder: Encoder,
+    source: Any,
+    batch_size: int = 256,
+    label: str = "label",
+    target: str | None = None,
+    bad: BadRecords | None = None,
 ) -> Features:
     """What there is without the encoder: `Encoder.raw` of every record."""
-    return collect(lambda batch: {"x": _raw(encoder, batch)}, source, batch_size, label, None, target)["x"]
+    return collect(lambda batch: {"x": _raw(encoder, batch)}, source, batch_size, label, None, target, bad)["x"]
 
 
 def standardise(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -129,13 +140,7 @@ def unlabelled(batch: Batch, *hidden: str | None) -> Batch:
 
 def hidden_fields(source: Any, label: str = "label", target: str | None = None) -> tuple[str | None, ...]:
     """The fields that no encoder may see: `label` and `target`, and every label that the source says it has (`labels`)."""
-    return ("label", label, target, *getattr(source, "labels", ()))
-
-
-def class_names(source: Any, label: str = "label") -> tuple[str, ...]:
-    """The names of the classes in the field `label`, or (): `source.labels[label]`, and `source.classes` for "label"."""
-    named = dict(getattr(source, "labels", {}))
-    return tuple(named.get(label, ()) or (getattr(source, "classes", ()) if label == "label" else ()))
+    return ("label", label, target, *labels_named(source))
 
 
 def labelled_split(
@@ -192,27 +197,38 @@ def collect(
     label: str = "label",
     place: Callable[[Batch], Batch] | None = None,
     target: str | None = None,
+    bad: BadRecords | None = None,
 ) -> dict[str, Features]:
-    """Run `run` over the source: each of its results [N, ...] with labels, ids and targets, each record counted once."""
-    hidden = hidden_fields(source, label, target)
+    """Run `run` over the source: each of its results [N, ...] with labels, ids and targets, each record counted once.
+
+    Records that cannot be read are left out; labels that are all -1 are none.
+    """
+    bad = BadRecords(0.0) if bad is None else bad
+    hidden, known = hidden_fields(source, label, target), bad.count
     rows: dict[str, np.ndarray] = {}
+    ids = np.empty(len(source), np.int32)
     labels, at, targets = None, 0, []
-    for results, batch, valid in _one_ahead(run, source, batch_size, hidden, place):
+    for results, batch, valid in _one_ahead(run, source, batch_size, hidden, place, bad):
         found, count = {name: np.asarray(x) for name, x in results.items()}, int(valid.sum())
         if not rows:
             rows = {name: np.empty((len(source), *x.shape[1:]), np.float32) for name, x in found.items()}
             labels = np.empty(len(source), np.int32) if label in batch else None
         for name, x in found.items():
             rows[name][at : at + count] = x[valid]
+        ids[at : at + count] = batch["_id"][valid]
         if labels is not None:
             labels[at : at + count] = batch[label][valid]
         if target is not None:
             targets.append(_numbers(batch, target)[valid])
         at += count
-    if not rows or at != len(source):
+    if not rows or at < len(source) - bad.count:
         raise UserError(f"{at} of {len(source)} records were read; the source must yield each record exactly once")
-    ids, wanted = np.arange(at, dtype=np.int32), np.concatenate(targets) if targets else None
-    return {name: Features(x, labels, ids, wanted) for name, x in rows.items()}
+    if bad.count > known:
+        logger.warning("left out %d of %d records that cannot be read: %s", len(source) - at, len(source), bad.told())
+    if labels is not None and np.all(labels[:at] == -1):
+        labels = None
+    wanted = np.concatenate(targets) if targets else None
+    return {name: Features(x, labels, ids, wanted).take(slice(at)) for name, x in rows.items()}
 
 
 def _numbers(batch: Batch, field: str) -> np.ndarray:
@@ -230,12 +246,13 @@ def _one_ahead(
     batch_size: int,
     hidden: tuple[str | None, ...],
     place: Callable[[Batch], Batch] | None,
+    bad: BadRecords,
 ) -> Iterator[tuple[Mapping[str, Array], Batch, np.ndarray]]:
     """Results one batch late, so that the host decodes the next batch while the device encodes this one."""
     from ssl_jax.data.pipeline import once
 
     waiting = None
-    for batch, valid in once(source, batch_size):
+    for batch, valid in once(source, batch_size, bad):
         inputs = unlabelled(batch, *hidden)
         result = run(inputs if place is None else place(inputs))
         if waiting is not None:

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ssl_jax.data.bad import BadRecords
+from ssl_jax.data.fit import check_records
 from ssl_jax.data.sources import Subset
 from ssl_jax.devices.mesh import replicate
 from ssl_jax.errors import UserError
@@ -32,6 +34,8 @@ class OnlineCheck:
         source = (recipe.data.probe or recipe.data.pretrain).build()
         count = min(recipe.evaluate.health_examples, len(source))
         self._source = Subset(source, 0.0, count / len(source), seed=recipe.seed)
+        self._bad = BadRecords(recipe.data.max_bad_fraction, total=len(source))
+        check_records(objective.augment, source, self._bad)
         self._label, self._target = recipe.evaluate.label, recipe.evaluate.target or None
         self._encoders = {name: encoder_named(objective, name) for name in names_of(recipe.evaluate.encoder)}
         self._outputs = jax.jit(lambda state, batch: replicate(outputs(objective, self._encoders, state, batch)))
@@ -40,7 +44,13 @@ class OnlineCheck:
     def __call__(self, state: Any) -> dict[str, Any]:
         """Measure `state` (anything with `params` and `extra`, and perhaps a `step`)."""
         read = State(state.params, state.extra)
-        seen = collect(lambda batch: self._outputs(read, batch), self._source, label=self._label, target=self._target)
+        seen = collect(
+            lambda batch: self._outputs(read, batch),
+            self._source,
+            label=self._label,
+            target=self._target,
+            bad=self._bad,
+        )
         found: dict[str, Any] = {}
         for number, name in enumerate(self._encoders):
             x = seen.pop(f"features/{name}")
@@ -63,9 +73,10 @@ def outputs(objective: Objective, encoders: Mapping[str, Encoder], state: State,
 
 def probed(features: Features) -> dict[str, float]:
     """`probe_accuracy` of a ridge classifier on a random half of the features, and `probe_error`; {} without labels."""
-    if features.y is None or len(features.y) < 2:
+    if features.y is None or np.sum(features.y >= 0) < 2:
         return {}
-    x, y = _rows(features), features.y
+    seen = features.take(features.y >= 0)  # -1: no label
+    x, y = _rows(seen), seen.y
     fit, score = np.array_split(np.random.default_rng(0).permutation(len(x)), 2)
     standard, held = standardise(x[fit], x[score])
     accuracy = ridge_accuracy(standard, y[fit], held, y[score])

@@ -30,12 +30,15 @@ def own_task(
     batch_size: int = 256,
     label: str = "label",
     target: str | None = None,
+    bad: BadRecords | None = None,
 ) -> dict[str, float]:
     """Metrics of `objective.validate` over all records of `source`, each counted once, and their number `n_test`.
 
     Empty for an objective that has none. Views are drawn as in training, from `seed`. Batches are of nearly equal size, at
-    most `batch_size`: where rows of a batch meet (BatchNorm, negatives), a small rest would be another task.
+    most `batch_size`: where rows of a batch meet (BatchNorm, negatives), a small rest would be another task. In the place of
+    records that cannot be read, which `bad` counts, others are seen twice.
     """
+    bad = BadRecords(0.0) if bad is None else bad
     hidden = hidden_fields(source, label, target)
 
     @jax.jit
@@ -46,12 +49,12 @@ def own_task(
 
     sums: dict[str, Mean] = {}
     for ids in _parts(len(source), batch_size):
-        batch = examples(source, ids, np.zeros_like(ids), BadRecords(0.0))
+        batch = examples(source, ids, np.zeros_like(ids), bad)
         found = measured(unlabelled(batch, *hidden), ids.astype(np.int32))
         if not found:
             return {}
         sums = found if not sums else {k: Mean(*(a + b for a, b in zip(sums[k], found[k], strict=True))) for k in sums}
-    return {name: float(mean.value) for name, mean in sums.items()} | {"n_test": len(source)}
+    return {name: float(mean.value) for name, mean in sums.items()} | {"n_test": len(source) - bad.count}
 
 
 def missing_fields(
@@ -59,14 +62,14 @@ def missing_fields(
 ) -> list[str]:
     """The fields that pretraining had, that the records of `source` lack, and without which there are no views."""
     hidden = hidden_fields(source, label, target)
-    missing = sorted(set(wanted) - set(source[0]) - set(hidden))
+    missing = sorted(set(wanted) - set(BadRecords(1.0).read(source, 0)[1]) - set(hidden))
     return missing if missing and not _has_views(objective, source, hidden) else []
 
 
 def _has_views(objective: Objective, source: Any, hidden: Iterable[str]) -> bool:
     """Whether the objective makes views of such records. Traces and computes nothing."""
     ids = np.zeros(1, np.int32)
-    batch = unlabelled(examples(source, ids, ids, BadRecords(0.0)), *hidden)
+    batch = unlabelled(examples(source, ids, ids, BadRecords(1.0)), *hidden)
     keys = Keys(example_keys(0, ids, ids), step_key(0, 0))
     try:
         jax.eval_shape(lambda records: objective.views(keys, records, Progress(0, 1)), batch)

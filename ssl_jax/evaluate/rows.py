@@ -16,8 +16,9 @@ import jax
 from jax.sharding import Mesh
 
 from ssl_jax.errors import UserError
-from ssl_jax.evaluate.baselines import Fit, encoded_splits, random_splits, raw_split, supervised_split
-from ssl_jax.evaluate.features import Split, class_names
+from ssl_jax.evaluate.baselines import Fit, Lenient, encoded_splits, random_splits, raw_split, supervised_split
+from ssl_jax.evaluate.classes import class_names
+from ssl_jax.evaluate.features import Split
 from ssl_jax.objectives.base import Encoder
 
 if TYPE_CHECKING:
@@ -101,8 +102,14 @@ class Table:
         """What every maker of features is given."""
         wanted = self.settings
         read = {"label": wanted.label, "target": wanted.target, "batch_size": wanted.batch_size}
+        read["tolerance"] = self.tolerance
         classes = len(class_names(self.train, wanted.label)) or None
         return {"train": self.train, "test": self.test, "classes": classes} | read
+
+    @cached_property
+    def tolerance(self) -> Lenient:
+        """What counts the records that cannot be read."""
+        return Lenient(self.settings.max_bad_fraction)
 
     @cached_property
     def kinds(self) -> dict[str, str]:

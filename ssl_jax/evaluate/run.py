@@ -9,10 +9,12 @@ from typing import Any
 
 import jax
 
-from ssl_jax.data.pipeline import once
+from ssl_jax.data.bad import BadRecords
+from ssl_jax.data.fit import check_records
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate import suite
-from ssl_jax.evaluate.features import class_names
+from ssl_jax.evaluate.baselines import Lenient
+from ssl_jax.evaluate.classes import class_names, labels_of, numbered_alike
 from ssl_jax.evaluate.online import encoder_named, names_of
 from ssl_jax.evaluate.own_task import missing_fields, own_task, with_own_task
 from ssl_jax.evaluate.supervised import SupervisedFit
@@ -20,6 +22,7 @@ from ssl_jax.objectives.base import Encoder
 from ssl_jax.rundir.log import logger
 from ssl_jax.rundir.terminal import tell
 from ssl_jax.rundir.writing import written
+from ssl_jax.training import opening
 from ssl_jax.training.reopen import Opened, recipe_of, reopened
 
 Failures = dict[str, Exception]
@@ -31,23 +34,28 @@ def evaluate_run(
     step: int | None = None,
     allow: tuple[str, ...] = (),
     encoder: str | Sequence[str] | None = None,
+    overrides: Sequence[str] = (),
     out: Path | None = None,
 ) -> str:
     """Probe the checkpoint of `step` (default: the newest), write eval/<probe>.json into the run (or `out`), and return the
     table.
 
     `probes` and `encoder` (a name, or several) default to the recipe's; code from outside `ssl_jax` is imported only if
-    `allow` names its package. The pretraining data is not needed.
+    `allow` names its package. `overrides` change the recipe's section `evaluate`. The pretraining data is not needed.
     Raises what kept a part of the table from being measured, or all of it from being written, after the rest was printed.
     """
-    recipe = recipe_of(workdir, allow)
+    recipe = recipe_of(workdir, allow, overrides)
     if recipe.data.probe is None or recipe.data.test is None:
         raise UserError("the recipe has no data.probe and data.test; name labelled sources there to evaluate")
     opened = reopened(workdir, recipe, step)
     names = names_of(encoder or recipe.evaluate.encoder)
     chosen = {name: encoder_named(opened.objective, name) for name in names}
-    train, test = recipe.data.probe.build(), recipe.data.test.build()
     settings = settings_of(opened, probes, allow)
+    train = recipe.data.probe.build()
+    test = numbered_alike(train, recipe.data.test.build(), settings.label)
+    for name, source in (("probe", train), ("test", test)):
+        logger.info("%s %s", name, opening.data(source))
+        check_records(opened.objective.augment, source, BadRecords(settings.max_bad_fraction))
     results, failures = measured(opened, tuple(chosen), train, test, settings)
     if results["rows"]:
         results, failures = with_task(opened, tuple(chosen), test, settings, results, failures)
@@ -101,7 +109,8 @@ def with_task(
     try:
         with jax.set_mesh(opened.mesh):
             found = own_task(
-                opened.objective, opened.state, test, settings.seed, settings.batch_size, settings.label, settings.target
+                opened.objective, opened.state, test, settings.seed, settings.batch_size, settings.label, settings.target,
+                BadRecords(settings.max_bad_fraction),
             )  # fmt: skip
     except Exception as error:  # told at the end, as what fails in a row is
         return results, failures | {"own task": error}
@@ -110,8 +119,9 @@ def with_task(
 
 def from_scratch(opened: Opened, train: Any, settings: suite.Settings, encoder: Encoder) -> Callable[..., Any]:
     """What trains an encoder of that kind on the labels of `train`."""
-    classes = classes_of(train, settings.label)
-    return SupervisedFit(encoder, opened.objective.augment, classes, settings.label, settings.target)
+    tolerance = Lenient(settings.max_bad_fraction)
+    classes = classes_of(train, settings.label, tolerance(train))
+    return SupervisedFit(encoder, opened.objective.augment, classes, settings.label, settings.target, tolerance)
 
 
 def settings_of(opened: Opened, probes: tuple[str, ...] | None, allow: tuple[str, ...]) -> suite.Settings:
@@ -128,11 +138,15 @@ def settings_of(opened: Opened, probes: tuple[str, ...] | None, allow: tuple[str
         supervised_few_examples=section.supervised_few_examples,
         label=section.label,
         target=section.target or None,
+        max_bad_fraction=opened.recipe.data.max_bad_fraction,
         allow=allow,
     )
 
 
-def classes_of(source: Any, label: str = "label") -> int:
+def classes_of(source: Any, label: str = "label", bad: BadRecords | None = None) -> int:
     """How many classes a labelled source has: the names it knows, or else its largest label plus one."""
     named = class_names(source, label)
-    return len(named) or 1 + max(int(batch[label].max()) for batch, _ in once(source, min(1024, len(source))))
+    labels = None if named else labels_of(source, label, bad)
+    if not named and (labels is None or labels.max() < 0):
+        raise UserError(f"the probe split has no field {label!r} to learn from; name its labels in evaluate.label")
+    return len(named) if labels is None else 1 + int(labels.max())

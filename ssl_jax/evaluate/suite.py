@@ -10,14 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from jax.sharding import Mesh
 
 from ssl_jax.data.pipeline import BadRecords
 from ssl_jax.errors import UserError
+from ssl_jax.evaluate.classes import labels_of, numbered_alike
 from ssl_jax.evaluate.features import Split
 from ssl_jax.evaluate.instruments import Probe, encoders_of, probes_of, refusal
 from ssl_jax.evaluate.rows import BASELINES, Encoders, Group, Table, Trainer
 from ssl_jax.evaluate.rows import row_of as row_of
+from ssl_jax.evaluate.shots import feasible
 from ssl_jax.recipe.probes import PROBES, Entry
 from ssl_jax.recipe.values import fits, read_json
 from ssl_jax.rundir.writing import own_folder, replace_file
@@ -32,8 +35,9 @@ class Settings:
     `supervised_examples` is the length of the supervised baseline's training in examples, `supervised_few_examples` that of
     each of its trainings on few labels (None: the same). `label` is the field that probes predict, `target` the one that
     `regression` does. `seed` fixes held-out slices, label draws and baselines. `workers` rows of the table are measured at a
-    time, each with its features in memory: more than one is for small data on several CPU cores in one process. Probes from
-    outside `ssl_jax` are imported only from the packages in `allow`.
+    time, each with its features in memory: more than one is for small data on several CPU cores in one process. Of each source
+    `max_bad_fraction` may be unreadable: such records are left out. Probes from outside `ssl_jax` are imported only from the
+    packages in `allow`.
     """
 
     probes: tuple[Entry, ...] = PROBES
@@ -47,6 +51,7 @@ class Settings:
     label: str = "label"
     target: str | None = None
     batch_size: int = 256
+    max_bad_fraction: float = 0.001
     allow: tuple[str, ...] = ()
 
 
@@ -104,11 +109,15 @@ def evaluate(
         are not finite), and the results without it.
     """
     chosen = tuple(encoders) if chosen is None else tuple(chosen)
+    test = numbered_alike(train, test, settings.label)
     shared = {key: value for key, value in asdict(settings).items() if key not in ("probes", "allow")}
     probes = probes_of((*settings.probes, "health"), shared, settings.allow)
     compared = tuple(dict.fromkeys(filter(None, map(encoders_of, probes.values()))))
     groups = Table(encoders, chosen, compared, train, test, settings, trainer, mesh).groups()
     _check_labels(probes, train, test, settings.label)
+    probes, notes = feasible(probes, train, settings.label, settings.max_bad_fraction)
+    for note in notes:
+        say(note)
 
     def measured(group: Group) -> Measured:
         say(f"evaluating: {', '.join(group.rows)}")
@@ -128,6 +137,7 @@ def evaluate(
         "protocol": {name: probe.protocol for name, probe in worked.items()},
         "columns": [dict(column) | {"probe": name} for name, probe in worked.items() for column in probe.columns],
         "rows": rows,
+        "notes": list(notes),
     }
     failures = {where: error for part in found for where, error in part.failures.items()}
     if failures:
@@ -245,6 +255,12 @@ def _check_labels(probes: Mapping[str, Probe], train: Any, test: Any, label: str
         return
     for name, source in (("probe", train), ("test", test)):
         record = BadRecords(1.0).read(source, 0)[1]
+        if label in record and np.ndim(record[label]) == 0 and record[label] == -1:
+            labels = labels_of(source, label, BadRecords(1.0))
+            if labels is None or np.all(labels == -1):
+                raise UserError(
+                    f"the {name} split has no labels: all are -1 in the field {label!r}; name a labelled source in data.{name}"
+                )
         if label not in record:
             raise UserError(
                 f"the {name} split has no labels: its records have {', '.join(sorted(record))}, and no {label!r}; name a "
@@ -294,8 +310,8 @@ def _chance(results: Mapping[str, Any]) -> str:
 
 
 def _notes(results: Mapping[str, Any]) -> list[str]:
-    """Warnings of the probes, one line each."""
-    return [
+    """Warnings of the table and its probes, one line each."""
+    return [f"Note: {note}." for note in results.get("notes", ())] + [
         f"Note: {name}, {probe}: {result['note']}."
         for name, row in results["rows"].items()
         for probe, result in row.items()

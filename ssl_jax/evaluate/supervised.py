@@ -14,6 +14,7 @@ from ssl_jax.data.augment import Augment, Batch, Views
 from ssl_jax.data.panels import Panel
 from ssl_jax.data.pipeline import batches
 from ssl_jax.errors import UserError
+from ssl_jax.evaluate.baselines import Tolerance, strict
 from ssl_jax.evaluate.features import hidden_fields, unlabelled
 from ssl_jax.objectives.base import Encoder, State
 from ssl_jax.objectives.supervised import Supervised
@@ -32,18 +33,24 @@ class SupervisedFit:
     """
 
     def __init__(
-        self, encoder: Encoder, augment: Augment, classes: int, label: str = "label", target: str | None = None
+        self,
+        encoder: Encoder,
+        augment: Augment,
+        classes: int,
+        label: str = "label",
+        target: str | None = None,
+        tolerance: Tolerance = strict,
     ) -> None:
-        self._encoder, self._label, self._target = encoder, label, target
+        self._encoder, self._label, self._target, self._tolerance = encoder, label, target, tolerance
         self._objective = Supervised(encoder.module, Inputs(augment, encoder), classes, method=encoder.method)
         self._compiled = cache(self._compile)  # the draws of a few-label probe share one program
 
     def __call__(self, source: Any, examples: int, seed: int) -> tuple[Encoder, dict]:
         """Train on `examples` examples of `source`."""
-        size = min(BATCH, len(source))
+        size, bad = min(BATCH, len(source)), self._tolerance(source)
         steps = max(1, examples // size)
         init, step = self._compiled(steps, seed)
-        stream = (self._seen(source, batch) for batch in batches(source, seed=seed, batch_size=size))
+        stream = (self._seen(source, batch) for batch in batches(source, seed=seed, batch_size=size, bad=bad))
         batch = next(stream)
         state = init(batch)
         for _ in range(steps):

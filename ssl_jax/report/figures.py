@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,7 @@ from ssl_jax.report.panels.neighbours import MOST
 from ssl_jax.report.preview import EXAMPLES, first_views, panels_of, with_ids
 
 if TYPE_CHECKING:
+    from ssl_jax.data.bad import BadRecords
     from ssl_jax.data.panels import Panel
     from ssl_jax.evaluate.features import Features
     from ssl_jax.objectives.base import Encoder
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 QUERIES = 10
 SEARCHED = 10_000  # records of the probe split among which neighbours are looked for
-MAPPED = 1_500  # test records on a map: t-SNE takes about 8 CPU-seconds for so many
+MAPPED = 1_000  # test records on a map: t-SNE takes about 5 CPU-seconds for so many
 FEWEST = 10  # records without which a map says nothing
 
 
@@ -37,15 +39,16 @@ class Row(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A split with its features."""
+    """A split with its features, and what counts its records that cannot be read."""
 
     source: Any
     features: Features
+    bad: BadRecords
 
     def row(self, place: int) -> Row:
         """The record whose features are at `place`."""
         label = None if self.features.y is None else int(self.features.y[place])
-        return Row(self.source[int(self.features.ids[place])], label)
+        return Row(self.bad.read(self.source, int(self.features.ids[place]))[1], label)
 
 
 class Answers(NamedTuple):
@@ -72,12 +75,12 @@ def shown(recipe: Recipe, trained: Opened) -> list[Picture]:
     import jax
     import jax.numpy as jnp
 
-    from ssl_jax.data.pipeline import once
+    from ssl_jax.data.pipeline import BadRecords, once
     from ssl_jax.training.step import TrainState
 
     split = "pretraining" if recipe.data.test is None else "test"
     source = (recipe.data.test or recipe.data.pretrain).build()
-    batch, _ = next(once(source, min(EXAMPLES, len(source))))
+    batch, _ = next(once(source, min(EXAMPLES, len(source)), BadRecords(recipe.data.max_bad_fraction)))
     zero = jnp.zeros((), jnp.int32)
     views, _ = jax.jit(trained.setup.views)(TrainState(zero + trained.step, zero, zero, {}, {}, ()), batch)
     panels = trained.setup.objective.show(trained.state.params, trained.state.extra, views)
@@ -94,7 +97,7 @@ def given(recipe: Recipe, setup: Setup, source: Any) -> list[Picture]:
 
 def of_features(recipe: Recipe, trained: Opened) -> tuple[list[Picture], list[str]]:
     """Neighbours and the maps of frozen features, and why some are not there; nothing without a test split."""
-    from ssl_jax.evaluate.features import extract
+    from ssl_jax.evaluate.classes import numbered_alike
     from ssl_jax.evaluate.online import encoder_named, names_of
 
     if recipe.data.test is None:
@@ -102,15 +105,16 @@ def of_features(recipe: Recipe, trained: Opened) -> tuple[list[Picture], list[st
     name = names_of(recipe.evaluate.encoder)[0]
     encoder = encoder_named(trained.objective, name)
     variables = encoder.variables(trained.state)
-    tested = _part(recipe.data.test.build(), MAPPED, recipe.seed)
-    test = Known(tested, extract(encoder, variables, tested))
+    source = recipe.data.test.build()
+    searched = None if recipe.data.probe is None else recipe.data.probe.build()
+    source = source if searched is None else numbered_alike(searched, source)
+    known = partial(_known, encoder, variables, recipe)
+    test = known(source, MAPPED)
     pictures: list[Picture] = []
     told: list[str] = []
-    if recipe.data.probe is not None:
-        searched = _part(recipe.data.probe.build(), SEARCHED, recipe.seed)
-        probe = Known(searched, extract(encoder, variables, searched))
-        pictures, told = _neighbours(test, probe, encoder, trained.objective.augment, name)
-    return pictures + _maps(test.features, getattr(tested, "classes", ()), recipe.seed), told
+    if searched is not None:
+        pictures, told = _neighbours(test, known(searched, SEARCHED), encoder, trained.objective.augment, name)
+    return pictures + _maps(test.features, getattr(source, "classes", ()), recipe.seed), told
 
 
 def one_of_each(labels: np.ndarray | None, total: int, count: int) -> np.ndarray:
@@ -205,6 +209,15 @@ def _panel(name: str, panel: Panel, ids: np.ndarray, told: str) -> Picture:
     picture = png(with_ids(replace(panel, note=""), ids))
     alt = f"{title}: {told}. {describe(panel)}"
     return Picture(file, picture, alt, f"{title}: {told}. {panel.note}".strip(), wide=True)
+
+
+def _known(encoder: Encoder, variables: dict, recipe: Recipe, source: Any, most: int) -> Known:
+    """A random part of about `most` records of `source` with their features."""
+    from ssl_jax.data.bad import BadRecords
+    from ssl_jax.evaluate.features import extract
+
+    part, bad = _part(source, most, recipe.seed), BadRecords(recipe.data.max_bad_fraction, total=len(source))
+    return Known(part, extract(encoder, variables, part, bad=bad), bad)
 
 
 def _part(source: Any, most: int, seed: int) -> Any:

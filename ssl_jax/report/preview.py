@@ -40,11 +40,13 @@ def first_views(recipe: Recipe, setup: Setup, source: Any, count: int = EXAMPLES
     import jax
     import jax.numpy as jnp
 
+    from ssl_jax.data.fit import check_records
     from ssl_jax.data.pipeline import BadRecords, batches
     from ssl_jax.training.step import TrainState
 
     rows = min(count, recipe.batch_size)
     bad = BadRecords(recipe.data.max_bad_fraction)
+    check_records(setup.objective.augment, source, bad)
     batch = next(batches(source, seed=recipe.seed, batch_size=rows, bad=bad))
     zero = jnp.zeros((), jnp.int32)
     # Jitted as in training: compiled and uncompiled arithmetic differ in the last bits.

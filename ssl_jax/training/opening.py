@@ -14,10 +14,11 @@ Say = Callable[..., None]
 
 
 def data(source: Any) -> str:
-    """`data: 60,000 records of 10 classes (Embedded)`."""
+    """`data: 60,000 records of 10 classes (Embedded)`, and what the source has decided about them."""
     classes = len(getattr(source, "classes", ()))
     of = f" of {classes:,} classes" if classes else ""
-    return f"data: {len(source):,} records{of} ({type(source).__name__})"
+    told = "".join(f"; {note}" for note in getattr(source, "notes", ()))
+    return f"data: {len(source):,} records{of} ({type(source).__name__}){told}"
 
 
 def devices(mesh: jax.sharding.Mesh) -> str:

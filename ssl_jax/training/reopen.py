@@ -5,6 +5,7 @@ The pretraining data is not needed: what its records look like stands beside eve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from math import gcd
@@ -17,8 +18,10 @@ from jax.sharding import Mesh
 from ssl_jax.checkpoint.store import Checkpoints
 from ssl_jax.data.pipeline import BadRecords
 from ssl_jax.devices.mesh import make_mesh
+from ssl_jax.errors import UserError
 from ssl_jax.objectives.base import Objective, State
 from ssl_jax.recipe import Recipe, parse
+from ssl_jax.recipe.loading import overridden
 from ssl_jax.recipe.values import read_config
 from ssl_jax.rundir.workdir import existing
 from ssl_jax.training.ownership import refuse_another_count, refuse_foreign
@@ -75,9 +78,12 @@ def shaped(recipe: Recipe, records: Records, mesh: Mesh) -> tuple[Setup, TrainSt
     return setup, state_like(setup, records.batch(recipe.batch_size), mesh, recipe.mesh.rules)
 
 
-def recipe_of(workdir: Path, allow: tuple[str, ...] = ()) -> Recipe:
-    """The recipe of a run directory: data, never executed."""
-    return parse(read_config(existing(workdir) / "config.json"), allow=allow)
+def recipe_of(workdir: Path, allow: tuple[str, ...] = (), overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a run directory: data, never executed. `overrides` may change how it is evaluated."""
+    other = next((text for text in overrides if not text.lstrip("-").startswith("config.evaluate.")), None)
+    if other is not None:
+        raise UserError(f"{other!r}: of a run that was trained, only keys of --config.evaluate can be changed")
+    return parse(overridden(read_config(existing(workdir) / "config.json"), overrides), allow=allow)
 
 
 def mesh_here(recipe: Recipe) -> Mesh:

@@ -16,9 +16,11 @@ import jax
 import numpy as np
 
 from ssl_jax.checkpoint.store import Checkpoints
+from ssl_jax.data.fit import check_records
 from ssl_jax.data.pipeline import BadRecords, batches
 from ssl_jax.data.units import units
 from ssl_jax.devices.distributed import is_first, lost_peers_explained
+from ssl_jax.devices.fatal import fatal_signals_told
 from ssl_jax.devices.memory import out_of_memory_explained
 from ssl_jax.devices.mesh import batch_sharding, check_batch, make_mesh, place_batch, state_shardings
 from ssl_jax.devices.replicas import ReplicaCheck
@@ -110,6 +112,8 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         stack.enter_context(closing(saved))
         own = "" if is_first() else f".{jax.process_index()}"
         bad = BadRecords(recipe.data.max_bad_fraction, workdir.path / f"bad_records{own}.jsonl")
+        stack.enter_context(fatal_signals_told(workdir.path / f"train{own}.log"))
+        check_records(setup.objective.augment, source, bad)
         records = records_of(source, bad)
         meta |= {"records": records.to_meta()}
         one = records.batch(recipe.batch_size)

@@ -142,3 +142,20 @@ def test_threads_lose_no_count(tmp_path):
     assert bad.reads - bad.failures == 4 * 400
     lines = (tmp_path / "bad.jsonl").read_text().splitlines()
     assert sorted(json.loads(line)["index"] for line in lines) == list(range(0, 400, 2))
+
+
+def test_one_bad_record_that_is_read_a_hundred_times_says_no_more_than_once():
+    bad, source = BadRecords(0.05), Faulty(200, {7})
+    for _ in range(100):
+        assert bad.read(source, 7)[0] != 7
+    assert (bad.count, bad.failures) == (1, 100)
+
+
+def test_of_a_random_part_the_fraction_is_that_of_the_whole():
+    """Two bad records of a sample of 100 are no more than the 1 in 100 that is allowed of 10,000."""
+    part = Faulty(100, {7, 8})
+    bad = BadRecords(0.01)
+    with pytest.raises(UserError, match="2 of 100"):
+        [bad.read(part, i) for i in (7, 8)]
+    whole = BadRecords(0.01, total=10_000)
+    assert [whole.read(part, i)[0] in part.bad for i in (7, 8)] == [False, False]

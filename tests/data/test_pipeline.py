@@ -250,3 +250,34 @@ def test_once_marks_what_stands_for_a_bad_record_as_not_valid(folder):
     assert bad.count == 4
     with pytest.raises(UserError, match=r"cut.jpg"):
         list(once(source, 16))
+
+
+class Gathering(OneByOne):
+    """Gathers records at once, and cannot where record 3 is among them."""
+
+    def __getitem__(self, i):
+        if i == 3:
+            raise ValueError("damaged")
+        return super().__getitem__(i)
+
+    def batch(self, ids):
+        records = [self[int(i)] for i in ids]
+        return {name: np.stack([r[name] for r in records]) for name in records[0]}
+
+
+def test_a_record_that_spoils_a_gathered_batch_is_replaced_alone():
+    bad = BadRecords(0.1)
+    (batch,) = [batch for batch, _ in once(Gathering(16), 16, bad)]
+    assert [i for i, used in enumerate(batch["_id"]) if used != i] == [3]
+    assert batch["x"][:, 0].tolist() == batch["_id"].tolist()
+    assert [(b.index, b.reason) for b in bad.entries] == [(3, "ValueError: damaged")]
+
+
+class Mixed(OneByOne):
+    def __getitem__(self, i):
+        return {"x": np.zeros(2, np.uint8 if i % 2 else np.float32)}
+
+
+def test_records_of_different_types_are_refused_since_one_would_be_read_as_the_other():
+    with pytest.raises(UserError, match=r"records 0 and 1 do not fit .*float32.*uint8.*one shape and type"):
+        next(once(Mixed(4), 4))

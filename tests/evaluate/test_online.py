@@ -41,7 +41,7 @@ def test_every_record_is_read_once_for_features_and_embeddings(encoder, variable
 
     recipe = SimpleNamespace(
         seed=0, evaluate=SimpleNamespace(encoder="encoder", health_examples=300, label="label", target=""),
-        data=SimpleNamespace(probe=SimpleNamespace(build=Counted), pretrain=None),
+        data=SimpleNamespace(probe=SimpleNamespace(build=Counted), pretrain=None, max_bad_fraction=0.0),
     )  # fmt: skip
     state = SimpleNamespace(params={"encoder": variables["params"]}, extra={})
     found = OnlineCheck(recipe, Doubling(encoder))(state)

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +13,9 @@ from ssl_jax.data.sources.arrays import Arrays
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.baselines import Rows, random_variables, supervised_split
 from ssl_jax.evaluate.features import extract
+from ssl_jax.evaluate.probes import fewshot, knn
 from ssl_jax.evaluate.run import saved
+from ssl_jax.evaluate.shots import feasible
 from ssl_jax.evaluate.suite import Incomplete, Settings, evaluate, reason, save, table
 
 SETTINGS = Settings(shots=(5,), draws=2, supervised_examples=500, supervised_few_examples=50)
@@ -383,3 +386,80 @@ def test_an_encoder_that_gives_tokens_is_for_probes_that_take_them(encoder, make
     ) as e:
         evaluate({"x": (each, variables)}, make_signals(40, 0), make_signals(8, 1), settings)
     assert all(row == {"shape": {"count": 6}} for row in e.value.results["rows"].values())
+
+
+# --- records that cannot be read, and labels that are few
+
+
+class Damaged:
+    """A source some of whose records cannot be read."""
+
+    def __init__(self, inner, bad):
+        self.inner, self.bad = inner, bad
+
+    def __len__(self):
+        return len(self.inner)
+
+    def __getitem__(self, index):
+        if index in self.bad:
+            raise OSError("damaged")
+        return self.inner[index]
+
+    def fingerprint(self):
+        return self.inner.fingerprint()
+
+
+def test_records_that_cannot_be_read_are_left_out_of_every_row(encoder, variables, make_signals):
+    """The table is that of the readable records, and few-label draws learn from the records that their labels are of."""
+    train, test, asked = make_signals(80, 0), make_signals(40, 1), []
+
+    def fit(source, examples, seed):
+        asked.append([int(source[i]["label"]) for i in range(len(source)) if i not in getattr(source, "bad", ())])
+        return encoder, variables
+
+    settings = Settings(probes=("knn", "fewshot"), shots=(4,), draws=1, max_bad_fraction=0.05)
+    damaged = Damaged(train, {0, 33}), Damaged(test, {5})
+    results = evaluate({"x": (encoder, variables)}, *damaged, settings, lambda _: fit)
+    readable = [Rows(s.inner, np.array([i for i in range(len(s)) if i not in s.bad])) for s in damaged]
+    wanted = evaluate({"x": (encoder, variables)}, *readable, replace(settings, baselines=("raw",)))
+    for row in ("pretrained (x)", "raw input"):
+        assert results["rows"][row]["knn"] == wanted["rows"][row]["knn"]
+    assert [sorted(labels) for labels in asked[1:]] == [sorted([0, 1, 2, 3] * 4)]
+    with pytest.raises(UserError, match=r"data\.max_bad_fraction"):
+        evaluate({"x": (encoder, variables)}, *damaged, replace(settings, max_bad_fraction=0.01))
+
+
+def few_of_class_3(signals):
+    kept = (signals.columns["label"] != 3) | (np.arange(len(signals)) < 16)
+    return Arrays({name: column[kept] for name, column in signals.columns.items()})
+
+
+def test_shots_that_the_labels_do_not_suffice_for_are_left_out(make_signals):
+    few, probes = few_of_class_3(make_signals(60, 0)), {"knn": knn.Probe(), "fewshot": fewshot.Probe((2, 9, 3))}
+    for source in (few, Damaged(few, ())):
+        kept, notes = feasible(probes, source, "label", 0.0)
+        assert (kept["knn"], kept["fewshot"].shots) == (probes["knn"], (2, 3))
+        assert re.search("class 3 has 4 labels.*fewer than shots=9, which are left out; use at most 4", notes[0])
+        assert feasible({"fewshot": fewshot.Probe((4, 1))}, source, "label", 0.0)[1] == ()
+    with pytest.raises(UserError, match="use at most 4"):
+        feasible({"fewshot": fewshot.Probe((9,)), "health": None}, few, "label", 0.0)
+
+
+def test_they_are_told_before_any_feature_and_the_other_probes_are_kept(encoder, variables, make_signals):
+    few, said = few_of_class_3(make_signals(60, 0)), []
+    settings = Settings(probes=("knn", "fewshot"), shots=(9, 50), baselines=())
+    results = evaluate({"x": (encoder, variables)}, few, make_signals(20, 1), settings, say=said.append)
+    assert [column["title"] for column in results["columns"]] == ["kNN", "feature std", "RankMe"]
+    assert "shots=9,50" in said[0]
+    assert "evaluating" in said[1]
+    assert results["notes"] == said[:1]
+    assert said[0] in table(results)
+
+
+@pytest.mark.parametrize("values", [True, False])
+def test_labels_that_are_all_minus_one_are_told_to_be_none(encoder, variables, make_signals, values):
+    inner = make_signals(8, 0)
+    inner.columns["label"][:] = -1
+    source = inner if values else Damaged(inner, ())
+    with pytest.raises(UserError, match="the probe split has no labels: all are -1 in the field 'label'"):
+        evaluate({"x": (encoder, variables)}, source, source, Settings(probes=("knn",)))

@@ -25,15 +25,18 @@ class Numbers:
 
     With `log`, every read is a line "<process> <record>" in that file. `stall` = (process, read) sleeps there for ever,
     `delay` seconds pass at each read, and the records `bad` cannot be read. `hold` = (read, file) waits from that read on
-    until there is such a file, which ties what a test does to a step whatever the speed of the machine.
+    until there is such a file, which ties what a test does to a step whatever the speed of the machine. `labels` are one of four
+    ("all"), -1 ("minus"), all different ("single") or not there ("none"); with `floats`,
+    pixels are 0.0 and 255.0.
     """
 
     def __init__(
         self, count: int = 64, log: str = "", stall: tuple[int, ...] = (), delay: float = 0.0, salt: str = "",
-        bad: tuple[int, ...] = (), hold: tuple[int, str] | tuple[()] = (),
+        bad: tuple[int, ...] = (), hold: tuple[int, str] | tuple[()] = (), labels: str = "all", floats: bool = False,
     ) -> None:  # fmt: skip
         self.count, self.log, self.stall, self.delay, self.salt, self.reads = count, log, tuple(stall), delay, salt, 0
-        self.bad, self.hold = tuple(bad), tuple(hold)
+        self.bad, self.hold, self.labels = tuple(bad), tuple(hold), labels
+        self.floats = floats
 
     def __len__(self) -> int:
         return self.count
@@ -53,7 +56,10 @@ class Numbers:
             os.write(file, f"{process} {i}\n".encode())
             os.close(file)
         image = np.random.default_rng(i).integers(0, 256, (SIDE, SIDE, 1), dtype=np.uint8)
-        return {"image": image, "label": np.int32(i % 4)}
+        if self.floats:
+            image = np.where(image > 128, 255, 0).astype(np.float32)
+        label = {"all": i % 4, "minus": -1, "single": i}.get(self.labels)
+        return {"image": image} | ({} if label is None else {"label": np.int32(label)})
 
     def fingerprint(self) -> str:
         return hashlib.sha256(f"{self.count} {self.salt}".encode()).hexdigest()
@@ -68,7 +74,7 @@ class Flat(nn.Module):
     def __call__(self, image, train: bool = False):
         return nn.Dense(self.width)(shard_batch(image.reshape(image.shape[0], -1)))
 
-    def features(self, image):
+    def features(self, image, train: bool = False):
         return self(image)
 
 
@@ -123,6 +129,9 @@ class Faulty(Objective):
         x = jnp.where(at(self.nan_at), 0.0, 1.0)
         zero = jnp.sqrt(jnp.square(a).sum() * 0.0 + x) - jnp.sqrt(x)
         return Out({"agree": Mean(total + zero, jnp.asarray(float(a.shape[0])))})
+
+    def preview(self, views):
+        return {}
 
     @staticmethod
     def _is(found, step):

@@ -73,6 +73,16 @@ def trained(workdir: Path, *options: str, code: int = 0, prepare: str = "", **en
     return run
 
 
+def commands(stderr: Path, *lines: list[str], seconds: float = 120) -> str:
+    """What several commands print, run one after the other in one process. Each line begins with the code it has to exit with."""
+    process = SERVER.Process(target=_several, args=(lines, str(stderr)))
+    process.start()
+    process.join(seconds)
+    said = stderr.read_text(errors="replace")
+    assert process.exitcode == 0, said
+    return said
+
+
 def pair(workdir: Path, *options: str, count: int = 2, **env: str) -> list[Run]:
     """`count` processes of one run on this machine."""
     port = free_port()
@@ -126,15 +136,32 @@ def digest(workdir: Path, step: int) -> str:
     return found.hexdigest()
 
 
+def _several(lines: list[list[str]], stderr: str) -> None:
+    _write_to(stderr)
+    from ssl_jax.cli import main
+
+    for code, *words in lines:
+        found = main(words)
+        print(f"exit {found} of {words[0]}", flush=True)
+        if found != int(code):
+            sys.exit(1)
+    sys.exit(0)
+
+
 def _main(argv: list[str], stderr: str, prepare: str, env: dict[str, str]) -> None:
     os.environ.update(env)
-    file = os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for number in (1, 2):
-        os.dup2(file, number)
-    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
+    _write_to(stderr)
     exec(prepare, {})  # what a test breaks before the run starts
     from ssl_jax.cli import main
 
     code = main(argv)
     sys.stdout.flush()
     sys.exit(code)
+
+
+def _write_to(stderr: str) -> None:
+    """Both streams of this process go to the end of a file."""
+    file = os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for number in (1, 2):
+        os.dup2(file, number)
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))

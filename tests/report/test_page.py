@@ -246,9 +246,7 @@ def with_odd(value, path, odd):
 
 def edits(value):
     """`value` with something odd at each place in it, another kind at each; every kind has its turn."""
-    return [
-        with_odd(value, path, ODD[(7 * i + j) % len(ODD)]) for j in (0, 8) for i, path in enumerate(places(value))
-    ]
+    return [with_odd(value, path, ODD[(7 * i + j) % len(ODD)]) for j in (0, 8) for i, path in enumerate(places(value))]
 
 
 def test_files_that_were_edited_are_left_out_where_they_are_no_such_thing(run):

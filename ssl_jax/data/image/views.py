@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, ClassVar, cast
@@ -19,6 +19,7 @@ from jax import Array
 
 from ssl_jax.data.augment import Batch, Views, other_kinds
 from ssl_jax.data.image import ops
+from ssl_jax.data.image.pixels import check_unit
 from ssl_jax.data.image.view_policy import ViewPolicy
 from ssl_jax.data.panels import Panel, Pictures
 from ssl_jax.errors import UserError
@@ -33,7 +34,7 @@ class ImageViews:
     views: policy name -> options of `ViewPolicy`.
     crop_fraction: evaluation resizes the short side to `size / crop_fraction` and keeps the centre (ImageNet: .875).
     interpolation: of that resize, with antialias.
-    key: the field of the batch that holds images [B, H, W, C], uint8 or floats in [0, 1].
+    key: the field of the batch that holds images [B, H, W, C]: uint8, uint16, or floats in [0, 1].
 
     >>> augment = ImageViews(28, (0.286,), (0.353,), {"image": {"count": 2, "scale": (0.2, 1.0), "flip": 0.5}})
     >>> views = augment(jax.random.split(jax.random.key(0), 4), {"image": jnp.zeros((4, 28, 28, 1))})
@@ -103,6 +104,10 @@ class ImageViews:
         crops = {name: views[name] for name in other_kinds(views, self.inputs) if views[name].ndim == 5}
         return {name: panel_of_views(x, self.denormalise) for name, x in ({"views": views["image"]} | crops).items()}
 
+    def check(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """UserError for records whose images would be clipped: floats outside of [0, 1]."""
+        check_unit(records, self.key)
+
     def denormalise(self, x: Array) -> Array:
         """Normalised images [..., C] -> [0, 1]."""
         return ops.unit(x * jnp.asarray(self.std, x.dtype) + jnp.asarray(self.mean, x.dtype))
@@ -122,16 +127,27 @@ class ImageViews:
                 f"'{self.key}' has shape {images.shape}, images are [B, H, W, C]; grey ones need a last axis of 1"
             )
         channels = images.shape[-1]
+        if _channels_first(images.shape):
+            raise UserError(
+                f"'{self.key}' has shape {images.shape}, which reads as {channels} channels of {images.shape[1]} x "
+                f"{images.shape[2]} pixels; channels come last: np.moveaxis(images, 1, -1)"
+            )
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, channels):
                 raise UserError(
                     f"augment.{name} has {len(values)} values for images of {channels} channels; give 1 or {channels}"
                 )
-        if images.dtype == jnp.uint8:
-            return images.astype(jnp.float32) / 255.0
+        if images.dtype in (jnp.uint8, jnp.uint16):
+            return images.astype(jnp.float32) / jnp.iinfo(images.dtype).max
         if not jnp.issubdtype(images.dtype, jnp.floating):
-            raise UserError(f"'{self.key}' has type {images.dtype}; images are uint8, or floats in [0, 1]")
+            raise UserError(f"'{self.key}' has type {images.dtype}; images are uint8, uint16, or floats in [0, 1]")
         return images.astype(jnp.float32)
+
+
+def _channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether [B, H, W, C] are so few rows, or such square rest, that they must be [B, C, H, W]."""
+    _, first, second, last = shape
+    return first <= 4 < min(second, last) or first < second == last
 
 
 def panel_of_views(views: Array, denormalise: Callable[[Array], Array], note: str = "") -> Panel:

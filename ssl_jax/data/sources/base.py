@@ -3,12 +3,16 @@
 A source is anything with `len(source)`, `source[i] -> dict of numpy` and `source.fingerprint() -> str`. It may also
 have `classes` (names in the order of the labels), `labels` (field -> such names, () where there are none, for records with
 several labels: no encoder sees any of these fields), `name_of(i)` (for lists of bad records) and, where gathering many
-records at once is cheaper than one by one, `batch(ids [B]) -> dict of [B, ...]`.
+records at once is cheaper than one by one, `batch(ids [B]) -> dict of [B, ...]`; `notes` (sentences for the log: what it
+decided about the data); and `values(name) -> [N, ...] or None`, all values of a field that cost no reading of records.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
+
+import numpy as np
 
 Record = dict[str, Any]
 
@@ -27,3 +31,18 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """SHA-256 in hex: cheap, the same in every process, different when the data is."""
         ...
+
+
+def labels_named(source: Any) -> dict[str, tuple[str, ...]]:
+    """The fields that a source says are labels, with the names of their classes: its `labels`, if they are such a mapping.
+
+    (A source of somebody's own may call an array so.)
+    """
+    said = getattr(source, "labels", None)
+    return {str(name): tuple(names) for name, names in said.items()} if isinstance(said, Mapping) else {}
+
+
+def values_of(source: Any, name: str) -> np.ndarray | None:
+    """All values of a field [N, ...], or None where the source does not give them without reading records."""
+    given = getattr(source, "values", None)
+    return given(name) if callable(given) else None

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from ssl_jax.data.image.decode import MAX_PIXELS, decode_image
+from ssl_jax.data import files
+from ssl_jax.data.image import pixels as pixel_ranges
+from ssl_jax.data.image.decode import MAX_PIXELS, decode_image, wide_values
 from ssl_jax.data.sources.arrays import HASH_ROWS, spread
 from ssl_jax.data.sources.base import Record
 from ssl_jax.errors import UserError
 
+_SEEN = 64  # pictures that are looked at for numbers that are not 8-bit
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 
@@ -26,24 +31,29 @@ class ImageFolder:
     order of their paths, the same on every machine. How they are scaled: `ssl_jax.data.image.decode.decode_image`.
 
     Args:
-      root: the folder. Links that lead out of it, and linked folders, are refused.
+      root: the folder. It, folders and files may be links, to anywhere; a link to a folder that it lies in is refused.
       size: side of the square that every picture becomes.
       channels: 3 (RGB) or 1 (grey).
       max_pixels: pictures with more are bad records.
+      pixels: which numbers are black and white in pictures of 16 bits, 32 bits or floats, e.g. (0, 4095). Without it, what
+        64 pictures of the folder hold decides, if most are of that kind, and it is told in `notes`. Pictures of other kinds or
+        with other numbers are bad records.
 
     `source[i]` raises (ValueError, OSError, SyntaxError) on a bad file; `ssl_jax.data.bad.BadRecords` deals with that.
 
     Raises:
       UserError: no such folder, no pictures in it or in one of its classes, pictures both beside and inside folders, or
-        a link out of it.
+        linked folders without end.
     """
 
     root: str | Path
     size: int
     channels: int = 3
     max_pixels: int = MAX_PIXELS
+    pixels: Sequence[float] | None = None
     paths: tuple[str, ...] = field(init=False, repr=False)
     classes: tuple[str, ...] = field(init=False, repr=False)
+    notes: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.channels not in (1, 3):
@@ -51,7 +61,7 @@ class ImageFolder:
         root = Path(self.root)
         if not root.is_dir():
             raise UserError(f"no folder at {str(root)!r}; give the folder that holds the pictures or the class folders")
-        paths, folders = _list(root)
+        paths, folders, odd = _list(root)
         flat = any("/" not in path for path in paths)
         classes = () if flat else tuple(folders)
         if not paths:
@@ -64,6 +74,12 @@ class ImageFolder:
             raise UserError(f"class folder {empty!r} in {str(root)!r} holds no pictures; fill or remove it")
         object.__setattr__(self, "paths", tuple(paths))
         object.__setattr__(self, "classes", classes)
+        object.__setattr__(self, "_number", {name: number for number, name in enumerate(classes)})
+        wide = self._wide()
+        notes = [] if wide is None else [wide.note("wide")]
+        notes += [f"left out {len(odd)} names that are no regular files, {odd[0]!r} first"] if odd else []
+        object.__setattr__(self, "_range", wide)
+        object.__setattr__(self, "notes", tuple(notes))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -71,11 +87,15 @@ class ImageFolder:
     def __getitem__(self, index: int) -> Record:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
-        path = self.paths[index]
-        image = decode_image((Path(self.root) / path).read_bytes(), self.size, self.channels, self.max_pixels)
-        if not self.classes:
-            return {"image": image}
-        return {"image": image, "label": np.asarray(self.classes.index(path.split("/", 1)[0]), np.int32)}
+        data = files.read(Path(self.root) / self.paths[index])
+        image = decode_image(data, self.size, self.channels, self.max_pixels, self._range)
+        return {"image": image} | ({"label": np.asarray(self._label(index), np.int32)} if self.classes else {})
+
+    def values(self, name: str) -> np.ndarray | None:
+        """All labels [N], which need no reading; None for other fields."""
+        if name != "label" or not self.classes:
+            return None
+        return np.array([self._label(i) for i in range(len(self))], np.int32)
 
     @staticmethod
     def example(size: int, channels: int = 3, **_: object) -> Record:
@@ -88,42 +108,91 @@ class ImageFolder:
 
     def fingerprint(self) -> str:
         """SHA-256 of the options, all paths, and size and first 64 kB of (evenly spread) 4,096 files at most."""
-        digest = hashlib.sha256(f"{self.size} {self.channels} {self.max_pixels}\n".encode())
+        scale = "" if self._range is None else f" {self._range}"
+        digest = hashlib.sha256(f"{self.size} {self.channels} {self.max_pixels}{scale}\n".encode())
         digest.update("\n".join(self.paths).encode("utf-8", "surrogateescape"))
         for i in spread(len(self), HASH_ROWS):
             digest.update(_head(Path(self.root) / self.paths[i]))
         return digest.hexdigest()
 
+    def _label(self, index: int) -> int:
+        return self._number[self.paths[index].split("/", 1)[0]]
 
-def _list(root: Path) -> tuple[list[str], list[str]]:
-    """All pictures below `root` as sorted relative paths with `/`, and the sorted names of the folders in it."""
+    def _wide(self) -> pixel_ranges.Range | None:
+        """What is black and white in pictures that are not 8-bit; None where most are, and nobody said it."""
+        if self.pixels is not None:
+            return pixel_ranges.said(self.pixels)
+        looked = spread(len(self), _SEEN)
+        found = [x for i in looked if (x := _wide_of(Path(self.root) / self.paths[i])) is not None]
+        if 2 * len(found) <= len(looked):
+            return None
+        low, high = min(x.min() for x in found), max(x.max() for x in found)
+        floats = any(x.dtype.kind == "f" for x in found)
+        return pixel_ranges.of_floats(low, high) if floats else pixel_ranges.of_integers(int(low), int(high))
+
+
+def _list(root: Path) -> tuple[list[str], list[str], list[str]]:
+    """All pictures below `root` as sorted relative paths with `/`, the names of the folders in it, and what is no file."""
     found: list[str] = []
-    top: list[str] = []
-    real = root.resolve()
-    for here, folders, files in os.walk(root, onerror=_refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (os.path.join(here, name) for name in folders):
-            if os.path.islink(path):
-                raise UserError(f"{path!r} is a linked folder; give the real one as `root`, or copy it")
-        top = top if here != str(root) else list(folders)
-        for name in files:
-            path = os.path.join(here, name)
-            if name.startswith(".") or not name.lower().endswith(SUFFIXES):
-                continue
-            if os.path.islink(path) and not Path(path).resolve().is_relative_to(real):
-                raise UserError(f"{path!r} links to a file outside of {str(root)!r}; copy it there")
-            found.append(os.path.relpath(path, root).replace(os.sep, "/"))
-    return sorted(found), top
+    odd: list[str] = []
+    for path, entry in _walk(root):
+        (found if files.is_usable(entry) else odd).append(path)
+    top = sorted(entry.name for entry in _entries(root) if _is_folder(entry))
+    return sorted(found), top, sorted(odd)
+
+
+def _walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The names with a picture's suffix below `root`, by their path. Links are followed, but not to where they lie."""
+    waiting = [(str(root), "", (_place(os.stat(root)),))]
+    while waiting:
+        folder, prefix, above = waiting.pop()
+        for entry in _entries(folder):
+            if _is_folder(entry):
+                here = _place(entry.stat())
+                if here in above:
+                    raise UserError(
+                        f"{entry.path!r} links to a folder that it lies in, so the list would not end; remove it"
+                    )
+                waiting.append((entry.path, f"{prefix}{entry.name}/", (*above, here)))
+            elif entry.name.lower().endswith(SUFFIXES):
+                yield prefix + entry.name, entry
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is one, or a link to one. UserError for a link that may have been one, and leads nowhere."""
+    with suppress(OSError):
+        if entry.is_dir():
+            return True
+    lost = entry.is_symlink() and not os.path.exists(entry.path) and "." not in entry.name
+    if lost:
+        raise UserError(f"{entry.path!r} is a link to nothing: bring back what it links to, or remove it")
+    return False
+
+
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as names:
+            return [entry for entry in names if not entry.name.startswith(".")]
+    except OSError as error:
+        raise UserError(
+            f"{error.filename!r} cannot be listed ({error.strerror}); make it readable or remove it"
+        ) from error
+
+
+def _place(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _wide_of(path: Path) -> np.ndarray | None:
+    """The numbers of a picture that is not 8-bit. A file that cannot be read is a bad record, not a reason to stop here."""
+    with suppress(Exception):
+        return wide_values(files.read(path))
+    return None
 
 
 def _head(path: Path) -> bytes:
     """Size and first 64 kB of a file; a file that cannot be read is a bad record, not a reason to stop here."""
     try:
-        with path.open("rb") as file:
-            return f"\n{os.fstat(file.fileno()).st_size} ".encode() + file.read(1 << 16)
-    except OSError:
+        return f"\n{path.stat().st_size} ".encode() + files.read(path, 1 << 16)
+    except (OSError, ValueError):
         return b"\n-"
-
-
-def _refuse(error: OSError) -> None:
-    raise UserError(f"{error.filename!r} cannot be listed ({error.strerror}); make it readable or remove it") from error

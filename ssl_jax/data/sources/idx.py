@@ -17,12 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
+from ssl_jax.data import files
 from ssl_jax.data.sources.arrays import Columns, check_labels, check_split
 from ssl_jax.data.sources.embedded import CLASSES
 from ssl_jax.data.sources.prepared import Tfds
 from ssl_jax.errors import UserError
 
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+MAX_AXES = 8  # numpy takes 64, no records have so many
+_PIECE = 1 << 20  # bytes decompressed at a time: a read of all that is announced would take the memory first
 MAX_BYTES = 8 << 30  # a header may ask for 2^64 bytes; nothing that is really IDX comes near this
 FASHION_MNIST_ROOT = "/usr/share/datasets/fashion-mnist"  # where the Debian package puts its files
 
@@ -37,6 +40,7 @@ class Idx(Columns):
       classes: names of the classes; labels are then checked to be in [0, len(classes)).
       num_classes: the same check where there are no names.
       limit: keep only the first so many records.
+      pixels: which numbers are black and white, as in `Arrays`.
 
     Raises:
       UserError: a missing or damaged file, different lengths, or labels out of range.
@@ -47,12 +51,14 @@ class Idx(Columns):
     classes: Sequence[str] = ()
     num_classes: int | None = None
     limit: int | None = None
+    pixels: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         columns = {"image": _with_channel(read_idx(self.images))}
+        checks = [files.uncut(self.images)]
         if self.labels is not None:
             columns["label"] = check_labels(read_idx(self.labels), self.num_classes)
-        self._set(columns, self.classes, self.limit)
+        self._set(columns, self.classes, self.limit, self.pixels, checks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,11 +158,17 @@ def _header(file: BufferedIOBase, path: Path, max_bytes: int) -> tuple[tuple[int
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES or magic[3] == 0:
         raise UserError(f"{str(path)!r} is not an IDX file: it starts with {magic.hex() or 'nothing'}")
+    if magic[3] > MAX_AXES:
+        raise UserError(
+            f"{str(path)!r} announces {magic[3]} axes, and no more than {MAX_AXES} are read; fetch it again"
+        )
     sizes = file.read(4 * magic[3])
     if len(sizes) < 4 * magic[3]:
         raise UserError(f"{str(path)!r} ends inside its IDX header; fetch it again")
     shape, dtype = struct.unpack(f">{magic[3]}I", sizes), np.dtype(_DTYPES[magic[2]])
     size = math.prod(shape) * dtype.itemsize
+    if size == 0:
+        raise UserError(f"{str(path)!r} announces no values, shape {shape}; fetch it again")
     if size > max_bytes:
         raise UserError(
             f"{str(path)!r} announces {size} bytes of shape {shape}, above the limit of {max_bytes}; "
@@ -167,18 +179,24 @@ def _header(file: BufferedIOBase, path: Path, max_bytes: int) -> tuple[tuple[int
 
 def _read_values(file: BufferedIOBase, path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     size = math.prod(shape) * dtype.itemsize
-    values = file.read(size + 1)  # one byte more than announced tells a longer file, and bounds what is decompressed
+    values = _up_to(file, size + 1)  # one byte more than announced tells a longer file, and bounds what is decompressed
     if len(values) != size:
         raise _wrong_size(path, shape, size, f"{'more than ' if len(values) > size else ''}{min(len(values), size)}")
     return np.frombuffer(values, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _up_to(file: BufferedIOBase, size: int) -> bytearray:
+    """The next `size` bytes, or all there are, taking no more memory than there are bytes."""
+    found = bytearray()
+    while len(found) < size and (piece := file.read(min(_PIECE, size - len(found)))):
+        found += piece
+    return found
 
 
 def _map_values(path: Path, shape: tuple[int, ...], dtype: np.dtype, offset: int) -> np.ndarray:
     size, found = math.prod(shape) * dtype.itemsize, path.stat().st_size - offset
     if found != size:
         raise _wrong_size(path, shape, size, str(found))
-    if size == 0:
-        return np.zeros(shape, dtype.newbyteorder("="))
     return np.memmap(path, dtype, "r", offset, shape).astype(dtype.newbyteorder("="), copy=False)
 
 

@@ -102,7 +102,7 @@ class Tfds:
 
             return decode_image(value, self.size, self.channels)
         if name == "label":
-            if self.classes and not 0 <= value < len(self.classes):
+            if self.classes and value != -1 and not 0 <= value < len(self.classes):
                 raise UserError(
                     f"label {value} of record {index} of TFDS {self.name!r} is outside [0, {len(self.classes)}); "
                     f"set label_key=None where a split has no labels, or prepare it again"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ssl_jax.data.sources.base import Record, Source
+from ssl_jax.data.sources.base import Record, Source, values_of
 from ssl_jax.errors import UserError
 
 
@@ -29,6 +29,7 @@ class Subset:
     seed: int = 0
     ids: np.ndarray = field(init=False, repr=False)
     classes: tuple[str, ...] = field(init=False, repr=False)
+    notes: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         source = self.source
@@ -44,6 +45,7 @@ class Subset:
             )
         object.__setattr__(self, "ids", chosen)
         object.__setattr__(self, "classes", tuple(getattr(source, "classes", ())))
+        object.__setattr__(self, "notes", tuple(getattr(source, "notes", ())))
         if hasattr(source, "labels"):
             object.__setattr__(self, "labels", source.labels)
         if hasattr(source, "batch"):
@@ -56,6 +58,11 @@ class Subset:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         return self.source[int(self.ids[index])]
+
+    def values(self, name: str) -> np.ndarray | None:
+        """All values of a field [N, ...], where the inner source gives them without reading records."""
+        values = values_of(self.source, name)
+        return None if values is None else values[self.ids]
 
     def name_of(self, index: int) -> str:
         """What the inner source calls the record."""

@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ssl_jax.evaluate.features import Split
-from ssl_jax.evaluate.ridge import STRENGTHS, ridge
+from ssl_jax.evaluate.ridge import STRENGTHS, ridge_classes
 
 HEALTHY, DEGRADING, COLLAPSED = "healthy", "degrading", "collapsed"
 # Embeddings have collapsed when so little of their first spread is left, or when they lie along so few directions and half of
@@ -115,9 +115,7 @@ def ridge_accuracy(
     """
     if not (np.isfinite(x).all() and np.isfinite(held_x).all()):
         return 0.0
-    classes = int(max(y.max(), held_y.max())) + 1
-    predicted, _ = ridge(x, np.eye(classes)[y], held_x, strengths)
-    return float((predicted.argmax(axis=1) == held_y).mean())
+    return float((ridge_classes(x, y, held_x, strengths) == held_y).mean())
 
 
 def verdict(history: Sequence[Mapping[str, Any]]) -> str:

@@ -47,8 +47,14 @@ def classify(
     """Class [Q] with most votes among the `k` neighbours in `bank` [N, F] of each of `queries` [Q, F]."""
     similarity, index = neighbours(bank, queries, k)
     weights = np.exp((similarity - similarity[:, :1]) / temperature)  # relative to the nearest: no overflow
-    votes = np.zeros((len(queries), classes))
-    np.add.at(votes, (np.arange(len(queries))[:, None], labels[index]), weights)
+    rows = max(1, _FLOATS // classes)
+    parts = [slice(start, start + rows) for start in range(0, len(queries), rows)]
+    return np.concatenate([_most_votes(labels[index[part]], weights[part], classes) for part in parts])
+
+
+def _most_votes(labels: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
+    votes = np.zeros((len(labels), classes))
+    np.add.at(votes, (np.arange(len(labels))[:, None], labels), weights)
     return votes.argmax(1)
 
 

@@ -42,7 +42,7 @@ class Probe:
     def run(self, split: Split) -> dict[str, Any]:
         """Test `accuracy` with `interval`, `chance`; chosen `C`, the `held_out` curve, counts, and a `note` if need be."""
         held = held_out(split.train.labels, self.held_out, self.seed)
-        predicted, choice = fit_and_predict(split, held[None], self.strengths)
+        predicted, choice = fit_and_predict(split, held[None] if held.any() else held[None][:0], self.strengths)
         return accuracy(predicted, split.test.labels, self.seed) | {
             "n_train": len(held),
             "n_held_out": int(held.sum()),

@@ -177,3 +177,51 @@ def test_plain_numbers_are_the_pixels_of_the_evaluation_view_and_a_panel_shows_e
     views = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     shown = {name: panel.captions for name, panel in augment.panel(views).items()}
     assert shown == {"views": ("view 1", "view 2"), "local": ("view 1", "view 2", "view 3")}
+
+
+@pytest.mark.parametrize(
+    ("shape", "refused"),
+    [
+        ((1, 28, 28), True),
+        ((3, 32, 48), True),
+        ((12, 64, 64), True),
+        ((28, 28, 1), False),
+        ((4, 4, 8), False),
+        ((40, 40, 40), False),
+    ],
+)
+def test_channels_in_front_are_refused(shape, refused):
+    views = ImageViews(16, (0.5,), (0.25,), {"image": {"count": 1}})
+    batch = {"image": jnp.zeros((2, *shape), jnp.uint8)}
+    if refused:
+        with pytest.raises(UserError, match=r"channels come last: np.moveaxis\(images, 1, -1\)"):
+            jax.eval_shape(views.evaluation, batch)
+    else:
+        jax.eval_shape(views.evaluation, batch)
+
+
+@pytest.mark.parametrize(
+    ("image", "told"),
+    [
+        (np.linspace(0, 255, 48, dtype=np.float32), "float32 from 0 to 255"),
+        (np.linspace(-1, 1, 48), r"float64 from -1 to 1.*pixels=\(-1, 1\)"),
+        (np.linspace(0, 1, 48), None),
+        (np.linspace(-0.002, 1.003, 48), None),  # resampled
+        (np.full(48, np.nan), None),  # no range, but a loss that is not finite
+        (np.full(48, 255, np.uint8), None),
+    ],
+)
+def test_floats_that_would_be_clipped_are_refused_with_what_was_found(image, told):
+    views = ImageViews(4, (0.5,), (0.25,), {"image": {"count": 1}})
+    records = [{"image": np.zeros((4, 4, 3), image.dtype)}, {"image": image.reshape(4, 4, 3)}]
+    if told is None:
+        views.check(records)
+    else:
+        with pytest.raises(UserError, match=told):
+            views.check(records)
+
+
+def test_sixteen_bits_are_a_range_of_their_own():
+    views = ImageViews(4, (0.0,), (1.0,), {"image": {"count": 1}})
+    image = np.full((1, 4, 4, 1), 32768, np.uint16)
+    np.testing.assert_allclose(views.evaluation({"image": image})["image"], 32768 / 65535, rtol=1e-6)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from ssl_jax.data.image.decode import decode_image
 from ssl_jax.data.sources import ImageFolder
+from ssl_jax.data.sources import folder as folders
 from ssl_jax.errors import UserError
 
 
@@ -59,8 +61,8 @@ def test_a_flat_folder_has_no_labels(folder):
 
 def test_the_listing_does_not_depend_on_the_order_of_the_directory(folder, monkeypatch):
     before = ImageFolder(folder, size=8)
-    walk = os.walk
-    monkeypatch.setattr(os, "walk", lambda *a, **k: ((h, d, f[::-1]) for h, d, f in walk(*a, **k)))
+    listed = folders._entries
+    monkeypatch.setattr(folders, "_entries", lambda folder: listed(folder)[::-1])
     after = ImageFolder(folder, size=8)
     assert after.paths == before.paths
     assert after.fingerprint() == before.fingerprint()
@@ -91,18 +93,65 @@ def test_missing_empty_and_ambiguous_folders_are_refused(folder, tmp_path):
         ImageFolder(folder / "a", size=8, channels=4)
 
 
-def test_links_may_not_lead_out_of_the_folder(folder, tmp_path_factory):
-    outside = tmp_path_factory.mktemp("outside")
-    (outside / "secret.png").write_bytes(encoded(grey(1)))
-    (folder / "a/inside.png").symlink_to(folder / "a/2.png")
-    assert len(ImageFolder(folder, size=8)) == 5
-    (folder / "a/leak.png").symlink_to(outside / "secret.png")
-    with pytest.raises(UserError, match="links to a file outside"):
+def test_links_are_followed_to_wherever_the_data_lies(folder, tmp_path_factory):
+    """A root, a class, a folder inside of it and a file that are links give the records of the real ones."""
+    other = tmp_path_factory.mktemp("other")
+    (other / "b").symlink_to(folder / "b")
+    (other / "a").mkdir()
+    (other / "a/10.PNG").symlink_to(folder / "a/10.PNG")
+    (other / "a/2.png").symlink_to(folder / "a/2.png")
+    (tmp_path_factory.getbasetemp() / "root").symlink_to(other)
+    real, linked = ImageFolder(folder, size=8), ImageFolder(tmp_path_factory.getbasetemp() / "root", size=8)
+    assert (linked.paths, linked.classes) == (real.paths, real.classes)
+    assert linked.fingerprint() == real.fingerprint()
+    assert [int(linked[i]["image"].mean()) for i in range(4)] == [10, 20, 30, 40]
+    (other / "c").symlink_to(folder / "b")  # the same pictures under two names are no loop
+    assert len(ImageFolder(other, size=8)) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "told"),
+    [
+        ("b/deep/again", "..", "b/deep/again' links to a folder that it lies in"),
+        ("c", ".", "/c' links to a folder that it lies in"),
+        ("b/up", "../..", "links to a folder that it lies in"),
+        ("c", "nowhere", "/c' is a link to nothing"),
+        ("c", "c", "/c' is a link to nothing"),
+    ],
+)
+def test_links_without_end_are_refused(folder, name, target, told):
+    (folder / name).symlink_to(target)
+    with pytest.raises(UserError, match=told):
         ImageFolder(folder, size=8)
-    (folder / "a/leak.png").unlink()
-    (folder / "d").symlink_to(outside, target_is_directory=True)
-    with pytest.raises(UserError, match="linked folder"):
-        ImageFolder(folder, size=8)
+
+
+def test_what_is_no_regular_file_is_left_out_and_told(folder):
+    """A FIFO would be waited for until somebody writes."""
+    os.mkfifo(folder / "a/fifo.png")
+    (folder / "a/device.png").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(folder / "b/socket.jpg"))
+        source = ImageFolder(folder, size=8)
+    assert source.paths == ("a/10.PNG", "a/2.png", "b/3.jpg", "b/deep/4.png")
+    assert "left out 3 names that are no regular files, 'a/device.png' first" in source.notes[0]
+
+
+def test_a_file_that_becomes_something_else_is_a_bad_record_at_once(folder):
+    source = ImageFolder(folder, size=8)
+    for index, (make, told) in enumerate(
+        [
+            (os.mkfifo, "a FIFO, and no regular"),
+            (os.mkdir, "a folder, and no regular"),
+            (lambda path: os.symlink("/dev/zero", path), "a device, and no regular"),
+            (lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_RDWR), 1 << 40), "1099511627776 bytes"),
+        ]
+    ):
+        path = folder / source.paths[index]
+        path.unlink()
+        make(path)
+        with pytest.raises((ValueError, OSError), match=told):
+            source[index]
+    assert len(source.fingerprint()) == 64
 
 
 def test_the_centre_of_the_longer_side_is_kept():
@@ -158,6 +207,41 @@ def test_large_jpegs_are_decoded_at_a_smaller_scale_with_nearly_the_same_pixels(
 def test_what_is_not_a_usable_picture_raises(data, message):
     with pytest.raises((ValueError, OSError, SyntaxError), match=message):
         decode_image(data, 8)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "kind", "black_white"),
+    [
+        ((0, 40_000), np.uint16, "PNG", (0, 65535)),
+        ((100, 4000), np.uint16, "PNG", (0, 4095)),
+        ((0, 1000), np.int32, "TIFF", (0, 1023)),
+        ((-1000, 3000), np.int32, "TIFF", (-4096, 4095)),
+        ((0.0, 0.75), np.float32, "TIFF", (0, 1)),
+        ((-0.5, 1.0), np.float32, "TIFF", (-1, 1)),
+        ((0.0, 250.0), np.float32, "TIFF", (0, 255)),
+    ],
+)
+def test_wide_pictures_are_scaled_by_the_range_of_the_folder(tmp_path, values, dtype, kind, black_white):
+    for number, value in enumerate(values):
+        (tmp_path / f"{number}.tif").write_bytes(encoded(np.full((12, 12), value, dtype), kind))
+    source = ImageFolder(tmp_path, size=8)
+    low, high = black_white
+    for number, value in enumerate(values):
+        assert source[number]["image"].dtype == np.uint8
+        np.testing.assert_allclose(source[number]["image"], 255 * (value - low) / (high - low), atol=0.51)
+    assert f"{low} is black and {high} white" in source.notes[0]
+
+
+def test_wide_pictures_beyond_the_range_are_bad_records_and_the_range_can_be_said(tmp_path):
+    (tmp_path / "0.png").write_bytes(encoded(np.full((12, 12), 9000, np.uint16)))
+    assert int(ImageFolder(tmp_path, size=8, pixels=(0, 18000))[0]["image"].mean()) == 128
+    with pytest.raises(ValueError, match=r"pixels from 9000 to 9000 lie outside of \[0, 4095\]"):
+        ImageFolder(tmp_path, size=8, pixels=(0, 4095))[0]
+    with pytest.raises(UserError, match="low below high"):
+        ImageFolder(tmp_path, size=8, pixels=(9, 9))
+    (tmp_path / "1.tif").write_bytes(encoded(np.full((12, 12), 1e9, np.float32), "TIFF"))
+    with pytest.raises(UserError, match=r"from 9000 to 1e\+09: set pixels"):
+        ImageFolder(tmp_path, size=8)
 
 
 @pytest.mark.filterwarnings("ignore:Image size")

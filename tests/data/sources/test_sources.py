@@ -1,6 +1,7 @@
 """Arrays, IDX files and subsets: what they deliver, and what they say about files that lie."""
 
 import gzip
+import os
 import struct
 
 import numpy as np
@@ -11,6 +12,7 @@ from ssl_jax.data.sources.arrays import HASH_ROWS, check_labels, spread
 from ssl_jax.data.sources.idx import read_idx
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import Component
+from ssl_jax.training import opening
 
 IMAGES = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3)
 LABELS = np.array([0, 1, 2, 0, 1, 2])
@@ -152,6 +154,58 @@ def test_unsigned_labels_beyond_int32_do_not_wrap_around():
         check_labels(np.array([0, 2**32 - 1], np.uint32), None)
 
 
+@pytest.mark.parametrize(
+    ("values", "dtype", "black_white"),
+    [
+        ((0, 65535), np.uint16, (0, 65535)),
+        ((3, 3000), np.uint16, (0, 4095)),
+        ((0, 255), np.int32, (0, 255)),
+        ((0, 1), np.int64, (0, 1)),
+        ((False, True), bool, (0, 1)),
+        ((-1024, 3071), np.int16, (-4096, 4095)),
+    ],
+)
+def test_images_of_other_integers_are_scaled_by_their_range_and_it_is_told(values, dtype, black_white):
+    images, (low, high) = np.resize(np.array(values, dtype), (4, 6, 6)), black_white
+    source = Arrays({"image": images})
+    expected = ((images - np.float64(low)) / (high - low))[..., None]
+    np.testing.assert_allclose(source.batch(np.arange(4))["image"], expected, atol=1e-6)
+    assert (source[1]["image"].dtype, source[1]["image"].shape) == (np.float32, (6, 6, 1))
+    assert f"{low} is black and {high} white" in opening.data(Subset(source))
+
+
+def test_images_of_8_bits_and_floats_are_delivered_as_they_are_unless_their_range_is_said():
+    for images in (IMAGES, IMAGES / np.float32(255), IMAGES * 1.0):
+        source = Arrays({"image": images})
+        assert source[1]["image"].dtype == images.dtype
+        assert source.notes == ()
+    np.testing.assert_allclose(
+        Arrays({"image": IMAGES * 2.0 - 7}, pixels=(-7, 503))[1]["image"][..., 0], IMAGES[1] / 255, atol=1e-6
+    )
+    with pytest.raises(ValueError, match=r"lie outside of \[0, 10\]"):
+        Arrays({"image": IMAGES * 1.0}, pixels=(0, 10))[5]
+
+
+def test_labels_that_are_all_minus_one_are_none():
+    """-1 is what unlabelled splits hold."""
+    source = Arrays({"image": IMAGES, "label": 0 * LABELS - 1}, classes=("a", "b"))
+    assert set(source[0]) == {"image"}
+    assert source.values("label") is None
+
+
+def test_a_memory_mapped_file_that_was_cut_is_told_instead_of_killing_the_process(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((64, 32, 32), np.uint8))
+    (tmp_path / "x.idx").write_bytes(idx_bytes(np.zeros((64, 32, 32), np.uint8)))
+    sources = [Arrays({"image": tmp_path / "x.npy"}), Idx(tmp_path / "x.idx"), Arrays({"image": tmp_path / "x.npy"})]
+    for path in (tmp_path / "x.npy", tmp_path / "x.idx"):
+        os.truncate(path, 5000)
+    for source in (*sources, Subset(sources[0])):
+        with pytest.raises(UserError, match="and has 5000 now: it was cut while it was read"):
+            source.batch(np.array([len(source) - 1]))
+    with pytest.raises(UserError, match="cut while"):
+        sources[1][0]
+
+
 # IDX
 
 
@@ -189,6 +243,9 @@ def test_idx_source_has_a_channel_and_checked_labels(idx):
         (idx_bytes(IMAGES, shape=(7, 4, 3)), "announces 84 bytes.*holds 72"),
         (idx_bytes(IMAGES, shape=(5, 4, 3)), "announces 60 bytes.*holds"),
         (idx_bytes(IMAGES, shape=(2**32 - 1,) * 4), "above the limit"),
+        (idx_bytes(IMAGES, shape=(0, 2**32 - 1, 2**32 - 1, 2**32 - 1)), "announces no values"),
+        (idx_bytes(IMAGES, shape=(1,) * 70), "announces 70 axes"),
+        (idx_bytes(IMAGES, shape=(7 << 10, 1 << 20)), "announces 7516192768 bytes.*holds 72"),
         (b"\x1f\x8b" + b"rubbish" * 9, "damaged gzip"),
     ],
 )

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from ssl_jax.evaluate.probes.health import (
     ridge_accuracy,
     verdict,
 )
+from ssl_jax.evaluate.ridge import ridge, ridge_classes
 
 rng = np.random.default_rng(0)
 ISOTROPIC = rng.standard_normal((1000, 64))
@@ -224,3 +227,19 @@ def test_embedding_measures_have_known_values():
     found = embedding_measures(ISOTROPIC)
     assert found["embedding_std"] == pytest.approx(8, rel=0.01)  # sqrt(64)
     assert found["embedding_rank"] == pytest.approx(62, abs=0.5)
+
+
+def test_many_classes_are_told_apart_as_by_one_hot_rows_but_without_them(monkeypatch):
+    """Also with classes that no row has, and with a few at a time; of 21,841 classes one-hot rows take 3.8 GB."""
+    rng = np.random.default_rng(0)
+    for classes, rows in ((10, 60), (90, 100)):
+        x, y, held = rng.normal(size=(rows, 24)), rng.integers(0, classes, rows), rng.normal(size=(50, 24))
+        wanted = ridge(x, np.eye(classes)[y], held)[0].argmax(1)
+        for floats in (2**22, 3 * rows):
+            monkeypatch.setattr("ssl_jax.evaluate.ridge._FLOATS", floats)
+            np.testing.assert_array_equal(ridge_classes(x, y, held), wanted)
+    monkeypatch.undo()
+    tracemalloc.start()
+    ridge_accuracy(x, 21_840 - np.arange(100), held, np.arange(50))
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()

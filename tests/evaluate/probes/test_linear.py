@@ -64,3 +64,11 @@ def test_the_interval_is_that_of_a_bootstrap_over_test_examples():
     right = np.random.default_rng(1).choice(predicted == labels, (4000, 400)).mean(1)
     np.testing.assert_allclose(result["interval"], np.quantile(right, (0.025, 0.975)), atol=0.006)
     assert (result["accuracy"], result["chance"], result["n_test"]) == (0.75, 0.75, 400)
+
+
+def test_one_label_of_each_class_is_enough_for_a_fit_but_not_for_a_choice(digits):
+    first = np.unique(digits.train.y, return_index=True)[1]
+    result = Probe().run(Split(digits.train.take(first), digits.test, 10))
+    assert 0.3 < result["accuracy"] < 0.9
+    assert result["note"].startswith("one label per class leaves none to choose C on")
+    assert (result["n_train"], result["n_held_out"], result["held_out"]) == (10, 0, [])
