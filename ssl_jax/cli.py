@@ -8,6 +8,7 @@ import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +123,10 @@ def verify(arguments: Namespace) -> int:
 
     checks = chosen(arguments.checks)
     report = run(config, recipe.objective.allow, arguments.batch_size, checks, terminal.tell)
-    if arguments.out:
-        write(report, config, Path(arguments.out))
     failed = [name for name, made in report.outcomes.items() if made.status == "FAIL"]
     terminal.tell(f"FAILED: {', '.join(failed)}" if failed else "passed")
+    if arguments.out:
+        _write(partial(write, report, config), arguments.out)
     return FAILED if failed else DONE
 
 
@@ -140,9 +141,9 @@ def plan(arguments: Namespace) -> int:
     from ssl_jax.plan.run import make_plan, write
 
     made = make_plan(config, recipe.objective.allow, target, compiling=not arguments.no_compile, price=arguments.price)
-    if arguments.out:
-        write(made, Path(arguments.out))
     terminal.tell(as_text(made))
+    if arguments.out:
+        _write(partial(write, made), arguments.out)
     if made.fits is None:
         return FAILED
     return DONE if made.fits else DOES_NOT_FIT
@@ -244,6 +245,16 @@ def _modules_named(name: str) -> tuple[str, ...]:
         add_to_path(Path.cwd())
         return (name,)
     raise UserError(f"--allow {name}: write a module name (my_package.my_idea) or a path to a .py file or a folder")
+
+
+def _write(write: Callable[[Path], None], out: str) -> None:
+    """Write what was printed. UserError where the file cannot be written."""
+    try:
+        write(Path(out))
+    except OSError as error:
+        raise UserError(
+            f"--out {out} cannot be written: {error.strerror}; name another file. All of it is above"
+        ) from error
 
 
 def _existing(workdir: str) -> Path:

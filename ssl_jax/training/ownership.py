@@ -12,6 +12,7 @@ from typing import Any
 
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import from_json
+from ssl_jax.recipe.values import read_config
 from ssl_jax.rundir.identity import Identity, identity, named
 from ssl_jax.rundir.log import logger
 from ssl_jax.rundir.workdir import another_recipe, differences
@@ -62,7 +63,7 @@ def refuse_foreign(workdir: Path, step: int, meta: Meta) -> None:
     owner, folder, config = identity(workdir), _folder(workdir, step), workdir / "config.json"
     refuse_another_run(folder, meta, owner.name)
     refuse_another_step(folder, step, meta)
-    changed = _changes(meta, from_json(config.read_text(encoding="utf-8"), str(config))) if config.exists() else {}
+    changed = _changes(meta, read_config(config)) if config.exists() else {}
     refused = {key: pair for key, pair in changed.items() if not owner.permits(key, pair[1])}
     if refused and "run" in meta:
         lines = "\n".join(f"  {key}: {saved} -> {now}" for key, (saved, now) in refused.items())

@@ -133,7 +133,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         meta |= {"run": owner.name}
         if is_first():
             workdir.accept(owner)
-        log.cut_back(-1 if start is None else start, (save or total) * (1 if start is None else 2))
+        log.cut_back(-1 if start is None else start, min(2 * (save or total), total))
         step = start or 0
         stream = stack.enter_context(closing(batches_from(step, recipe, source, bad)))
         counted = partial(units, setup.objective.augment)
