@@ -133,7 +133,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         meta |= {"run": owner.name}
         if is_first():
             workdir.accept(owner)
-        log.cut_back(-1 if start is None else start, min(2 * (save or total), total))
+        log.cut_back(-1 if start is None else start, _lost_at_most(save, total))
         step = start or 0
         stream = stack.enter_context(closing(batches_from(step, recipe, source, bad)))
         counted = partial(units, setup.objective.augment)
@@ -185,6 +185,12 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         if step < total:
             logger.warning("stopped by %s at step %d of %d; the same command resumes there", stop.reason, step, total)
     return state
+
+
+def _lost_at_most(every: int, total: int) -> int:
+    """Fewer steps than this a run that is killed has to do again: those since a checkpoint that was whole when the next one
+    was being written, and the one after it was due."""
+    return min(2 * every + 1, total) if every else total
 
 
 def _log(workdir: Workdir, total: int, tensorboard: bool) -> MetricsLog | NoLog:
