@@ -267,19 +267,21 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"{arguments.command} has no option {unknown[0]!r}{_suggestion(unknown[0], arguments)}")
     if getattr(arguments, "workdir", "") is None:
         raise UserError(f"{arguments.command} needs --workdir DIR. See ssl-jax {arguments.command} --help")
-    if (refused := _refused(overrides, arguments)) is not None:
-        but = ", but for --config.evaluate" if "_override" in arguments else ""
-        raise UserError(f"{arguments.command} takes no {refused!r}: it uses the config.json of the run as it is{but}")
+    foreign = [text for text in overrides if not text.startswith(_changeable(arguments))]
+    if foreign:
+        but = ", but for keys of --config.evaluate" if arguments.command == "eval" else ""
+        raise UserError(
+            f"{arguments.command} takes no {foreign[0]!r}: it uses the config.json of the run as it is{but}"
+        )
     arguments.overrides, arguments.words = overrides, argv
     return arguments
 
 
-def _refused(overrides: list[str], arguments: argparse.Namespace) -> str | None:
-    """The first override that the command does not take: a run that was trained is what it is."""
+def _changeable(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """How overrides begin that a command takes."""
     if "config" in arguments:
-        return None
-    taken = "--config.evaluate." if "_override" in arguments else "nothing"
-    return next((text for text in overrides if not text.startswith(taken)), None)
+        return ("--config.",)
+    return ("--config.evaluate.",) if arguments.command == "eval" else ()
 
 
 def _split_overrides(argv: list[str]) -> tuple[list[str], list[str]]:

@@ -7,7 +7,8 @@ import shlex
 import sys
 import traceback
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     try:
         arguments = parse_arguments(argv)
+        _check_addresses(arguments)
         leave_out_absent_tpu()  # before jax looks for devices
         keep_freed_memory()  # before jax makes its threads
         return COMMANDS[arguments.command](arguments) or DONE
@@ -60,11 +62,15 @@ def train(arguments: Namespace) -> None:
     config, recipe = _recipe(arguments, notes.append)
     from ssl_jax.devices import distributed
     from ssl_jax.devices.compiler import keep_compiled_programs
+    from ssl_jax.remote.opening import run_directory
     from ssl_jax.rundir.log import logger
     from ssl_jax.training.run import run
 
     distributed.start(arguments.coordinator, arguments.processes, arguments.process_id)
-    with distributed.open_together(arguments.workdir, config, arguments.allow_config_change) as workdir:
+    with (
+        run_directory(arguments.workdir) as folder,
+        distributed.open_together(folder, config, arguments.allow_config_change) as workdir,
+    ):
         keep_compiled_programs()
         for note in notes:  # here, so that they are in train.log
             logger.info(note)
@@ -78,19 +84,18 @@ def train(arguments: Namespace) -> None:
 
 def evaluate(arguments: Namespace) -> None:
     """Probe the frozen features of a run and print the table."""
-    workdir, allow = _existing(arguments.workdir), _allowed(arguments.allow)
-    from ssl_jax.devices.compiler import keep_compiled_programs
-    from ssl_jax.evaluate.run import evaluate_run
+    allow = _allowed(arguments.allow)
+    with _existing(arguments.workdir, arguments.step) as workdir:
+        from ssl_jax.devices.compiler import keep_compiled_programs
+        from ssl_jax.evaluate.run import evaluate_run
 
-    keep_compiled_programs()
-    probes = tuple(p.strip() for p in arguments.probes.split(",") if p.strip()) if arguments.probes else None
-    options: dict[str, Any] = {} if arguments.encoder is None else {"encoder": ",".join(arguments.encoder)}
-    if arguments.out:
-        options["out"] = Path(arguments.out)
-    if arguments.overrides:
-        options["overrides"] = arguments.overrides
-    terminal.tell(evaluate_run(workdir, probes, arguments.step, allow, **options))
-    terminal.tell(f"{Path(arguments.out or workdir) / 'eval'}")
+        keep_compiled_programs()
+        probes = tuple(p.strip() for p in arguments.probes.split(",") if p.strip()) if arguments.probes else None
+        options: dict[str, Any] = {} if arguments.encoder is None else {"encoder": ",".join(arguments.encoder)}
+        options |= {"overrides": arguments.overrides} if arguments.overrides else {}
+        options |= {"out": Path(arguments.out)} if arguments.out else {}
+        terminal.tell(evaluate_run(workdir, probes, arguments.step, allow, **options))
+    terminal.tell(os.path.join(arguments.out or arguments.workdir.rstrip("/"), "eval"))
 
 
 def preview(arguments: Namespace) -> None:
@@ -103,12 +108,14 @@ def preview(arguments: Namespace) -> None:
 
 def report(arguments: Namespace) -> None:
     """The run as one HTML page."""
-    workdir, allow = _existing(arguments.workdir), _allowed(arguments.allow)
-    from ssl_jax.devices.compiler import keep_compiled_programs
-    from ssl_jax.report.page import report as write
+    allow = _allowed(arguments.allow)
+    with _existing(arguments.workdir) as workdir:
+        from ssl_jax.devices.compiler import keep_compiled_programs
+        from ssl_jax.report.page import report as write
 
-    keep_compiled_programs()
-    terminal.tell(str(write(workdir, allow, **({"out": Path(arguments.out)} if arguments.out else {}))))
+        keep_compiled_programs()
+        write(workdir, allow, **({"out": Path(arguments.out)} if arguments.out else {}))
+    terminal.tell(os.path.join(arguments.out or arguments.workdir.rstrip("/"), "report.html"))
 
 
 def verify(arguments: Namespace) -> int:
@@ -154,9 +161,11 @@ def replay(arguments: Namespace) -> int:
     allow = _allowed(arguments.allow)
     if arguments.cpu_devices is not None:
         _pretend_cpu_devices(arguments.cpu_devices)
+    from ssl_jax.remote.opening import fetched
     from ssl_jax.training.replay import replay as again
 
-    report, reproduced = again(Path(arguments.bundle), allow)
+    with fetched(arguments.bundle) as bundle:
+        report, reproduced = again(bundle, allow)
     terminal.tell(report)
     return DONE if reproduced else FAILED
 
@@ -192,6 +201,16 @@ COMMANDS: dict[str, Callable[[Namespace], int | None]] = {
 
 
 # --- what several commands need
+
+
+def _check_addresses(arguments: Namespace) -> None:
+    """UserError for an address of a store that is not known, and for one where only a local file can be used."""
+    from ssl_jax.remote.store import is_remote, local_only
+
+    for name in ("workdir", "bundle"):
+        is_remote(getattr(arguments, name, None) or "")
+    for name in ("config", "out"):
+        local_only(getattr(arguments, name, None) or "", f"--{name}")
 
 
 def _recipe(arguments: Namespace, say: Callable[[str], None] = terminal.tell) -> tuple:
@@ -257,10 +276,14 @@ def _write(write: Callable[[Path], None], out: str) -> None:
         ) from error
 
 
-def _existing(workdir: str) -> Path:
+@contextmanager
+def _existing(workdir: str, step: int | None = None) -> Iterator[Path]:
+    """The folder of an earlier run, or the one that stands for it here, with the checkpoint of `step`."""
+    from ssl_jax.remote.opening import reading
     from ssl_jax.rundir.workdir import existing
 
-    return existing(workdir)
+    with reading(workdir, step) as folder:
+        yield existing(folder)
 
 
 def _pretend_cpu_devices(count: int) -> None:

@@ -78,7 +78,7 @@ def block(arrays, names, heads):
 
 
 def stack(blocks):
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *blocks)
 
 
 def hugging_face(layer):
@@ -115,7 +115,7 @@ def under(arrays, prefix):
 
 def check_nt_xent(entry, arrays, close):
     loss = lambda z0, z1: nt_xent(z0, z1, entry["config"]["temperature"]).value  # noqa: E731
-    value, gradient = jax.value_and_grad(loss, (0, 1))(jnp.asarray(arrays["z0"]), jnp.asarray(arrays["z1"]))
+    value, gradient = jax.jit(jax.value_and_grad(loss, (0, 1)))(arrays["z0"], arrays["z1"])
     close(value, arrays["loss"])
     close(gradient[0], arrays["grad_z0"])
     close(gradient[1], arrays["grad_z1"])
@@ -157,8 +157,8 @@ def mae_params(config, w):
 def check_mae(entry, arrays, close):
     config, w = entry["config"], under(arrays, "w/")
     objective, params = mae_of(config), mae_params(config, w)
-    image = nhwc(arrays["in/pixel_values_nchw"])
-    views = {"image": image[:, None], "noise": jnp.asarray(arrays["in/noise"])}
+    image = np.moveaxis(arrays["in/pixel_values_nchw"], 1, -1)
+    views = {"image": image[:, None], "noise": arrays["in/noise"]}
     grid = (config["image_size"] // config["patch_size"],) * 2
     for table, width in (
         ("out/pos_embed", config["hidden_size"]),
@@ -166,9 +166,9 @@ def check_mae(entry, arrays, close):
     ):
         close(sincos(width, grid), arrays[table][0, 1:])
         close(np.zeros(width), arrays[table][0, 0])
-    close(patchify(image, config["patch_size"]), arrays["out/patchify_target"])
+    close(patchify(jnp.asarray(image), config["patch_size"]), arrays["out/patchify_target"])
 
-    keep, restore, mask = objective._mask(views)
+    keep, restore, mask = jax.jit(objective._mask)(views)
     np.testing.assert_array_equal(restore, arrays["out/ids_restore"])
     np.testing.assert_array_equal(mask, arrays["out/mask"])
 
@@ -221,11 +221,11 @@ def check_ijepa(entry, arrays, close):
     params = {"encoder": ijepa_encoder(config, under(arrays, "w/ctx/")), "predictor": predictor}
     extra = {"teacher": {"encoder": ijepa_encoder(config, under(arrays, "w/tgt/"))}}
     blocks = [arrays[f"in/tgt_idx{i}"] for i in range(sum(k.startswith("in/tgt_idx") for k in arrays))]
-    targets, context = jnp.asarray(np.stack(blocks, axis=1)), jnp.asarray(arrays["in/ctx_idx"])
-    image = nhwc(arrays["in/pixel_values_nchw"])
+    targets, context = np.stack(blocks, axis=1), arrays["in/ctx_idx"]
+    image = np.moveaxis(arrays["in/pixel_values_nchw"], 1, -1)
     views = {
-        "image": image[:, None], "context": context, "context_valid": jnp.ones(context.shape, bool),
-        "targets": targets, "targets_valid": jnp.ones(targets.shape, bool),
+        "image": image[:, None], "context": context, "context_valid": np.ones(context.shape, bool),
+        "targets": targets, "targets_valid": np.ones(targets.shape, bool),
     }  # fmt: skip
     block_major = lambda x: np.moveaxis(x, 1, 0).reshape(-1, *x.shape[2:])  # noqa: E731
 
@@ -264,9 +264,9 @@ def check_vit(entry, arrays, close):
     heads = config.get("num_heads") or config["heads"]
     model, variables = vit_of(under(arrays, prefix), config["depth"], heads)
     image = nhwc(arrays["in/pixel_values_nchw"] if prefix == "w/" else arrays["input"])
-    close(model.apply(variables, image), arrays["out/features"] if prefix == "w/" else arrays["tokens"])
+    close(jax.jit(model.apply)(variables, image), arrays["out/features"] if prefix == "w/" else arrays["tokens"])
     if "out/pooled" in arrays:
-        close(model.apply(variables, image, method="features"), arrays["out/pooled"])
+        close(jax.jit(lambda v: model.apply(v, image, method="features"))(variables), arrays["out/pooled"])
 
 
 def check_lars(entry, arrays, close):
@@ -304,7 +304,7 @@ def check_augmentation(entry, arrays, close):
     config, x = entry["config"], jnp.asarray(np.moveaxis(arrays["x"], 0, -1)[None])
     number = lambda name: jnp.asarray([config[name]])  # noqa: E731
     crop = config["resized_crop"]
-    results = {
+    results = jax.jit(lambda x: {
         "brightness": ops.brightness(x, number("brightness")),
         "contrast": ops.contrast(x, number("contrast")),
         "saturation": ops.saturation(x, number("saturation")),
@@ -316,8 +316,8 @@ def check_augmentation(entry, arrays, close):
             x, *(jnp.asarray([crop[k]]) for k in ("top", "left", "height", "width")), tuple(crop["size"]),
             crop["interpolation"],
         ),
-    }  # fmt: skip
-    for name, result in results.items():
+    })  # fmt: skip
+    for name, result in results(x).items():
         close(np.moveaxis(np.broadcast_to(result[0], np.moveaxis(arrays[name], 0, -1).shape), -1, 0), arrays[name])
 
 

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ssl_jax.data.bad import BadRecords
+from ssl_jax.data.image.pixels import Range
 from ssl_jax.data.sources.arrays import spread
+from ssl_jax.errors import UserError
 
 _LOOKED_AT = 16  # records, evenly spread
 Check = Callable[[Iterable[Mapping[str, Any]]], None]
@@ -18,6 +20,26 @@ def check_records(augment: Any, source: Any, bad: BadRecords) -> None:
     records = [bad.read(source, int(i))[1] for i in spread(len(source), _LOOKED_AT)] if checks else []
     for check in checks:
         check(records)
+
+
+def check_scales(sources: Mapping[str, Any]) -> None:
+    """UserError where two splits took different numbers for white: the same picture would be darker in one of them."""
+    found = {name: scale for name, source in sources.items() if (scale := scale_of(source)) is not None}
+    if len(set(found.values())) > 1:
+        told = ", ".join(f"data.{name} by {scale}" for name, scale in found.items())
+        widest = Range(min(s.low for s in found.values()), max(s.high for s in found.values()))
+        raise UserError(
+            f"pixels are scaled by the range of each split, and these differ: {told}; set the same for all of them, "
+            f"pixels=({widest.low:g}, {widest.high:g}) if that is black and white"
+        )
+
+
+def scale_of(source: Any) -> Range | None:
+    """The range by which a source, or what it is a part of, brings pixels to [0, 1]; None where it delivers what it has."""
+    scale = getattr(source, "scale", None)
+    if isinstance(scale, Range):
+        return scale
+    return scale_of(source.source) if hasattr(source, "source") else None
 
 
 def _checks(augment: Any) -> Iterator[Check]:

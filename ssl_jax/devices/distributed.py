@@ -1,6 +1,7 @@
 """Several processes as one run: finding each other, agreeing, and one run directory for all.
 
-`jax.distributed` does the distributing; this file decides whether and with what. Nothing here is needed for one process.
+`jax.distributed` does the distributing; this file decides whether and with what (`launch.py` reads the environment,
+`rendezvous.py` calls the roll, `agreement.py` compares). Nothing here is needed for one process.
 """
 
 from __future__ import annotations
@@ -8,10 +9,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,99 +18,65 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from ssl_jax.devices import agreement
+from ssl_jax.devices.allocator import on_cpu
+from ssl_jax.devices.launch import LOCAL as LOCAL
+from ssl_jax.devices.launch import Launch as Launch
+from ssl_jax.devices.launch import Node, node_of, number, own_devices, placed, visible
+from ssl_jax.devices.launch import detect as detect
+from ssl_jax.devices.peers import client as client
+from ssl_jax.devices.rendezvous import answer_the_roll, host_and_port, report_to
 from ssl_jax.errors import UserError
+from ssl_jax.recipe.values import flatten, plain
 from ssl_jax.rundir.log import logger, messages
 from ssl_jax.rundir.workdir import Workdir, open_workdir
 
-LOCAL = "127.0.0.1:47473"  # where processes of one machine meet unless told otherwise
 CONNECT_SECONDS, HEARTBEAT_SECONDS = 300, 100
-
-
-@dataclass(frozen=True)
-class Launch:
-    """How this process joins the others. `method` is jax's name of a cluster that it reads the rest from, or None."""
-
-    found: str
-    method: str | None = None
-    coordinator: str | None = None
-    processes: int | None = None
-    index: int | None = None
-
-
-def detect(
-    env: Mapping[str, str], coordinator: str | None = None, processes: int | None = None, index: int | None = None,
-    tpu_vm: bool = False,
-) -> Launch | None:  # fmt: skip
-    """What joins this process to others, from flags or else the environment; None: it is alone.
-
-    In this order: flags; JAX_COORDINATOR_ADDRESS with JAX_NUM_PROCESSES and JAX_PROCESS_ID (or the JOB_COMPLETION_INDEX of
-    a Kubernetes job); SLURM (inside `srun` with more than one task); Open MPI (`mpirun` with more than one); a GKE JobSet
-    on TPU (TPU_WORKER_HOSTNAMES with more than one name, or more than one slice); a Cloud TPU VM (`tpu_vm`).
-    """
-    if (coordinator, processes, index) != (None, None, None):
-        return _by_flags(coordinator, processes, index)
-    number = lambda key: int(env[key]) if env.get(key, "").isdecimal() else 0  # noqa: E731
-    if "JAX_COORDINATOR_ADDRESS" in env and number("JAX_NUM_PROCESSES") > 1:
-        number_of_this = env.get("JAX_PROCESS_ID", env.get("JOB_COMPLETION_INDEX", ""))
-        if not number_of_this.isdecimal():
-            raise UserError(
-                "JAX_COORDINATOR_ADDRESS and JAX_NUM_PROCESSES are set, but neither JAX_PROCESS_ID nor "
-                "JOB_COMPLETION_INDEX says which process this is; set one, or unset the others"
-            )
-        address = env["JAX_COORDINATOR_ADDRESS"]
-        return Launch("environment", None, address, number("JAX_NUM_PROCESSES"), int(number_of_this))
-    if "SLURM_PROCID" in env and "SLURM_STEP_NODELIST" in env and number("SLURM_NTASKS") > 1:
-        return Launch("SLURM", "slurm")
-    if number("OMPI_COMM_WORLD_SIZE") > 1:
-        return Launch("Open MPI", "ompi")
-    if len(env.get("TPU_WORKER_HOSTNAMES", "").split(",")) > 1 or number("MEGASCALE_NUM_SLICES") > 1:
-        return Launch("GKE TPU", "gketpu")
-    if tpu_vm:
-        return Launch("TPU VM", "gcetpu")
-    return None
-
-
-def _by_flags(coordinator: str | None, processes: int | None, index: int | None) -> Launch:
-    if processes is None or index is None:
-        raise UserError(
-            f"--coordinator {coordinator} --processes {processes} --process-id {index}: give --processes N and "
-            f"--process-id I (0 to N-1); --coordinator HOST:PORT is that of process 0, {LOCAL} if left out"
-        )
-    if processes < 1 or not 0 <= index < processes:
-        raise UserError(f"--process-id {index} of --processes {processes}: number the processes from 0 to N-1")
-    coordinator = coordinator or LOCAL
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise UserError(f"--coordinator {coordinator}: write HOST:PORT of process 0, e.g. {LOCAL}")
-    return Launch("flags", None, coordinator, processes, index)
 
 
 def start(
     coordinator: str | None = None, processes: int | None = None, index: int | None = None,
 ) -> None:  # fmt: skip
-    """Join the other processes, if there are any. Call it before jax touches a device.
+    """Join the other processes, if there are any, and compare versions and devices. Call it before jax touches a device.
 
     SSL_JAX_CONNECT_SECONDS (300) bounds the wait for the others, SSL_JAX_HEARTBEAT_SECONDS (100) how long one may be silent.
     """
     launch = detect(os.environ, coordinator, processes, index, on_tpu_vm())
     if launch is None:
         return
-    connect = _seconds("SSL_JAX_CONNECT_SECONDS", CONNECT_SECONDS)
-    heartbeat = _seconds("SSL_JAX_HEARTBEAT_SECONDS", HEARTBEAT_SECONDS)
-    bind = None
+    launch, node = placed(launch, os.environ), node_of(os.environ)
+    own, refused = _own_devices(node)
+    connect = number(os.environ, "SSL_JAX_CONNECT_SECONDS") or CONNECT_SECONDS
+    bind = _bind_address(launch.coordinator) if launch.coordinator else None
     if launch.coordinator:
-        bind = _bind_address(launch.coordinator)
-        if launch.index == 0:
-            _check_free(launch.coordinator, bind)
-        else:
-            _wait_for(launch.coordinator, connect)
+        _call_the_roll(launch, launch.coordinator, bind, connect, refused)
+    elif refused:
+        raise UserError(refused)
+    _initialize(launch, bind, own, connect)
+    with agreement.comparing("versions and platform") as facts:
+        facts |= agreement.versions()
+    with agreement.comparing("devices", _allotted(node)) as facts:
+        facts["devices"] = agreement.devices()
+        agreement.place(facts["devices"], own)
+
+
+def _own_devices(node: Node | None) -> tuple[tuple[int, ...] | None, str]:
+    """The devices of this process (None: all that it sees), or why it can have none, which the others must hear."""
+    try:
+        return None if on_cpu() else own_devices(node, visible(os.environ), os.environ), ""
+    except UserError as error:
+        return None, str(error)
+
+
+def _initialize(launch: Launch, bind: str | None, own: tuple[int, ...] | None, connect: int) -> None:
+    heartbeat = number(os.environ, "SSL_JAX_HEARTBEAT_SECONDS") or HEARTBEAT_SECONDS
     try:
         jax.distributed.initialize(
             launch.coordinator,
             launch.processes,
             launch.index,
-            cluster_detection_method=launch.method,
-            local_device_ids=None,
+            cluster_detection_method="deactivate" if launch.coordinator else launch.method,
+            local_device_ids=own,
             initialization_timeout=connect,
             heartbeat_timeout_seconds=heartbeat,
             shutdown_timeout_seconds=heartbeat,
@@ -119,8 +84,8 @@ def start(
         )
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"process {launch.index} could not join the others ({launch.found}, coordinator {launch.coordinator}) within "
-            f"{connect} s: {str(error).splitlines()[0]}\nIs process 0 running, and is its address reachable from here?"
+            f"{_joining(launch)}: {str(error).splitlines()[0]} (after up to {connect} s). "
+            "Is process 0 running, and is its address reachable from here?"
         ) from error
 
 
@@ -130,44 +95,54 @@ def on_tpu_vm() -> bool:
     return devices and importlib.util.find_spec("libtpu") is not None
 
 
-def _seconds(key: str, default: int) -> int:
-    return int(os.environ.get(key, default))
-
-
 def _bind_address(coordinator: str) -> str | None:
     """The coordinator of a run on one machine listens there only; that of others must be reachable."""
     host, _, port = coordinator.rpartition(":")
     return f"127.0.0.1:{port}" if host == "localhost" or host.startswith("127.") else None
 
 
-def _wait_for(coordinator: str, seconds: float) -> None:
-    """Until something listens there: jax ends the process from C++, with a stack and no message of ours, if nothing does."""
-    host, port = coordinator.rpartition(":")[::2]
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-            return
-        except OSError as error:
-            if time.monotonic() > end:
-                raise UserError(
-                    f"nothing answers at --coordinator {coordinator} after {seconds} s ({error}). Is process 0 running, and "
-                    "is its address reachable from this machine? SSL_JAX_CONNECT_SECONDS waits longer"
-                ) from error
-            time.sleep(0.2)
+def _call_the_roll(launch: Launch, coordinator: str, bind: str | None, connect: int, refused: str) -> None:
+    """UserError in every process if they are not all there, once each, after so many seconds, or one has `refused`."""
+    host, port = host_and_port(coordinator)
+    who = {"process": launch.index, "processes": launch.processes, "host": socket.gethostname()}
+    hello = who | {"failed": refused}
+    try:
+        if launch.index == 0:
+            verdict = answer_the_roll((host if bind else "", port), hello, connect)
+        else:
+            verdict = report_to((host, port), hello, connect)
+    except OSError as error:
+        raise UserError(_unreachable(launch, coordinator, connect, error)) from error
+    if verdict:
+        raise UserError(
+            f"{_joining(launch)}: {verdict}. Start every process once, all with the same count and each with a number of its "
+            "own; SSL_JAX_CONNECT_SECONDS waits longer"
+        )
 
 
-def _check_free(coordinator: str, bind: str | None) -> None:
-    host, port = (bind or coordinator).rpartition(":")[::2]
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host if bind else "", int(port)))
-        except OSError as error:
-            raise UserError(
-                f"--coordinator {coordinator}: port {port} cannot be used on this machine ({error.strerror}); "
-                "is another run active here? Use another port"
-            ) from error
+def _unreachable(launch: Launch, coordinator: str, connect: int, error: OSError) -> str:
+    at = f"--coordinator {coordinator}"
+    if launch.index == 0:
+        port = coordinator.rpartition(":")[2]
+        what = f"port {port} cannot be used on this machine ({error.strerror}); is another run active here?"
+        return f"{at}: {what} Use another port"
+    return (
+        f"{_joining(launch)}: nothing answers at {at} after {connect} s ({error}). Is process 0 running, and is its address "
+        "reachable from this machine? SSL_JAX_CONNECT_SECONDS waits longer"
+    )
+
+
+def _joining(launch: Launch) -> str:
+    """What was tried, in words."""
+    which = "" if launch.index is None else f"process {launch.index} of {launch.processes} on {socket.gethostname()} "
+    where = f", coordinator {launch.coordinator}" if launch.coordinator else ""
+    return f"{which}could not join the others (told by {launch.found}{where})"
+
+
+def _allotted(node: Node | None) -> int | None:
+    """How many devices of this machine the job must use; None: that is not known, or the user chose."""
+    chosen = "JAX_LOCAL_DEVICE_IDS" in os.environ or on_cpu()
+    return None if chosen or node is None else node.allotted
 
 
 # --- agreeing
@@ -200,16 +175,6 @@ def rows_of_all(rows: np.ndarray) -> np.ndarray:
     return rows if jax.process_count() == 1 else np.concatenate(multihost_utils.process_allgather(rows))
 
 
-def client() -> Any:
-    """The key-value store that all processes share, or None. jax has no public name for it."""
-    try:
-        from jax._src.distributed import global_state
-
-        return global_state.client
-    except (ImportError, AttributeError):
-        return None
-
-
 @contextmanager
 def lost_peers_explained() -> Iterator[None]:
     """Say where to look when what this process shares with the others fails inside the block; the error goes on.
@@ -237,18 +202,25 @@ def open_together(path: str | os.PathLike[str], config: Any, allow_change: Any =
     if jax.process_count() == 1:
         with open_workdir(path, config, allow_change) as workdir:
             yield workdir
-    elif is_first():
+        return
+    with agreement.comparing("recipe") as facts:
+        facts |= flatten(plain(config)) | {"--allow-config-change": sorted(allow_change)}
+    if is_first():
         told = False
         try:
             with open_workdir(path, config, allow_change) as workdir:
                 told = bool(agreed(1 + workdir.resumed))
+                agreement.one_directory(workdir.path)
                 yield workdir
         finally:
             if not told:
                 agreed(0)
+                agreement.leave()
     else:
         verdict = agreed(0)
         if not verdict:
+            agreement.leave()
             raise UserError("process 0 could not open the run directory; its message says why")
+        agreement.one_directory(Path(path))
         with messages(Path(path), name=f"train.{jax.process_index()}.log"):
             yield Workdir(Path(path), config, verdict == 2)

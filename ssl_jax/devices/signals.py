@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: finish the step, save, exit 0. A second SIGINT exits at once.
+"""SIGTERM, SIGINT and what clusters send before their end: finish the step, save, exit 0. A second SIGINT exits at once.
 
 A thread reads the signals from a pipe that the C handler writes to, so that the second SIGINT works while Python waits for
 the compiler or the device.
@@ -16,10 +16,12 @@ from contextlib import contextmanager
 import jax
 from jax.experimental import multihost_utils
 
-from ssl_jax.devices.distributed import client
+from ssl_jax.devices.peers import client
 from ssl_jax.rundir.log import logger
 
 INTERRUPTED = 130  # 128 + SIGINT, what shells expect
+# Before a time limit (SLURM --signal, LSF, PBS, SGE), when a terminal closes, and when the CPU time of `ulimit -t` is used up.
+WARNINGS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGXCPU)
 
 
 class Stop:
@@ -49,25 +51,29 @@ class Stop:
             sys.stderr.write("\nssl-jax: interrupted twice; stopping at once, without saving\n")
             sys.stderr.flush()
             os._exit(INTERRUPTED)
+        if self.reason is not None and number != signal.SIGINT:
+            return  # SIGXCPU comes every second
         again = "; once more stops at once" if number == signal.SIGINT else ""
         logger.warning("%s: finishing the step and saving%s", name, again)
-        self.reason = self.reason or name
-        if number == signal.SIGINT and jax.process_count() > 1:
+        self.reason = name
+        if number != signal.SIGTERM and jax.process_count() > 1:
             os.kill(os.getpid(), signal.SIGTERM)  # what jax's preemption service listens to
 
 
 @contextmanager
 def stop_requests() -> Iterator[Stop]:
-    """Handle SIGTERM and SIGINT inside the block. Outside the main thread, where Python allows no handlers: nothing.
+    """Handle the signals inside the block. Outside the main thread, where Python allows no handlers: nothing.
 
-    With several processes SIGTERM is left to jax's preemption service, which has installed its own handler.
+    With several processes SIGTERM is left to jax's preemption service, which has installed its own handler. A warning that
+    is ignored from outside (SIGHUP under nohup) stays ignored.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     several = jax.process_count() > 1 and client() is not None
-    numbers = (signal.SIGINT,) if several else (signal.SIGINT, signal.SIGTERM)
+    ours = (signal.SIGINT,) if several else (signal.SIGINT, signal.SIGTERM)
+    numbers = (*ours, *(n for n in WARNINGS if signal.getsignal(n) != signal.SIG_IGN))
     before = {number: signal.signal(number, lambda *_: None) for number in numbers}
     read, write = os.pipe()
     os.set_blocking(write, False)
@@ -88,5 +94,5 @@ def stop_requests() -> Iterator[Stop]:
 
 def _listen(read: int, stop: Stop) -> None:
     while (data := os.read(read, 1)) != b"\0":
-        if data[0] in (signal.SIGINT, signal.SIGTERM):
+        if data[0] in (signal.SIGINT, signal.SIGTERM, *WARNINGS):
             stop._received(data[0])

@@ -1,6 +1,8 @@
 """A run that hangs ends: stacks of all threads on stderr, the process that is behind by name, exit code 1.
 
-The timer is Python's `faulthandler`, a C thread: it fires while the interpreter waits inside a collective for ever.
+A thread counts the time in which this process could run: while it is stopped (SIGSTOP, Ctrl-Z, a suspended job) nothing counts.
+It runs while the main thread waits inside a collective for ever. What holds the interpreter itself stops that thread too; for
+that there is a process beside this one (`guard.py`). Python's own timer, `faulthandler`, takes a pause for a hang.
 """
 
 from __future__ import annotations
@@ -11,16 +13,27 @@ import socket
 import sys
 import threading
 import time
-from typing import Any
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any, NamedTuple
 
 import jax
 
-from ssl_jax.devices.distributed import client
+from ssl_jax.devices.guard import guarded, tell
+from ssl_jax.devices.peers import client
 from ssl_jax.rundir.log import logger
 
 KEY = "ssl_jax/progress/"
 ORDER = ("start", "data", "compile", "step", "check", "save")  # how far into a step each phase is
 GRACE = 2  # steps after a slow phase in which another process may still be in it
+
+
+class Beat(NamedTuple):
+    """What this process began to do, and how many seconds it may take."""
+
+    step: int
+    phase: str
+    limit: float
 
 
 class Watchdog:
@@ -34,24 +47,28 @@ class Watchdog:
 
     def __init__(self, hang_seconds: float, startup_seconds: float) -> None:
         self._hang, self._startup = hang_seconds, startup_seconds
-        self._off = hang_seconds <= 0
+        self._tick = max(0.05, min(5.0, hang_seconds / 8))
         self._grace = GRACE
-        self._at: tuple[int, str, float, float] = (0, "start", time.monotonic(), startup_seconds)
-        self._told: tuple[int, str] | None = None
+        self._at = Beat(0, "start", startup_seconds)
+        self._ran = (self._at, 0.0)  # since which beat, and for how long
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._guard = ExitStack()
+        self._line: int | None = None
+        watchers = (self._count, self._share) if hang_seconds > 0 else ()
+        self._threads = [threading.Thread(target=watch, name="watchdog", daemon=True) for watch in watchers]
 
     def __enter__(self) -> Watchdog:
-        if not self._off:
-            self.beat(0, "start")
-            self._thread.start()
+        if self._threads:
+            self._line = self._guard.enter_context(guarded())
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if not self._off:
-            faulthandler.cancel_dump_traceback_later()
-            self._closed.set()
-            self._thread.join()
+        self._closed.set()
+        for thread in self._threads[:1]:  # the other one may wait for a store that is gone
+            thread.join()
+        self._guard.close()
 
     def beat(self, step: int, phase: str) -> None:
         """This process is about to do `phase` (one of `ORDER`) of `step`; the clock starts again."""
@@ -60,27 +77,51 @@ class Watchdog:
             limit, self._grace = self._startup, GRACE
         elif phase == "step" and self._grace:
             limit, self._grace = self._startup, self._grace - 1
-        self._at = (step, phase, time.monotonic(), limit)
-        if not self._off:
-            faulthandler.dump_traceback_later(limit, exit=True, file=_stderr())
+        self._at = Beat(step, phase, limit)
+        tell(self._line, limit)
 
-    def _watch(self) -> None:
+    def _count(self) -> None:
+        """Add up the time that this process ran without a beat, and end it at the limit."""
+        last = time.monotonic()
+        while not self._closed.wait(self._tick):
+            now, at, (since, ran) = time.monotonic(), self._at, self._ran
+            ran = ran + running(now - last, self._tick) if at is since else 0.0
+            last, self._ran = now, (at, ran)
+            tell(self._line, at.limit)
+            if ran > at.limit:
+                _end(at.limit)
+
+    def _share(self) -> None:
         """Share how far this process is, and say who is behind when half of the time has passed without a beat."""
-        store = client() if jax.process_count() > 1 else None
-        while not self._closed.wait(max(0.05, min(5.0, self._hang / 8))):
-            step, phase, since, limit = self._at
+        store = client()
+        told: Beat | None = None
+        while not self._closed.wait(self._tick):
+            at, ran = self._ran
             try:
                 if store is not None:
-                    mine = f"{step} {phase} {socket.gethostname()}"
+                    mine = f"{at.step} {at.phase} {socket.gethostname()}"
                     store.key_value_set(f"{KEY}{jax.process_index()}", mine, allow_overwrite=True)
-                waited = time.monotonic() - since
-                if waited > limit / 2 and self._told != (step, phase):
-                    self._told = (step, phase)
+                if ran > at.limit / 2 and told is not at:
+                    told = at
                     slowest = behind(dict(store.key_value_dir_get(KEY))) if store is not None else ""
-                    _tell(step, phase, waited, limit - waited, slowest)
-            except Exception as error:  # the store went away with process 0; the timer still runs
+                    _tell(at.step, at.phase, ran, at.limit - ran, slowest)
+            except Exception as error:  # the store went away with process 0; the other thread still counts
                 logger.warning("watchdog: %s", str(error).splitlines()[0])
                 return
+
+
+def running(passed: float, tick: float) -> float:
+    """How much of the time since the last tick, which was due after `tick`, counts: what is far more was not ours to use."""
+    return passed if passed < 2 * tick else tick
+
+
+def _end(limit: float) -> None:
+    stderr = _stderr()
+    os.write(
+        stderr if isinstance(stderr, int) else stderr.fileno(), f"Timeout ({timedelta(seconds=limit)})!\n".encode()
+    )
+    faulthandler.dump_traceback(stderr, all_threads=True)
+    os._exit(1)
 
 
 def _tell(step: int, phase: str, waited: float, left: float, slowest: str) -> None:

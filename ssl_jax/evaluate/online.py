@@ -33,9 +33,10 @@ class OnlineCheck:
     def __init__(self, recipe: Recipe, objective: Objective, history: Sequence[Mapping[str, Any]] = ()) -> None:
         source = (recipe.data.probe or recipe.data.pretrain).build()
         count = min(recipe.evaluate.health_examples, len(source))
+        self.source = source
         self._source = Subset(source, 0.0, count / len(source), seed=recipe.seed)
+        check_records(getattr(objective, "augment", None), source, BadRecords(recipe.data.max_bad_fraction))
         self._bad = BadRecords(recipe.data.max_bad_fraction, total=len(source))
-        check_records(objective.augment, source, self._bad)
         self._label, self._target = recipe.evaluate.label, recipe.evaluate.target or None
         self._encoders = {name: encoder_named(objective, name) for name in names_of(recipe.evaluate.encoder)}
         self._outputs = jax.jit(lambda state, batch: replicate(outputs(objective, self._encoders, state, batch)))
@@ -75,8 +76,8 @@ def probed(features: Features) -> dict[str, float]:
     """`probe_accuracy` of a ridge classifier on a random half of the features, and `probe_error`; {} without labels."""
     if features.y is None or np.sum(features.y >= 0) < 2:
         return {}
-    seen = features.take(features.y >= 0)  # -1: no label
-    x, y = _rows(seen), seen.y
+    labelled = features.y >= 0
+    x, y = _rows(features)[labelled], features.y[labelled]
     fit, score = np.array_split(np.random.default_rng(0).permutation(len(x)), 2)
     standard, held = standardise(x[fit], x[score])
     accuracy = ridge_accuracy(standard, y[fit], held, y[score])

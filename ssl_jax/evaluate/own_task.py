@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -66,11 +67,11 @@ def missing_fields(
     return missing if missing and not _has_views(objective, source, hidden) else []
 
 
-def _has_views(objective: Objective, source: Any, hidden: Iterable[str]) -> bool:
+def _has_views(objective: Objective, source: Any, hidden: Iterable[str | None]) -> bool:
     """Whether the objective makes views of such records. Traces and computes nothing."""
     ids = np.zeros(1, np.int32)
     batch = unlabelled(examples(source, ids, ids, BadRecords(1.0)), *hidden)
-    keys = Keys(example_keys(0, ids, ids), step_key(0, 0))
+    keys = Keys(example_keys(0, jnp.asarray(ids), jnp.asarray(ids)), step_key(0, 0))
     try:
         jax.eval_shape(lambda records: objective.views(keys, records, Progress(0, 1)), batch)
     except (KeyError, UserError):

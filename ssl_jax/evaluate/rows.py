@@ -101,7 +101,7 @@ class Table:
     def data(self) -> dict[str, Any]:
         """What every maker of features is given."""
         wanted = self.settings
-        read = {"label": wanted.label, "target": wanted.target, "batch_size": wanted.batch_size}
+        read: dict[str, Any] = {"label": wanted.label, "target": wanted.target, "batch_size": wanted.batch_size}
         read["tolerance"] = self.tolerance
         classes = len(class_names(self.train, wanted.label)) or None
         return {"train": self.train, "test": self.test, "classes": classes} | read

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from ssl_jax.data.bad import BadRecords
-from ssl_jax.data.fit import check_records
+from ssl_jax.data.fit import check_records, check_scales
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate import suite
 from ssl_jax.evaluate.baselines import Lenient
@@ -53,6 +53,7 @@ def evaluate_run(
     settings = settings_of(opened, probes, allow)
     train = recipe.data.probe.build()
     test = numbered_alike(train, recipe.data.test.build(), settings.label)
+    check_scales({"probe": train, "test": test})
     for name, source in (("probe", train), ("test", test)):
         logger.info("%s %s", name, opening.data(source))
         check_records(opened.objective.augment, source, BadRecords(settings.max_bad_fraction))

@@ -93,7 +93,7 @@ def open_workdir(
     `allow_change` names keys (`optimizer.lr`, or a section) that may differ from config.json, which then takes them.
     Raises UserError if another run holds it, if the recipe differs, or if the disk is full or not writable.
     """
-    path = Path(path)
+    path = _local(path)
     with _explained(path):
         try:
             make_directory(path)
@@ -169,6 +169,13 @@ def _kind(found: os.stat_result) -> str:
     return kinds.get(stat.S_IFMT(found.st_mode), "a device or a socket")
 
 
+def _local(path: str | os.PathLike[str]) -> Path:
+    """`path`, unless it is an address such as `gs://bucket/x`, for which a folder `gs:` would be made here."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", os.fspath(path)):
+        raise UserError(f"{path} is no local directory; `ssl_jax.remote.opening.run_directory` opens gs:// and s3://")
+    return Path(path)
+
+
 # --- one recipe
 
 
@@ -217,7 +224,7 @@ def another_recipe(what: str, changed: Mapping[str, tuple[str, str]], fixed: Seq
 
 def saved_steps(path: Path) -> list[int]:
     """The steps whose checkpoints seem to be in a run directory, by their names alone."""
-    return sorted(int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdigit())
+    return sorted(int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdecimal())
 
 
 # --- one run at a time

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -46,8 +46,10 @@ class Diverged(UserError):
         self.step, self.ids, self.epochs = step, ids, epochs
         self.metrics = {k: float(v) for k, v in metrics.items()}
         row = int(metrics["skipped_in_a_row"])
+        self.applied = step - row
         finite = math.isfinite(self.metrics["loss"]) and math.isfinite(self.metrics["grad_norm"])
         where = "\n".join(f"  step {s}: {' '.join(map(str, i))}" for s, i in skipped)
+        self.finite = finite
         super().__init__(
             f"loss or gradient {'spiked' if finite else 'was not finite'} {row} steps in a row, up to step {step}; none of "
             f"them was applied.\nLower optimizer.lr, set optimizer.clip, or look at the examples. Their ids:\n{where}"
@@ -84,8 +86,31 @@ def bundle_on_divergence(
         except Exception as error:  # the reason of the crash is more important than its bundle
             logger.error("the crash bundle %s could not be written: %s", folder, error)
             raise failure from None
-        failure.args = (f"{failure}\nTo see it again: ssl-jax replay {folder}",)
+        told = "" if failure.finite else f"\n{what_is_kept(steps_in(Path(workdir.path)), failure.applied)}"
+        failure.args = (f"{failure}{told}\nTo see it again: ssl-jax replay {folder}",)
         raise
+
+
+def steps_in(workdir: Path) -> list[int]:
+    """The steps whose checkpoints are there, oldest first."""
+    return sorted(int(p.name) for p in (workdir / "checkpoints").glob("*") if p.name.isdecimal())
+
+
+def what_is_kept(kept: Sequence[int], applied: int) -> str:
+    """Which checkpoints hold parameters whose loss was finite: those from before step `applied`, the last that was applied."""
+    good, same = [s for s in kept if s < applied], [s for s in kept if s >= applied]
+    if not kept:
+        return "No checkpoint was made yet"
+    if not same:
+        return f"The checkpoint of step {good[-1]} is from before these parameters, and the same command resumes there"
+    named = f"The parameters that these steps failed with are those of the checkpoint{_of_steps(same)}"
+    if not good:
+        return f"{named}; no kept checkpoint is good: unless it is the examples, start in another --workdir"
+    return f"{named}; unless it is the examples, move it away, and the same command resumes at step {good[-1]}"
+
+
+def _of_steps(steps: Sequence[int]) -> str:
+    return f" of step {steps[0]}" if len(steps) == 1 else f"s of steps {', '.join(map(str, steps))}"
 
 
 def before(state: TrainState, failure: Diverged) -> TrainState:

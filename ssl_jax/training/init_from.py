@@ -23,6 +23,7 @@ from ssl_jax.models.grid import resize_tokens
 from ssl_jax.models.vit import INTERPOLATION_OFFSET
 from ssl_jax.objectives.base import Objective
 from ssl_jax.recipe import InitFrom
+from ssl_jax.remote.opening import reading
 from ssl_jax.rundir.log import logger
 from ssl_jax.rundir.workdir import existing
 from ssl_jax.training.ownership import refuse_another_count, refuse_foreign
@@ -38,17 +39,20 @@ def initialised_from(section: InitFrom, objective: Objective, state: TrainState)
     Raises:
       UserError: no such run or step, one that is another's, or trees that differ, with the first differences.
     """
-    with closing(Checkpoints(existing(section.workdir) / "checkpoints", read_only=True)) as checkpoints:
+    with (
+        reading(section.workdir, section.step) as folder,
+        closing(Checkpoints(existing(folder) / "checkpoints", read_only=True)) as checkpoints,
+    ):
         step = checkpoints.step_or_newest(section.step)
         meta = checkpoints.meta(step)
-        refuse_foreign(Path(section.workdir), step, meta)
+        refuse_foreign(folder, step, meta)
         saved, fresh = checkpoints.shapes(step), named({"params": state.params, "extra": state.extra})
         wanted = {name: (tuple(x.shape), str(x.dtype)) for name, x in fresh.items()}
         refuse_differences(section.workdir, step, saved, wanted)
         taken = [name for name in wanted if fits(name, saved.get(name), wanted[name])]
         like = {name: _like(fresh[name], saved[name][0]) for name in taken}
         refuse_another_count(
-            Path(section.workdir) / "checkpoints" / str(step), step, meta,
+            folder / "checkpoints" / str(step), step, meta,
             lambda: int(checkpoints.read(step, {"step": _like(state.step, ())})["step"]),
         )  # fmt: skip
         values = checkpoints.read(step, like)

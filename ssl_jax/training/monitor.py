@@ -55,6 +55,7 @@ class Monitor:
         self._pending: Dispatch | None = None
         self._bad: deque[tuple[int, list[int]]] = deque(maxlen=self._patience)
         self._health: str | None = None
+        self.applied = True  # the last step that was recorded
         self._start_anew()
 
     def timed(self, wait: Callable[[], T]) -> T:
@@ -93,7 +94,8 @@ class Monitor:
     def _record(self, step: int, metrics: dict[str, Any], ids: np.ndarray, epochs: np.ndarray) -> None:
         self._steps += 1
         last = False
-        if metrics["skipped_in_a_row"]:
+        self.applied = not metrics["skipped_in_a_row"]
+        if not self.applied:
             last = self._skipped(step, metrics, ids)
         if step % self._every == 0 or step == self._log.total_steps or last:
             self._write(step, metrics)

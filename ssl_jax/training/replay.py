@@ -86,7 +86,7 @@ def _refuse_strays(bundle: Path, record: dict[str, Any]) -> None:
     """UserError for a file of another bundle, or a bundle in another run's directory. Older ones do not say."""
     try:
         manifest.compare(bundle, record.get("files", {}))
-    except CheckpointCorrupt as error:
+    except (CheckpointCorrupt, AttributeError, KeyError, TypeError) as error:  # the others: bundle.json was edited
         raise UserError(f"{bundle}: {error}; its files do not belong together. Bring it back from a copy") from error
     here, made_by = identity(bundle.absolute().parent.parent).name, record.get("run", "")
     if here and made_by and here != made_by:

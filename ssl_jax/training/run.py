@@ -16,9 +16,10 @@ import jax
 import numpy as np
 
 from ssl_jax.checkpoint.store import Checkpoints
-from ssl_jax.data.fit import check_records
+from ssl_jax.data.fit import check_records, check_scales
 from ssl_jax.data.pipeline import BadRecords, batches
 from ssl_jax.data.units import units
+from ssl_jax.devices.agreement import comparing, modules, places
 from ssl_jax.devices.distributed import is_first, lost_peers_explained
 from ssl_jax.devices.fatal import fatal_signals_told
 from ssl_jax.devices.memory import out_of_memory_explained
@@ -46,6 +47,7 @@ from ssl_jax.training.step import TrainState as TrainState
 from ssl_jax.training.step import init_state as init_state
 from ssl_jax.training.step import train_step as train_step
 from ssl_jax.training.step import train_steps as train_steps
+from ssl_jax.training.usable import UsableCheck
 
 
 def build_objective(recipe: Recipe) -> Objective:
@@ -79,18 +81,29 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
     `allow_data_change`), too many unreadable records, a loss that stays non-finite, checkpoints that cannot be saved, memory
     that does not suffice, a device that computes wrongly.
     """
+    with Watchdog(recipe.watch.hang_seconds, recipe.watch.startup_seconds) as watchdog:
+        return _run(recipe, workdir, allow_data_change, watchdog)
+
+
+def _run(recipe: Recipe, workdir: Workdir, allow_data_change: bool, watchdog: Watchdog) -> TrainState:
     say = logger.info if is_first() else logger.debug
     say("reading the records of %s", recipe.data.pretrain.target.rpartition(":")[2])
-    source = recipe.data.pretrain.build()
-    say(opening.data(source))
-    setup = build(recipe, len(source))
+    with comparing("data and code") as facts:
+        source = recipe.data.pretrain.build()
+        fingerprint = source.fingerprint()
+        say(opening.data(source))
+        setup = build(recipe, len(source))
+        facts |= {"records": len(source), "fingerprint of the data": fingerprint, "total steps": setup.total_steps}
+        facts |= {"--allow-data-change": allow_data_change} | modules(recipe.objective.allow)
     say(opening.plan(recipe.batch_size, setup.total_steps, len(source)))
     for warning in setup.objective.warnings(recipe.batch_size):
         logger.warning(warning)
     mesh = make_mesh(recipe.mesh.data, recipe.mesh.fsdp, recipe.mesh.tensor)
     say(opening.devices(mesh))
+    for place in places():
+        say(place)
     check_batch(recipe.batch_size, mesh, max(setup.accumulation, setup.gradient_cache))
-    meta = {"data": source.fingerprint(), "batch_size": recipe.batch_size, "recipe": to_json(workdir.config)}
+    meta = {"data": fingerprint, "batch_size": recipe.batch_size, "recipe": to_json(workdir.config)}
     if is_first():
         facts = {"data": meta["data"], "records": len(source), "processes": jax.process_count()}
         workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), **facts)
@@ -102,7 +115,6 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         stack.enter_context(lost_peers_explained())
         log = _log(workdir, total, recipe.log.tensorboard)
         stack.enter_context(log)
-        watchdog = stack.enter_context(Watchdog(recipe.watch.hang_seconds, recipe.watch.startup_seconds))
         stop = stack.enter_context(stop_requests())
         section = recipe.checkpoint
         saved = Checkpoints(
@@ -139,8 +151,9 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         counted = partial(units, setup.objective.augment)
         monitor = Monitor(log, recipe, saved.age, max(1, steps(recipe.log.every)), counted)
         check_of = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
+        check_scales({"pretrain": source, "probe": check_of.source})
         online = opening.first_timed(say, "compiling and making the first check of the features", check_of)
-        replicas = ReplicaCheck(mesh, like)
+        replicas, usable = ReplicaCheck(mesh, like), UsableCheck(like)
         step_of = {n: opening.first_timed(say, opening.program(n), compiled(setup, n, like)) for n in {per_dispatch, 1}}
         if found is None:
             with opening.timed(say, "compiling and drawing the parameters"):
@@ -151,6 +164,7 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         stack.enter_context(bundle_on_divergence(workdir, setup, source, meta["data"], lambda: state, mesh))
 
         ran: set[int] = set()
+        owed = False  # a checkpoint that is due
         while step < total:
             count = per_dispatch if step + per_dispatch <= total else 1
             watchdog.beat(step, "data")
@@ -163,20 +177,24 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
             saved.poll()
             stopping = stop.requested()
             last = step == total or stopping
+            owed = owed or _due(save, before, step)
+            if last or owed:
+                monitor.flush()
+            saving = last or (owed and monitor.applied)  # parameters that the last loss was not finite with can wait
             if step == total or _due(check, before, step):
                 watchdog.beat(step, "check")
                 monitor.flush()
                 log.write(step, **monitor.health(online(state)))
-            saving = last or _due(save, before, step)
             if saving or _due(compare, before, step):
                 watchdog.beat(step, "check")
                 replicas(state)  # before every save, so that none is made of copies that differ
             if saving:
+                usable(state)
                 watchdog.beat(step, "save")
-                monitor.flush()
                 log.sync()
                 workdir.check_place()
                 saved.save(step, state, meta | {"cursor": step * recipe.batch_size})
+                owed = False
             if stopping:
                 break
         saved.finish()

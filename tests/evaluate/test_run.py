@@ -7,11 +7,13 @@ import jax
 import numpy as np
 import pytest
 
+from ssl_jax.arguments import parse_arguments
 from ssl_jax.checkpoint.store import Checkpoints
 from ssl_jax.data.bad import BadRecords
+from ssl_jax.errors import UserError
 from ssl_jax.evaluate.features import extract
 from ssl_jax.recipe import load, parse, to_json
-from ssl_jax.training.reopen import mesh_here, reopened
+from ssl_jax.training.reopen import mesh_here, recipe_of, reopened
 from ssl_jax.training.run import batch_like, build
 from ssl_jax.training.step import init_state
 
@@ -59,3 +61,14 @@ def test_features_of_a_sharded_run_are_those_of_one_device(tmp_path, monkeypatch
         sharded = extract(encoder, encoder.variables(state), source, batch_size=64)
     alone = extract(encoder, jax.device_get(encoder.variables(fresh)), source, batch_size=64)
     np.testing.assert_allclose(sharded.x, alone.x, rtol=1e-4, atol=1e-5)
+
+
+def test_only_how_a_run_is_evaluated_can_be_changed(tmp_path):
+    (tmp_path / "config.json").write_text(to_json(recipe_on()[0]))
+    found = recipe_of(tmp_path, overrides=["--config.evaluate.shots=2,3", "--config.evaluate.draws=1"])
+    assert (found.evaluate.shots, found.evaluate.draws) == ((2, 3), 1)
+    arguments = ["eval", "--workdir", "x", "--config.evaluate.draws=1"]
+    assert parse_arguments(arguments).overrides == arguments[-1:]
+    for command, other in (("eval", "--config.evaluate=x"), ("eval", "--config.seed=3"), ("report", arguments[-1])):
+        with pytest.raises(UserError, match=f"{command} takes no '{other}'"):
+            parse_arguments([command, *arguments[1:], other])

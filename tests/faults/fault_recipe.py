@@ -5,6 +5,9 @@ from ml_collections import ConfigDict
 
 
 def get_config(arg: str = "") -> ConfigDict:
+    """`evaluated`: with records for `ssl-jax eval`."""
+    test = dict(test=dict(target="fault_objective:Numbers", count=64)) if arg == "evaluated" else {}
+    rows = dict(baselines=("raw",)) if arg == "evaluated" else {}
     return ConfigDict(
         dict(
             seed=0,
@@ -17,12 +20,13 @@ def get_config(arg: str = "") -> ConfigDict:
                     target="fault_objective:Numbers", count=64, log="", stall=(), delay=0.0, salt="", bad=(), hold=()
                 ),
                 probe=dict(target="fault_objective:Numbers", count=64),
+                **test,
             ),
             augment=dict(target="fault_objective:Plain"),
             optimizer=dict(name="adamw", lr=1e-2, weight_decay=0.0),
             schedule=dict(name="cosine", warmup_percent=5),
             checkpoint=dict(every_steps=8),
-            evaluate=dict(encoder="student", every_percent=50, health_examples=32),
+            evaluate=dict(encoder="student", every_percent=50, health_examples=32, **rows),
             log=dict(every_steps=1, tensorboard=True),
         )
     )

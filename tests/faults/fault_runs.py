@@ -20,11 +20,17 @@ SERVER = multiprocessing.get_context("forkserver")
 
 
 class Run:
-    """`ssl-jax train` of the faulty recipe in `workdir`; stderr in `stderr`."""
+    """`ssl-jax train` of the faulty recipe in `workdir`; stderr in `stderr`.
 
-    def __init__(self, workdir: Path, *options: str, name: str = "run", prepare: str = "", **env: str) -> None:
+    `address` is the --workdir where that is not `workdir`, and `command` the whole command line where it is another.
+    """
+
+    def __init__(
+        self, workdir: Path, *options: str, name: str = "run", prepare: str = "", address: str = "",
+        command: tuple[str, ...] = (), **env: str,
+    ) -> None:  # fmt: skip
         self.workdir, self.stderr = Path(workdir), Path(f"{workdir}.{name}.stderr")
-        argv = ["train", "--config", RECIPE, "--workdir", str(workdir), *options]
+        argv = list(command) or ["train", "--config", RECIPE, "--workdir", address or str(workdir), *options]
         self.process = SERVER.Process(target=_main, args=(argv, str(self.stderr), prepare, env))
         self.process.start()
 
@@ -83,12 +89,18 @@ def commands(stderr: Path, *lines: list[str], seconds: float = 120) -> str:
     return said
 
 
-def pair(workdir: Path, *options: str, count: int = 2, **env: str) -> list[Run]:
-    """`count` processes of one run on this machine."""
+def pair(
+    workdir: Path, *options: str, count: int = 2, second: tuple[str, ...] = (), prepare_second: str = "", **env: str
+) -> list[Run]:
+    """`count` processes of one run on this machine; process 1 has the options `second` besides, and its own preparation."""
     port = free_port()
     flags = ["--coordinator", f"127.0.0.1:{port}", "--processes", str(count)]
     env = {"SSL_JAX_CONNECT_SECONDS": "60", "SSL_JAX_HEARTBEAT_SECONDS": "10"} | env
-    runs = [Run(workdir, *options, *flags, "--process-id", str(i), name=f"p{i}", **env) for i in range(count)]
+    own = [((), "") if i != 1 else (second, prepare_second) for i in range(count)]
+    runs = [
+        Run(workdir, *options, *extra, *flags, "--process-id", str(i), name=f"p{i}", prepare=prepare, **env)
+        for i, (extra, prepare) in enumerate(own)
+    ]
     for run in runs:
         run.port = port
     return runs

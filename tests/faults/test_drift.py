@@ -156,7 +156,7 @@ def test_an_env_that_was_edited_names_nobody(tmp_path, env):
     assert identity(tmp_path) == Identity()
 
 
-def test_another_runs_checkpoint_is_refused_by_train_report_and_init_from(tmp_path, straight, capsys):
+def test_another_runs_checkpoint_is_refused_by_train_and_report(tmp_path, straight, capsys):
     """As `cp -r OTHER/checkpoints/24 RUN/checkpoints/24` leaves it, OTHER being a run with another seed."""
     trained(tmp_path / "other", "--config.seed=1")
     workdir = shutil.copytree(straight, tmp_path / "run")
@@ -164,19 +164,16 @@ def test_another_runs_checkpoint_is_refused_by_train_report_and_init_from(tmp_pa
     shutil.copytree(tmp_path / "other" / "checkpoints" / "24", workdir / "checkpoints" / "24")
     words = f"checkpoints/24 belongs to another run ({identity(tmp_path / 'other').name}; "
     assert words in trained(workdir, code=2).said()
-    assert words in trained(tmp_path / "next", f"--config.init_from.workdir={workdir}", code=2).said()
     assert main(["report", "--workdir", str(workdir), "--allow", "fault_objective"]) == 2
     assert words in capsys.readouterr().err
     assert losses(workdir) == losses(straight)  # nothing was cut
 
 
-def test_a_checkpoint_under_another_number_is_refused(tmp_path, straight, capsys):
+def test_a_checkpoint_under_another_number_is_refused(tmp_path, straight):
     workdir = shutil.copytree(straight, tmp_path / "run")
     shutil.rmtree(workdir / "checkpoints" / "24")
     (workdir / "checkpoints" / "16").rename(workdir / "checkpoints" / "24")
     assert "checkpoints/24 holds the state of step 16" in trained(workdir, code=2).said()
-    assert main(["report", "--workdir", str(workdir), "--allow", "fault_objective"]) == 2
-    assert "checkpoints/24 holds the state of step 16" in capsys.readouterr().err
 
 
 def test_without_config_json_another_recipe_is_refused_and_the_same_goes_on(tmp_path, straight):
@@ -210,9 +207,8 @@ def test_a_longer_total_tells_the_old_and_the_new_rate(tmp_path, straight):
     assert f"warning: the learning rate of step 25 is {new:.2e}, after {old:.2e} at step 24 (the plan so far: 0" in said
     assert new > 30 * old
     assert "Changed: total steps 24 -> 32. Constant: schedule, peak rate, warm-up steps, parameters, the opt" in said
-    assert "schedule.name=wsd" in run.said()
-    run = trained(workdir, "--config.total_steps=32")  # what was allowed stays allowed
-    assert run.said().count("learning rate") == said.count("learning rate")
+    assert "schedule.name=wsd" in said
+    assert identity(workdir).allowed == {"total_steps": ("32",)}
 
 
 def test_the_stable_phase_of_wsd_extends_a_run_without_a_jump():

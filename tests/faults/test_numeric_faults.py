@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fault_objective import Faulty, Flat, Numbers, Plain
-from fault_runs import losses, trained
+from fault_runs import losses, saved_steps, trained
 
 from ssl_jax.cli import main
 from ssl_jax.data.pipeline import batches
@@ -17,8 +17,10 @@ from ssl_jax.errors import UserError
 from ssl_jax.optim import optimizers
 from ssl_jax.recipe import load, parse, to_json
 from ssl_jax.training import spikes
+from ssl_jax.training.crash import what_is_kept
 from ssl_jax.training.run import restored, state_like
 from ssl_jax.training.step import Setup, TrainState, init_state, train_step
+from ssl_jax.training.usable import UsableCheck
 
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"}
 
@@ -167,6 +169,45 @@ def test_a_crash_bundle_shows_the_same_again(tmp_path, capsys, kind, value):
         (bundle / "bundle.json").write_bytes(content)
         assert main(arguments) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        ([], "No checkpoint was made yet"),
+        ([3, 4], "The checkpoint of step 4 is from before these parameters, and the same command resumes there"),
+        (
+            [4, 5],
+            "checkpoint of step 5; unless it is the examples, move it away, and the same command resumes at step 4",
+        ),
+        ([5, 6], "checkpoints of steps 5, 6; no kept checkpoint is good: unless it is the examples, start in another"),
+    ],
+)
+def test_what_is_kept_is_said_to_be_good_or_not(kept, said):
+    assert said in what_is_kept(kept, applied=5)
+
+
+def test_norms_that_are_not_finite_are_named():
+    params = {"a": jnp.ones(3), "b": jnp.full(2, 1e30), "n": jnp.ones(2, jnp.int32)}
+    state = TrainState(jnp.asarray(7), 0, 0, params, {"m": jnp.asarray([1.0, jnp.nan])}, ())
+    with pytest.raises(UserError, match=r"step 7 left parameters that cannot be used: .* in params/b, extra/m\."):
+        UsableCheck(state)(state)
+    fine = state._replace(params={"a": jnp.ones(3)}, extra={})
+    UsableCheck(fine)(fine)
+
+
+@pytest.mark.parametrize(("lr", "total", "saved"), [("1e30", 2, []), ("1e10", 24, [1, 2])])
+def test_parameters_that_cannot_be_used_are_not_saved(tmp_path, lr, total, saved):
+    workdir = tmp_path / "run"
+    options = [f"--config.optimizer.lr={lr}", f"--config.total_steps={total}", "--config.checkpoint.every_steps=1"]
+    run = trained(workdir, *options[: 2 if total == 2 else 3], "--config.log.tensorboard=True", code=2)
+    assert saved_steps(workdir) == saved  # not while steps are left out, which would push the good ones out
+    told = (
+        "left parameters that cannot be used"
+        if lr == "1e30"
+        else "move it away, and the same command resumes at step 1"
+    )
+    assert told in run.said()
 
 
 @pytest.mark.slow

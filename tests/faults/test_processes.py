@@ -134,6 +134,66 @@ def test_two_processes_stop_together_and_resume_as_one_and_as_two(tmp_path, stra
         assert sorted(seen) == sorted(list(range(64)) * 3)
 
 
+FEWER = "import fault_objective; fault_objective.Numbers.__len__ = lambda self: 48"
+BROKEN = """
+import fault_objective
+from ssl_jax.errors import UserError
+def broken(self, **options):
+    raise UserError("no such folder")
+fault_objective.Numbers.__init__ = broken
+"""
+OLDER = "from ssl_jax.devices import agreement; agreement.ssl_jax.__version__ = '0.0.1'"
+
+
+@pytest.mark.multiprocess
+@pytest.mark.parametrize(
+    ("second", "prepare", "said"),
+    [
+        (
+            ("--config.optimizer.lr=0.5", "--config.total_steps=9"),
+            "",
+            ["optimizer.lr is 0.5; process 0 has 0.01", "is 9; "],
+        ),
+        ((), FEWER, ["records is 48; process 0 has 64"]),
+        ((), OLDER, ["ssl_jax is 0.0.1; process 0 has "]),
+        ((), BROKEN, ["no such folder"]),
+        pytest.param(("--cpu-devices", "2"), "", ["devices is 2 x cpu; process 0 has 1"], marks=pytest.mark.slow),
+        pytest.param(("--workdir", "elsewhere"), "", ["elsewhere is not the directory"], marks=pytest.mark.slow),
+    ],
+)
+def test_processes_that_differ_are_named_and_all_end(tmp_path, second, prepare, said):
+    second = tuple(str(tmp_path / word) if word == "elsewhere" else word for word in second)
+    runs = pair(tmp_path / "run", second=second, prepare_second=prepare)
+    assert ended(runs, 60) == [2, 2], runs[0].said() + runs[1].said()
+    assert f"process 1 on {socket.gethostname()}: " in runs[0].said()
+    assert all(text in run.said() for text in said for run in runs)
+
+
+@pytest.mark.multiprocess
+def test_a_process_that_is_not_there_is_named(tmp_path):
+    flags = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", "3", "--process-id", "0"]
+    run = trained(tmp_path / "run", *flags, SSL_JAX_CONNECT_SECONDS="1", code=2)
+    assert "of 3 processes these have not come within 1 s: 1, 2" in run.said()
+    assert f"told by flags, coordinator {flags[1]}" in run.said()
+
+
+@pytest.mark.multiprocess
+@pytest.mark.slow
+def test_two_processes_resume_after_one_the_other_and_both_were_killed(tmp_path):
+    options, straight, workdir = ("--config.log.tensorboard=True",), tmp_path / "straight", tmp_path / "run"
+    assert ended(pair(straight, *options)) == [0, 0]
+    for dead, step in (([1], 9), ([0], 12), ([0, 1], 18)):
+        gate = f"--config.data.pretrain.hold=({4 * (step + 2 - max(saved_steps(workdir), default=0))}, '{tmp_path / 'no'}')"
+        runs = pair(workdir, *options, gate, "--allow-config-change", "data")
+        runs[0].until_step(step)
+        for i in dead:
+            runs[i].kill()
+        codes = ended(runs)
+        assert all(codes), codes
+    assert ended(pair(workdir, *options, "--allow-config-change", "data")) == [0, 0]
+    assert losses(workdir) == losses(straight)
+
+
 @pytest.mark.multiprocess
 def test_a_stuck_process_is_named_and_all_exit(tmp_path):
     runs = pair(tmp_path / "run", "--config.data.pretrain.stall=(1, 23)", "--config.watch.hang_seconds=5")
@@ -150,6 +210,23 @@ def test_a_process_alone_that_hangs_exits_with_its_stack(tmp_path):
     assert "no progress for " in run.said()
     assert "Timeout (0:00:02)!" in run.said()
     assert "fault_objective.py" in run.said()
+
+
+HELD = """
+import ctypes, time, types, fault_objective
+def held(seconds):
+    if seconds == 600:  # the stall
+        ctypes.PyDLL(None).sleep(600)  # unlike CDLL, without letting other threads run
+    time.sleep(seconds)
+fault_objective.time = types.SimpleNamespace(sleep=held)
+"""
+
+
+def test_an_interpreter_that_is_held_is_ended_from_outside_with_its_stack(tmp_path):
+    options = ("--config.data.pretrain.stall=(0, 120)", "--config.data.pretrain.delay=0.005")
+    run = trained(tmp_path / "run", *options, "--config.watch.hang_seconds=2", prepare=HELD, code=-signal.SIGABRT)
+    assert "no thread of Python could run for 2 s; ending process" in run.said()
+    assert "in held" in (tmp_path / "run" / "train.log").read_text()
 
 
 @pytest.mark.multiprocess

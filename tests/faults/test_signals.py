@@ -1,12 +1,18 @@
 """SIGTERM and SIGINT save and exit 0; a second SIGINT exits at once."""
 
+import os
 import signal
+import time
 
 import pytest
 from fault_runs import Run, losses, saved_steps, stopped_at, trained
 
+from ssl_jax.devices.signals import WARNINGS, stop_requests
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGUSR2, signal.SIGHUP, signal.SIGXCPU)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *SLOW])
 def test_a_signal_saves_the_step_and_the_run_resumes_there(tmp_path, straight, number):
     workdir, gate = tmp_path / "run", tmp_path / "gate"
     six_batches = f"--config.data.pretrain.hold=(50, '{gate}')"  # and the record that is read for its shapes
@@ -22,6 +28,35 @@ def test_a_signal_saves_the_step_and_the_run_resumes_there(tmp_path, straight, n
     assert max(losses(workdir)) == stopped
     assert not (workdir / "LOCK").exists()
     trained(workdir, "--allow-config-change", "data")
+    assert losses(workdir) == losses(straight)
+
+
+def test_every_warning_of_a_cluster_asks_to_stop_and_what_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stop_requests() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert stop.reason is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    for number in (*WARNINGS, signal.SIGTERM):
+        with stop_requests() as stop:
+            os.kill(os.getpid(), number)
+        assert stop.requested()
+        assert stop.reason == number.name
+
+
+def test_a_pause_longer_than_the_watchdog_waits_is_no_hang(tmp_path, straight):
+    workdir, gate = tmp_path / "run", tmp_path / "gate"
+    options = (f"--config.data.pretrain.hold=(50, '{gate}')", "--config.watch.hang_seconds=2")
+    with Run(workdir, *options) as run:
+        run.until_step(3)
+        run.signal(signal.SIGSTOP)
+        gate.touch()
+        time.sleep(3)
+        run.signal(signal.SIGCONT)
+        assert run.wait() == 0
     assert losses(workdir) == losses(straight)
 
 

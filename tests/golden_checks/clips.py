@@ -51,7 +51,7 @@ def transformer(w, layers, depth, heads, names, final, order):
         }  # fmt: skip
 
     blocks = [block(f"{layers}.{i}") for i in range(depth)]
-    return {"blocks": jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks), "norm": norm(w, final)}
+    return {"blocks": jax.tree.map(lambda *leaves: np.stack(leaves), *blocks), "norm": norm(w, final)}
 
 
 def check_vjepa2(entry, arrays, close):

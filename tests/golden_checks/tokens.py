@@ -35,7 +35,7 @@ def check_dino(entry, arrays, close):
             terms = multicrop_cross_entropy(jnp.moveaxis(student, 0, 1), targets, config["student_temp"])
             return sum(t.value for t in terms)
 
-        value, gradient = jax.value_and_grad(loss)(jnp.asarray(arrays["student"][i]))
+        value, gradient = jax.jit(jax.value_and_grad(loss))(arrays["student"][i])
         close(value, arrays["losses"][i])
         close(gradient, arrays["grad_student"][i])
         rows = teacher.reshape(-1, teacher.shape[-1])
@@ -48,20 +48,21 @@ def check_ibot_patches(entry, arrays, close):
     centre = jnp.zeros(arrays["teacher0"].shape[-1])
     for step in range(sum(name.startswith("mask") for name in arrays)):
         mask = arrays[f"mask{step}"].reshape(len(arrays[f"mask{step}"]), 1, -1)
-        slots = slots_of(jnp.asarray(mask), mask.shape[-1])  # more slots than masked patches: some stay empty
-        valid, weight = (x.reshape(-1) for x in (slots.valid, slots.weight))
+        slots = jax.jit(slots_of, static_argnums=1)(mask, mask.shape[-1])  # more than masked patches: some stay empty
+        valid, weight = (np.asarray(x).reshape(-1) for x in (slots.valid, slots.weight))
+        filled = np.flatnonzero(valid)
 
-        def in_slots(rows, filler, valid=valid):
-            return jnp.full((valid.size, rows.shape[-1]), filler).at[jnp.flatnonzero(valid)].set(rows)
+        def in_slots(rows, filler, filled=filled, count=valid.size):
+            return jnp.full((count, rows.shape[-1]), filler).at[filled].set(rows)
 
-        teacher = in_slots(jnp.asarray(arrays[f"teacher{step}"]), 7.0)
+        teacher = np.asarray(in_slots(arrays[f"teacher{step}"], 7.0))
         targets = centred_softmax(teacher, centre, config["teacher_temp"])
 
         def loss(student, targets=targets, weight=weight, mask=mask, in_slots=in_slots):
             logits = in_slots(student, -3.0)
             return masked_patch_cross_entropy(logits, targets, weight, config["student_temp"], len(mask)).value
 
-        value, gradient = jax.value_and_grad(loss)(jnp.asarray(arrays[f"student{step}"]))
+        value, gradient = jax.jit(jax.value_and_grad(loss))(arrays[f"student{step}"])
         close(value, arrays[f"loss{step}"])
         close(gradient, arrays[f"grad{step}"])
         centre = move_centre(centre, (teacher * valid[:, None]).sum(0), valid.sum(), config["center_momentum"])
@@ -75,22 +76,23 @@ def check_head(entry, arrays, close):
     params |= {"prototypes": arrays["last_layer__weight_v"].T, "magnitude": arrays["last_layer__weight_g"].T}
     hidden, (count, bottleneck) = arrays["layers__0__bias"].size, arrays["last_layer__weight_v"].shape
     head = PrototypeHead(count, hidden, bottleneck, magnitude=True, dtype="float64")
-    close(head.apply({"params": params}, jnp.asarray(arrays["x"])), arrays["y"])
+    close(jax.jit(head.apply)({"params": params}, arrays["x"]), arrays["y"])
     if (params.pop("magnitude") == 1).all():  # frozen lengths are no parameter at all
-        close(head.clone(magnitude=False).apply({"params": params}, jnp.asarray(arrays["x"])), arrays["y"])
+        close(jax.jit(head.clone(magnitude=False).apply)({"params": params}, arrays["x"]), arrays["y"])
 
 
 def check_sinkhorn(entry, arrays, close):
-    config, logits = entry["config"], jnp.asarray(arrays["logits"])
-    close(sinkhorn(logits, config["temp"], config["iters"]), arrays["Q"])
-    padded = jnp.concatenate([logits, 3 + logits[:2]])
-    valid = jnp.arange(len(padded)) < len(logits)
-    close(sinkhorn(padded, config["temp"], config["iters"], valid)[: len(logits)], arrays["Q"])
+    config, logits = entry["config"], arrays["logits"]
+    assigned = jax.jit(lambda *rows: sinkhorn(rows[0], config["temp"], config["iters"], *rows[1:]))
+    close(assigned(logits), arrays["Q"])
+    padded = np.concatenate([logits, 3 + logits[:2]])
+    valid = np.arange(len(padded)) < len(logits)
+    close(assigned(padded, valid)[: len(logits)], arrays["Q"])
 
 
 def check_koleo(entry, arrays, close):
     loss = lambda x: koleo(x, epsilon=entry["config"]["eps"]).value  # noqa: E731
-    value, gradient = jax.value_and_grad(loss)(jnp.asarray(arrays["x"]))
+    value, gradient = jax.jit(jax.value_and_grad(loss))(arrays["x"])
     close(value, arrays["loss"])
     close(gradient, arrays["grad_x"])
 
@@ -98,7 +100,7 @@ def check_koleo(entry, arrays, close):
 def check_gram(entry, arrays, close):
     assert entry["config"] == {"img_level": True, "remove_neg": False}
     loss = lambda x: gram_anchoring(x, jnp.asarray(arrays["teacher"])).value  # noqa: E731
-    value, gradient = jax.value_and_grad(loss)(jnp.asarray(arrays["student"]))
+    value, gradient = jax.jit(jax.value_and_grad(loss))(arrays["student"])
     close(value, arrays["loss"])
     close(gradient, arrays["grad_student"])
 
@@ -114,8 +116,7 @@ def check_msn(entry, arrays, close):
         agree, uneven = masked_siamese(jnp.moveaxis(rows, 0, 1), targets, config["tau"])
         return agree.value + config["regularization_weight"] * uneven.value
 
-    inputs = [jnp.asarray(arrays[name]) for name in ("anchors", "prototypes")]
-    value, gradients = jax.value_and_grad(loss, (0, 1))(*inputs)
+    value, gradients = jax.jit(jax.value_and_grad(loss, (0, 1)))(arrays["anchors"], arrays["prototypes"])
     close(value, arrays["loss"])
     close(gradients[0], arrays["grad_anchors"])
     close(gradients[1], arrays["grad_prototypes"])
@@ -158,7 +159,7 @@ def block(w, layer, heads):
 def vit_of(config, w, layers, final, patch_embed, **options):
     """A ViT and its variables from Hugging Face's names."""
     blocks = [block(w, f"{layers}.{i}", config["heads"]) for i in range(config["layers"])]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *blocks)
     weight = w[f"{patch_embed}.weight"]
     params = {
         "class_token": w["embeddings.cls_token"], "mask_token": w["embeddings.mask_token"].reshape(1, 1, -1),
@@ -182,11 +183,12 @@ def check_vit(entry, arrays, close, layers, final, patch_embed, **options):
     w = {k.removeprefix("param/"): v for k, v in arrays.items() if k.startswith("param/")}
     options["mlp"] = "swiglu" if any("gate_proj" in k for k in w) else "gelu"
     model, variables = vit_of(entry["config"], w, layers, final, patch_embed, **options)
-    image = jnp.asarray(np.moveaxis(arrays["input"], 1, -1))
-    close(model.apply(variables, image), arrays["last_hidden"])
+    image = np.moveaxis(arrays["input"], 1, -1)
+    close(jax.jit(model.apply)(variables, image), arrays["last_hidden"])
     if "masked_hidden" in arrays:
-        mask = jnp.asarray(arrays["bool_masked_pos"])[:, None]
-        (masked,) = model.apply(variables, (image[:, None],), masks=(mask,), method="crops")
+        mask = arrays["bool_masked_pos"][:, None]
+        run = jax.jit(lambda v: model.apply(v, (image[:, None],), masks=(mask,), method="crops"))
+        (masked,) = map(np.asarray, run(variables))
         close(masked[:, 0], arrays["masked_hidden"])
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawing import drawn, normal
 
 from ssl_jax.errors import UserError
 from ssl_jax.models.resnet import ResidualBlock, ResNet
@@ -51,12 +52,10 @@ def test_a_block_equals_plain_numpy(bottleneck, stride):
     rng = np.random.default_rng(0)
     block = ResidualBlock(4, stride, bottleneck)
     x = rng.normal(size=(2, 6, 6, 8)).astype(np.float32)
-    variables = block.init(jax.random.key(0), x, True)
-    draw = lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32)  # noqa: E731
-    params = jax.tree.map(draw, variables["params"])
-    ours, _ = block.apply({**variables, "params": params}, x, True, mutable=["batch_stats"])
+    variables = drawn(block.init, jax.random.key(0), x, True, scale=1.0)
+    ours, _ = jax.jit(lambda v: block.apply(v, x, True, mutable=["batch_stats"]))(variables)
 
-    p = jax.tree.map(np.asarray, params)
+    p = variables["params"]
     norm = lambda y, name: batch_norm(y, **p[name]["bn"])  # noqa: E731
     relu = lambda y: np.maximum(y, 0)  # noqa: E731
     strides = (1, stride, 1) if bottleneck else (stride, 1)
@@ -71,10 +70,9 @@ def test_a_block_equals_plain_numpy(bottleneck, stride):
 
 
 def test_a_new_block_is_the_identity_on_positive_maps():
-    x = jnp.abs(jax.random.normal(jax.random.key(0), (1, 4, 4, 8)))
+    x = np.abs(normal(0, 1, 4, 4, 8))
     block = ResidualBlock(8)
-    variables = block.init(jax.random.key(1), x, True)
-    out, _ = block.apply(variables, x, True, mutable=["batch_stats"])
+    out, _ = jax.jit(lambda: block.init_with_output(jax.random.key(1), x, True))()
     np.testing.assert_allclose(out, x, atol=1e-6)
 
 

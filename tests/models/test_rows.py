@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawing import drawn, normal
 from flax import linen as nn
 
 from ssl_jax.devices.compiler import compiling_for
@@ -16,9 +17,8 @@ from ssl_jax.plan.graph import graph_of
 
 
 def value_and_gradients(layer, shape, dtype="float32"):
-    x = jax.random.normal(jax.random.key(0), shape).astype(dtype)
-    params = layer.init(jax.random.key(1), x)
-    params = jax.tree.map(lambda p: p + jax.random.normal(jax.random.key(2), p.shape) / 4, params)
+    x = normal(0, *shape).astype(dtype)
+    params = drawn(layer.init, jax.random.key(1), x)
 
     def loss(params, x):
         return jnp.sum(jnp.sin(layer.apply(params, x).astype(jnp.float32)))
@@ -26,7 +26,9 @@ def value_and_gradients(layer, shape, dtype="float32"):
     return params, jax.value_and_grad(loss, (0, 1))(params, x)
 
 
-def assert_the_same(ours, theirs, tolerance=1e-5):
+def assert_the_same(one, other, shape, dtype="float32", tolerance=1e-5):
+    """Two layers; one program for both."""
+    ours, theirs = jax.jit(lambda: [value_and_gradients(layer, shape, dtype) for layer in (one, other)])()
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     assert [x.dtype for x in jax.tree.leaves(ours)] == [x.dtype for x in jax.tree.leaves(theirs)]
 
@@ -42,14 +44,14 @@ def assert_the_same(ours, theirs, tolerance=1e-5):
 )
 def test_dense_is_flax_dense_general(shape, features, axes):
     theirs = nn.DenseGeneral(features, axis=tuple(range(-axes, 0)))
-    assert_the_same(value_and_gradients(Dense(features, axes), shape), value_and_gradients(theirs, shape))
+    assert_the_same(Dense(features, axes), theirs, shape)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 8), (5, 8)])
 @pytest.mark.parametrize("epsilon", [1e-6, 1e-1])
 def test_layer_norm_is_flax_layer_norm(shape, epsilon):
     theirs = nn.LayerNorm(epsilon, use_fast_variance=False)
-    assert_the_same(value_and_gradients(LayerNorm(epsilon), shape), value_and_gradients(theirs, shape))
+    assert_the_same(LayerNorm(epsilon), theirs, shape)
 
 
 @pytest.mark.parametrize(
@@ -60,23 +62,22 @@ def test_layer_norm_is_flax_layer_norm(shape, epsilon):
     ],
 )
 def test_in_bfloat16_too(ours, theirs):
-    shape = (2, 3, 8)
-    assert_the_same(value_and_gradients(ours, shape, "bfloat16"), value_and_gradients(theirs, shape, "bfloat16"), 0.05)
+    assert_the_same(ours, theirs, (2, 3, 8), "bfloat16", 0.05)
 
 
 def test_the_statistics_of_bfloat16_are_float32():
-    x = 1000 + jax.random.normal(jax.random.key(0), (4, 64))
+    x = 1000 + normal(0, 4, 64)
     layer = LayerNorm(dtype="bfloat16")
-    out = layer.apply(layer.init(jax.random.key(1), x), x)
+    out = jax.jit(lambda: layer.init_with_output(jax.random.key(1), x)[0])()
     assert out.dtype == jnp.bfloat16
     np.testing.assert_allclose(np.float32(out).std(axis=1), 1, atol=0.02)
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
 def test_rows_are_summed_in_float32_on_every_platform(platform):
-    x = jnp.concatenate([jnp.full((1, 3), 256.0), jnp.ones((1000, 3))]).astype(jnp.bfloat16)
+    x = np.concatenate([np.full((1, 3), 256.0), np.ones((1000, 3))]).astype(jnp.bfloat16)
     with compiling_for(platform):
-        total = sum_rows(x)
+        total = jax.jit(sum_rows)(x)
     assert total.dtype == jnp.bfloat16
     np.testing.assert_array_equal(np.float32(total), np.float32(jnp.bfloat16(1256)))
 
@@ -84,7 +85,7 @@ def test_rows_are_summed_in_float32_on_every_platform(platform):
 @pytest.mark.parametrize(("remat", "products"), [("none", 3), ("dots", 3), ("full", 4)])
 def test_recomputation_policies_see_the_products(remat, products):
     layer, x = Dense(5), jnp.ones((3, 4))
-    params = layer.init(jax.random.key(0), x)
+    params = drawn(layer.init, jax.random.key(0), x)
 
     def loss(params, x):
         return jnp.sum(jnp.sin(layer.apply(params, x)))  # the sine's gradient needs the product again
@@ -96,11 +97,11 @@ def test_recomputation_policies_see_the_products(remat, products):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("bfloat16", 0.02)])
 def test_gelu_is_x_times_the_normal_distribution_function(dtype, tolerance):
-    x = jnp.linspace(-9, 9, 181).astype(dtype)
+    x = np.linspace(-9, 9, 181).astype(dtype)
     exact = np.float64(x)
     cdf = np.array([math.erfc(-v / math.sqrt(2)) / 2 for v in exact])
     density = np.exp(-(exact**2) / 2) / math.sqrt(2 * math.pi)
-    value, slope = gelu(x), jax.vmap(jax.grad(gelu))(x)
+    value, slope = jax.jit(jax.vmap(jax.value_and_grad(gelu)))(x)
     assert value.dtype == slope.dtype == x.dtype
     np.testing.assert_allclose(np.float64(value), exact * cdf, rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(np.float64(slope), cdf + exact * density, rtol=tolerance, atol=tolerance)

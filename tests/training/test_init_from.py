@@ -1,5 +1,6 @@
 """The next stage of a method: parameters of another run, positions on another grid, and a diff where nothing fits."""
 
+import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -53,7 +54,7 @@ def first(tmp_path_factory):
     (path / "config.json").write_text("{}")
     state = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), fresh(setup_at(12), 12))
     checkpoints = Checkpoints(path / "checkpoints")
-    checkpoints.save(4, state, {})
+    checkpoints.save(4, state, {"run": "first"})
     checkpoints.finish()
     checkpoints.close()
     return str(path), state
@@ -82,6 +83,13 @@ def test_student_teacher_and_centre_are_those_of_the_other_run(first, second):
         np.testing.assert_array_equal(x, y)  # which the other run did not have
     assert int(after.step) == 0
     assert all((np.asarray(m) == 0).all() for m in jax.tree.leaves(after.opt_state))
+
+
+def test_a_checkpoint_of_another_run_is_no_start(first, tmp_path):
+    workdir = shutil.copytree(first[0], tmp_path / "run")
+    (workdir / "env.json").write_text('{"run": "second"}')
+    with pytest.raises(UserError, match=r"checkpoints/4 belongs to another run \(first; this one is second\)"):
+        initialised_from(InitFrom(str(workdir)), None, None)
 
 
 def test_the_first_features_are_those_of_the_old_encoder_at_the_new_size(first, second):

@@ -40,16 +40,16 @@ def decode_image(
         raise ValueError(f"{width}x{height} picture: more than {max_pixels} pixels")
     if min(width, height) < MIN_SIDE:
         raise ValueError(f"{width}x{height} picture: the shorter side must be at least {MIN_SIDE} pixels")
-    wide = picture.mode in _WIDE and pixels is not None
-    if picture.mode not in _MODES and not wide:
+    scale = pixels if picture.mode in _WIDE else None
+    if picture.mode not in _MODES and scale is None:
         raise ValueError(f"mode {picture.mode} picture among 8-bit ones: set `pixels` to what is black and white in it")
     picture.draft(None, (2 * size, 2 * size))  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves twice `size`
     x, y = picture.size[0] / width, picture.size[1] / height
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     box = (left * x, top * y, (left + side) * x, (top + side) * y)
-    if wide:
-        grey = Image.fromarray(255 * pixels.unit(np.asarray(picture)))
+    if scale is not None:
+        grey = Image.fromarray(255 * scale.unit(np.asarray(picture)))
         square = np.asarray(grey.resize((size, size), Image.Resampling.BICUBIC, box))
         return np.repeat(np.clip(np.rint(square), 0, 255).astype(np.uint8)[..., None], channels, axis=2)
     square = _opaque(picture).convert({1: "L", 3: "RGB"}[channels]).resize((size, size), Image.Resampling.BICUBIC, box)

@@ -33,6 +33,8 @@ class Columns:
     columns: dict[str, np.ndarray]
     classes: Sequence[str]
     notes: tuple[str, ...]
+    scale: pixel_ranges.Range | None
+    _checks: Sequence[Callable[[], None]]
 
     def _set(
         self,
@@ -64,7 +66,7 @@ class Columns:
             columns["label"] = check_labels(columns["label"], len(classes) or None)
         scale = _scale(columns["image"], pixels) if "image" in columns else None
         notes = () if scale is None else (scale.note(str(columns["image"].dtype)),)
-        named = {"columns": columns, "classes": tuple(classes), "notes": notes, "_scale": scale, "_checks": checks}
+        named = {"columns": columns, "classes": tuple(classes), "notes": notes, "scale": scale, "_checks": checks}
         for name, value in named.items():
             object.__setattr__(self, name, value)
 
@@ -91,7 +93,7 @@ class Columns:
             check()
 
     def _scaled(self, record: Record) -> Record:
-        return record if self._scale is None else record | {"image": self._scale.unit(record["image"])}
+        return record if self.scale is None else record | {"image": self.scale.unit(record["image"])}
 
     def fingerprint(self) -> str:
         """SHA-256 of names, dtypes, shapes and values (of evenly spread rows only, above 64 MB)."""
@@ -101,8 +103,8 @@ class Columns:
             if column.nbytes > _HASH_ALL:
                 column = column[spread(len(column), HASH_ROWS)]
             digest.update(np.ascontiguousarray(column).data)
-        if self._scale is not None:
-            digest.update(f"pixels {self._scale}\n".encode())
+        if self.scale is not None:
+            digest.update(f"pixels {self.scale}\n".encode())
         return digest.hexdigest()
 
 

@@ -18,6 +18,7 @@ from ssl_jax.data.sources.arrays import HASH_ROWS, spread
 from ssl_jax.data.sources.base import Record
 from ssl_jax.errors import UserError
 
+Place = tuple[int, int]  # of a folder: its device and inode
 _SEEN = 64  # pictures that are looked at for numbers that are not 8-bit
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -54,6 +55,8 @@ class ImageFolder:
     paths: tuple[str, ...] = field(init=False, repr=False)
     classes: tuple[str, ...] = field(init=False, repr=False)
     notes: tuple[str, ...] = field(init=False, repr=False)
+    scale: pixel_ranges.Range | None = field(init=False, repr=False)
+    _number: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.channels not in (1, 3):
@@ -78,7 +81,7 @@ class ImageFolder:
         wide = self._wide()
         notes = [] if wide is None else [wide.note("wide")]
         notes += [f"left out {len(odd)} names that are no regular files, {odd[0]!r} first"] if odd else []
-        object.__setattr__(self, "_range", wide)
+        object.__setattr__(self, "scale", wide)
         object.__setattr__(self, "notes", tuple(notes))
 
     def __len__(self) -> int:
@@ -88,7 +91,7 @@ class ImageFolder:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         data = files.read(Path(self.root) / self.paths[index])
-        image = decode_image(data, self.size, self.channels, self.max_pixels, self._range)
+        image = decode_image(data, self.size, self.channels, self.max_pixels, self.scale)
         return {"image": image} | ({"label": np.asarray(self._label(index), np.int32)} if self.classes else {})
 
     def values(self, name: str) -> np.ndarray | None:
@@ -108,7 +111,7 @@ class ImageFolder:
 
     def fingerprint(self) -> str:
         """SHA-256 of the options, all paths, and size and first 64 kB of (evenly spread) 4,096 files at most."""
-        scale = "" if self._range is None else f" {self._range}"
+        scale = "" if self.scale is None else f" {self.scale}"
         digest = hashlib.sha256(f"{self.size} {self.channels} {self.max_pixels}{scale}\n".encode())
         digest.update("\n".join(self.paths).encode("utf-8", "surrogateescape"))
         for i in spread(len(self), HASH_ROWS):
@@ -143,7 +146,7 @@ def _list(root: Path) -> tuple[list[str], list[str], list[str]]:
 
 def _walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """The names with a picture's suffix below `root`, by their path. Links are followed, but not to where they lie."""
-    waiting = [(str(root), "", (_place(os.stat(root)),))]
+    waiting: list[tuple[str, str, tuple[Place, ...]]] = [(str(root), "", (_place(os.stat(root)),))]
     while waiting:
         folder, prefix, above = waiting.pop()
         for entry in _entries(folder):
@@ -179,7 +182,7 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
         ) from error
 
 
-def _place(found: os.stat_result) -> tuple[int, int]:
+def _place(found: os.stat_result) -> Place:
     return found.st_dev, found.st_ino
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ssl_jax.data.image.pixels import Range
 from ssl_jax.data.sources.base import Record
 from ssl_jax.errors import UserError
 
@@ -49,6 +50,8 @@ class Tfds:
     size: int | None = None
     channels: int = 3
     classes: tuple[str, ...] = field(init=False, repr=False)
+    notes: tuple[str, ...] = field(init=False, repr=False)
+    scale: Range | None = field(init=False, repr=False)
     _wanted: dict[str, str] = field(init=False, repr=False)
     _records: Any = field(init=False, repr=False)
 
@@ -68,6 +71,10 @@ class Tfds:
             raise UserError(f"TFDS {self.name!r} split={self.split!r} holds no records; choose a larger slice")
         names = getattr(features[self.label_key], "names", None) if self.label_key else None
         object.__setattr__(self, "classes", tuple(names or ()))
+        wide = self.image_key is not None and getattr(features[self.image_key], "np_dtype", None) == np.uint16
+        scale = Range(0.0, 65535.0) if wide else None
+        object.__setattr__(self, "scale", scale)
+        object.__setattr__(self, "notes", ("uint16 pixels: 0 is black and 65535 white",) if wide else ())
         object.__setattr__(self, "_wanted", wanted)
         object.__setattr__(self, "_records", records)
 
@@ -100,7 +107,7 @@ class Tfds:
         if name == "image" and self.size:
             from ssl_jax.data.image.decode import decode_image
 
-            return decode_image(value, self.size, self.channels)
+            return decode_image(value, self.size, self.channels, pixels=self.scale)
         if name == "label":
             if self.classes and value != -1 and not 0 <= value < len(self.classes):
                 raise UserError(

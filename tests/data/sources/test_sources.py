@@ -7,6 +7,7 @@ import struct
 import numpy as np
 import pytest
 
+from ssl_jax.data.fit import check_scales
 from ssl_jax.data.sources import Arrays, Embedded, FashionMNIST, Idx, Subset
 from ssl_jax.data.sources.arrays import HASH_ROWS, check_labels, spread
 from ssl_jax.data.sources.idx import read_idx
@@ -184,6 +185,15 @@ def test_images_of_8_bits_and_floats_are_delivered_as_they_are_unless_their_rang
     )
     with pytest.raises(ValueError, match=r"lie outside of \[0, 10\]"):
         Arrays({"image": IMAGES * 1.0}, pixels=(0, 10))[5]
+
+
+def test_splits_that_took_different_numbers_for_white_are_refused():
+    """One that happens to be dark would be brightened: the same picture has other pixels in it."""
+    bright, dark = (Arrays({"image": np.full((2, 4, 4), top, np.uint16)}) for top in (4000, 900))
+    plain = Arrays({"image": IMAGES})
+    check_scales({"probe": bright, "test": Subset(bright), "pretrain": plain})
+    with pytest.raises(UserError, match=r"data.probe by \[0, 4095\], data.test by \[0, 1023\].*pixels=\(0, 4095\)"):
+        check_scales({"probe": bright, "test": Subset(dark)})
 
 
 def test_labels_that_are_all_minus_one_are_none():
