@@ -12,6 +12,7 @@ from typing import Any
 
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import from_json
+from ssl_jax.recipe.values import read_config
 from ssl_jax.rundir.identity import Identity, identity, named
 from ssl_jax.rundir.log import logger
 from ssl_jax.rundir.workdir import another_recipe, differences
@@ -56,7 +57,7 @@ def new_owner(workdir: Path) -> Identity:
 def refuse_foreign(workdir: Path, step: int, meta: Meta) -> None:
     """For those who only read: UserError for a checkpoint in `workdir` of another run, step or recipe than it has."""
     config = workdir / "config.json"
-    recipe = from_json(config.read_text(encoding="utf-8"), str(config)) if config.exists() else None
+    recipe = read_config(config) if config.exists() else None
     refused = _refused(workdir, step, meta, identity(workdir), recipe)
     if refused and "run" in meta:
         lines = "\n".join(f"  {key}: {saved} -> {now}" for key, (saved, now) in refused.items())
