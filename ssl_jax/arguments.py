@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from ssl_jax import __version__
@@ -22,6 +24,33 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}\nSee {self.prog} --help")
+
+
+LONGEST_NAME, LONGEST_PATH = 255, 4096 - 256  # bytes; the rest is for what is written below it
+
+
+def path_of(word: str) -> str:
+    """A path of the command line, with `~` for a home. UserError for one that no file can have."""
+    if not word.strip():
+        raise UserError("a path is empty, perhaps since a variable of the shell is not set; name a file or a folder")
+    try:
+        data = word.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{word!a} is not UTF-8, which checkpoints need; give it another name") from None
+    longest, whole = max(map(len, data.split(b"/"))), len(os.path.abspath(data))
+    if longest > LONGEST_NAME or max(whole, len(data)) > LONGEST_PATH:
+        raise UserError(
+            f"{word[:60]}... is too long: {longest} bytes in one name (at most {LONGEST_NAME}), {max(whole, len(data))} in all "
+            f"(at most {LONGEST_PATH})"
+        )
+    return _at_home(word) if word.startswith("~") else word
+
+
+def _at_home(word: str) -> str:
+    try:
+        return str(Path(word).expanduser())
+    except RuntimeError as error:
+        raise UserError(f"{word}: no home directory is known for it ({error}); write the whole path") from error
 
 
 def _train(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +88,7 @@ def _eval(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="which encoders, e.g. student, teacher, image, text; repeatable; default: the recipe's",
     )
+    _add_out_folder(parser)
     parser.add_argument(
         "--config.evaluate.KEY", dest="_override", metavar="VALUE", help="change how the run is evaluated; repeatable"
     )
@@ -67,11 +97,14 @@ def _eval(parser: argparse.ArgumentParser) -> None:
 
 def _preview(parser: argparse.ArgumentParser) -> None:
     _add_config(parser)
-    parser.add_argument("--out", default="preview.png", metavar="FILE", help="the PNG to write (default: preview.png)")
+    parser.add_argument(
+        "--out", type=path_of, default="preview.png", metavar="FILE", help="the PNG to write (default: preview.png)"
+    )
 
 
 def _report(parser: argparse.ArgumentParser) -> None:
     _add_workdir(parser, "a run directory written by ssl-jax train")
+    _add_out_folder(parser)
     _add_allow(parser)
 
 
@@ -79,7 +112,7 @@ def _verify(parser: argparse.ArgumentParser) -> None:
     _add_config(parser)
     parser.add_argument("--checks", metavar="A,B", help="only these (default: all)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="examples in a batch (default: 4 on each device)")
-    parser.add_argument("--out", metavar="FILE", help="also write the result as JSON")
+    parser.add_argument("--out", type=path_of, metavar="FILE", help="also write the result as JSON")
 
 
 def _plan(parser: argparse.ArgumentParser) -> None:
@@ -92,24 +125,29 @@ def _plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--chip", metavar="NAME", help="a100, h100 (default) or h200")
     parser.add_argument("--price", type=float, metavar="DOLLARS", help="of a chip-hour; default: a list price, assumed")
     parser.add_argument("--no-compile", action="store_true", help="estimate only: seconds instead of minutes")
-    parser.add_argument("--out", metavar="FILE", help="also write the plan as JSON")
+    parser.add_argument("--out", type=path_of, metavar="FILE", help="also write the plan as JSON")
 
 
 def _replay(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", metavar="BUNDLE", help="a directory <workdir>/crash/step_K")
+    parser.add_argument("bundle", type=path_of, metavar="BUNDLE", help="a directory <workdir>/crash/step_K")
     _add_cpu_devices(parser)
     _add_allow(parser)
 
 
 def _recipes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "folder", nargs="?", metavar="FOLDER", help="a folder of your own recipes; default: the shipped ones"
+        "folder",
+        type=path_of,
+        nargs="?",
+        metavar="FOLDER",
+        help="a folder of your own recipes; default: the shipped ones",
     )
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
+        type=path_of,
         metavar="RECIPE[:ARG]",
         help="a shipped recipe's name, your own .py file, or a run's config.json; :tiny runs in seconds",
     )
@@ -129,12 +167,17 @@ def _add_cpu_devices(parser: argparse.ArgumentParser) -> None:
 
 def _add_workdir(parser: argparse.ArgumentParser, about: str) -> None:
     # Required, but checked after unknown options: who types --wrkdir should read about that.
-    parser.add_argument("--workdir", metavar="DIR", help=about)
+    parser.add_argument("--workdir", type=path_of, metavar="DIR", help=about)
+
+
+def _add_out_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=path_of, metavar="FOLDER", help="write there instead of into the run directory")
 
 
 def _add_allow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow",
+        type=path_of,
         action="append",
         default=[],
         metavar="MODULE|FILE.py|FOLDER",

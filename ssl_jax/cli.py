@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import shlex
 import sys
 import traceback
@@ -12,11 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ssl_jax.arguments import parse_arguments
 from ssl_jax.devices.allocator import keep_freed_memory
 from ssl_jax.devices.compiler import leave_out_absent_tpu
 from ssl_jax.errors import UserError
+from ssl_jax.rundir import terminal
 
 VERIFY_DEVICES = 8  # CPU devices pretended by `verify` where the machine has a single device
 DONE, FAILED, FIXABLE, DOES_NOT_FIT, INTERRUPTED = 0, 1, 2, 3, 130  # docs/reliability.md lists what each means
@@ -26,36 +27,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0: done, or saved after a signal; 2: the user can fix it (one message on stderr); 3: `plan`
     says that it does not fit; 130: Ctrl-C before or after training; 1: else, a failed check of `verify` among it.
     """
+    terminal.prepare()
+    code = _run(list(sys.argv[1:] if argv is None else argv))
+    terminal.finish()
+    return code
+
+
+def _run(argv: list[str]) -> int:
     try:
-        arguments = parse_arguments(list(sys.argv[1:] if argv is None else argv))
+        arguments = parse_arguments(argv)
         _check_addresses(arguments)
         leave_out_absent_tpu()  # before jax looks for devices
         keep_freed_memory()  # before jax makes its threads
         return COMMANDS[arguments.command](arguments) or DONE
     except UserError as error:
-        print(f"ssl-jax: {error}", file=sys.stderr)
+        terminal.complain(f"ssl-jax: {error}")
         return FIXABLE
     except KeyboardInterrupt:
-        print(
-            "\nssl-jax: interrupted; the same `ssl-jax train` command resumes from the last checkpoint", file=sys.stderr
-        )
+        terminal.complain("\nssl-jax: interrupted; the same `ssl-jax train` command resumes from the last checkpoint")
         return INTERRUPTED
     except SystemExit as stop:  # argparse after --help and --version
         return stop.code if isinstance(stop.code, int) else FAILED
-    except Exception as error:
-        if not (isinstance(error, BrokenPipeError) and _nobody_reads_on()):
-            traceback.print_exc()
+    except Exception:
+        terminal.complain(traceback.format_exc().rstrip())
         return FAILED
-
-
-def _nobody_reads_on() -> bool:
-    """Whether stdout is a closed pipe (`ssl-jax recipes | head`); it leads nowhere then, so that no later flush complains."""
-    stdout = select.poll()
-    stdout.register(sys.stdout.fileno(), 0)
-    closed = any(event & select.POLLERR for _, event in stdout.poll(0))
-    if closed:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return closed
 
 
 # --- commands
@@ -84,7 +79,7 @@ def train(arguments: Namespace) -> None:
 
     flags = flags_to_allow(recipe.objective.needed, arguments.config, arguments.allow)
     words = ["--workdir", arguments.workdir, *(word for flag in flags for word in ("--allow", flag))]
-    print(f"{arguments.workdir}\nNext: ssl-jax eval {shlex.join(words)}")
+    terminal.tell(f"{arguments.workdir}\nNext: ssl-jax eval {shlex.join(words)}")
 
 
 def evaluate(arguments: Namespace) -> None:
@@ -96,10 +91,11 @@ def evaluate(arguments: Namespace) -> None:
 
         keep_compiled_programs()
         probes = tuple(p.strip() for p in arguments.probes.split(",") if p.strip()) if arguments.probes else None
-        options = {} if arguments.encoder is None else {"encoder": ",".join(arguments.encoder)}
+        options: dict[str, Any] = {} if arguments.encoder is None else {"encoder": ",".join(arguments.encoder)}
         options |= {"overrides": arguments.overrides} if arguments.overrides else {}
-        print(evaluate_run(workdir, probes, arguments.step, allow, **options))
-    print(f"{arguments.workdir.rstrip('/')}/eval")
+        options |= {"out": Path(arguments.out)} if arguments.out else {}
+        terminal.tell(evaluate_run(workdir, probes, arguments.step, allow, **options))
+    terminal.tell(os.path.join(arguments.out or arguments.workdir.rstrip("/"), "eval"))
 
 
 def preview(arguments: Namespace) -> None:
@@ -107,7 +103,7 @@ def preview(arguments: Namespace) -> None:
     _, recipe = _recipe(arguments)
     from ssl_jax.report.preview import preview as draw
 
-    print(draw(recipe, Path(arguments.out)))
+    terminal.tell(str(draw(recipe, Path(arguments.out))))
 
 
 def report(arguments: Namespace) -> None:
@@ -118,8 +114,8 @@ def report(arguments: Namespace) -> None:
         from ssl_jax.report.page import report as write
 
         keep_compiled_programs()
-        page = write(workdir, allow)
-    print(f"{arguments.workdir.rstrip('/')}/{page.name}")
+        write(workdir, allow, **({"out": Path(arguments.out)} if arguments.out else {}))
+    terminal.tell(os.path.join(arguments.out or arguments.workdir.rstrip("/"), "report.html"))
 
 
 def verify(arguments: Namespace) -> int:
@@ -133,12 +129,11 @@ def verify(arguments: Namespace) -> int:
     from ssl_jax.verify.run import verify as run
 
     checks = chosen(arguments.checks)
-    tell = partial(print, flush=True)  # a line as soon as it is known
-    report = run(config, recipe.objective.allow, arguments.batch_size, checks, tell)
-    if arguments.out:
-        write(report, config, Path(arguments.out))
+    report = run(config, recipe.objective.allow, arguments.batch_size, checks, terminal.tell)
     failed = [name for name, made in report.outcomes.items() if made.status == "FAIL"]
-    print(f"FAILED: {', '.join(failed)}" if failed else "passed")
+    terminal.tell(f"FAILED: {', '.join(failed)}" if failed else "passed")
+    if arguments.out:
+        _write(partial(write, report, config), arguments.out)
     return FAILED if failed else DONE
 
 
@@ -153,9 +148,9 @@ def plan(arguments: Namespace) -> int:
     from ssl_jax.plan.run import make_plan, write
 
     made = make_plan(config, recipe.objective.allow, target, compiling=not arguments.no_compile, price=arguments.price)
+    terminal.tell(as_text(made))
     if arguments.out:
-        write(made, Path(arguments.out))
-    print(as_text(made))
+        _write(partial(write, made), arguments.out)
     if made.fits is None:
         return FAILED
     return DONE if made.fits else DOES_NOT_FIT
@@ -171,7 +166,7 @@ def replay(arguments: Namespace) -> int:
 
     with fetched(arguments.bundle) as bundle:
         report, reproduced = again(bundle, allow)
-    print(report)
+    terminal.tell(report)
     return DONE if reproduced else FAILED
 
 
@@ -181,9 +176,16 @@ def recipes(arguments: Namespace) -> None:
     from ssl_jax.recipe.files import own_recipes
 
     own = arguments.folder is not None
-    for recipe in own_recipes(Path(arguments.folder)) if own else shipped():
-        print(f"{recipe.path if own else recipe.name}\n    {recipe.summary}")
-        print(f"    reached: {recipe.result}" if recipe.result else "    reached: not measured yet")
+    found = own_recipes(Path(arguments.folder)) if own else shipped()
+    named = [
+        f"{recipe.path if own else recipe.name}\n    {recipe.summary}\n    {_reached(recipe.result)}"
+        for recipe in found
+    ]
+    terminal.show("\n".join(named))
+
+
+def _reached(result: str) -> str:
+    return f"reached: {result}" if result else "reached: not measured yet"
 
 
 COMMANDS: dict[str, Callable[[Namespace], int | None]] = {
@@ -211,7 +213,7 @@ def _check_addresses(arguments: Namespace) -> None:
         local_only(getattr(arguments, name, None) or "", f"--{name}")
 
 
-def _recipe(arguments: Namespace, say: Callable[[str], None] = print) -> tuple:
+def _recipe(arguments: Namespace, say: Callable[[str], None] = terminal.tell) -> tuple:
     """The ConfigDict and Recipe of --config, with overrides, and the code that the user allowed.
 
     `say` is told what followed an overridden batch size.
@@ -262,6 +264,16 @@ def _modules_named(name: str) -> tuple[str, ...]:
         add_to_path(Path.cwd())
         return (name,)
     raise UserError(f"--allow {name}: write a module name (my_package.my_idea) or a path to a .py file or a folder")
+
+
+def _write(write: Callable[[Path], None], out: str) -> None:
+    """Write what was printed. UserError where the file cannot be written."""
+    try:
+        write(Path(out))
+    except OSError as error:
+        raise UserError(
+            f"--out {out} cannot be written: {error.strerror}; name another file. All of it is above"
+        ) from error
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 
 from ssl_jax.cli import main
 from ssl_jax.errors import UserError
+from ssl_jax.recipe.files import flags_to_allow
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = ("train", "eval", "preview", "report", "verify", "plan", "replay", "recipes")
@@ -238,6 +239,27 @@ def test_cpu_devices_are_set_before_jax_starts(recipe, calls, tmp_path, monkeypa
     assert os.environ["JAX_PLATFORMS"] == "cpu"
 
 
+def test_modules_that_lie_beside_the_recipe_are_allowed_by_their_folder(recipe, calls, tmp_path, capsys):
+    folder = Path(recipe).parent
+    (folder / "cli_test_more.py").write_text(IDEA)
+    Path(recipe).write_text(RECIPE.replace("cli_test_idea:Records", "cli_test_more:Records"))
+    assert main(["train", "--config", recipe, "--workdir", str(tmp_path / "x")]) == 0
+    assert capsys.readouterr().out.endswith(f"--workdir {tmp_path / 'x'} --allow {folder}/\n")
+    assert main(["eval", "--workdir", str(tmp_path / "x"), "--allow", f"{folder}/"]) == 0
+    assert {"cli_test_idea", "cli_test_more"} <= set(calls["evaluate_run"][0][3])
+    (folder / "__init__.py").write_text("")  # the folder's name is that of a package now
+    flags = flags_to_allow(["cli_test_idea", "cli_test_more"], recipe, [])
+    assert flags == (str(folder / "cli_test_idea.py"), str(folder / "cli_test_more.py"))
+
+
+def test_a_home_is_found_and_another_folder_is_handed_on(trained, calls, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(trained.parent))
+    assert main(["eval", "--workdir", "~/x", "--out", "~/elsewhere"]) == 0
+    elsewhere = trained.parent / "elsewhere"
+    assert calls["evaluate_run"] == ((trained, None, None, ()), {"out": elsewhere})
+    assert capsys.readouterr().out.endswith(f"{elsewhere / 'eval'}\n")
+
+
 # --- exit codes
 
 
@@ -270,6 +292,14 @@ def test_cpu_devices_are_set_before_jax_starts(recipe, calls, tmp_path, monkeypa
         (["preview", "--config", "x.py", "--allow", "gone.py"], "--allow gone.py: no such file"),
         (["preview", "--config", "x.py", "--allow", "a-b"], "--allow a-b: write a module name"),
         (["preview", "--config", "x.py", "--cpu-devices", "0"], "--cpu-devices 0: must be 1 or more"),
+        (["train", "--config", "x.py", "--workdir", ""], "a path is empty"),
+        (["eval", "--workdir="], "a path is empty"),
+        (["train", "--config", "", "--workdir", "x"], "a path is empty"),
+        (["eval", "--workdir", "n" * 256], "is too long: 256 bytes in one name (at most 255)"),
+        (["report", "--workdir", "ü" * 128], "is too long: 256 bytes in one name"),
+        (["replay", "d/" * 2048], " in all (at most 3840)"),
+        (["train", "--config", "x.py", "--workdir", "caf\udce9"], "is not UTF-8"),
+        (["recipes", "~nobody_of_this_name/x"], "no home directory is known for it"),
     ],
 )
 def test_mistakes_are_one_message_and_exit_code_2(tmp_path, monkeypatch, capsys, argv, said):

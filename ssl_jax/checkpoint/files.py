@@ -87,8 +87,10 @@ class StepDirectories:
         probe = self.path / PROBE
         try:
             free = shutil.disk_usage(self.path).free
-            probe.write_bytes(b"x")
-            probe.unlink()
+            try:
+                probe.write_bytes(b"x")
+            finally:
+                probe.unlink(missing_ok=True)
         except OSError as error:
             return f"{error.strerror}: {self.path}"
         return "" if free >= ROOM * size else f"{free / 1e6:.1f} MB are free, {ROOM * size / 1e6:.1f} MB are needed"

@@ -71,7 +71,7 @@ def _read(directory: Path) -> dict[str, Any]:
         same = text == _text(files)  # the manifest holds its own digest, so a flipped bit in it is seen too
     except FileNotFoundError as error:
         raise CheckpointCorrupt(f"{NAME} is missing") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointCorrupt(f"{NAME} cannot be read ({error})") from error
     if not same:
         raise CheckpointCorrupt(f"{NAME} was changed after it was written")

@@ -7,6 +7,7 @@ Saving is asynchronous and atomic (`files.py`); what is restored is compared wit
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -37,14 +38,22 @@ class Checkpoints:
         keep_every: steps between checkpoints that are kept for good; 0 keeps none for good.
         max_failures: how many saves in a row may fail before the run is stopped.
         read_only: open for reading, without touching what is there.
+        in_place: raises UserError where the directory is another one by now; asked before anything is named or removed.
     """
 
     def __init__(
-        self, directory: Path, keep: int = 3, keep_every: int = 0, max_failures: int = 3, read_only: bool = False
+        self,
+        directory: Path,
+        keep: int = 3,
+        keep_every: int = 0,
+        max_failures: int = 3,
+        read_only: bool = False,
+        in_place: Callable[[], None] = lambda: None,
     ) -> None:
-        absl_logging.set_verbosity(absl_logging.ERROR)  # orbax narrates every step otherwise
+        absl_logging.set_verbosity(absl_logging.FATAL)  # orbax narrates every step; what fails it raises, and we tell
         self._files = StepDirectories(directory, read_only)
         self._keep, self._keep_every, self._max_failures = keep, keep_every, max_failures
+        self._in_place = in_place
         handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
         # Directories are made in the foreground: in the background, a failure leaves threads that wait for them.
         options = ocp.options.AsyncOptions(timeout_secs=BARRIER_SECONDS, create_directories_asynchronously=False)
@@ -203,12 +212,15 @@ class Checkpoints:
         """In the background: wait for orbax, then name the step. Nothing else touches orbax until this has ended."""
         self._orbax.wait_until_finished()
         if is_first():
+            self._in_place()
             self._files.publish(step, self._keep, self._keep_every)
 
     def _failed(self, step: int, reason: str) -> None:
         self._failures += 1
         if is_first():
-            self._files.drop_partial(step)
+            with suppress(UserError):
+                self._in_place()
+                self._files.drop_partial(step)
         logger.warning(
             "the checkpoint of step %d could not be saved (%s); %s, and training goes on (failure %d of %d in a row)",
             step, reason, self._intact(), self._failures, self._max_failures,

@@ -139,5 +139,5 @@ def _already_in(path: Path | None) -> set[int]:
         os.truncate(path, len(kept))
     try:
         return {int(json.loads(line)["index"]) for line in kept.splitlines()}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{str(path)!r} is not a list of bad records ({error}); move it away") from error

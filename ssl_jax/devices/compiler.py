@@ -113,7 +113,11 @@ def keep_compiled_programs() -> Path | None:
     if "://" in wanted:  # an object store has no modes
         jax.config.update("jax_compilation_cache_dir", wanted)
         return None
-    path = Path(wanted).expanduser()
+    try:
+        path = Path(wanted).expanduser()
+    except RuntimeError:  # HOME is not set, and this user has no entry that says where it is
+        logger.warning("compiled programs are not kept: no home directory is known; %s names a place for them", CACHE)
+        return None
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.stat()

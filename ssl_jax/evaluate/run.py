@@ -20,6 +20,8 @@ from ssl_jax.evaluate.own_task import missing_fields, own_task, with_own_task
 from ssl_jax.evaluate.supervised import SupervisedFit
 from ssl_jax.objectives.base import Encoder
 from ssl_jax.rundir.log import logger
+from ssl_jax.rundir.terminal import tell
+from ssl_jax.rundir.writing import written
 from ssl_jax.training import opening
 from ssl_jax.training.reopen import Opened, recipe_of, reopened
 
@@ -33,12 +35,14 @@ def evaluate_run(
     allow: tuple[str, ...] = (),
     encoder: str | Sequence[str] | None = None,
     overrides: Sequence[str] = (),
+    out: Path | None = None,
 ) -> str:
-    """Probe the checkpoint of `step` (default: the newest), write eval/<probe>.json, and return the table.
+    """Probe the checkpoint of `step` (default: the newest), write eval/<probe>.json into the run (or `out`), and return the
+    table.
 
     `probes` and `encoder` (a name, or several) default to the recipe's; code from outside `ssl_jax` is imported only if
     `allow` names its package. `overrides` change the recipe's section `evaluate`. The pretraining data is not needed.
-    Raises what kept a part of the table from being measured, after the rest was saved and printed.
+    Raises what kept a part of the table from being measured, or all of it from being written, after the rest was printed.
     """
     recipe = recipe_of(workdir, allow, overrides)
     if recipe.data.probe is None or recipe.data.test is None:
@@ -56,12 +60,23 @@ def evaluate_run(
     results, failures = measured(opened, tuple(chosen), train, test, settings)
     if results["rows"]:
         results, failures = with_task(opened, tuple(chosen), test, settings, results, failures)
-        suite.save(results, workdir, logger.info)
+        saved(results, failures, out or workdir)
     if not failures:
         return suite.table(results)
     if results["rows"]:
-        print(suite.table(results))
+        tell(suite.table(results))
     raise suite.reason(results, failures)
+
+
+def saved(results: dict[str, Any], failures: Failures, folder: Path) -> None:
+    """Write the results. Where that is impossible the table, and what is missing of it, is told before UserError says why."""
+    try:
+        written(partial(suite.save, results, say=logger.info), folder)
+    except UserError:
+        tell(suite.table(results))
+        for where, error in failures.items():
+            logger.warning("%s: %s", where, error)
+        raise
 
 
 def measured(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -23,6 +22,8 @@ from ssl_jax.evaluate.rows import BASELINES, Encoders, Group, Table, Trainer
 from ssl_jax.evaluate.rows import row_of as row_of
 from ssl_jax.evaluate.shots import feasible
 from ssl_jax.recipe.probes import PROBES, Entry
+from ssl_jax.recipe.values import fits, read_json
+from ssl_jax.rundir.writing import own_folder, replace_file
 
 _MEASURED_ON = ("step", "seed", "train", "test", "label", "target")  # rows of one table have these in common
 
@@ -166,8 +167,7 @@ def save(
     Rows of other encoders that are there stay if they were measured on the same step, seed and data by the same protocol;
     otherwise they go, and `say` is told.
     """
-    folder = Path(directory) / "eval"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = own_folder(Path(directory) / "eval")
     paths = []
     for probe, protocol in results["protocol"].items():
         path = folder / f"{probe}.json"
@@ -178,10 +178,7 @@ def save(
             "columns": [c for c in results["columns"] if c["probe"] == probe],
             "rows": {name: row[probe] for name, row in results["rows"].items() if probe in row},
         }
-        unfinished = path.with_suffix(".json.tmp")
-        text = json.dumps(merged(_read(path), content, say), indent=1, allow_nan=False)
-        unfinished.write_text(text + "\n", encoding="utf-8")
-        os.replace(unfinished, path)
+        replace_file(path, json.dumps(merged(_read(path), content, say), indent=1, allow_nan=False) + "\n")
         paths.append(path)
     return paths
 
@@ -278,10 +275,10 @@ def _told(error: Exception) -> str:
 def _read(path: Path) -> dict[str, Any]:
     """What is in a file of results; {} if there is none, or what is there is no such thing."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(path)
+    except UserError:
         return {}
-    return found if isinstance(found, dict) and isinstance(found.get("rows"), dict) else {}
+    return found if fits(found, {"rows": {str: {str: object}}, "encoders": [str]}) else {}
 
 
 def _cell(result: Mapping[str, Any] | None, column: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Iterable
@@ -146,12 +147,16 @@ def modules_in(folder: Path) -> tuple[str, ...]:
 def flags_to_allow(needed: Iterable[str], spec: str, given: Iterable[str]) -> tuple[str, ...]:
     """The `--allow` values without which a run directory may not import the modules `needed` that its recipe `spec` names.
 
-    They are what the user gave, and the files of the modules that lie beside the recipe; none where it names no such module.
+    They are what the user gave, and the files of the modules that lie beside the recipe, or the recipe's folder where they are
+    several; none where it names no such module.
     """
     folder, beside = Path(split_spec(spec)[0]).parent, neighbours(spec)
     roots = dict.fromkeys(name.partition(".")[0] for name in needed)
-    files = [folder / (root if (folder / root).is_dir() else f"{root}.py") for root in roots if root in beside]
-    return tuple(dict.fromkeys([*given, *map(str, files)])) if roots else ()
+    files = [str(folder / (root if (folder / root).is_dir() else f"{root}.py")) for root in roots if root in beside]
+    missing = [file for file in files if file not in given]
+    if len(missing) > 1 and not (folder / "__init__.py").is_file():  # with it the folder would name a package
+        missing = [os.path.join(folder, "")]
+    return tuple(dict.fromkeys([*given, *missing])) if roots else ()
 
 
 def run_recipe(path: Path, arg: str) -> Any:

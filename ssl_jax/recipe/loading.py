@@ -15,7 +15,7 @@ from ssl_jax.recipe.files import find, run_recipe, split_spec
 from ssl_jax.recipe.parsing import complete, parse
 from ssl_jax.recipe.renames import renamed
 from ssl_jax.recipe.schema import UNITS
-from ssl_jax.recipe.values import did_you_mean, flatten, from_json, plain
+from ssl_jax.recipe.values import did_you_mean, flatten, plain, read_config
 
 
 def load(spec: str, overrides: Sequence[str] = (), say: Callable[[str], None] = lambda line: None) -> ConfigDict:
@@ -31,7 +31,7 @@ def load(spec: str, overrides: Sequence[str] = (), say: Callable[[str], None] = 
     if path.suffix == ".json":
         if arg:
             raise UserError(f"--config {spec}: a JSON recipe takes no argument; drop ':{arg}'")
-        config = from_json(path.read_text(encoding="utf-8"), str(path))
+        config = read_config(path)
     else:
         config = run_recipe(path, arg)
     if not isinstance(config, ConfigDict | Mapping):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 import math
+import os
+import stat
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -117,13 +121,96 @@ def from_json(text: str, name: str = "config.json") -> ConfigDict:
 
     UserError if it is not a recipe.
     """
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{name} is not valid JSON ({error}); restore it, or start in another --workdir") from error
+    return as_config(parsed_json(text, name, _RESTORE), name)
+
+
+def read_config(path: Path) -> ConfigDict:
+    """The recipe in a file that `to_json` wrote. UserError where it cannot be read or is none."""
+    return as_config(read_json(path, _RESTORE), str(path))
+
+
+_RESTORE = "; restore it, or start in another --workdir"
+
+
+def as_config(value: Any, name: str) -> ConfigDict:
+    """What was read from JSON, as a recipe. UserError, with the `name` of where it was, if it is none."""
     if not isinstance(value, dict):
         raise UserError(f"{name} holds a {type(value).__name__}; a recipe is a JSON object {{...}}")
     return ConfigDict(renamed(plain(value)))
+
+
+LARGEST_JSON = 64 * 2**20  # bytes; the table of a large evaluation has a hundredth of that
+
+
+def read_json(path: Path, remedy: str = "") -> Any:
+    """The value in a JSON file: the one way to read one that others may have changed.
+
+    UserError, with `remedy` at its end, for a file that cannot be read, is no regular file, is too large, or holds no JSON.
+    """
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file")
+            text = file.read(LARGEST_JSON + 1)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}{remedy}") from error
+    return parsed_json(text, str(path), remedy)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO of that name would wait for who writes to it
+
+
+def parsed_json(text: str | bytes, name: str, remedy: str = "") -> Any:
+    """The value that a JSON text says, of any depth up to `DEEPEST` and size up to `LARGEST_JSON`. UserError for others."""
+    try:
+        if len(text) > LARGEST_JSON:
+            raise ValueError(f"more than {LARGEST_JSON:,} bytes")
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{name} is not valid JSON ({error}){remedy}") from error
+    if _depth(value) > DEEPEST:
+        raise UserError(
+            f"{name} is nested more than {DEEPEST} deep; no recipe is, nor anything else that is written here{remedy}"
+        )
+    return value
+
+
+def _depth(value: Any) -> int:
+    """How many objects and arrays lie in one another, without a call for each."""
+    depth, level = 0, [value]
+    while level := [item for outer in level if isinstance(outer, dict | list) for item in _items(outer)]:
+        depth += 1
+    return depth
+
+
+def _items(outer: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return outer.values() if isinstance(outer, dict) else outer
+
+
+def fits(value: Any, shape: Any) -> bool:
+    """Whether plain data has a shape: a type, `(type, ...)` for either, `[shape]` for a list of them, `{str: shape}` for an
+    object of them, or `{"key": shape}` for an object that has these keys at least; `"key?"` for one that may be missing.
+
+    >>> fits({"ids": [1, 2], "more": None}, {"ids": [int], "name?": str})
+    True
+    """
+    if isinstance(shape, list):
+        return isinstance(value, list | tuple) and all(fits(item, shape[0]) for item in value)
+    if isinstance(shape, dict) and str in shape:
+        return isinstance(value, Mapping) and all(fits(item, shape[str]) for item in value.values())
+    if isinstance(shape, dict):
+        return isinstance(value, Mapping) and all(_key_fits(value, key, wanted) for key, wanted in shape.items())
+    if isinstance(shape, tuple):
+        return any(fits(value, each) for each in shape)
+    if shape is None or isinstance(value, bool):
+        return value is None if shape is None else shape is bool
+    return isinstance(value, shape) and (not isinstance(value, int) or abs(value) < 2**63)
+
+
+def _key_fits(value: Mapping[str, Any], key: str, wanted: Any) -> bool:
+    name = key.removesuffix("?")
+    return fits(value[name], wanted) if name in value else key.endswith("?")
 
 
 _NAMES = {

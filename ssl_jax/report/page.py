@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from ssl_jax.report import charts, scores, sections
 from ssl_jax.report.charts import Picture
 from ssl_jax.report.html import document, el
 from ssl_jax.report.record import Record, read
-from ssl_jax.rundir.log import logger, replace_file
+from ssl_jax.rundir.log import logger
+from ssl_jax.rundir.writing import own_folder, replace_file, written
 
 if TYPE_CHECKING:
     from ssl_jax.recipe import Recipe
@@ -24,12 +26,13 @@ MADE, KNOWN, GIVEN = "What it makes of new examples", "What lies close in its fe
 Groups = dict[str, list[Picture]]
 
 
-def report(workdir: Path, allow: tuple[str, ...] = ()) -> Path:
-    """Write `report.html` and `samples/*.png` of the run in `workdir`; returns the page.
+def report(workdir: Path, allow: tuple[str, ...] = (), out: Path | None = None) -> Path:
+    """Write `report.html` and `samples/*.png` of the run in `workdir`, there or in the folder `out`; returns the page.
 
     What is not there is left out, and the page says so: a run that never saved has no pictures of its features. `allow`
     are the packages besides `ssl_jax` that the recipe may use.
-    Raises UserError for a recipe that is damaged or that needs code that was not allowed, and for another run's checkpoint.
+    Raises UserError for a recipe that is damaged or that needs code that was not allowed, for another run's checkpoint, and
+    where the page cannot be written: it lies in a temporary folder then.
     """
     record = read(workdir)
     recipe = parse(record.config, allow)
@@ -38,13 +41,17 @@ def report(workdir: Path, allow: tuple[str, ...] = ()) -> Path:
     groups, problems = drawn(recipe, workdir)
     for problem in problems:
         logger.warning("report: %s", problem)
-    folder = workdir / "samples"
-    folder.mkdir(exist_ok=True)
-    for picture in [*curves, *(p for group in groups.values() for p in group)]:
-        (folder / f"{picture.name}.png").write_bytes(picture.png)
-    page = workdir / "report.html"
-    replace_file(page, html(record, curves, groups, problems))
-    return page
+    pictures = [*curves, *(p for group in groups.values() for p in group)]
+    return written(partial(save, html(record, curves, groups, problems), pictures), out or workdir)
+
+
+def save(page: str, pictures: Sequence[Picture], folder: Path) -> Path:
+    """Write a page as `report.html`, and its pictures as files of their own under `samples/`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(folder / "report.html", page.encode(errors="replace"))  # JSON can name halves of characters
+    for picture in pictures:
+        replace_file(own_folder(folder / "samples") / f"{picture.name}.png", picture.png)
+    return folder / "report.html"
 
 
 def html(record: Record, curves: list[Picture], groups: Groups, problems: list[str]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssl_jax.recipe import from_json, plain
+from ssl_jax.errors import UserError
+from ssl_jax.recipe import plain
+from ssl_jax.recipe.values import fits, parsed_json, read_config, read_json
 from ssl_jax.rundir.log import read_metrics
 
 
@@ -42,7 +43,7 @@ class Record:
     def spec(self) -> str:
         """What `--config` was when the run was first started, or ""."""
         first = (self.env.get("earlier") or [self.env])[0]
-        argv = list(first.get("argv") or ())
+        argv = list(first.get("argv", ()))
         for word, following in zip(argv, [*argv[1:], ""], strict=False):
             if word == "--config" or word.startswith("--config="):
                 return str(following if word == "--config" else word.partition("=")[2])
@@ -60,34 +61,87 @@ class Record:
 
 
 def read(workdir: Path) -> Record:
-    """The record of `workdir`. Files that are missing or damaged, but for config.json, are as if they were empty.
+    """The record of `workdir`. What is missing, damaged or not what a run writes there is left out, but for config.json.
 
     Raises UserError for a config.json that is not a recipe.
     """
-    config = plain(from_json((workdir / "config.json").read_text(encoding="utf-8"), str(workdir / "config.json")))
-    evaluations = {p.stem: _object(p) for p in sorted((workdir / "eval").glob("*.json"))}
+    found = {p.stem: _object(p) for p in sorted((workdir / "eval").glob("*.json"))}
     bad = workdir / "bad_records.jsonl"
     lines = bad.read_text(encoding="utf-8", errors="replace").splitlines() if bad.is_file() else []
     return Record(
         workdir,
-        config,
-        _object(workdir / "env.json"),
-        tuple(read_metrics(workdir)),
-        {name: found for name, found in evaluations.items() if found},
+        plain(read_config(workdir / "config.json")),
+        _those_that_fit(_object(workdir / "env.json"), ENV),
+        tuple(_metrics(line) for line in read_metrics(workdir)),
+        {name: _evaluation(each) for name, each in found.items() if fits(each, EVALUATION)},
         tuple(found for found in map(_parsed, lines) if found),
     )
 
 
+NUMBER = (int, float)
+ENV = {
+    "packages": {str: (str, None)},
+    "devices": {str: int},
+    "mesh": {str: int},
+    "argv": [str],
+    "earlier": [{"argv?": [str]}],
+    "host": str,
+    "platform": str,
+    "cpus": int,
+    "python": str,
+    "ssl_jax": str,
+    "commit": (str, None),
+    "started": str,
+    "data": str,
+    "records": int,
+}
+EVALUATION = {
+    "columns": [{"title": str, "value": str, "unit?": str, "spread?": str}],
+    "rows": {str: {str: object}},
+    "protocol?": str,
+    "step?": (int, None),
+    "train?": {"records?": int},
+    "test?": {"records?": int},
+}
+RESULT = {"note": str, "interval": [NUMBER]}  # of a probe on a row; everything else that is shown is a number
+METRICS = {"health": str, "skipped": int}
+
+
+def _metrics(line: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the page may rely on: speeds are positive numbers, and so on."""
+    fitting = {k: v for k, v in line.items() if k not in METRICS or fits(v, METRICS[k])}
+    return {k: v for k, v in fitting.items() if not k.endswith("_per_s") or _is_speed(v)}
+
+
+def _is_speed(value: Any) -> bool:
+    return fits(value, NUMBER) and 1e-9 < value < 1e15
+
+
+def _evaluation(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    rows = {row: _result(result) for row, result in found["rows"].items()}
+    return {**found, "rows": rows}
+
+
+def _result(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    fitting = {k: v for k, v in found.items() if fits(v, RESULT.get(k, NUMBER))}
+    return {k: v for k, v in fitting.items() if k != "interval" or len(v) == 2}
+
+
+def _those_that_fit(found: Mapping[str, Any], shapes: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {key: value for key, value in found.items() if key in shapes and fits(value, shapes[key])}
+
+
 def _object(path: Path) -> Mapping[str, Any]:
     try:
-        return _parsed(path.read_text(encoding="utf-8", errors="replace"))
-    except OSError:
+        value = read_json(path)
+    except UserError:
         return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _parsed(text: str) -> Mapping[str, Any]:
     try:
-        value = json.loads(text)
-    except ValueError:
+        value = parsed_json(text, "a line")
+    except UserError:
         return {}
     return value if isinstance(value, dict) else {}

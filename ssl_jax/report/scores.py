@@ -104,7 +104,7 @@ def _score(result: Mapping[str, Any], column: Mapping[str, str]) -> Score:
     std = result.get(column["spread"]) if "spread" in column else None
     interval = result.get("interval") if column["value"] == "accuracy" else None
     value = result[column["value"]]
-    value = math.exp(value) if column.get("unit") == "exp" else value
+    value = math.exp(min(value, 700)) if column.get("unit") == "exp" else value
     return Score(value, percent, std, tuple(interval) if interval else None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,12 +21,18 @@ def sync(path: Path) -> None:
     """Block until a file's bytes, or a directory's names, are on disk."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(file)
-    except OSError as error:
-        if error.errno not in UNABLE or not path.is_dir():
-            raise
+        sync_open(file)
     finally:
         os.close(file)
+
+
+def sync_open(file: int) -> None:
+    """As `sync`, of what is open."""
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in UNABLE or not stat.S_ISDIR(os.fstat(file).st_mode):
+            raise
 
 
 def sync_tree(directory: Path) -> None:

@@ -5,12 +5,14 @@ Both stand in env.json; the name stands beside every checkpoint too, so that one
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ssl_jax.errors import UserError
+from ssl_jax.recipe.values import read_json
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ def identity(workdir: Path) -> Identity:
 def entries(path: Path) -> Mapping[str, Any]:
     """A JSON object from a file; {} if there is none, or it is not one."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        value = read_json(path)
+    except UserError:
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import shutil
 import sys
@@ -24,79 +23,32 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TextIO
 
-from ssl_jax.rundir.durable import sync
+from ssl_jax.rundir.board import Board
 from ssl_jax.rundir.lines import Lines
+from ssl_jax.rundir.metrics import cut_back, heal, remove_redone
+from ssl_jax.rundir.metrics import from_line as from_line
+from ssl_jax.rundir.metrics import read_metrics as read_metrics
+from ssl_jax.rundir.metrics import to_line as to_line
+from ssl_jax.rundir.writing import open_to_append
+from ssl_jax.rundir.writing import replace_file as replace_file
 
 logger = logging.getLogger("ssl_jax")
 logger.propagate = False  # orbax puts a handler on the root logger, which would print every line a second time
 
 COLOURS = {"healthy": "32", "degrading": "33", "collapsed": "31"}  # ANSI; the word itself always stays
-NONFINITE = "nonfinite"
-
-
-def to_line(step: int, numbers: dict[str, Any]) -> str:
-    """One line of metrics.jsonl. Floats are written so that they read back to the same bits.
-
-    JSON has no nan or inf: such a value is written as null and named in `nonfinite`, e.g. `{"loss": "nan"}`.
-    """
-    record: dict[str, Any] = {"step": int(step)}
-    odd: dict[str, str] = {}
-    for key, value in numbers.items():
-        value = value.item() if hasattr(value, "item") else value  # numpy and jax scalars
-        if isinstance(value, float) and not math.isfinite(value):
-            odd[key], value = repr(value), None
-        record[key] = value
-    return json.dumps(record | ({NONFINITE: odd} if odd else {}), allow_nan=False) + "\n"
-
-
-def from_line(line: str) -> dict[str, Any]:
-    """Inverse of `to_line`, `step` included. ValueError for a torn line."""
-    record = json.loads(line)
-    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
-        raise ValueError("not a record with a step")
-    return record | {k: float(v) for k, v in record.pop(NONFINITE, {}).items()}
-
-
-def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The records of a metrics.jsonl (or of the run directory that holds it), in order, without lines cut short."""
-    path = Path(path)
-    path = path / "metrics.jsonl" if path.is_dir() else path
-    return [record for _, record in _records(path)] if path.exists() else []
-
-
-def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-        try:
-            if line.endswith("\n"):
-                yield line, from_line(line)
-        except ValueError:
-            continue
-
-
-def cut_back(path: Path, step: int | None) -> None:
-    """Drop from a metrics.jsonl what comes after `step` (None: nothing) and lines cut short. All of it, or nothing."""
-    kept = "".join(line for line, record in _records(path) if step is None or record["step"] <= step)
-    if kept.encode() == path.read_bytes():
-        return
-    replace_file(path, kept)
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a crash at any moment, finds either the old one or the whole new one."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with new.open("w", encoding="utf-8") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(new, path)
-        sync(path.parent)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 class _File(logging.FileHandler):
-    """Appends to train.log. A full disk must not stop training here; saving the state will report it."""
+    """Appends to train.log, in the directory that the path named at first and through no link. A full disk must not stop
+    training here; saving the state will report it."""
+
+    def _open(self) -> TextIO:
+        folder = os.open(os.path.dirname(self.baseFilename), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            file = open_to_append(os.path.basename(self.baseFilename), folder)
+        finally:
+            os.close(folder)
+        return os.fdopen(file, "a", encoding=self.encoding, errors=self.errors)
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
@@ -113,7 +65,7 @@ def messages(folder: Path, stream: TextIO | None = None, name: str = "train.log"
             yield handler
             return
     console = Console(sys.stderr if stream is None else stream, folder)
-    file = _File(folder / name, encoding="utf-8", delay=True)
+    file = _File(folder / name, encoding="utf-8", delay=True, errors="backslashreplace")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     level = logger.level
     logger.setLevel(logging.INFO)
@@ -193,14 +145,11 @@ class MetricsLog:
         self.total_steps, self.clock = total_steps, clock
         self.path = self.folder / "metrics.jsonl"
         self._file = Lines(self.path)
-        self._board: Any = None
-        self._board_wanted = tensorboard
-        self._board_from: int | None = None
+        self._board = Board(self.folder / "tb") if tensorboard else None
         self._times: deque[tuple[int, float]] = deque(maxlen=20)
         self._messages = messages(self.folder, stream)
         self._console = self._messages.__enter__()
-        if self.path.exists():
-            cut_back(self.path, None)  # a line cut short by a crash would spoil the next one
+        heal(self.path)  # a line cut short by a crash would spoil the next one
 
     def __enter__(self) -> MetricsLog:
         return self
@@ -215,18 +164,20 @@ class MetricsLog:
         """
         line = to_line(step, numbers)
         self._file.append(line)
-        self._to_tensorboard(step, json.loads(line))
+        if self._board is not None:
+            self._board.write(step, json.loads(line))
 
     def sync(self) -> None:
         """Have what was written on disk, before a checkpoint promises it."""
         self._file.sync()
 
-    def cut_back(self, step: int) -> None:
-        """Drop what was written after `step`, the step that training resumes from."""
+    def cut_back(self, step: int, usual: int = 0) -> None:
+        """Drop what was written after `step`, the step that training resumes from (-1: it begins). A copy stays; `usual` is how
+        many steps a run that was killed may have lost."""
         self._file.close()
-        if self.path.exists():
-            cut_back(self.path, step)
-        self._board_from = step + 1
+        cut_back(self.path, step, usual)
+        if self._board is not None:
+            self._board.purge(step + 1)
         self._times.clear()
 
     def progress(self, step: int, **shown: Any) -> None:
@@ -242,33 +193,11 @@ class MetricsLog:
         """Finish the terminal line and close the files."""
         self._console.finish()
         self._file.close()
+        with suppress(OSError):
+            remove_redone(self.path)
         if self._board is not None:
-            self._guarded(self._board.close)
+            self._board.close()
         self._messages.__exit__(None, None, None)
-
-    def _to_tensorboard(self, step: int, record: dict[str, Any]) -> None:
-        if not self._board_wanted:
-            return
-        if self._board is None:
-            self._guarded(self._open_board)
-        for key, value in record.items():
-            if self._board_wanted and key != "step" and isinstance(value, int | float):
-                self._guarded(self._board.add_scalar, key, value, step)
-
-    def _open_board(self) -> None:
-        from tensorboardX import SummaryWriter
-
-        options: dict[str, Any] = {} if self._board_from is None else {"purge_step": self._board_from}
-        self._board = SummaryWriter(str(self.folder / "tb"), **options)
-
-    def _guarded(self, call: Callable[..., Any], *args: Any) -> None:
-        try:
-            call(*args)
-        except Exception as error:
-            # A picture of the run must never stop the run; metrics.jsonl has the same numbers.
-            if self._board_wanted:
-                logger.warning("TensorBoard stopped (%s); metrics.jsonl still has every number", error)
-            self._board_wanted = False
 
 
 class NoLog:
@@ -289,7 +218,7 @@ class NoLog:
     def sync(self) -> None:
         """Nothing."""
 
-    def cut_back(self, step: int) -> None:
+    def cut_back(self, step: int, usual: int = 0) -> None:
         """Nothing."""
 
     def progress(self, step: int, **shown: Any) -> None:

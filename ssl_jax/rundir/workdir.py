@@ -16,11 +16,12 @@ import os
 import platform
 import re
 import socket
+import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,25 +31,44 @@ from ml_collections import ConfigDict
 import ssl_jax
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.renames import with_added_keys
-from ssl_jax.recipe.values import flatten, from_json, plain, to_json
+from ssl_jax.recipe.values import flatten, from_json, plain, read_config, to_json
 from ssl_jax.rundir.durable import make_directory
 from ssl_jax.rundir.identity import Identity, covered, entries, from_env, named
-from ssl_jax.rundir.log import logger, messages, read_metrics, replace_file
+from ssl_jax.rundir.log import logger, messages, read_metrics
+from ssl_jax.rundir.place import Place, held
+from ssl_jax.rundir.writing import alive, remove_unfinished, replace_file
 
 SECRET = re.compile(r"token|secret|key|password|passwd|credential", re.IGNORECASE)
 RECORDED = re.compile(r"^(JAX|XLA|TPU|CUDA|NCCL|OMP|TF|SSL_JAX|SLURM)_")
 FIXED = ("batch_size",)  # keys that no flag can change once there is a checkpoint
-HALF_WRITTEN = re.compile(r"\.(config\.json|env\.json|metrics\.jsonl)\.\d+$")
+FITS = "This works where every array of the checkpoint keeps its name, shape and type; else it is another run"
+CONDITIONS = {  # section -> on what it hangs that a run can go on with another one
+    "model": FITS,
+    "objective": FITS,
+    "optimizer.name": FITS,
+    "optimizer.options": FITS,
+    "data.pretrain": "If the records differ, add --allow-data-change as well",
+}
+APPENDED = re.compile(r"metrics\.jsonl|train(\.\d+)?\.log|bad_records(\.\d+)?\.jsonl")
+REPLACED = ("config.json", "env.json")
+FULL = (errno.ENOSPC, errno.EDQUOT)
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "ml-collections", "scikit-learn")
 
 
 @dataclass(frozen=True)
 class Workdir:
-    """An open run directory. `resumed`: a run with this recipe was started here before."""
+    """An open run directory. `resumed`: a run with this recipe was started here before. `place` is held by the first process."""
 
     path: Path
     config: ConfigDict
     resumed: bool
+    place: Place | None = None
+
+    def check_place(self) -> None:
+        """UserError where the path names another directory by now. Ask before anything is written by path."""
+        if self.place is not None:
+            self.place.check()
 
     def record_devices(self, devices: Sequence[Any], **facts: Any) -> None:
         """Add the devices (jax.devices()) and other facts of this start (mesh, dataset fingerprint) to env.json."""
@@ -64,9 +84,11 @@ class Workdir:
         """Make the recipe that of the run, for the next start to be compared with."""
         file, text = self.path / "config.json", to_json(self.config)
         if not file.exists() or file.read_text(encoding="utf-8") != text:
+            self.check_place()
             replace_file(file, text)
 
     def _record(self, facts: Mapping[str, Any]) -> None:
+        self.check_place()
         replace_file(self.path / "env.json", _indented({**entries(self.path / "env.json"), **facts}))
 
 
@@ -85,20 +107,24 @@ def open_workdir(
             make_directory(path)
         except (FileExistsError, NotADirectoryError) as error:
             raise UserError(f"--workdir {path}: {error.filename} is a file, not a directory; use another") from error
-        with messages(path), _lock(path / "LOCK"), _ending_in_log():
-            _remove_half_written(path)
+        except OSError as error:
+            if error.errno in FULL + DENIED:
+                raise  # explained with what is kept
+            raise UserError(f"--workdir {path} cannot be made: {error.strerror}; use another") from error
+        _refuse_what_is_no_run(path)
+        with held(path) as place, messages(path), _lock(place), _ending_in_log():
+            remove_unfinished(path)
             resumed, steps = _same_recipe(path, config, allow_change), saved_steps(path)
             _record_environment(path / "env.json", "" if steps else named(), allow_change)
-            workdir = Workdir(path, from_json(to_json(config)), resumed)
+            workdir = Workdir(path, from_json(to_json(config)), resumed, place)
             if not resumed and not steps:
                 workdir.write_config()  # where there is a checkpoint, once that was found to be of this recipe
             try:
                 yield workdir
             except UserError:
-                if not resumed and not (path / "metrics.jsonl").exists():
-                    (path / "config.json").unlink(
-                        missing_ok=True
-                    )  # refused before its first step: the next is the first
+                if not resumed and not (path / "metrics.jsonl").exists() and place.now() == path:
+                    # Refused before its first step: the next recipe is the first.
+                    (path / "config.json").unlink(missing_ok=True)
                 raise
             workdir.write_config()
 
@@ -112,6 +138,43 @@ def existing(path: str | os.PathLike[str]) -> Path:
     beside = sorted(p.parent.name for p in path.parent.glob("*/config.json")) if path.parent.is_dir() else []
     hint = f" Runs in {path.parent}: {', '.join(beside)}" if beside else ""
     raise UserError(f"--workdir {path} {what}; name the directory that `ssl-jax train --workdir` wrote.{hint}")
+
+
+def _refuse_what_is_no_run(path: Path) -> None:
+    """UserError for a link, a folder, a FIFO where a run has a file, and for checkpoints that lie nowhere."""
+    for entry in path.iterdir():
+        found = entry.lstat()
+        if _is_in_the_way(entry, found):
+            raise UserError(
+                f"{entry} is {_kind(found)}, where a run has a file of its own; move it away, and start again"
+            )
+        if APPENDED.fullmatch(entry.name) and found.st_nlink > 1:  # another directory has it too: a copy made of links
+            replace_file(entry, entry.read_bytes())
+    checkpoints = path / "checkpoints"
+    if checkpoints.is_symlink() and not checkpoints.exists():
+        to = os.readlink(checkpoints)
+        raise UserError(f"{checkpoints} leads to {to}, which is not there: mount it, or remove the link to begin anew")
+    if checkpoints.exists() and not checkpoints.is_dir():
+        raise UserError(
+            f"{checkpoints} is no folder, and a run keeps its checkpoints there; move it away, and start again"
+        )
+
+
+def _is_in_the_way(entry: Path, found: os.stat_result) -> bool:
+    """Whether something else than a file has the name of one. A link may have it where the file is replaced as a whole."""
+    if entry.name == "LOCK" or APPENDED.fullmatch(entry.name):
+        return not stat.S_ISREG(found.st_mode) or (entry.name == "LOCK" and found.st_nlink > 1)
+    return entry.name in REPLACED and not entry.is_file() and not stat.S_ISLNK(found.st_mode)
+
+
+def _kind(found: os.stat_result) -> str:
+    kinds = {
+        stat.S_IFLNK: "a link",
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFREG: "one file with two names",
+    }
+    return kinds.get(stat.S_IFMT(found.st_mode), "a device or a socket")
 
 
 def _local(path: str | os.PathLike[str]) -> Path:
@@ -141,7 +204,7 @@ def _same_recipe(path: Path, config: ConfigDict | Mapping[str, Any], allow_chang
     file = path / "config.json"
     if not file.exists():
         return False
-    changed = differences(from_json(file.read_text(encoding="utf-8"), str(file)), config)
+    changed = differences(read_config(file), config)
     fixed = FIXED if saved_steps(path) else ()
     refused = {k: pair for k, pair in changed.items() if k in fixed or not covered(k, allow_change)}
     if refused:
@@ -152,19 +215,20 @@ def _same_recipe(path: Path, config: ConfigDict | Mapping[str, Any], allow_chang
 
 
 def another_recipe(what: str, changed: Mapping[str, tuple[str, str]], fixed: Sequence[str] = FIXED) -> UserError:
-    """The refusal to go on with `changed` keys of a recipe. Only flags that can help are named."""
+    """The refusal to go on with `changed` keys of a recipe. Only flags that can help are named, and on which condition."""
     lines = "\n".join(f"  {key}: {old} -> {new}" for key, (old, new) in changed.items())
-    stuck = [key for key in changed if key in fixed]
-    flags = " ".join(f"--allow-config-change {key}" for key in changed)
-    other_data = any(key.startswith("data.pretrain") for key in changed)
-    remedy = f", or continue this run with them: add {flags}" + (
-        "\nIf the records differ too, --allow-data-change as well" if other_data else ""
-    )
-    if stuck:
-        remedy = f"; {', '.join(stuck)} cannot change once there is a checkpoint: the order of examples hangs on it"
     return UserError(
-        f"{what}. It would change:\n{lines}\nEither start in another --workdir, or restore these values{remedy}"
+        f"{what}. It would change:\n{lines}\nEither start in another --workdir, or restore these values"
+        + _way_on(changed, [key for key in changed if key in fixed])
     )
+
+
+def _way_on(changed: Iterable[str], stuck: Sequence[str]) -> str:
+    if stuck:
+        return f"; {', '.join(stuck)} cannot change once there is a checkpoint: the order of examples hangs on it"
+    notes = [note for section, note in CONDITIONS.items() if any(covered(key, (section,)) for key in changed)]
+    flags = " ".join(f"--allow-config-change {key}" for key in changed)
+    return "\n".join([f", or continue this run with them: add {flags}", *dict.fromkeys(notes)])
 
 
 def saved_steps(path: Path) -> list[int]:
@@ -172,26 +236,20 @@ def saved_steps(path: Path) -> list[int]:
     return sorted(int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdecimal())
 
 
-def _remove_half_written(path: Path) -> None:
-    """What `replace_file` had not renamed yet when an earlier run was killed."""
-    for left in path.glob(".*"):
-        if HALF_WRITTEN.match(left.name):
-            left.unlink(missing_ok=True)
-
-
 # --- one run at a time
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold `path` (LOCK): the kernel's lock on it, which ends with the process, and a record of who holds it."""
-    file, held = _open_locked(path)
+def _lock(place: Place) -> Iterator[None]:
+    """Hold LOCK: the kernel's lock on it, which ends with the process, and a record of who holds it."""
+    path = place.path / "LOCK"
+    file, locked = _open_locked(path)
     try:
         owner = _owner(file)
         if owner:
-            _refuse_unless_stale(path, owner, held)
+            _refuse_unless_stale(path, owner, locked)
             logger.warning("took over %s of process %s, which ended without releasing it", path, owner.get("pid"))
-        record = {"pid": os.getpid(), "host": socket.gethostname(), "started": _now(), "flock": held}
+        record = {"pid": os.getpid(), "host": socket.gethostname(), "started": _now(), "flock": locked}
         os.ftruncate(file, 0)
         os.pwrite(file, _indented(record).encode(), 0)
     except BaseException:
@@ -200,14 +258,21 @@ def _lock(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # before the kernel's lock goes, so that a new holder's file is never removed
+        _unlink_own(file, place.folder)  # before the kernel's lock goes, so that a new holder's file is never removed
         os.close(file)
+
+
+def _unlink_own(file: int, folder: int) -> None:
+    """Remove LOCK from the directory that is held, wherever it lies now, if it is the open `file`."""
+    with suppress(OSError):
+        if os.path.samestat(os.fstat(file), os.stat("LOCK", dir_fd=folder, follow_symlinks=False)):
+            os.unlink("LOCK", dir_fd=folder)
 
 
 def _open_locked(path: Path) -> tuple[int, bool]:
     """The LOCK file, open, and whether the file system could lock it. UserError if another process has it."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -230,7 +295,7 @@ def _refuse_unless_stale(path: Path, owner: Mapping[str, Any], held: bool) -> No
         raise _in_use(path, owner, f"if no run is active there any more, delete {path}")
     if pid == os.getpid() or (held and owner.get("flock")):
         return  # its holder would still have the kernel's lock: the number was given to another process since
-    if isinstance(pid, int) and _alive(pid):
+    if isinstance(pid, int) and alive(pid):
         raise _in_use(path, owner, f"wait for it or end it; if that process is not a run, delete {path}")
 
 
@@ -245,16 +310,6 @@ def _owner(file: int) -> dict[str, Any]:
     except ValueError:  # cut short by a crash
         return {}
     return owner if isinstance(owner, dict) else {}
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 # --- where it ran
@@ -346,10 +401,10 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise UserError(f"no space left for {path} ({error.strerror}). {_kept(path)}") from error
         here, touched = path.absolute(), Path(error.filename or "").absolute()
-        denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename is not None
+        denied = error.errno in DENIED and error.filename is not None
         if denied and (touched.is_relative_to(here) or here.is_relative_to(touched)):
             raise UserError(f"--workdir {path} cannot be written: {error.strerror} ({touched}); use another") from error
         raise

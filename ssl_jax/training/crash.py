@@ -27,7 +27,8 @@ from ssl_jax.devices.mesh import batch_sharding, path_name, place_batch
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import to_json
 from ssl_jax.rundir.identity import identity
-from ssl_jax.rundir.log import logger, replace_file
+from ssl_jax.rundir.log import logger
+from ssl_jax.rundir.writing import own_folder, replace_file, replacing
 from ssl_jax.training.step import Setup, TrainState, value_and_gradient
 
 
@@ -80,6 +81,7 @@ def bundle_on_divergence(
     except Diverged as failure:
         folder = Path(workdir.path) / "crash" / f"step_{failure.step}"
         try:
+            workdir.check_place()
             _write(folder, workdir.config, setup, source, fingerprint, before(state(), failure), failure, mesh)
         except Exception as error:  # the reason of the crash is more important than its bundle
             logger.error("the crash bundle %s could not be written: %s", folder, error)
@@ -159,12 +161,13 @@ def _write(
         "epochs": epochs.tolist(),
         "found": readable(jax.device_get(found)),
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    own_folder(own_folder(folder.parent) / folder.name)
     replace_file(folder / "config.json", to_json(config))
     # bfloat16 has no name in npz: its bits are stored, and bundle.json holds the types.
     record["dtypes"] = {k: str(v.dtype) for k, v in held.items()}
     bits: dict[str, Any] = {k: _plain(v) for k, v in held.items()}
-    np.savez(folder / "state.npz", **bits)
+    with replacing(folder / "state.npz") as file:
+        np.savez(file, **bits)
     record["files"] = entries(folder, ["config.json", "state.npz"])  # those that this record belongs to
     replace_file(folder / "bundle.json", json.dumps(record, indent=1) + "\n")
 

@@ -19,8 +19,9 @@ from ssl_jax.checkpoint.store import Checkpoints
 from ssl_jax.data.pipeline import BadRecords
 from ssl_jax.devices.mesh import make_mesh
 from ssl_jax.objectives.base import Objective, State
-from ssl_jax.recipe import Recipe, from_json, parse
+from ssl_jax.recipe import Recipe, parse
 from ssl_jax.recipe.loading import overridden
+from ssl_jax.recipe.values import read_config
 from ssl_jax.rundir.workdir import existing
 from ssl_jax.training.ownership import refuse_another_count, refuse_foreign
 from ssl_jax.training.records import Records, from_meta, records_of
@@ -78,8 +79,7 @@ def shaped(recipe: Recipe, records: Records, mesh: Mesh) -> tuple[Setup, TrainSt
 
 def recipe_of(workdir: Path, allow: tuple[str, ...] = (), overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of a run directory: data, never executed. `overrides` change keys of it for this command."""
-    file = existing(workdir) / "config.json"
-    return parse(overridden(from_json(file.read_text(encoding="utf-8"), str(file)), overrides), allow=allow)
+    return parse(overridden(read_config(existing(workdir) / "config.json"), overrides), allow=allow)
 
 
 def mesh_here(recipe: Recipe) -> Mesh:

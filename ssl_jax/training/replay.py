@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +15,26 @@ from ssl_jax.checkpoint.manifest import CheckpointCorrupt
 from ssl_jax.data.pipeline import BadRecords, examples
 from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch
 from ssl_jax.errors import UserError
-from ssl_jax.recipe import Recipe, from_json, parse
+from ssl_jax.recipe import Recipe, parse
+from ssl_jax.recipe.values import fits, read_config, read_json
 from ssl_jax.rundir.identity import identity
 from ssl_jax.training.crash import arrays, diagnosis, readable
 from ssl_jax.training.records import records_of
 from ssl_jax.training.reopen import shaped
 from ssl_jax.training.step import TrainState
 
+SHAPE = {
+    "step": int,
+    "skipped_before": int,
+    "data": str,
+    "mesh": {"data": int, "fsdp": int, "tensor": int},
+    "ids": [int],
+    "epochs": [int],
+    "found": {"values": {str: str}, "nonfinite": {str: int}},
+    "dtypes": {str: str},
+    "run?": str,
+    "files?": {str: {"size": int, "sha256": str}},
+}  # of bundle.json
 CLOSE = 1e-4  # a finite value counts as reproduced within this fraction: another mesh rounds differently
 
 
@@ -37,6 +48,8 @@ def replay(bundle: Path, allow: tuple[str, ...] = ()) -> tuple[str, bool]:
     source = recipe.data.pretrain.build()
     if source.fingerprint() != record["data"]:
         raise UserError(f"{bundle}: the data is not what the run was given (another fingerprint); restore it to replay")
+    if len(record["ids"]) != recipe.batch_size or not all(0 <= i < len(source) for i in record["ids"]):
+        raise UserError(f"{bundle}/bundle.json names records that the data does not have; bring it back from a copy")
     mesh = _mesh(recipe, record["mesh"])
     with jax.set_mesh(mesh):
         setup, like = shaped(recipe, records_of(source, BadRecords(recipe.data.max_bad_fraction)), mesh)
@@ -48,13 +61,25 @@ def replay(bundle: Path, allow: tuple[str, ...] = ()) -> tuple[str, bool]:
 
 
 def _read(bundle: Path, allow: tuple[str, ...]) -> tuple[dict[str, Any], Recipe]:
-    try:
-        record = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
-        config = (bundle / "config.json").read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{bundle} is not a crash bundle ({error}); name a directory <workdir>/crash/step_K") from error
+    remedy = f"; {bundle} is not a crash bundle: name a directory <workdir>/crash/step_K"
+    record = read_json(bundle / "bundle.json", remedy)
+    if not fits(record, SHAPE) or not _holds_together(record):
+        raise UserError(f"{bundle / 'bundle.json'} is not what a run writes there; bring it back from a copy")
     _refuse_strays(bundle, record)
-    return record, parse(from_json(config, str(bundle / "config.json")), allow=allow)
+    return record, parse(read_config(bundle / "config.json"), allow=allow)
+
+
+def _holds_together(record: dict[str, Any]) -> bool:
+    """Whether counters and record numbers may be those of a step, and values are floats as `crash.readable` writes them."""
+    counted = 0 < record["step"] < 2**31 and 0 <= record["skipped_before"] < 2**31
+    try:
+        return counted and len(record["ids"]) == len(record["epochs"]) and bool(_values(record["found"]))
+    except (ValueError, OverflowError):
+        return False
+
+
+def _values(found: dict[str, Any]) -> dict[str, float]:
+    return {name: float.fromhex(value) for name, value in found["values"].items()}
 
 
 def _refuse_strays(bundle: Path, record: dict[str, Any]) -> None:
@@ -83,13 +108,17 @@ def _state(bundle: Path, like: TrainState, record: dict[str, Any]) -> TrainState
     try:
         with np.load(bundle / "state.npz", allow_pickle=False) as stored:
             held = {k: stored[k] for k in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{bundle}/state.npz cannot be read: {error}") from error
+    except Exception as error:  # zip, zlib and numpy have no common class of errors for a file that was changed
+        raise UserError(f"{bundle}/state.npz cannot be read: {error}; bring it back from a copy") from error
     if {k: v.shape for k, v in held.items()} != {k: v.shape for k, v in wanted.items()}:
         raise UserError(f"{bundle}/state.npz does not hold the state of its config.json")
-    typed = {
-        k: v if str(v.dtype) == record["dtypes"][k] else v.view(jnp.dtype(record["dtypes"][k])) for k, v in held.items()
-    }
+    try:
+        types = {k: jnp.dtype(record["dtypes"][k]) for k in wanted}
+        typed = {k: v if v.dtype == types[k] else v.view(types[k]) for k, v in held.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{bundle}/bundle.json does not hold the types of state.npz ({error})") from error
+    if types != {k: v.dtype for k, v in wanted.items()}:
+        raise UserError(f"{bundle}/bundle.json names other types than those of its config.json")
     placed = [jax.device_put(typed[name], leaf.sharding) for name, leaf in wanted.items()]
     counters = (record["step"] - 1, record["skipped_before"], 0)
     step, skipped, nonfinite = (jnp.asarray(value, jnp.int32) for value in counters)

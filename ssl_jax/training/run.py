@@ -117,7 +117,10 @@ def _run(recipe: Recipe, workdir: Workdir, allow_data_change: bool, watchdog: Wa
         stack.enter_context(log)
         stop = stack.enter_context(stop_requests())
         section = recipe.checkpoint
-        saved = Checkpoints(workdir.path / "checkpoints", section.keep, steps(section.keep_every), section.max_failures)
+        saved = Checkpoints(
+            workdir.path / "checkpoints", section.keep, steps(section.keep_every), section.max_failures,
+            in_place=workdir.check_place,
+        )  # fmt: skip
         stack.enter_context(closing(saved))
         own = "" if is_first() else f".{jax.process_index()}"
         bad = BadRecords(recipe.data.max_bad_fraction, workdir.path / f"bad_records{own}.jsonl")
@@ -142,7 +145,7 @@ def _run(recipe: Recipe, workdir: Workdir, allow_data_change: bool, watchdog: Wa
         meta |= {"run": owner.name}
         if is_first():
             workdir.accept(owner)
-        log.cut_back(-1 if start is None else start)
+        log.cut_back(-1 if start is None else start, _lost_at_most(save, total))
         step = start or 0
         stream = stack.enter_context(closing(batches_from(step, recipe, source, bad)))
         counted = partial(units, setup.objective.augment)
@@ -189,6 +192,7 @@ def _run(recipe: Recipe, workdir: Workdir, allow_data_change: bool, watchdog: Wa
                 usable(state)
                 watchdog.beat(step, "save")
                 log.sync()
+                workdir.check_place()
                 saved.save(step, state, meta | {"cursor": step * recipe.batch_size})
                 owed = False
             if stopping:
@@ -199,6 +203,12 @@ def _run(recipe: Recipe, workdir: Workdir, allow_data_change: bool, watchdog: Wa
         if step < total:
             logger.warning("stopped by %s at step %d of %d; the same command resumes there", stop.reason, step, total)
     return state
+
+
+def _lost_at_most(every: int, total: int) -> int:
+    """Fewer steps than this a run that is killed has to do again: those since a checkpoint that was whole when the next one
+    was being written, and the one after it was due."""
+    return min(2 * every + 1, total) if every else total
 
 
 def _log(workdir: Workdir, total: int, tensorboard: bool) -> MetricsLog | NoLog:

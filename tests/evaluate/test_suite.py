@@ -14,6 +14,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.evaluate.baselines import Rows, random_variables, supervised_split
 from ssl_jax.evaluate.features import extract
 from ssl_jax.evaluate.probes import fewshot, knn
+from ssl_jax.evaluate.run import saved
 from ssl_jax.evaluate.shots import feasible
 from ssl_jax.evaluate.suite import Incomplete, Settings, evaluate, reason, save, table
 
@@ -83,6 +84,23 @@ def test_results_are_plain_data_and_the_same_twice(results, encoder, variables, 
         {"teacher": (encoder, variables)}, make_signals(160, 0), make_signals(200, 1), SETTINGS, lambda _: fit, step=70
     )
     assert again == results
+
+
+def test_a_table_that_cannot_be_written_is_printed_and_lies_elsewhere(results, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "eval").write_text("a file of that name")
+    with pytest.raises(UserError, match="--out FOLDER"):
+        saved(results, {"own task": ValueError("no")}, tmp_path / "run")
+    assert table(results) in capsys.readouterr().out
+    (elsewhere,) = tmp_path.glob("ssl-jax-*/eval/linear.json")
+    precious = tmp_path / "precious"
+    precious.write_text("of somebody else")
+    elsewhere.unlink()
+    elsewhere.symlink_to(precious)
+    save(results, elsewhere.parent.parent)
+    assert precious.read_text() == "of somebody else"
+    assert json.loads(elsewhere.read_text())["probe"] == "linear"
 
 
 def test_every_probe_has_a_file_with_its_protocol_and_what_it_was_measured_on(results, tmp_path):

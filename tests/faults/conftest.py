@@ -25,7 +25,14 @@ def server(tmp_path_factory):
     before = {k: os.environ.get(k) for k in env}
     os.environ.update(env)
     fault_runs.SERVER.set_forkserver_preload(
-        ["ssl_jax.training.run", "ssl_jax.devices.distributed", "ssl_jax.cli", "fault_runs", "orbax.checkpoint"]
+        [
+            "ssl_jax.training.run",
+            "ssl_jax.devices.distributed",
+            "ssl_jax.cli",
+            "fault_runs",
+            "orbax.checkpoint",
+            "tensorboardX",
+        ]
     )
     process = fault_runs.SERVER.Process(target=int)
     process.start()

@@ -27,6 +27,6 @@ def get_config(arg: str = "") -> ConfigDict:
             schedule=dict(name="cosine", warmup_percent=5),
             checkpoint=dict(every_steps=8),
             evaluate=dict(encoder="student", every_percent=50, health_examples=32, **rows),
-            log=dict(every_steps=1, tensorboard=False),
+            log=dict(every_steps=1, tensorboard=True),
         )
     )

@@ -9,6 +9,7 @@ import pytest
 from fault_runs import losses, trained
 
 from ssl_jax.devices.compiler import keep_compiled_programs
+from ssl_jax.rundir.log import logger
 
 NO_BOARD = """
 import tensorboardX
@@ -55,6 +56,15 @@ def test_the_cache_is_private_or_not_used(tmp_path, monkeypatch, caplog):
         assert keep_compiled_programs() == tmp_path / ".cache" / "ssl_jax" / "compiled"
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_without_a_home_nothing_compiled_is_kept(monkeypatch, caplog):
+    for key in ("SSL_JAX_COMPILE_CACHE", "JAX_COMPILATION_CACHE_DIR", "HOME"):
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])  # a user without a name, as in a container
+    with caplog.at_level("WARNING", logger.name):
+        assert keep_compiled_programs() is None
+    assert "no home directory is known" in caplog.text
 
 
 def test_training_goes_on_without_tensorboard(tmp_path, straight):

@@ -112,6 +112,21 @@ def test_after_too_many_nothing_is_applied_until_the_host_has_seen_it():
     assert int(later.nonfinite) == 2
 
 
+EDITED = (
+    {"ids": [0, 1, 2, 3, 4, 5, 6, 64]},
+    {"ids": [0] * 9},
+    {"ids": ["0"] * 8},
+    {"step": 0},
+    {"step": 2**31},
+    {"step": True},
+    {"mesh": {"data": 1}},
+    {"mesh": None},
+    {"found": {"values": {"loss": "much"}, "nonfinite": {}}},
+    {"dtypes": {}},
+    {"run": 3},
+)
+
+
 @pytest.mark.parametrize(("kind", "value"), [("nan_at", "nan"), pytest.param("inf_at", "inf", marks=pytest.mark.slow)])
 def test_a_crash_bundle_shows_the_same_again(tmp_path, capsys, kind, value):
     workdir = tmp_path / "run"
@@ -146,6 +161,14 @@ def test_a_crash_bundle_shows_the_same_again(tmp_path, capsys, kind, value):
     (bundle / "bundle.json").write_text(json.dumps(record | {"files": {}, "run": "other"}))
     assert main(arguments) == 2
     assert "was left by another run (other; this one is " in capsys.readouterr().err
+    # Nor one that was edited, or is no file at all.
+    for edited in EDITED:
+        (bundle / "bundle.json").write_text(json.dumps(record | {"files": {}} | edited))
+        assert main(arguments) == 2, edited
+    for content in (b"[" * 100_000, b'{"step": "\xff"}', b""):
+        (bundle / "bundle.json").write_bytes(content)
+        assert main(arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ssl_jax.recipe import load, to_json
 from ssl_jax.report import figures, scores
 from ssl_jax.report.charts import series
 from ssl_jax.report.html import SCROLL, Html, el, picture
-from ssl_jax.report.page import report
+from ssl_jax.report.page import html, report
 from ssl_jax.report.panels.paper import png
 from ssl_jax.report.record import read
 
@@ -212,6 +212,73 @@ def test_record_of_damaged_files_is_that_of_empty_ones(run):
     (run / "bad_records.jsonl").write_text("torn")
     record = read(run)
     assert (record.env, record.bad, record.spec) == ({}, (), "")
+
+
+ODD = (None, True, -1, 2**63, 10**400, 1e308, float("nan"), "", "\x00", "\ud800", [], [[]], {"a": {}}, ["a"], [1])
+ENV = {
+    "argv": ["ssl-jax", "train", "--config", "mae_vit_fashion:tiny"],
+    "devices": {"cpu:cpu": 2},
+    "packages": {"jax": "0.10"},
+    "mesh": {"data": 1},
+    "earlier": [{"argv": ["ssl-jax", "train"]}],
+    "records": 12,
+    "data": "f",
+}
+LINES = [
+    {"step": 0, "health": "healthy", "rankme": 9.0},
+    {"step": 4, "loss": 3.0, "examples_per_s": 64.0, "skipped": 1},
+]
+
+
+def places(value, path=()):
+    """Where anything stands in nested data."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, item in inside for place in places(item, (*path, key)))]
+
+
+def with_odd(value, path, odd):
+    if not path:
+        return odd
+    changed = dict(value) if isinstance(value, dict) else list(value)
+    changed[path[0]] = with_odd(value[path[0]], path[1:], odd)
+    return changed
+
+
+def edits(value):
+    """`value` with something odd at each place in it, another kind at each; every kind has its turn."""
+    return [with_odd(value, path, ODD[(7 * i + j) % len(ODD)]) for j in (0, 8) for i, path in enumerate(places(value))]
+
+
+def test_files_that_were_edited_are_left_out_where_they_are_no_such_thing(run):
+    (run / "eval").mkdir()
+    written = {"env.json": ENV, "eval/linear.json": LINEAR, "eval/fewshot.json": FEWSHOT}
+    for name, value in written.items():
+        for edited in edits(value):
+            (run / name).write_text(json.dumps(edited))
+            assert "</html>" in html(read(run), [], {}, [])
+        (run / name).write_text(json.dumps(value))
+    for i, line in enumerate(LINES):
+        for edited in edits(line)[1:]:
+            (run / "metrics.jsonl").write_text(
+                "".join(json.dumps(x) + "\n" for x in [*LINES[:i], edited, *LINES[i + 1 :]])
+            )
+            assert "</html>" in html(read(run), [], {}, [])
+
+
+def test_a_page_is_written_where_it_can_be(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    precious = tmp_path / "precious"
+    precious.write_text("of somebody else")
+    (tmp_path / "out" / "samples").mkdir(parents=True)
+    for name in ("report.html", "samples/loss.png"):
+        (tmp_path / "out" / name).symlink_to(precious)
+    assert report(run, out=tmp_path / "out") == tmp_path / "out" / "report.html"
+    assert precious.read_text() == "of somebody else"
+    assert not (run / "report.html").exists()
+    (run / "samples").symlink_to(tmp_path / "out")
+    with pytest.raises(UserError, match="--out FOLDER"):
+        report(run)
+    assert list(tmp_path.glob("ssl-jax-*/samples/loss.png"))
 
 
 def test_series_keeps_gaps():
