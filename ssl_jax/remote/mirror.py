@@ -59,12 +59,15 @@ class Mirror:
         self._thread.start()
 
     def finish(self, patience: float) -> str:
-        """Send what is left, for at most `patience` seconds. What kept it from being sent, or nothing."""
+        """Send what is left. What kept it from being sent, if that lasted for `patience` seconds; or nothing."""
+        started = time.monotonic()
         self._ending.set()
-        self._done.wait(patience)
+        while not self._done.wait(POLL_SECONDS):
+            if self._problem and time.monotonic() - max(started, self._away_since) > patience:
+                break
         self._given_up.set()
         shutil.rmtree(self._pins(), ignore_errors=True)
-        return "" if self._done.is_set() else self._problem or "it answers too slowly"
+        return "" if self._done.is_set() else self._problem
 
     def round(self, ending: bool = False) -> bool:
         """Send what there is to send. True: nothing is left. Raises StoreAway."""

@@ -31,7 +31,7 @@ from ssl_jax.remote.mirror import EVERY_SECONDS, Mirror, stamps
 from ssl_jax.remote.store import Store, StoreAway, is_remote, store_at
 from ssl_jax.rundir.log import logger, messages, replace_file
 
-PATIENCE_SECONDS = 600  # how long the end of a run waits for a store
+PATIENCE_SECONDS = 120  # how long the end of a run waits for a store that is away
 HERE = ".mirror.json"  # which lease the folder was last written under
 NOT_FETCHED = ("LOCK/", "tb/", "samples/", "crash/", f"{steps.CHECKPOINTS}/")  # training and reading need none of it
 
@@ -214,6 +214,7 @@ def _prepared(store: Store, folder: Path) -> list[int]:
         store.download({name: folder / name for name in wanted})
         store.remove(steps.unmarked(sizes))
         newest, damaged = steps.fetch_newest(store, folder, sizes)
+        steps.mend(store, folder, sizes)
         there = steps.marked(sizes)
         stamp = time.strftime("%Y%m%dT%H%M%S")
         for step in set(damaged) & set(there):
@@ -265,8 +266,8 @@ def _sent(mirror: Mirror) -> str:
     if not problem:
         return ""
     return (
-        f"{store.address} lacks what was written last ({problem}; waited {patience:.0f} s). Everything is kept in {folder}: "
-        "the same command on this machine goes on from there and sends it"
+        f"{store.address} lacks what was written last ({problem}; it was waited for {patience:.0f} s). Everything is kept in "
+        f"{folder}: the same command on this machine goes on from there and sends it"
     )
 
 

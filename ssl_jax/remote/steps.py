@@ -112,6 +112,18 @@ def fetch_newest(store: Store, folder: Path, sizes: Sizes) -> tuple[int | None, 
     return None, damaged
 
 
+def mend(store: Store, folder: Path, sizes: Sizes) -> None:
+    """Send again what a marked step lacks in the store, or has in another size, where the whole step is here and sound."""
+    for step in set(marked(sizes)) & set(steps_on_disk(folder)):
+        directory = folder / CHECKPOINTS / str(step)
+        absent = missing(sent_files(directory, step), sizes)
+        if absent and _sound(directory):
+            logger.warning(
+                "%d files of step %d in %s were not whole; they were sent again", len(absent), step, store.address
+            )
+            store.upload(absent)
+
+
 def stand_in(store: Store, folder: Path, steps: Iterable[int]) -> None:
     """Let training know of steps that are only in the store, so that it says when they are too old to keep."""
     absent = [step for step in steps if not (folder / CHECKPOINTS / str(step)).exists()]

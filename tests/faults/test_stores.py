@@ -14,15 +14,14 @@ from ssl_jax.remote import steps
 from ssl_jax.remote.mirror import Mirror
 from ssl_jax.remote.store import Store, StoreAway, store_at
 
-EVALUATED = ("--config", f"{RECIPE}:evaluated")
+EVALUATED = ("--config", f"{RECIPE}:evaluated", "--config.log.tensorboard=True")
 
 
 @pytest.fixture(scope="module", params=["s3", "gs"])
 def emulator(request, tmp_path_factory):
     if missing := absent(request.param):
-        pytest.skip(
-            f"{request.param}:// is not tried: pip install ssl_jax[{EXTRA[request.param]},stores] (no {', '.join(missing)})"
-        )
+        extra, lacks = EXTRA[request.param], ", ".join(missing)
+        pytest.skip(f"{request.param}:// is not tried without {lacks}: pip install -e '.[{extra},dev]'")
     emulator = Server(request.param, tmp_path_factory.mktemp(request.param))
     yield emulator
     emulator.close()
@@ -76,6 +75,12 @@ def test_a_run_is_trained_killed_resumed_elsewhere_and_evaluated(store, emulator
     command(store, emulator, tmp_path / "third", "eval", "--probes", "knn")
     command(store, emulator, tmp_path / "third", "report")
     assert {"eval/knn.json", "report.html"} <= store.sizes().keys()
+    assert any(name.startswith("tb/") for name in store.sizes())
+    begun = (*EVALUATED, f"--config.init_from.workdir={store.address}", "--config.init_from.step=16")
+    env = emulator.env | {"SSL_JAX_STAGING": str(tmp_path / "third")}
+    with Run(tmp_path / "local", *begun, "--config.total_steps=1", **env) as local:
+        assert local.wait() == 0, local.said()
+        assert f"starting from step 16 of {store.address}" in local.said()
 
 
 @pytest.mark.slow

@@ -156,7 +156,7 @@ def test_a_slow_store_makes_no_one_wait_but_the_end(store, tmp_path):
     for step in (8, 16):
         save(tmp_path, step)
     assert time.monotonic() - started < 0.2
-    assert mirror.finish(30) == ""
+    assert mirror.finish(0.1) == ""  # that is for a store that is away
     assert steps.marked(store.sizes()) == [8, 16]
 
 

@@ -144,6 +144,15 @@ def test_half_a_step_is_removed_at_the_next_start(store, elsewhere):
     assert not [name for name in store.sizes() if name.startswith("checkpoints/16/")]
 
 
+def test_what_a_step_lacks_in_the_store_is_sent_again_from_the_machine_that_has_it(store):
+    trained(8, 16)
+    whole = store.sizes("checkpoints")
+    store.remove(["checkpoints/16/state/a"])
+    store.write({"checkpoints/8/meta": b""})
+    trained()
+    assert store.sizes("checkpoints") == whole
+
+
 def test_reading_fetches_one_step_and_sends_back_what_was_written(store):
     trained(8, 16)
     for step, found in ((None, 16), (8, 8)):
