@@ -9,7 +9,12 @@ def normal(seed, *shape, dtype=np.float32):
 
 
 def drawn(make, *arguments, scale=0.3, **options):
-    """What `make` would return, its numbers drawn."""
-    shapes = jax.eval_shape(lambda: make(*arguments, **options))
-    draw = np.random.default_rng(0).normal
-    return jax.tree.map(lambda s: draw(scale=scale, size=s.shape).astype(s.dtype), shapes)
+    """What `make` would return: its real numbers drawn, its counters zero."""
+    rng = np.random.default_rng(0)
+
+    def draw(like):
+        if not jax.numpy.issubdtype(like.dtype, np.floating):
+            return np.zeros(like.shape, like.dtype)
+        return rng.normal(scale=scale, size=like.shape).astype(like.dtype)
+
+    return jax.tree.map(draw, jax.eval_shape(lambda: make(*arguments, **options)))

@@ -27,7 +27,7 @@ from ssl_jax.devices.distributed import agreed, any_process, is_first
 from ssl_jax.errors import UserError
 from ssl_jax.remote import steps
 from ssl_jax.remote.lease import Lease, acquire
-from ssl_jax.remote.mirror import Mirror, stamps
+from ssl_jax.remote.mirror import EVERY_SECONDS, Mirror, stamps
 from ssl_jax.remote.store import Store, StoreAway, is_remote, store_at
 from ssl_jax.rundir.log import logger, messages, replace_file
 
@@ -141,29 +141,34 @@ def _cache() -> Path:
 
 
 def _together(store: Store, folder: Path, stack: ExitStack, log: str) -> Mirror:
-    """The mirror of this process, when the first one holds the store and has fetched what training needs."""
-    told = 0
-    try:
-        if is_first():
-            lease = stack.enter_context(_held(store, folder))
-            stack.enter_context(messages(folder, name=log))
-            mirror = Mirror(store, folder, lease, 0, jax.process_count(), _seconds("SSL_JAX_MIRROR_SECONDS", 30))
-            mirror.marked |= set(_prepared(store, folder))
-            token = random.randrange(1, 2**31)
-            replace_file(folder / f".token-{token}", "")
-            told = agreed(token)
-        else:
-            told = -1
-            token = agreed(0)
-            if not token:
-                raise UserError("process 0 could not open the run directory; its message says why")
-            stack.enter_context(messages(folder, name=log))
-            mirror = Mirror(store, folder, None, jax.process_index(), jax.process_count())
-    finally:
-        if not told:
-            agreed(0)
+    """The mirror of this process, once the first one holds the store and has fetched what training needs."""
+    mirror, token = (_leading if is_first() else _following)(store, folder, stack, log)
     _check_shared(folder, token)
     return mirror
+
+
+def _leading(store: Store, folder: Path, stack: ExitStack, log: str) -> tuple[Mirror, int]:
+    """Hold the store, fetch, and leave a token in the folder, whose number all processes are told; 0 where that failed."""
+    told = 0
+    try:
+        lease = stack.enter_context(_held(store, folder))
+        stack.enter_context(messages(folder, name=log))
+        mirror = Mirror(store, folder, lease, 0, jax.process_count(), _seconds("SSL_JAX_MIRROR_SECONDS", EVERY_SECONDS))
+        mirror.marked |= set(_prepared(store, folder))
+        token = random.randrange(1, 2**31)
+        replace_file(_token(folder, token), "")
+        told = agreed(token)
+    finally:
+        if not told:
+            agreed(0)  # the others wait for it
+    return mirror, token
+
+
+def _following(store: Store, folder: Path, stack: ExitStack, log: str) -> tuple[Mirror, int]:
+    if not (token := agreed(0)):
+        raise UserError("process 0 could not open the run directory; its message says why")
+    stack.enter_context(messages(folder, name=log))
+    return Mirror(store, folder, None, jax.process_index(), jax.process_count()), token
 
 
 @contextmanager
@@ -226,14 +231,18 @@ def _prepared(store: Store, folder: Path) -> list[int]:
 
 def _check_shared(folder: Path, token: int) -> None:
     """UserError in all processes unless each sees the folder of the first."""
-    seen = (folder / f".token-{token}").exists()
+    seen = _token(folder, token).exists()
     if any_process(not seen):
         raise UserError(
             f"not all processes see {folder}, where process 0 keeps what goes to the store; name a folder that they share in "
             "SSL_JAX_STAGING, the same for all"
         )
     if is_first():
-        (folder / f".token-{token}").unlink(missing_ok=True)
+        _token(folder, token).unlink(missing_ok=True)
+
+
+def _token(folder: Path, number: int) -> Path:
+    return folder / f".token-{number}"
 
 
 def _stop() -> None:

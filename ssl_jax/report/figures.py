@@ -43,12 +43,13 @@ class Known(NamedTuple):
 
     source: Any
     features: Features
-    bad: BadRecords
+    bad: BadRecords | None = None
 
     def row(self, place: int) -> Row:
         """The record whose features are at `place`."""
         label = None if self.features.y is None else int(self.features.y[place])
-        return Row(self.bad.read(self.source, int(self.features.ids[place]))[1], label)
+        index = int(self.features.ids[place])
+        return Row(self.source[index] if self.bad is None else self.bad.read(self.source, index)[1], label)
 
 
 class Answers(NamedTuple):

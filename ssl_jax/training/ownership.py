@@ -38,18 +38,14 @@ def owner_on_resume(workdir: Path, config: Mapping[str, Any], step: int, meta: M
 
     Raises UserError for a checkpoint of another run, step or recipe (but for what this start or an earlier one allowed).
     """
-    owner, folder = identity(workdir), _folder(workdir, step)
-    refuse_another_run(folder, meta, owner.name)
-    refuse_another_step(folder, step, meta)
-    changed = _changes(meta, config)
-    refused = {key: pair for key, pair in changed.items() if not owner.permits(key, pair[1])}
-    unsaid = (
-        "run" not in meta and (workdir / "config.json").exists()
-    )  # that was compared, and may have been changed before
-    if refused and not unsaid:
-        raise another_recipe(f"{folder} was trained with another recipe", refused)
+    owner = identity(workdir)
+    refused = _refused(workdir, step, meta, owner, config)
+    # An older run does not say what it allowed: there config.json, which was compared already, is believed.
+    believed = "run" not in meta and (workdir / "config.json").exists()
+    if refused and not believed:
+        raise another_recipe(f"{_folder(workdir, step)} was trained with another recipe", refused)
     name = owner.name or meta.get("run") or named()
-    return Identity(name, owner.allow_change, owner.allowed).allowing(changed)
+    return Identity(name, owner.allow_change, owner.allowed).allowing(_changes(meta, config))
 
 
 def new_owner(workdir: Path) -> Identity:
@@ -60,15 +56,14 @@ def new_owner(workdir: Path) -> Identity:
 
 def refuse_foreign(workdir: Path, step: int, meta: Meta) -> None:
     """For those who only read: UserError for a checkpoint in `workdir` of another run, step or recipe than it has."""
-    owner, folder, config = identity(workdir), _folder(workdir, step), workdir / "config.json"
-    refuse_another_run(folder, meta, owner.name)
-    refuse_another_step(folder, step, meta)
-    changed = _changes(meta, read_config(config)) if config.exists() else {}
-    refused = {key: pair for key, pair in changed.items() if not owner.permits(key, pair[1])}
+    config = workdir / "config.json"
+    recipe = read_config(config) if config.exists() else None
+    refused = _refused(workdir, step, meta, identity(workdir), recipe)
     if refused and "run" in meta:
         lines = "\n".join(f"  {key}: {saved} -> {now}" for key, (saved, now) in refused.items())
         raise ForeignCheckpoint(
-            f"{config} is not the recipe that {folder} was trained with. It differs:\n{lines}\nRestore these values in it"
+            f"{config} is not the recipe that {_folder(workdir, step)} was trained with. It differs:\n{lines}\n"
+            "Restore these values in it"
         )
 
 
@@ -109,8 +104,15 @@ def _another_step(folder: Path, found: str) -> ForeignCheckpoint:
     )
 
 
-def _changes(meta: Meta, config: Mapping[str, Any]) -> Changes:
-    return trained_differently(from_json(meta["recipe"]), config) if "recipe" in meta else {}
+def _refused(workdir: Path, step: int, meta: Meta, owner: Identity, config: Mapping[str, Any] | None) -> Changes:
+    """What of `config` nobody allowed to differ from the checkpoint's; after it was asked for its run and its step."""
+    refuse_another_run(_folder(workdir, step), meta, owner.name)
+    refuse_another_step(_folder(workdir, step), step, meta)
+    return {key: pair for key, pair in _changes(meta, config).items() if not owner.permits(key, pair[1])}
+
+
+def _changes(meta: Meta, config: Mapping[str, Any] | None) -> Changes:
+    return {} if config is None or "recipe" not in meta else trained_differently(from_json(meta["recipe"]), config)
 
 
 def _places(folder: Path, name: str) -> tuple[Path, str, Path]:

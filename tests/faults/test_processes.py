@@ -107,6 +107,7 @@ def test_two_processes_stop_together_and_resume_as_one_and_as_two(tmp_path, stra
     found = listening(runs[0].port)
     assert found
     assert all(address.endswith("0100007F") for address in found)  # 127.0.0.1 (or as IPv6), and nowhere else
+    assert all(f"process {i} on {socket.gethostname()}: 1 x cpu\n" in runs[0].said() for i in (0, 1))
     runs[1].signal(signal.SIGTERM)
     runs[1].until(lambda: "SIGTERM caught" in runs[1].said())
     gate.touch()

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import threading
 
 import pytest
 from memory_store import flip, save
@@ -105,11 +106,17 @@ def test_a_second_run_is_refused_while_the_first_holds_the_store(store):
 
 
 def test_a_run_that_lost_the_store_stops_and_sends_nothing_more(store, monkeypatch):
-    stopped = []
-    monkeypatch.setattr(opening, "_stop", lambda: stopped.append(1))
+    stopped = threading.Event()
+    monkeypatch.setattr(opening, "_stop", stopped.set)
+    monkeypatch.setenv("SSL_JAX_LEASE_SECONDS", "0.2")
+
+    def taken_over(folder):
+        store.write({name(2): store.read(name(1))})
+        assert stopped.wait(20)
+        save(folder, 8)
+
     with pytest.raises(UserError, match="another run has taken over"):
-        trained_while(lambda folder: store.write({name(2): store.read(name(1))}) or save(folder, 8))
-    assert stopped == [1]
+        trained_while(taken_over)
     assert not steps.marked(store.sizes())
 
 

@@ -106,11 +106,15 @@ def test_a_run_keeps_its_name_and_half_written_files_are_removed(tmp_path):
         assert identity(tmp_path).name == ""  # its checkpoints know it
 
 
-def test_the_batch_size_has_no_flag_once_there_is_a_checkpoint(tmp_path):
+def test_only_flags_that_can_help_are_named(tmp_path):
     with open_workdir(tmp_path, CONFIG | {"batch_size": 8}):
         pass
     assert "add --allow-config-change batch_size" in refusal(tmp_path, CONFIG | {"batch_size": 16})
     (tmp_path / "checkpoints" / "8").mkdir(parents=True)
+    said = refusal(tmp_path, CONFIG | {"batch_size": 8, "model": {"width": 8}})
+    assert (
+        "add --allow-config-change model.width\nThis works where every array of the checkpoint keeps its name" in said
+    )
     for flags in ([], ["batch_size"]):
         said = refusal(tmp_path, CONFIG | {"batch_size": 16}, allow_change=flags)
         assert "batch_size cannot change once there is a checkpoint" in said
