@@ -30,7 +30,8 @@ class Board:
     """The finite numbers of a run as TensorBoard events in `folder`. Nothing here raises or waits, but `close`, a while."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._options = folder, {}
+        self._folder = folder
+        self._options: dict[str, Any] = {}
         self._lines: queue.Queue[Line | None] = queue.Queue(WAITING)
         self._thread: threading.Thread | None = None
         self._board: Any = None

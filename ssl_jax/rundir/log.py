@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TextIO
@@ -42,13 +43,13 @@ class _File(logging.FileHandler):
     """Appends to train.log, in the directory that the path named at first and through no link. A full disk must not stop
     training here; saving the state will report it."""
 
-    def _open(self) -> TextIO:
+    def _open(self) -> TextIOWrapper:
         folder = os.open(os.path.dirname(self.baseFilename), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             file = open_to_append(os.path.basename(self.baseFilename), folder)
         finally:
             os.close(folder)
-        return os.fdopen(file, "a", encoding=self.encoding, errors=self.errors)
+        return TextIOWrapper(os.fdopen(file, "ab"), encoding=self.encoding, errors=self.errors)
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass

@@ -49,7 +49,7 @@ CONDITIONS = {  # section -> on what it hangs that a run can go on with another 
     "optimizer.options": FITS,
     "data.pretrain": "If the records differ, add --allow-data-change as well",
 }
-APPENDED = re.compile(r"metrics\.jsonl|train(\.\d+)?\.log|bad_records(\.\d+)?\.jsonl")
+APPENDED = re.compile(r"LOCK|metrics\.jsonl|train(\.\d+)?\.log|bad_records(\.\d+)?\.jsonl")
 REPLACED = ("config.json", "env.json")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -114,6 +114,7 @@ def open_workdir(
         _refuse_what_is_no_run(path)
         with held(path) as place, messages(path), _lock(place), _ending_in_log():
             remove_unfinished(path)
+            _part_from_copies(path)
             resumed, steps = _same_recipe(path, config, allow_change), saved_steps(path)
             _record_environment(path / "env.json", "" if steps else named(), allow_change)
             workdir = Workdir(path, from_json(to_json(config)), resumed, place)
@@ -142,14 +143,12 @@ def existing(path: str | os.PathLike[str]) -> Path:
 
 def _refuse_what_is_no_run(path: Path) -> None:
     """UserError for a link, a folder, a FIFO where a run has a file, and for checkpoints that lie nowhere."""
-    for entry in path.iterdir():
-        found = entry.lstat()
-        if _is_in_the_way(entry, found):
-            raise UserError(
-                f"{entry} is {_kind(found)}, where a run has a file of its own; move it away, and start again"
-            )
-        if APPENDED.fullmatch(entry.name) and found.st_nlink > 1:  # another directory has it too: a copy made of links
-            replace_file(entry, entry.read_bytes())
+    for entry in _files_of_a_run(path):
+        with suppress(FileNotFoundError):  # an active run replaces its files
+            if _is_in_the_way(entry, found := entry.lstat()):
+                raise UserError(
+                    f"{entry} is {_kind(found)}, where a run has a file of its own; move it away, and start again"
+                )
     checkpoints = path / "checkpoints"
     if checkpoints.is_symlink() and not checkpoints.exists():
         to = os.readlink(checkpoints)
@@ -160,11 +159,23 @@ def _refuse_what_is_no_run(path: Path) -> None:
         )
 
 
+def _part_from_copies(path: Path) -> None:
+    """A file that another directory has too, as in a copy made of links, becomes one of this directory alone."""
+    for entry in _files_of_a_run(path):
+        found = entry.lstat()
+        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+            replace_file(entry, entry.read_bytes())
+
+
+def _files_of_a_run(path: Path) -> list[Path]:
+    return [entry for entry in path.iterdir() if entry.name in REPLACED or APPENDED.fullmatch(entry.name)]
+
+
 def _is_in_the_way(entry: Path, found: os.stat_result) -> bool:
     """Whether something else than a file has the name of one. A link may have it where the file is replaced as a whole."""
-    if entry.name == "LOCK" or APPENDED.fullmatch(entry.name):
-        return not stat.S_ISREG(found.st_mode) or (entry.name == "LOCK" and found.st_nlink > 1)
-    return entry.name in REPLACED and not entry.is_file() and not stat.S_ISLNK(found.st_mode)
+    if entry.name in REPLACED:
+        return not entry.is_file() and not stat.S_ISLNK(found.st_mode)
+    return not stat.S_ISREG(found.st_mode) or (entry.name == "LOCK" and found.st_nlink > 1)
 
 
 def _kind(found: os.stat_result) -> str:
