@@ -22,7 +22,6 @@ def get_config(arg: str = "") -> ConfigDict:
                 image=image | dict(views=dict(image=dict(count=1, scale=(0.6, 1.0)))),
                 text=dict(target="texts:TokenViews", words=CAPTION),
             ),
-            evaluate=shared["evaluate"]
-            | dict(encoder=("image", "text"), probes=("linear", "knn", "fewshot", "retrieval:Retrieval")),
+            evaluate=shared["evaluate"] | dict(encoder=("image", "text"), probes=("linear", "retrieval:Retrieval")),
         )
     )

@@ -11,7 +11,7 @@ def run(source: str, probe: str) -> dict[str, Any]:
     """Every section that is the same in all of them."""
     data = {"pretrain": dict(target=source, split="pretrain")}
     data |= {split: dict(target=probe, split=split) for split in ("probe", "test")}
-    few = dict(shots=(5,), draws=2, supervised_examples=64, supervised_few_examples=32, health_examples=64)
+    few = dict(probes=("linear", "knn"), supervised_examples=64, health_examples=64)
     return dict(
         seed=0,
         batch_size=16,
