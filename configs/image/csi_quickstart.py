@@ -25,6 +25,6 @@ def get_config(arg: str = "") -> ConfigDict:
             model=small_conv(cells=4, levels=(1, 3)),
             augment=fashion_views(size=20, scale=(0.2, 0.8)),
             optimizer=dict(name="adamw", lr=8e-3, weight_decay=1e-4),
-            evaluate=run["evaluate"] | dict(workers=2),
+            evaluate=run["evaluate"] | dict(workers=2, every_percent=25),
         )
     )

@@ -213,5 +213,5 @@ def _not_allowed(path: Path, allow: Iterable[str], needed: Iterable[str]) -> Use
 
 def _no_such_name(path: Path, allowed: Iterable[str]) -> UserError:
     held = vars(sys.modules[path.module])
-    names = [n for n, v in held.items() if isinstance(v, type) and inside(v.__module__, allowed)]
+    names = [n for n, v in held.items() if callable(v) and inside(getattr(v, "__module__", None) or "", allowed)]
     return UserError(f"{path.where}: {path.module} has no {path.name}{did_you_mean(path.name, names)}")
