@@ -7,10 +7,10 @@ their intervals. The loop never waits for the device between two checks: metrics
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -23,22 +23,23 @@ from ssl_jax.devices.agreement import comparing, modules, places
 from ssl_jax.devices.distributed import is_first, lost_peers_explained
 from ssl_jax.devices.fatal import fatal_signals_told
 from ssl_jax.devices.memory import out_of_memory_explained
-from ssl_jax.devices.mesh import batch_sharding, check_batch, make_mesh, place_batch, state_shardings
+from ssl_jax.devices.mesh import check_batch, make_mesh, state_shardings
 from ssl_jax.devices.replicas import ReplicaCheck
-from ssl_jax.devices.signals import stop_requests
+from ssl_jax.devices.signals import Stop, stop_requests
 from ssl_jax.devices.watchdog import Watchdog
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.online import OnlineCheck
 from ssl_jax.models.attention import flash_choices
 from ssl_jax.objectives.base import Objective
 from ssl_jax.optim import optimizers
-from ssl_jax.recipe import InitFrom, Recipe, from_json, to_json
+from ssl_jax.recipe import Duration, InitFrom, Recipe, from_json, to_json
 from ssl_jax.rundir.identity import Identity
 from ssl_jax.rundir.log import MetricsLog, NoLog, logger, read_metrics
 from ssl_jax.rundir.workdir import Workdir
 from ssl_jax.training import opening, rate, spikes
 from ssl_jax.training.crash import bundle_on_divergence
 from ssl_jax.training.init_from import initialised_from
+from ssl_jax.training.loop import Intervals, Loop
 from ssl_jax.training.monitor import Monitor
 from ssl_jax.training.ownership import new_owner, owner_on_resume, refuse_another_count, trained_differently
 from ssl_jax.training.records import records_of
@@ -81,12 +82,48 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
     `allow_data_change`), too many unreadable records, a loss that stays non-finite, checkpoints that cannot be saved, memory
     that does not suffice, a device that computes wrongly.
     """
-    with Watchdog(recipe.watch.hang_seconds, recipe.watch.startup_seconds) as watchdog:
-        return _run(recipe, workdir, allow_data_change, watchdog)
+    with ExitStack() as stack:
+        watchdog = stack.enter_context(Watchdog(recipe.watch.hang_seconds, recipe.watch.startup_seconds))
+        given = _given(recipe, workdir, allow_data_change)
+        stack.enter_context(jax.set_mesh(given.mesh))
+        stack.enter_context(lost_peers_explained())
+        outlets = _outlets(recipe, workdir, given, stack)
+        loop = _begun(recipe, workdir, given, outlets, watchdog, allow_data_change, stack)
+        loop.run()
+        loop.saved.finish()
+        _tell_the_end(loop, outlets.bad)
+    return loop.state
 
 
-def _run(recipe: Recipe, workdir: Workdir, allow_data_change: bool, watchdog: Watchdog) -> TrainState:
-    say = logger.info if is_first() else logger.debug
+class Given(NamedTuple):
+    """What a run has before anything is on a device. `meta` goes beside every checkpoint."""
+
+    source: Any
+    setup: Setup
+    mesh: jax.sharding.Mesh
+    meta: dict[str, Any]
+
+    def steps(self, recipe: Recipe, duration: Duration) -> int:
+        """A duration in steps of this run."""
+        return recipe.duration(duration, len(self.source))
+
+
+class Outlets(NamedTuple):
+    """Where a run writes, and hears that it shall stop."""
+
+    log: MetricsLog | NoLog
+    stop: Stop
+    saved: Checkpoints
+    bad: BadRecords
+
+
+def _say() -> Callable[..., None]:
+    return logger.info if is_first() else logger.debug
+
+
+def _given(recipe: Recipe, workdir: Workdir, allow_data_change: bool) -> Given:
+    """Data, step and devices, after all processes found that they have the same; each is told."""
+    say = _say()
     say("reading the records of %s", recipe.data.pretrain.target.rpartition(":")[2])
     with comparing("data and code") as facts:
         source = recipe.data.pretrain.build()
@@ -99,120 +136,123 @@ def _run(recipe: Recipe, workdir: Workdir, allow_data_change: bool, watchdog: Wa
     for warning in setup.objective.warnings(recipe.batch_size):
         logger.warning(warning)
     mesh = make_mesh(recipe.mesh.data, recipe.mesh.fsdp, recipe.mesh.tensor)
-    say(opening.devices(mesh))
-    for place in places():
-        say(place)
+    for line in (opening.devices(mesh), *places()):
+        say(line)
     check_batch(recipe.batch_size, mesh, max(setup.accumulation, setup.gradient_cache))
-    meta = {"data": fingerprint, "batch_size": recipe.batch_size, "recipe": to_json(workdir.config)}
     if is_first():
-        facts = {"data": meta["data"], "records": len(source), "processes": jax.process_count()}
-        workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), **facts)
-    steps = partial(recipe.duration, num_examples=len(source))
-    save, check, compare = steps(recipe.checkpoint.every), steps(recipe.evaluate.every), steps(recipe.watch.replicas)
-    per_dispatch, total = recipe.mesh.steps_per_dispatch, setup.total_steps
+        here = {"data": fingerprint, "records": len(source), "processes": jax.process_count()}
+        workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), **here)
+    meta = {"data": fingerprint, "batch_size": recipe.batch_size, "recipe": to_json(workdir.config)}
+    return Given(source, setup, mesh, meta)
 
-    with jax.set_mesh(mesh), ExitStack() as stack:
-        stack.enter_context(lost_peers_explained())
-        log = _log(workdir, total, recipe.log.tensorboard)
-        stack.enter_context(log)
-        stop = stack.enter_context(stop_requests())
-        section = recipe.checkpoint
-        saved = Checkpoints(
-            workdir.path / "checkpoints", section.keep, steps(section.keep_every), section.max_failures,
-            in_place=workdir.check_place,
-        )  # fmt: skip
-        stack.enter_context(closing(saved))
-        own = "" if is_first() else f".{jax.process_index()}"
-        bad = BadRecords(recipe.data.max_bad_fraction, workdir.path / f"bad_records{own}.jsonl")
-        stack.enter_context(fatal_signals_told(workdir.path / f"train{own}.log"))
-        check_records(setup.objective.augment, source, bad)
-        records = records_of(source, bad)
-        meta |= {"records": records.to_meta()}
-        one = records.batch(recipe.batch_size)
-        with flash_choices() as chosen:
-            like = state_like(setup, one, mesh, recipe.mesh.rules, recipe.mesh.offload)
-        say(opening.parameters(like.params))
-        for name, reason in sorted(chosen):
-            say("attention=flash computes with %s: %s", name, reason)
-        say("everything is written to %s", workdir.path)
-        stack.enter_context(out_of_memory_explained(recipe, like))
-        start = saved.latest_valid_step()
-        found, owner = None, new_owner(workdir.path)
-        if start is not None:
-            found, owner = resumed(saved, like, meta, start, workdir, allow_data_change)
-            told_rate(saved.meta(start)["recipe"], recipe, len(source), found)
-            say("resumed at step %d of %d", start, total)
-        meta |= {"run": owner.name}
-        if is_first():
-            workdir.accept(owner)
-        log.cut_back(-1 if start is None else start, _lost_at_most(save, total))
-        step = start or 0
-        stream = stack.enter_context(closing(batches_from(step, recipe, source, bad)))
-        counted = partial(units, setup.objective.augment)
-        monitor = Monitor(log, recipe, saved.age, max(1, steps(recipe.log.every)), counted)
-        check_of = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
-        check_scales({"pretrain": source, "probe": check_of.source})
-        online = opening.first_timed(say, "compiling and making the first check of the features", check_of)
-        replicas, usable = ReplicaCheck(mesh, like), UsableCheck(like)
-        step_of = {n: opening.first_timed(say, opening.program(n), compiled(setup, n, like)) for n in {per_dispatch, 1}}
-        if found is None:
-            with opening.timed(say, "compiling and drawing the parameters"):
-                state = initialised(setup, one, like, recipe.init_from)
-            log.write(0, **online(state))
-        else:
-            state = found
-        stack.enter_context(bundle_on_divergence(workdir, setup, source, meta["data"], lambda: state, mesh))
 
-        ran: set[int] = set()
-        owed = False  # a checkpoint that is due
-        while step < total:
-            count = per_dispatch if step + per_dispatch <= total else 1
-            watchdog.beat(step, "data")
-            batch = monitor.timed(lambda: stacked(stream, count))  # noqa: B023 (called at once)
-            watchdog.beat(step, "step" if count in ran else "compile")
-            state, metrics = step_of[count](state, place_batch(batch, batch_sharding(mesh, steps_axis=count > 1)))
-            ran.add(count)
-            before, step = step, step + count
-            monitor.push(step, count, metrics, batch)
-            saved.poll()
-            stopping = stop.requested()
-            last = step == total or stopping
-            owed = owed or _due(save, before, step)
-            if last or owed:
-                monitor.flush()
-            saving = last or (owed and monitor.applied)  # parameters that the last loss was not finite with can wait
-            if step == total or _due(check, before, step):
-                watchdog.beat(step, "check")
-                monitor.flush()
-                log.write(step, **monitor.health(online(state)))
-            if saving or _due(compare, before, step):
-                watchdog.beat(step, "check")
-                replicas(state)  # before every save, so that none is made of copies that differ
-            if saving:
-                usable(state)
-                watchdog.beat(step, "save")
-                log.sync()
-                workdir.check_place()
-                saved.save(step, state, meta | {"cursor": step * recipe.batch_size})
-                owed = False
-            if stopping:
-                break
-        saved.finish()
-        if bad.count:
-            logger.warning("%d records could not be read and were replaced; see %s", bad.count, bad.path)
-        if step < total:
-            logger.warning("stopped by %s at step %d of %d; the same command resumes there", stop.reason, step, total)
-    return state
+def _outlets(recipe: Recipe, workdir: Workdir, given: Given, stack: ExitStack) -> Outlets:
+    """Opened, and closed with the `stack`."""
+    log = _log(workdir, given.setup.total_steps, recipe.log.tensorboard)
+    stack.enter_context(log)
+    stop, section = stack.enter_context(stop_requests()), recipe.checkpoint
+    saved = Checkpoints(
+        workdir.path / "checkpoints", section.keep, given.steps(recipe, section.keep_every), section.max_failures,
+        in_place=workdir.check_place,
+    )  # fmt: skip
+    stack.enter_context(closing(saved))
+    own = "" if is_first() else f".{jax.process_index()}"
+    stack.enter_context(fatal_signals_told(workdir.path / f"train{own}.log"))
+    return Outlets(log, stop, saved, BadRecords(recipe.data.max_bad_fraction, workdir.path / f"bad_records{own}.jsonl"))
+
+
+def _log(workdir: Workdir, total: int, tensorboard: bool) -> MetricsLog | NoLog:
+    return MetricsLog(workdir, total, tensorboard) if is_first() else NoLog(total)
+
+
+def _begun(
+    recipe: Recipe,
+    workdir: Workdir,
+    given: Given,
+    outlets: Outlets,
+    watchdog: Watchdog,
+    allow_data_change: bool,
+    stack: ExitStack,
+) -> Loop:
+    """The loop at its first step, or at that of the newest checkpoint."""
+    say, (source, setup, mesh, meta), (log, stop, saved, bad) = _say(), given, outlets
+    check_records(setup.objective.augment, source, bad)
+    records = records_of(source, bad)
+    like = _told_shapes(recipe, given, records.batch(recipe.batch_size))
+    say("everything is written to %s", workdir.path)
+    stack.enter_context(out_of_memory_explained(recipe, like))
+    meta |= {"records": records.to_meta()}
+    step, found, owner = _kept(recipe, workdir, given, saved, like, allow_data_change)
+    meta |= {"run": owner.name}
+    if is_first():
+        workdir.accept(owner)
+    every = Intervals(
+        setup.total_steps, recipe.mesh.steps_per_dispatch, given.steps(recipe, recipe.checkpoint.every),
+        given.steps(recipe, recipe.evaluate.every), given.steps(recipe, recipe.watch.replicas),
+    )  # fmt: skip
+    log.cut_back(-1 if step is None else step, _lost_at_most(every.save, every.total))
+    stream = stack.enter_context(closing(batches_from(step or 0, recipe, source, bad)))
+    check = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
+    check_scales({"pretrain": source, "probe": check.source})
+    online = opening.first_timed(say, "compiling and making the first check of the features", check)
+    programs = {
+        n: opening.first_timed(say, opening.program(n), compiled(setup, n, like)) for n in {every.per_dispatch, 1}
+    }
+    logged = max(1, given.steps(recipe, recipe.log.every))
+    monitor = Monitor(log, recipe, saved.age, logged, partial(units, setup.objective.augment))
+    if found is None:
+        with opening.timed(say, "compiling and drawing the parameters"):
+            found = initialised(setup, records.batch(recipe.batch_size), like, recipe.init_from)
+        log.write(0, **online(found))
+
+    def save(step: int, state: TrainState) -> None:
+        workdir.check_place()
+        saved.save(step, state, meta | {"cursor": step * recipe.batch_size})
+
+    loop = Loop(
+        every, mesh, programs, stream, log, monitor, saved, stop, watchdog, online, ReplicaCheck(mesh, like),
+        UsableCheck(like), save, found, step or 0,
+    )  # fmt: skip
+    stack.enter_context(bundle_on_divergence(workdir, setup, source, meta["data"], lambda: loop.state, mesh))
+    return loop
+
+
+def _told_shapes(recipe: Recipe, given: Given, batch: dict[str, jax.ShapeDtypeStruct]) -> TrainState:
+    """Shapes and shardings of the state; how many parameters there are, and what attention computes with, is told."""
+    say = _say()
+    with flash_choices() as chosen:
+        like = state_like(given.setup, batch, given.mesh, recipe.mesh.rules, recipe.mesh.offload)
+    say(opening.parameters(like.params))
+    for name, reason in sorted(chosen):
+        say("attention=flash computes with %s: %s", name, reason)
+    return like
+
+
+def _kept(
+    recipe: Recipe, workdir: Workdir, given: Given, saved: Checkpoints, like: TrainState, allow_data_change: bool
+) -> tuple[int | None, TrainState | None, Identity]:
+    """Step and state of the newest checkpoint, None where there is none, and whose the run is."""
+    step = saved.latest_valid_step()
+    if step is None:
+        return None, None, new_owner(workdir.path)
+    state, owner = resumed(saved, like, given.meta, step, workdir, allow_data_change)
+    told_rate(saved.meta(step)["recipe"], recipe, len(given.source), state)
+    _say()("resumed at step %d of %d", step, given.setup.total_steps)
+    return step, state, owner
+
+
+def _tell_the_end(loop: Loop, bad: BadRecords) -> None:
+    if bad.count:
+        logger.warning("%d records could not be read and were replaced; see %s", bad.count, bad.path)
+    if loop.step < loop.every.total:
+        place = "stopped by %s at step %d of %d; the same command resumes there"
+        logger.warning(place, loop.stop.reason, loop.step, loop.every.total)
 
 
 def _lost_at_most(every: int, total: int) -> int:
     """Fewer steps than this a run that is killed has to do again: those since a checkpoint that was whole when the next one
     was being written, and the one after it was due."""
     return min(2 * every + 1, total) if every else total
-
-
-def _log(workdir: Workdir, total: int, tensorboard: bool) -> MetricsLog | NoLog:
-    return MetricsLog(workdir, total, tensorboard) if is_first() else NoLog(total)
 
 
 def batch_like(source: Any, batch_size: int, bad: BadRecords) -> dict[str, jax.ShapeDtypeStruct]:
@@ -315,15 +355,3 @@ def restored(
             window=jax.jit(spikes.empty, out_shardings=jax.tree.map(lambda x: x.sharding, like.window))()
         )
     return state
-
-
-def stacked(stream: Iterator[dict[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
-    """The next batch, or the next `count` batches stacked along a new axis 0."""
-    if count == 1:
-        return next(stream)
-    several = [next(stream) for _ in range(count)]
-    return {k: np.stack([b[k] for b in several]) for k in several[0]}
-
-
-def _due(every: int, before: int, after: int) -> bool:
-    return bool(every) and after // every > before // every

@@ -38,15 +38,16 @@ def test_every_warning_of_a_cluster_asks_to_stop_and_what_is_ignored_stays_ignor
             os.kill(os.getpid(), signal.SIGHUP)
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
         assert stop.reason is None
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup themselves
+        for number in (*WARNINGS, signal.SIGTERM):
+            with stop_requests() as stop:
+                os.kill(os.getpid(), number)
+                patience = time.monotonic() + 10  # any thread may be given the signal, not only this one
+                while not stop.requested() and time.monotonic() < patience:
+                    time.sleep(0.01)
+            assert stop.reason == number.name
     finally:
         signal.signal(signal.SIGHUP, before)
-    for number in (*WARNINGS, signal.SIGTERM):
-        with stop_requests() as stop:
-            os.kill(os.getpid(), number)
-            patience = time.monotonic() + 10  # any thread may be given the signal, not only this one
-            while not stop.requested() and time.monotonic() < patience:
-                time.sleep(0.01)
-        assert stop.reason == number.name
 
 
 def test_a_pause_longer_than_the_watchdog_waits_is_no_hang(tmp_path, straight):
