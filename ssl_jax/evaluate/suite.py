@@ -23,6 +23,7 @@ from ssl_jax.evaluate.rows import row_of as row_of
 from ssl_jax.evaluate.shots import feasible
 from ssl_jax.recipe.probes import PROBES, Entry
 from ssl_jax.recipe.values import fits, read_json
+from ssl_jax.rundir.log import rounded
 from ssl_jax.rundir.writing import own_folder, replace_file
 
 _MEASURED_ON = ("step", "seed", "train", "test", "label", "target")  # rows of one table have these in common
@@ -286,7 +287,7 @@ def _cell(result: Mapping[str, Any] | None, column: Mapping[str, str]) -> str:
         return "-"
     value = result[column["value"]]
     if column["unit"] != "percent":
-        return f"{math.exp(value) if column['unit'] == 'exp' else value:.3g}"
+        return rounded(math.exp(value) if column["unit"] == "exp" else value)
     spread = f" ± {100 * result[column['spread']]:.1f}" if "spread" in column else ""
     return f"{100 * value:.1f}{spread}"
 
