@@ -2,12 +2,14 @@
 
 import gc
 import os
+import signal
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Level 0 halves the time that compiling takes: tests compile far more than they compute.
 FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
 os.environ["XLA_FLAGS"] = FLAGS + os.environ.get("XLA_FLAGS", "")
 os.environ["SSL_JAX_COMPILE_CACHE"] = "off"  # tests of the cache say where
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and runs would inherit that
 
 import jax  # the environment above, and what ssl_jax adds to it, must be set before the first device is used
 import pytest
