@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,35 +11,26 @@ from pathlib import Path
 import numpy as np
 
 from ssl_jax.data import files
-from ssl_jax.data.image import pixels as pixel_ranges
-from ssl_jax.data.image.decode import MAX_PIXELS, decode_image, wide_values
 from ssl_jax.data.sources.arrays import HASH_ROWS, spread
 from ssl_jax.data.sources.base import Record
+from ssl_jax.data.sources.pictures import EncodedPictures
 from ssl_jax.errors import UserError
 
 Place = tuple[int, int]  # of a folder: its device and inode
-_SEEN = 64  # pictures that are looked at for numbers that are not 8-bit
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 @dataclass(frozen=True, eq=False)
-class ImageFolder:
+class ImageFolder(EncodedPictures):
     """Pictures under `root`: `image` uint8 [size, size, channels] and, where there are class folders, `label` int32.
 
     Either all pictures lie directly in `root` (no labels), or each folder in `root` is a class and holds its pictures,
     at any depth; classes are numbered in the order of their names. Files are those with a picture's suffix, in the
-    order of their paths, the same on every machine. How they are scaled: `ssl_jax.data.image.decode.decode_image`.
+    order of their paths, the same on every machine.
 
     Args:
       root: the folder. It, folders and files may be links, to anywhere; a link to a folder that it lies in is refused.
-      size: side of the square that every picture becomes.
-      channels: 3 (RGB) or 1 (grey).
-      max_pixels: pictures with more are bad records.
-      pixels: which numbers are black and white in pictures of 16 bits, 32 bits or floats, e.g. (0, 4095). Without it, what
-        64 pictures of the folder hold decides, if most are of that kind, and it is told in `notes`. Pictures of other kinds or
-        with other numbers are bad records.
-
-    `source[i]` raises (ValueError, OSError, SyntaxError) on a bad file; `ssl_jax.data.bad.BadRecords` deals with that.
+      size, channels, max_pixels, pixels: as in `EncodedPictures`.
 
     Raises:
       UserError: no such folder, no pictures in it or in one of its classes, pictures both beside and inside folders, or
@@ -48,19 +38,12 @@ class ImageFolder:
     """
 
     root: str | Path
-    size: int
-    channels: int = 3
-    max_pixels: int = MAX_PIXELS
-    pixels: Sequence[float] | None = None
     paths: tuple[str, ...] = field(init=False, repr=False)
     classes: tuple[str, ...] = field(init=False, repr=False)
-    notes: tuple[str, ...] = field(init=False, repr=False)
-    scale: pixel_ranges.Range | None = field(init=False, repr=False)
     _number: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.channels not in (1, 3):
-            raise UserError(f"size={self.size}, channels={self.channels}: use a positive size and 1 or 3 channels")
+        super().__post_init__()
         root = Path(self.root)
         if not root.is_dir():
             raise UserError(f"no folder at {str(root)!r}; give the folder that holds the pictures or the class folders")
@@ -78,20 +61,14 @@ class ImageFolder:
         object.__setattr__(self, "paths", tuple(paths))
         object.__setattr__(self, "classes", classes)
         object.__setattr__(self, "_number", {name: number for number, name in enumerate(classes)})
-        wide = self._wide()
-        notes = [] if wide is None else [wide.note("wide")]
-        notes += [f"left out {len(odd)} names that are no regular files, {odd[0]!r} first"] if odd else []
-        object.__setattr__(self, "scale", wide)
-        object.__setattr__(self, "notes", tuple(notes))
+        self._look([f"left out {len(odd)} names that are no regular files, {odd[0]!r} first"] if odd else [])
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Record:
-        if not 0 <= index < len(self):
-            raise IndexError(f"record {index} of {len(self)}")
-        data = files.read(Path(self.root) / self.paths[index])
-        image = decode_image(data, self.size, self.channels, self.max_pixels, self.scale)
+    def encoded(self, index: int) -> Record:
+        """Record `index` with the bytes of its file as `image`."""
+        image = files.read(Path(self.root) / self.paths[index])
         return {"image": image} | ({"label": np.asarray(self._label(index), np.int32)} if self.classes else {})
 
     def values(self, name: str) -> np.ndarray | None:
@@ -100,19 +77,13 @@ class ImageFolder:
             return None
         return np.array([self._label(i) for i in range(len(self))], np.int32)
 
-    @staticmethod
-    def example(size: int, channels: int = 3, **_: object) -> Record:
-        """A record of zeros like those of class folders with these options, for `ssl-jax plan`: reads nothing."""
-        return {"image": np.zeros((size, size, channels), np.uint8), "label": np.zeros((), np.int32)}
-
     def name_of(self, index: int) -> str:
         """The path of a record below `root`."""
         return self.paths[index]
 
     def fingerprint(self) -> str:
         """SHA-256 of the options, all paths, and size and first 64 kB of (evenly spread) 4,096 files at most."""
-        scale = "" if self.scale is None else f" {self.scale}"
-        digest = hashlib.sha256(f"{self.size} {self.channels} {self.max_pixels}{scale}\n".encode())
+        digest = self._digest()
         digest.update("\n".join(self.paths).encode("utf-8", "surrogateescape"))
         for i in spread(len(self), HASH_ROWS):
             digest.update(_head(Path(self.root) / self.paths[i]))
@@ -120,18 +91,6 @@ class ImageFolder:
 
     def _label(self, index: int) -> int:
         return self._number[self.paths[index].split("/", 1)[0]]
-
-    def _wide(self) -> pixel_ranges.Range | None:
-        """What is black and white in pictures that are not 8-bit; None where most are, and nobody said it."""
-        if self.pixels is not None:
-            return pixel_ranges.said(self.pixels)
-        looked = spread(len(self), _SEEN)
-        found = [x for i in looked if (x := _wide_of(Path(self.root) / self.paths[i])) is not None]
-        if 2 * len(found) <= len(looked):
-            return None
-        low, high = min(x.min() for x in found), max(x.max() for x in found)
-        floats = any(x.dtype.kind == "f" for x in found)
-        return pixel_ranges.of_floats(low, high) if floats else pixel_ranges.of_integers(int(low), int(high))
 
 
 def _list(root: Path) -> tuple[list[str], list[str], list[str]]:
@@ -184,13 +143,6 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
 
 def _place(found: os.stat_result) -> Place:
     return found.st_dev, found.st_ino
-
-
-def _wide_of(path: Path) -> np.ndarray | None:
-    """The numbers of a picture that is not 8-bit. A file that cannot be read is a bad record, not a reason to stop here."""
-    with suppress(Exception):
-        return wide_values(files.read(path))
-    return None
 
 
 def _head(path: Path) -> bytes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -48,8 +50,12 @@ class Subset:
         object.__setattr__(self, "notes", tuple(getattr(source, "notes", ())))
         if hasattr(source, "labels"):
             object.__setattr__(self, "labels", source.labels)
-        if hasattr(source, "batch"):
-            object.__setattr__(self, "batch", lambda ids: source.batch(chosen[ids]))
+        # What not every source has. Each is a method of the inner source for chosen records, and goes to worker processes.
+        for name in ("batch", "encoded"):
+            if hasattr(source, name):
+                object.__setattr__(self, name, functools.partial(_of_chosen, getattr(source, name), chosen))
+        if hasattr(source, "decoding"):
+            object.__setattr__(self, "decoding", source.decoding)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,3 +78,8 @@ class Subset:
     def fingerprint(self) -> str:
         """SHA-256 of the inner fingerprint and the chosen record ids."""
         return hashlib.sha256(self.source.fingerprint().encode() + self.ids.astype("<i8").tobytes()).hexdigest()
+
+
+def _of_chosen(read: Callable[[Any], Record], chosen: np.ndarray, ids: Any) -> Record:
+    """`read` of the inner source for one place in `chosen`, or for several."""
+    return read(chosen[ids])
