@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from ssl_jax.data.sources import packed, shards
 from ssl_jax.data.sources.base import Record
 from ssl_jax.data.sources.fields import chosen, label_of
 from ssl_jax.data.sources.pictures import EncodedPictures
+from ssl_jax.data.sources.shards import Shard
 from ssl_jax.errors import UserError
 
 _READER = "readahead_buffer_size:0,max_parallelism:0"  # for reads from any place
@@ -41,8 +42,8 @@ class ArrayRecords(EncodedPictures):
 
     files: str
     fields: Mapping[str, str] = field(default_factory=dict)
-    classes: Sequence[str] = ()  # type: ignore[assignment]
-    shards: tuple[shards.Shard, ...] = field(init=False, repr=False)
+    classes: tuple[str, ...] = field(default=(), kw_only=True)
+    shards: tuple[Shard, ...] = field(init=False, repr=False)
     starts: np.ndarray = field(init=False, repr=False)
     labelled: bool = field(init=False, repr=False)
 
@@ -69,7 +70,9 @@ class ArrayRecords(EncodedPictures):
 
     def texts(self, index: int) -> dict[str, Any]:
         """What else stands in record `index`: texts and numbers by name."""
-        return {k: v for k, v in self._record(index).items() if k not in ("image", "label") and not isinstance(v, bytes)}
+        return {
+            k: v for k, v in self._record(index).items() if k not in ("image", "label") and not isinstance(v, bytes)
+        }
 
     def name_of(self, index: int) -> str:
         """The shard of a record and its number there, and the name that it had where it was prepared from."""
@@ -99,7 +102,7 @@ class ArrayRecords(EncodedPictures):
         return False
 
 
-def _count(shard: shards.Shard) -> int:
+def _count(shard: Shard) -> int:
     reader = _reader(shard)
     if not reader.ok() or not reader.num_records():
         raise UserError(
@@ -118,7 +121,7 @@ def _said(reader: Any) -> str:
 
 
 @functools.lru_cache(maxsize=256)
-def _reader(shard: shards.Shard) -> Any:
+def _reader(shard: Shard) -> Any:
     """An open file; its reads are safe to share between threads."""
     from array_record.python.array_record_module import ArrayRecordReader
 

@@ -32,7 +32,9 @@ def label_of(value: Any, classes: Sequence[str]) -> np.ndarray:
 
 def chosen(values: Mapping[str, Any], fields: Mapping[str, str]) -> Record:
     """The further fields of a record, `{"tokens": "ids"}`: what stands in a file as `ids`. KeyError where it does not."""
-    return {new: values[old] if isinstance(values[old], str) else np.asarray(values[old]) for new, old in fields.items()}
+    return {
+        new: values[old] if isinstance(values[old], str) else np.asarray(values[old]) for new, old in fields.items()
+    }
 
 
 def require(found: Sequence[str], wanted: Sequence[str], where: str) -> None:

@@ -1,6 +1,6 @@
 """A record as bytes and back: a msgpack map of field names to bytes, texts and numbers. It can hold nothing that runs.
 
-    {"image": <a JPEG>, "label": 3, "name": "n01440764/1.jpg", "caption": "a tench"}
+{"image": <a JPEG>, "label": 3, "name": "n01440764/1.jpg", "caption": "a tench"}
 """
 
 from __future__ import annotations

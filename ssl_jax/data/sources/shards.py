@@ -50,7 +50,9 @@ def find(pattern: str | os.PathLike[str], what: str) -> tuple[Shard, ...]:
     """
     paths = list(itertools.islice(_matching(os.path.expanduser(os.fspath(pattern))), _MOST + 1))
     if not paths or len(paths) > _MOST:
-        raise UserError(f"{os.fspath(pattern)!r} names {'no' if not paths else 'more than a million'} files; name {what}")
+        raise UserError(
+            f"{os.fspath(pattern)!r} names {'no' if not paths else 'more than a million'} files; name {what}"
+        )
     return tuple(map(_shard, paths))
 
 

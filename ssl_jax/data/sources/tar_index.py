@@ -77,13 +77,21 @@ def build(read: ReadAt, size: int) -> Index:
             for column, value in zip(found, (len(ends), number, member.offset, member.size), strict=True):
                 column.append(value)
         if len(suffixes) > _SUFFIXES:
-            raise ValueError(f"more than {_SUFFIXES} kinds of files ({', '.join(list(suffixes)[:3])}, ...): the first dot "
-                             "of a name is where its suffix begins; rename files that have dots before")
+            raise ValueError(
+                f"more than {_SUFFIXES} kinds of files ({', '.join(list(suffixes)[:3])}, ...): the first dot "
+                "of a name is where its suffix begins; rename files that have dots before"
+            )
         keys += key.encode("utf-8", "surrogateescape")
         ends.append(len(keys))
         labels.append(_label(read, places.get(LABEL)))
-    index = Index(_array(keys, np.uint8), _array(ends, np.int64), tuple(suffixes), _places(len(ends), len(suffixes), found),
-                  _array(labels, np.int32), odd.told())
+    index = Index(
+        _array(keys, np.uint8),
+        _array(ends, np.int64),
+        tuple(suffixes),
+        _places(len(ends), len(suffixes), found),
+        _array(labels, np.int32),
+        odd.told(),
+    )
     _require_together(index)
     return index
 
@@ -115,7 +123,12 @@ def load(data: bytes, stamp: str, size: int) -> Index | None:
 def _is_sound(index: Index, size: int) -> bool:
     """Whether an index, which may come from anywhere, only names bytes of an archive of that size."""
     n, s = len(index.ends), len(index.suffixes)
-    kinds = [(index.keys, np.uint8, 1), (index.ends, np.int64, 1), (index.places, np.int64, 3), (index.labels, np.int32, 1)]
+    kinds = [
+        (index.keys, np.uint8, 1),
+        (index.ends, np.int64, 1),
+        (index.places, np.int64, 3),
+        (index.labels, np.int32, 1),
+    ]
     if not all(x.dtype == dtype and x.ndim == ndim for x, dtype, ndim in kinds):
         return False
     if index.places.shape != (n, s, 2) or index.labels.shape != (n,) or not n:
@@ -138,7 +151,9 @@ class _Odd:
 
     def told(self) -> tuple[str, ...]:
         """A sentence for each kind."""
-        return tuple(f"{count} names {kind}, {name[:100]!r} first" for kind, (count, name) in sorted(self.kinds.items()))
+        return tuple(
+            f"{count} names {kind}, {name[:100]!r} first" for kind, (count, name) in sorted(self.kinds.items())
+        )
 
 
 def _plain(found: Iterable[Member], odd: _Odd) -> Iterator[Member]:
@@ -188,4 +203,6 @@ def _require_together(index: Index) -> None:
     again = np.flatnonzero(np.diff(hashes[order]) == 0)
     for first, second in zip(order[again], order[again + 1], strict=True):
         if index.key(first) == index.key(second):
-            raise ValueError(f"the files of {index.key(first)!r} do not stand next to each other; write it in the order of names")
+            raise ValueError(
+                f"the files of {index.key(first)!r} do not stand next to each other; write it in the order of names"
+            )
