@@ -92,6 +92,10 @@ _SOURCES = "ssl_jax.data.sources:"
 SCHEMES = {
     "folder": Scheme(f"{_SOURCES}ImageFolder", path_as("root"), PICTURES),
     "tfds": Scheme(f"{_SOURCES}Tfds", of_tfds, ("size", "channels")),
+    "arrayrecord": Scheme(f"{_SOURCES}ArrayRecords", path_as("files"), PICTURES, (".array_record", ".arrayrecord"), True),
+    "tar": Scheme(f"{_SOURCES}Tar", path_as("files"), PICTURES, (".tar",), True),
+    "parquet": Scheme(f"{_SOURCES}Parquet", path_as("files"), PICTURES, (".parquet",), True),
+    "raw": Scheme(f"{_SOURCES}Raw", path_as("files"), (), (".pixels.npy",), True),
     "idx": Scheme(f"{_SOURCES}Idx", of_idx, ("limit", "pixels"), ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
     "npy": Scheme(f"{_SOURCES}Arrays", of_arrays, ("limit", "pixels"), (".npy", ".npz")),
     "embedded": Scheme(f"{_SOURCES}Embedded", name_as("split", "pretrain"), ("limit",)),

@@ -38,7 +38,7 @@ def decode_image(
     """
     from PIL import Image
 
-    picture = _opened(data)
+    picture = opened(data)
     width, height = picture.size
     if width * height > max_pixels:
         raise ValueError(f"{width}x{height} picture: more than {max_pixels} pixels")
@@ -68,7 +68,7 @@ def wide_values(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray | None:
 
     Raises what `decode_image` does.
     """
-    picture = _opened(data)
+    picture = opened(data)
     if picture.mode not in _WIDE or picture.size[0] * picture.size[1] > max_pixels:
         return None
     return np.asarray(picture)
@@ -87,7 +87,7 @@ def upright(picture: Any, turn: int) -> Any:
     return picture if turn == 1 else picture.transpose(_TURNS[turn - 2])
 
 
-def _opened(data: bytes) -> Any:
+def opened(data: bytes) -> Any:
     """The picture, of which only the header was read."""
     from PIL import Image, UnidentifiedImageError
 

@@ -1,12 +1,30 @@
 """What records come from. Import sources from here; each kind has a file of its own."""
 
+from ssl_jax.data.sources.arrayrecord import ArrayRecords
 from ssl_jax.data.sources.arrays import Arrays
 from ssl_jax.data.sources.base import Source
 from ssl_jax.data.sources.embedded import Embedded
 from ssl_jax.data.sources.folder import ImageFolder
 from ssl_jax.data.sources.idx import FashionMNIST, Idx
+from ssl_jax.data.sources.parquet import Parquet
 from ssl_jax.data.sources.pendulum import Pendulum
 from ssl_jax.data.sources.prepared import Tfds
+from ssl_jax.data.sources.raw import Raw
 from ssl_jax.data.sources.subset import Subset
+from ssl_jax.data.sources.tar import Tar
 
-__all__ = ["Arrays", "Embedded", "FashionMNIST", "Idx", "ImageFolder", "Pendulum", "Source", "Subset", "Tfds"]
+__all__ = [
+    "ArrayRecords",
+    "Arrays",
+    "Embedded",
+    "FashionMNIST",
+    "Idx",
+    "ImageFolder",
+    "Parquet",
+    "Pendulum",
+    "Raw",
+    "Source",
+    "Subset",
+    "Tar",
+    "Tfds",
+]

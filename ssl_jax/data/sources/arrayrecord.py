@@ -13,6 +13,7 @@ import numpy as np
 from ssl_jax.data.sources import packed, shards
 from ssl_jax.data.sources.base import Record
 from ssl_jax.data.sources.fields import chosen, label_of
+from ssl_jax.data.sources.manifest import classes_beside
 from ssl_jax.data.sources.pictures import EncodedPictures
 from ssl_jax.data.sources.shards import Shard
 from ssl_jax.errors import UserError
@@ -31,7 +32,7 @@ class ArrayRecords(EncodedPictures):
     Args:
       files: a path, or a pattern such as `/data/train-{00000..00099}.array_record` or `/data/train*`.
       fields: further record fields, `{"text": "caption"}`; others are left out.
-      classes: names in the order of the labels.
+      classes: names in the order of the labels; without it those of the manifest that `data prepare` wrote beside the files.
       size, channels, max_pixels, pixels: as in `EncodedPictures`.
 
     Where only some records have a label, it is -1 for the others; where none of 16 has, there is no such field.
@@ -50,7 +51,7 @@ class ArrayRecords(EncodedPictures):
     def __post_init__(self) -> None:
         super().__post_init__()
         found = shards.find(self.files, "ArrayRecord files, as in arrayrecord:/data/train*.array_record")
-        object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "classes", tuple(self.classes) or classes_beside(found[0].path))
         object.__setattr__(self, "shards", found)
         object.__setattr__(self, "starts", np.cumsum([0, *map(_count, found)]))
         object.__setattr__(self, "labelled", self._has("label"))

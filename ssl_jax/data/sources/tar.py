@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.data import kept
+from ssl_jax.data.sources import tar_kept as kept
 from ssl_jax.data.sources import shards, tar_index
 from ssl_jax.data.sources.base import Record
 from ssl_jax.data.sources.fields import chosen, label_of
