@@ -81,6 +81,14 @@ def of_arrays(rest: str) -> Options:
     return {"arrays": {"image": images} | ({} if labels is None else {"label": labels})}
 
 
+def of_index(rest: str) -> Options:
+    """The index file that `ssl-jax data subset` wrote, and the source that it chooses from."""
+    from ssl_jax.data.sources.subset import read_index
+
+    index = absolute(rest)
+    return {"source": read_index(index)["source"], "index": index}
+
+
 def _beside(path: str, names: Iterable[tuple[str, str]]) -> str | None:
     """The file that is called like `path` with one part of its name replaced, if it is there."""
     folder, name = os.path.split(path)
@@ -98,6 +106,7 @@ SCHEMES = {
     "raw": Scheme(f"{_SOURCES}Raw", path_as("files"), (), (".pixels.npy",), True),
     "idx": Scheme(f"{_SOURCES}Idx", of_idx, ("limit", "pixels"), ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
     "npy": Scheme(f"{_SOURCES}Arrays", of_arrays, ("limit", "pixels"), (".npy", ".npz")),
+    "subset": Scheme(f"{_SOURCES}Chosen", of_index),
     "embedded": Scheme(f"{_SOURCES}Embedded", name_as("split", "pretrain"), ("limit",)),
     "fashion_mnist": Scheme(f"{_SOURCES}FashionMNIST", name_as("split", "pretrain"), ("limit",)),
 }
@@ -115,7 +124,8 @@ def component(text: str, before: Mapping[str, Any], where: str, say: Say = lambd
     if not rest and name not in ("embedded", "fashion_mnist"):
         raise UserError(f"{where}={shown(text)}: nothing follows '{name}:'; say where the records are")
     kept = {key: before[key] for key in scheme.takes if before.get(key) is not None}
-    return {"target": scheme.target, **kept, **scheme.options(rest), **_read(tail, where)}
+    made = {"target": scheme.target, **kept, **scheme.options(rest), **_read(tail, where)}
+    return resolved(made, before, where, say)
 
 
 def opened(text: str, where: str, say: Say = lambda line: None, **usual: Any) -> Any:

@@ -10,12 +10,13 @@ from ssl_jax.data.sources.parquet import Parquet
 from ssl_jax.data.sources.pendulum import Pendulum
 from ssl_jax.data.sources.prepared import Tfds
 from ssl_jax.data.sources.raw import Raw
-from ssl_jax.data.sources.subset import Subset
+from ssl_jax.data.sources.subset import Chosen, Subset
 from ssl_jax.data.sources.tar import Tar
 
 __all__ = [
     "ArrayRecords",
     "Arrays",
+    "Chosen",
     "Embedded",
     "FashionMNIST",
     "Idx",
