@@ -91,6 +91,7 @@ def _beside(path: str, names: Iterable[tuple[str, str]]) -> str | None:
 _SOURCES = "ssl_jax.data.sources:"
 SCHEMES = {
     "folder": Scheme(f"{_SOURCES}ImageFolder", path_as("root"), PICTURES),
+    "list": Scheme(f"{_SOURCES}FileList", path_as("file"), PICTURES, (".txt", ".csv", ".tsv")),
     "tfds": Scheme(f"{_SOURCES}Tfds", of_tfds, ("size", "channels")),
     "idx": Scheme(f"{_SOURCES}Idx", of_idx, ("limit", "pixels"), ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
     "npy": Scheme(f"{_SOURCES}Arrays", of_arrays, ("limit", "pixels"), (".npy", ".npz")),

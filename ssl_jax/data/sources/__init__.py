@@ -5,8 +5,20 @@ from ssl_jax.data.sources.base import Source
 from ssl_jax.data.sources.embedded import Embedded
 from ssl_jax.data.sources.folder import ImageFolder
 from ssl_jax.data.sources.idx import FashionMNIST, Idx
+from ssl_jax.data.sources.listed import FileList
 from ssl_jax.data.sources.pendulum import Pendulum
 from ssl_jax.data.sources.prepared import Tfds
 from ssl_jax.data.sources.subset import Subset
 
-__all__ = ["Arrays", "Embedded", "FashionMNIST", "Idx", "ImageFolder", "Pendulum", "Source", "Subset", "Tfds"]
+__all__ = [
+    "Arrays",
+    "Embedded",
+    "FashionMNIST",
+    "FileList",
+    "Idx",
+    "ImageFolder",
+    "Pendulum",
+    "Source",
+    "Subset",
+    "Tfds",
+]

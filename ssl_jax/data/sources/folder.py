@@ -86,7 +86,7 @@ class ImageFolder(EncodedPictures):
         digest = self._digest()
         digest.update(self._listing.names.joined())
         for i in spread(len(self), HASH_ROWS):
-            digest.update(_head(self._path(int(i))))
+            digest.update(head(self._path(int(i))))
         if not self.labelled:
             digest.update(b"\nunlabelled")
         return digest.hexdigest()
@@ -184,9 +184,9 @@ def _place(found: os.stat_result) -> Place:
     return found.st_dev, found.st_ino
 
 
-def _head(path: Path) -> bytes:
+def head(path: str | Path) -> bytes:
     """Size and first 64 kB of a file; a file that cannot be read is a bad record, not a reason to stop here."""
     try:
-        return f"\n{path.stat().st_size} ".encode() + files.read(path, 1 << 16)
+        return f"\n{os.stat(path).st_size} ".encode() + files.read(path, 1 << 16)
     except (OSError, ValueError):
         return b"\n-"
