@@ -99,6 +99,7 @@ def _beside(path: str, names: Iterable[tuple[str, str]]) -> str | None:
 _SOURCES = "ssl_jax.data.sources:"
 SCHEMES = {
     "folder": Scheme(f"{_SOURCES}ImageFolder", path_as("root"), PICTURES),
+    "list": Scheme(f"{_SOURCES}FileList", path_as("file"), PICTURES, (".txt", ".csv", ".tsv")),
     "tfds": Scheme(f"{_SOURCES}Tfds", of_tfds, ("size", "channels")),
     "arrayrecord": Scheme(f"{_SOURCES}ArrayRecords", path_as("files"), PICTURES, (".array_record", ".arrayrecord"), True),
     "tar": Scheme(f"{_SOURCES}Tar", path_as("files"), PICTURES, (".tar",), True),
