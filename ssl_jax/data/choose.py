@@ -41,7 +41,9 @@ def per_class(ids: np.ndarray, labels: np.ndarray, count: int | None, seed: int)
     return np.sort(grouped[rank < (sizes.min(initial=0) if count is None else count)])
 
 
-def matching(source: Source, ids: np.ndarray, field: str, pattern: str, advance: Advance = lambda n: None) -> np.ndarray:
+def matching(
+    source: Source, ids: np.ndarray, field: str, pattern: str, advance: Advance = lambda n: None
+) -> np.ndarray:
     """Of `ids` [R], those whose `field` is `pattern`, in which `*` and `?` stand for anything.
 
     A field is `label` (the name of a class, or its number), `name`, or a text of the source. UserError where no record has it.
@@ -75,7 +77,9 @@ def _again(audit: Mapping[str, Any], name: str, path: str) -> np.ndarray:
     within = [pair["ids"] for pair in audit["pairs"] if pair["sets"] == [name, name]]
     listed = sum(1 for _ in within)
     if listed < sum(audit["pairs_found"].get(name, {}).values()):
-        raise UserError(f"{path!r} lists {listed} of the pairs that were found; audit the subset without these once more")
+        raise UserError(
+            f"{path!r} lists {listed} of the pairs that were found; audit the subset without these once more"
+        )
     other = audit["unclean"] if name == "eval" else []
     return np.array([*(max(pair) for pair in within), *other], np.int64)
 
@@ -102,7 +106,9 @@ def _classes(source: Source, pattern: str) -> list[int]:
     if not found and pattern.isdecimal():
         return [int(pattern)]
     if not found:
-        raise UserError(f"no class is called {pattern!r}; there are {', '.join(names[:20]) or 'no names, only numbers'}")
+        raise UserError(
+            f"no class is called {pattern!r}; there are {', '.join(names[:20]) or 'no names, only numbers'}"
+        )
     return found
 
 

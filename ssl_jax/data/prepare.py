@@ -79,7 +79,9 @@ def plan(source: Any, text: str, kind: str, short_side: int | None) -> Plan:
     return Plan(text, source.fingerprint(), kind, short_side, total, per_file)
 
 
-def prepare(source: Any, job: Plan, folder: Path, workers: int, advance: Advance = lambda records: None) -> dict[str, Any]:
+def prepare(
+    source: Any, job: Plan, folder: Path, workers: int, advance: Advance = lambda records: None
+) -> dict[str, Any]:
     """Make the files of `job` in `folder`, `workers` at a time, but for those that are there and sound. Returns the manifest.
 
     `advance` is told how many records more are done.
@@ -127,7 +129,12 @@ def _make(source: Any, job: Plan, folder: Path, number: int, advance: Advance, s
     write = _write_encoded if job.kind == "arrayrecord" else _write_pixels
     try:
         names = write(folder, job.name(number), records)
-        made = Made({name: _sha256(folder / name) for name in names}, labels.total(), dict(sorted(labels.items())), list(map(asdict, bad)))
+        made = Made(
+            {name: _sha256(folder / name) for name in names},
+            labels.total(),
+            dict(sorted(labels.items())),
+            list(map(asdict, bad)),
+        )
         _put(folder / _UNFINISHED / f"{number:05d}.json", json.dumps(made._asdict()).encode())
     except (OSError, RuntimeError) as error:  # the latter is what the writer of ArrayRecord raises
         raise UserError(
@@ -308,7 +315,9 @@ def _plan_in(folder: Path) -> dict[str, Any] | None:
 def _sound(folder: Path, job: Plan, advance: Advance) -> dict[int, Made]:
     """What is known of the files that are there and have the bytes that they had when they were finished."""
     found = {number: made for number in range(job.count) if (made := _known(folder, number)) is not None}
-    found = {n: made for n, made in found.items() if all(_is_same(folder / name, sha) for name, sha in made.files.items())}
+    found = {
+        n: made for n, made in found.items() if all(_is_same(folder / name, sha) for name, sha in made.files.items())
+    }
     for made in found.values():
         advance(made.records + len(made.bad))
     return found

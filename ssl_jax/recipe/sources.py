@@ -101,7 +101,9 @@ SCHEMES = {
     "folder": Scheme(f"{_SOURCES}ImageFolder", path_as("root"), PICTURES),
     "list": Scheme(f"{_SOURCES}FileList", path_as("file"), PICTURES, (".txt", ".csv", ".tsv")),
     "tfds": Scheme(f"{_SOURCES}Tfds", of_tfds, ("size", "channels")),
-    "arrayrecord": Scheme(f"{_SOURCES}ArrayRecords", path_as("files"), PICTURES, (".array_record", ".arrayrecord"), True),
+    "arrayrecord": Scheme(
+        f"{_SOURCES}ArrayRecords", path_as("files"), PICTURES, (".array_record", ".arrayrecord"), True
+    ),
     "tar": Scheme(f"{_SOURCES}Tar", path_as("files"), PICTURES, (".tar",), True),
     "parquet": Scheme(f"{_SOURCES}Parquet", path_as("files"), PICTURES, (".parquet",), True),
     "raw": Scheme(f"{_SOURCES}Raw", path_as("files"), (), (".pixels.npy",), True),

@@ -42,7 +42,9 @@ class Raw:
         shapes = [_pixels(shard).pixels.shape for shard in found]
         odd = next((i for i, shape in enumerate(shapes) if shape[1:] != shapes[0][1:]), None)
         if odd is not None:
-            raise UserError(f"{found[odd].path!r} holds pictures of {shapes[odd][1:]} and others of {shapes[0][1:]}; name one set")
+            raise UserError(
+                f"{found[odd].path!r} holds pictures of {shapes[odd][1:]} and others of {shapes[0][1:]}; name one set"
+            )
         classes = classes_beside(found[0].path)
         labels = np.concatenate([_beside(shard, shape[0]) for shard, shape in zip(found, shapes, strict=True)])
         check_labels(np.maximum(labels, 0), len(classes) or None)
@@ -111,7 +113,9 @@ def _beside(shard: Shard, count: int) -> np.ndarray:
     except FileNotFoundError:
         return np.full(count, -1, np.int32)
     if labels.shape != (count,) or labels.dtype != np.int32 or labels.min(initial=0) < -1:
-        raise UserError(f"the labels beside {shard.path!r} are {labels.dtype} {labels.shape}, and not int32 [{count}] from -1")
+        raise UserError(
+            f"the labels beside {shard.path!r} are {labels.dtype} {labels.shape}, and not int32 [{count}] from -1"
+        )
     return labels
 
 

@@ -116,9 +116,13 @@ class Chosen(_Part):
         source, said = _require_source(self.source), read_index(self.index)
         ids = np.unique(np.array(said["ids"], np.int64))
         if said["of"] != len(source) or not len(ids) or ids[0] < 0 or ids[-1] >= len(source):
-            raise UserError(f"{self.index!r} chooses from {said['of']} records, and there are {len(source)}; make it again")
+            raise UserError(
+                f"{self.index!r} chooses from {said['of']} records, and there are {len(source)}; make it again"
+            )
         if said["names"] != names_digest(source, ids):
-            raise UserError(f"{self.index!r} was made when its records had other names; make it again: ssl-jax data subset")
+            raise UserError(
+                f"{self.index!r} was made when its records had other names; make it again: ssl-jax data subset"
+            )
         self._choose(ids)
 
 
@@ -136,14 +140,18 @@ def read_index(path: str) -> dict[str, Any]:
         if sound and isinstance(said["source"], str) and isinstance(said["of"], int):
             return said
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise UserError(f"{path!r} cannot be read as an index of records ({error}); make it: ssl-jax data subset") from error
+        raise UserError(
+            f"{path!r} cannot be read as an index of records ({error}); make it: ssl-jax data subset"
+        ) from error
     raise UserError(f"{path!r} is no index of records; make it: ssl-jax data subset")
 
 
 def names_digest(source: Source, ids: np.ndarray) -> str:
     """SHA-256 of what (evenly spread) 4,096 of the records `ids` at most are called."""
     named = getattr(source, "name_of", str)
-    return hashlib.sha256("\n".join(named(int(ids[i])) for i in spread(len(ids), HASH_ROWS)).encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(
+        "\n".join(named(int(ids[i])) for i in spread(len(ids), HASH_ROWS)).encode("utf-8", "surrogateescape")
+    ).hexdigest()
 
 
 def _require_source(source: Any) -> Source:

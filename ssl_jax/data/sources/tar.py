@@ -7,11 +7,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ssl_jax.data.sources import tar_kept as kept
+from ssl_jax.data import kept
 from ssl_jax.data.sources import shards, tar_index
 from ssl_jax.data.sources.base import Record
 from ssl_jax.data.sources.fields import chosen, label_of
@@ -23,7 +24,7 @@ from ssl_jax.errors import UserError
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "jfif", "avif", "bmp", "gif", "tif", "tiff", "ppm", "pgm")
 _TEXTS = ("txt", "text", "caption", "json")
-_USE = "ssl-jax-index"
+_KIND = "tar-1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +105,7 @@ class Tar(EncodedPictures):
     def name_of(self, index: int) -> str:
         """The archive of a record, and its name there."""
         shard, row = self._place(index)
-        return f"{self.shards[shard].name}/{self._indices[shard].key(row)}"
+        return f"{self.shards[shard].name}/{self._indices[shard].keys[row]}"
 
     def fingerprint(self) -> str:
         """SHA-256 of the options, and names, sizes and both ends of the archives and the names and places of their files."""
@@ -112,7 +113,7 @@ class Tar(EncodedPictures):
         digest.update(f"{self.label_key} {self.fields} {self.classes}\n".encode())
         shards.see(digest, self.shards)
         for index in self._indices:
-            digest.update(repr(index.suffixes).encode() + index.keys.tobytes() + index.places.tobytes())
+            digest.update(repr(index.suffixes).encode() + index.keys.blob.tobytes() + index.places.tobytes())
         return digest.hexdigest()
 
     def _place(self, index: int) -> tuple[int, int]:
@@ -154,15 +155,19 @@ def _index(shard: Shard) -> Index:
     """The index of an archive: the one that is kept, or a new one, which is kept."""
     try:
         stamp = f"{shard.size} {shard.time} {hashlib.sha256(shards.ends(shard)).hexdigest()}"
-        for place in kept.places(shard.path, _USE):
-            if (data := kept.read(place)) and (index := tar_index.load(data, stamp, shard.size)):
+        for arrays in kept.found(_KIND, shard.path, _beside(shard)):
+            if (index := tar_index.from_arrays(arrays, stamp, shard.size)) is not None:
                 return index
         index = tar_index.build(functools.partial(shards.read_at, shard), shard.size)
     except (ValueError, OSError) as error:
         raise UserError(f"{shard.path!r} cannot be read as a tar archive: {_said(shard) or error}") from error
-    if len(index):
-        kept.write(shard.path, _USE, tar_index.dump(index, stamp))
+    if index.records:
+        kept.write(_KIND, shard.path, tar_index.arrays(index, stamp), _beside(shard))
     return index
+
+
+def _beside(shard: Shard) -> Path:
+    return Path(shard.path).with_name(f".{shard.name}.ssl-jax-index.npz")
 
 
 def _said(shard: Shard) -> str:
@@ -179,6 +184,6 @@ def _with_picture(index: Index) -> np.ndarray:
 def _notes(found: Sequence[Shard], indices: Sequence[Index], rows: Sequence[np.ndarray]) -> list[str]:
     """What is left out of the archives: of each, up to a few."""
     told = [f"{shard.name}: {odd}" for shard, index in zip(found, indices, strict=True) for odd in index.odd]
-    without = sum(len(index) - len(r) for index, r in zip(indices, rows, strict=True))
+    without = sum(index.records - len(r) for index, r in zip(indices, rows, strict=True))
     more = [f"... and {len(told) - 8} sentences more of this kind"] if len(told) > 8 else []
     return told[:8] + more + ([f"left out {without} records without a picture"] if without else [])

@@ -6,20 +6,19 @@ and stand next to each other; what follows that dot says what they hold.
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssl_jax.data.sources.names import Names
 from ssl_jax.data.sources.tar_members import Member, ReadAt, members
 
 LABEL = "cls"
 ABSENT, NO_NUMBER = -1, -2  # labels of records without one, and with one that is no whole number
-_FORMAT = "ssl_jax tar index 1"
 _SUFFIXES = 64  # kinds of files in an archive
 _LABEL_BYTES = 32
 
@@ -27,28 +26,23 @@ _LABEL_BYTES = 32
 class Index(NamedTuple):
     """An archive of n records with files of s kinds.
 
-    keys: the names of all records as UTF-8, one after another; name i ends at ends[i].
-    ends: int64 [n].
+    keys: the names of all records.
     suffixes: the kinds, `jpg`, `cls`, `json`, in the order in which they appear.
     places: int64 [n, s, 2], offset and size of each file; -1 where there is none.
     labels: int32 [n], what the files `cls` hold; -1 where there is none, -2 where it is no whole number.
     odd: sentences on members that are no files of a record.
     """
 
-    keys: np.ndarray
-    ends: np.ndarray
+    keys: Names
     suffixes: tuple[str, ...]
     places: np.ndarray
     labels: np.ndarray
     odd: tuple[str, ...]
 
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    def key(self, row: int) -> str:
-        """The name of a record."""
-        start = self.ends[row - 1] if row else 0
-        return self.keys[start : self.ends[row]].tobytes().decode("utf-8", "surrogateescape")
+    @property
+    def records(self) -> int:
+        """How many there are."""
+        return len(self.labels)
 
     def place(self, row: int, suffix: str) -> tuple[int, int] | None:
         """Offset and size of a record's file of some kind; None where it has none."""
@@ -68,75 +62,71 @@ def split(name: str) -> tuple[str, str]:
 def build(read: ReadAt, size: int) -> Index:
     """The index of an archive. ValueError for archives that are damaged or not in that layout."""
     suffixes: dict[str, int] = {}
-    keys, ends, labels, odd = bytearray(), array("q"), array("i"), _Odd()
+    keys, labels, odd = _Keys(), array("i"), _Odd()
     found = tuple(array("q") for _ in range(4))  # record, suffix, offset, size of each file
     for key, files in itertools.groupby(_plain(members(read, size), odd), lambda member: split(member.name)[0]):
         places = _files(key, files)
         for suffix, member in places.items():
             number = suffixes.setdefault(suffix, len(suffixes))
-            for column, value in zip(found, (len(ends), number, member.offset, member.size), strict=True):
+            for column, value in zip(found, (len(labels), number, member.offset, member.size), strict=True):
                 column.append(value)
         if len(suffixes) > _SUFFIXES:
             raise ValueError(
                 f"more than {_SUFFIXES} kinds of files ({', '.join(list(suffixes)[:3])}, ...): the first dot "
                 "of a name is where its suffix begins; rename files that have dots before"
             )
-        keys += key.encode("utf-8", "surrogateescape")
-        ends.append(len(keys))
+        keys.add(key)
         labels.append(_label(read, places.get(LABEL)))
-    index = Index(
-        _array(keys, np.uint8),
-        _array(ends, np.int64),
-        tuple(suffixes),
-        _places(len(ends), len(suffixes), found),
-        _array(labels, np.int32),
-        odd.told(),
-    )
+    places = _places(len(labels), len(suffixes), found)
+    index = Index(keys.names(), tuple(suffixes), places, _array(labels, np.int32), odd.told())
     _require_together(index)
     return index
 
 
-def dump(index: Index, stamp: str) -> bytes:
-    """An index as a file: a line of JSON, and arrays as numpy writes them. `stamp` says of which archive it is."""
-    file = io.BytesIO()
-    head = {"format": _FORMAT, "stamp": stamp, "suffixes": index.suffixes, "odd": index.odd}
-    file.write(json.dumps(head).encode() + b"\n")
-    for column in (index.keys, index.ends, index.places, index.labels):
-        np.save(file, column, allow_pickle=False)
-    return file.getvalue()
+def arrays(index: Index, stamp: str) -> dict[str, np.ndarray]:
+    """An index as arrays, to be kept. `stamp` says of which archive it is."""
+    head = json.dumps({"stamp": stamp, "suffixes": index.suffixes, "odd": index.odd}).encode()
+    columns = {"places": index.places, "labels": index.labels}
+    return {"head": np.frombuffer(head, np.uint8), "blob": index.keys.blob, "ends": index.keys.ends} | columns
 
 
-def load(data: bytes, stamp: str, size: int) -> Index | None:
-    """The index that `dump` wrote of the archive of `size` bytes with that stamp; None for anything else."""
-    file = io.BytesIO(data)
+def from_arrays(kept: Mapping[str, np.ndarray], stamp: str, size: int) -> Index | None:
+    """The index that `arrays` took apart, of the archive of `size` bytes with that stamp; None for anything else."""
     try:
-        head = json.loads(file.readline())
-        if (head["format"], head["stamp"]) != (_FORMAT, stamp):
-            return None
-        keys, ends, places, labels = (np.load(file, allow_pickle=False) for _ in range(4))
-        index = Index(keys, ends, tuple(map(str, head["suffixes"])), places, labels, tuple(map(str, head["odd"])))
-        return index if _is_sound(index, size) else None
-    except Exception:  # numpy, JSON and whatever lies in the place of what was written
+        head = json.loads(kept["head"].tobytes())
+        suffixes, odd = tuple(map(str, head["suffixes"])), tuple(map(str, head["odd"]))
+        index = Index(Names(kept["blob"], kept["ends"]), suffixes, kept["places"], kept["labels"], odd)
+        return index if head["stamp"] == stamp and _is_sound(index, size) else None
+    except (LookupError, TypeError, ValueError, RecursionError):  # whatever lies in the place of what was written
         return None
 
 
 def _is_sound(index: Index, size: int) -> bool:
     """Whether an index, which may come from anywhere, only names bytes of an archive of that size."""
-    n, s = len(index.ends), len(index.suffixes)
-    kinds = [
-        (index.keys, np.uint8, 1),
-        (index.ends, np.int64, 1),
-        (index.places, np.int64, 3),
-        (index.labels, np.int32, 1),
-    ]
-    if not all(x.dtype == dtype and x.ndim == ndim for x, dtype, ndim in kinds):
+    n, places, labels = len(index.keys), index.places, index.labels
+    if not index.keys.is_sound() or (places.dtype, labels.dtype) != (np.int64, np.int32):
         return False
-    if index.places.shape != (n, s, 2) or index.labels.shape != (n,) or not n:
+    if places.shape != (n, len(index.suffixes), 2) or labels.shape != (n,) or not n:
         return False
-    offsets, sizes = index.places[..., 0], index.places[..., 1]
+    offsets, sizes = places[..., 0], places[..., 1]
     inside = (offsets == -1) | ((offsets >= 0) & (sizes >= 0) & (sizes <= size) & (offsets <= size - sizes))
-    ordered = np.all(np.diff(index.ends, prepend=0) >= 0) and index.ends[-1] <= len(index.keys)
-    return bool(inside.all() and ordered and (index.labels >= NO_NUMBER).all())
+    return bool(inside.all() and (labels >= NO_NUMBER).all())
+
+
+class _Keys:
+    """Collects names in the memory that their letters take."""
+
+    def __init__(self) -> None:
+        self.blob, self.ends = bytearray(), array("q")
+
+    def add(self, name: str) -> None:
+        """One more."""
+        self.blob += name.encode("utf-8", "surrogateescape") + b"\n"
+        self.ends.append(len(self.blob) - 1)
+
+    def names(self) -> Names:
+        """All of them."""
+        return Names(_array(self.blob, np.uint8), _array(self.ends, np.int64))
 
 
 class _Odd:
@@ -198,11 +188,11 @@ def _array(column: Any, dtype: Any) -> np.ndarray:
 
 def _require_together(index: Index) -> None:
     """ValueError where the files of one record do not stand next to each other, so that they look like several."""
-    hashes = np.fromiter((hash(index.key(row)) for row in range(len(index))), np.int64, len(index))
+    hashes = np.fromiter((hash(index.keys[row]) for row in range(index.records)), np.int64, index.records)
     order = np.argsort(hashes, kind="stable")
     again = np.flatnonzero(np.diff(hashes[order]) == 0)
     for first, second in zip(order[again], order[again + 1], strict=True):
-        if index.key(first) == index.key(second):
+        if index.keys[int(first)] == index.keys[int(second)]:
             raise ValueError(
-                f"the files of {index.key(first)!r} do not stand next to each other; write it in the order of names"
+                f"the files of {index.keys[int(first)]!r} do not stand next to each other; write it in the order of names"
             )
