@@ -38,7 +38,7 @@ def per_class(ids: np.ndarray, labels: np.ndarray, count: int | None, seed: int)
     starts = np.r_[True, np.diff(labels[grouped]) != 0].nonzero()[0]
     sizes = np.diff(np.r_[starts, len(grouped)])
     rank = np.arange(len(grouped)) - np.repeat(starts, sizes)
-    return np.sort(grouped[rank < (sizes.min(initial=0) if count is None else count)])
+    return np.sort(grouped[rank < (min(sizes, default=0) if count is None else count)])
 
 
 def matching(

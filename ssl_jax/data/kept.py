@@ -47,7 +47,8 @@ def write(kind: str, name: str, arrays: Mapping[str, np.ndarray], beside: Path |
     """Keep arrays, instead of what was kept before, at the first place that can be written; nobody finds half of them."""
     for path in _places(kind, name, beside):
         with suppress(OSError):
-            return _write(path, arrays)
+            _write(path, arrays)
+            return
 
 
 def _places(kind: str, name: str, beside: Path | None) -> list[Path]:

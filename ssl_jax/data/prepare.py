@@ -282,11 +282,10 @@ def _held(folder: Path, job: Plan) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         before = _plan_in(folder)
-        names = set(os.listdir(folder))
-        if before is None and names:
+        if before is None and set(os.listdir(folder)) - {_UNFINISHED}:
             raise UserError(f"{str(folder)!r} is not empty, and nothing was prepared there; name a new folder")
-        if before not in (None, asdict(job)):
-            raise UserError(f"{str(folder)!r} holds {_differs(before or {}, job)}; name a new folder, or remove it")
+        if before is not None and (other := _differs(before, job)):
+            raise UserError(f"{str(folder)!r} holds {other}; name a new folder, or remove it")
         (folder / _UNFINISHED).mkdir(exist_ok=True)
         with (folder / _UNFINISHED / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -299,16 +298,16 @@ def _held(folder: Path, job: Plan) -> Iterator[None]:
 
 
 def _differs(before: Mapping[str, Any], job: Plan) -> str:
-    """What was prepared otherwise, for a message."""
-    now = asdict(job)
-    key = next(name for name in (*now, *before) if before.get(name) != now.get(name))
-    return f"another preparation, of {key} {before.get(key)!r} and not {now.get(key)!r}"
+    """What was prepared there otherwise, for a message; "" where nothing was: a source may be called otherwise."""
+    keys = [name for name, value in asdict(job).items() if name != "source" and before.get(name) != value]
+    return f"another preparation, of {keys[0]} {before.get(keys[0])!r} and not {asdict(job)[keys[0]]!r}" if keys else ""
 
 
 def _plan_in(folder: Path) -> dict[str, Any] | None:
     """The plan of what was prepared in a folder, or begun; None where nothing was."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return json.loads(files.read(folder / _UNFINISHED / "plan.json"))
+    with suppress(OSError, ValueError):
+        begun = json.loads(files.read(folder / _UNFINISHED / "plan.json"))
+        return begun if isinstance(begun, dict) else None
     return manifest.read(folder).get("plan")
 
 
@@ -324,11 +323,20 @@ def _sound(folder: Path, job: Plan, advance: Advance) -> dict[int, Made]:
 
 
 def _known(folder: Path, number: int) -> Made | None:
-    with suppress(OSError, ValueError, TypeError):
-        return Made(**json.loads(files.read(folder / _UNFINISHED / f"{number:05d}.json")))
-    with suppress(LookupError, TypeError):
-        return Made(**manifest.read(folder)["parts"][number])
+    """What was kept of one file, by a preparation that was not finished or by one that was."""
+    for read in (_unfinished, _finished):
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            made = Made(**read(folder, number))
+            return made if isinstance(made.files, dict) else None
     return None
+
+
+def _unfinished(folder: Path, number: int) -> dict[str, Any]:
+    return json.loads(files.read(folder / _UNFINISHED / f"{number:05d}.json"))
+
+
+def _finished(folder: Path, number: int) -> dict[str, Any]:
+    return manifest.read(folder)["parts"][number]
 
 
 def _is_same(path: Path, sha: str) -> bool:

@@ -86,7 +86,12 @@ def of_index(rest: str) -> Options:
     from ssl_jax.data.sources.subset import read_index
 
     index = absolute(rest)
-    return {"source": read_index(index)["source"], "index": index}
+    source = read_index(index)["source"]
+    if "subset:" in source:
+        raise UserError(
+            f"{index!r} chooses from {source!r}; an index file chooses from a source, and not from another one"
+        )
+    return {"source": source, "index": index}
 
 
 def _beside(path: str, names: Iterable[tuple[str, str]]) -> str | None:
@@ -115,6 +120,10 @@ SCHEMES = {
 }
 
 
+_DEFAULTS = ("embedded", "fashion_mnist")  # schemes after which nothing need follow
+_NAMED = (*_DEFAULTS, "tfds")  # schemes that are followed by a name, and no path
+
+
 def component(text: str, before: Mapping[str, Any], where: str, say: Say = lambda line: None) -> Options:
     """What a string says as `{"target": ..., **options}`; what was guessed is told to `say`.
 
@@ -124,7 +133,7 @@ def component(text: str, before: Mapping[str, Any], where: str, say: Say = lambd
     head, *tail = _OPTIONS.split(text, maxsplit=1)
     name, rest = _named(head, where, say)
     scheme = SCHEMES[name]
-    if not rest and name not in ("embedded", "fashion_mnist"):
+    if not rest and name not in _DEFAULTS:
         raise UserError(f"{where}={shown(text)}: nothing follows '{name}:'; say where the records are")
     kept = {key: before[key] for key in scheme.takes if before.get(key) is not None}
     made = {"target": scheme.target, **kept, **scheme.options(rest), **_read(tail, where)}
@@ -135,6 +144,14 @@ def opened(text: str, where: str, say: Say = lambda line: None, **usual: Any) ->
     """The source that a string names, for commands: `usual` options hold where the string says nothing else."""
     options = resolved(text, usual, where, say)
     return Component(options.pop("target"), options, where, slot=SOURCE).build()
+
+
+def written(text: str) -> str:
+    """A string that names a source, with its scheme, and with a path from the root of the file system."""
+    head, *tail = _OPTIONS.split(text, maxsplit=1)
+    name, rest = _named(head, "SRC", lambda line: None)
+    where = rest if name in _NAMED else absolute(rest)
+    return f"{name}:{where}" + "".join(f"?{options}" for options in tail)
 
 
 def resolved(value: Any, before: Mapping[str, Any], where: str, say: Say = lambda line: None) -> Any:

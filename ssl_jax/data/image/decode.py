@@ -80,7 +80,7 @@ def wide_values(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray | None:
 
 def channels_of(data: bytes) -> int:
     """How many channels a picture has. Raises what `decode_image` does for what is none."""
-    return count(_opened(data))
+    return count(opened(data))
 
 
 def orientation(picture: Any) -> int:
