@@ -212,7 +212,8 @@ def _write_encoded(folder: Path, name: str, records: Iterator[Mapping[str, Any]]
 
 def _write_pixels(folder: Path, name: str, records: Iterator[Mapping[str, Any]]) -> list[str]:
     """Records as pixels and labels; the number of pixels is only known, and written, at the end."""
-    path, labels, shape = folder / f"{name}{PIXELS}", [], (0,)
+    path, shape = folder / f"{name}{PIXELS}", (0,)
+    labels: list[int] = []
     with _beside(path) as beside:
         with beside.open("wb") as file:
             for record in records:

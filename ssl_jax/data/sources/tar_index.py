@@ -65,8 +65,8 @@ def build(read: ReadAt, size: int) -> Index:
     keys, labels, odd = _Keys(), array("i"), _Odd()
     found = tuple(array("q") for _ in range(4))  # record, suffix, offset, size of each file
     for key, files in itertools.groupby(_plain(members(read, size), odd), lambda member: split(member.name)[0]):
-        places = _files(key, files)
-        for suffix, member in places.items():
+        held = _files(key, files)
+        for suffix, member in held.items():
             number = suffixes.setdefault(suffix, len(suffixes))
             for column, value in zip(found, (len(labels), number, member.offset, member.size), strict=True):
                 column.append(value)
@@ -76,7 +76,7 @@ def build(read: ReadAt, size: int) -> Index:
                 "of a name is where its suffix begins; rename files that have dots before"
             )
         keys.add(key)
-        labels.append(_label(read, places.get(LABEL)))
+        labels.append(_label(read, held.get(LABEL)))
     places = _places(len(labels), len(suffixes), found)
     index = Index(keys.names(), tuple(suffixes), places, _array(labels, np.int32), odd.told())
     _require_together(index)
