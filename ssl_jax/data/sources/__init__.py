@@ -13,16 +13,20 @@ from ssl_jax.data.sources.prepared import Tfds
 from ssl_jax.data.sources.raw import Raw
 from ssl_jax.data.sources.subset import Chosen, Subset
 from ssl_jax.data.sources.tar import Tar
+from ssl_jax.data.sources.wordnet import Definitions, Glosses, PackedGlosses
 
 __all__ = [
     "ArrayRecords",
     "Arrays",
     "Chosen",
+    "Definitions",
     "Embedded",
     "FashionMNIST",
     "FileList",
+    "Glosses",
     "Idx",
     "ImageFolder",
+    "PackedGlosses",
     "Parquet",
     "Pendulum",
     "Raw",
