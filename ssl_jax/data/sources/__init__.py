@@ -6,6 +6,7 @@ from ssl_jax.data.sources.embedded import Embedded
 from ssl_jax.data.sources.folder import ImageFolder
 from ssl_jax.data.sources.idx import FashionMNIST, Idx
 from ssl_jax.data.sources.listed import FileList
+from ssl_jax.data.sources.mix import Mix
 from ssl_jax.data.sources.pendulum import Pendulum
 from ssl_jax.data.sources.prepared import Tfds
 from ssl_jax.data.sources.subset import Subset
@@ -17,6 +18,7 @@ __all__ = [
     "FileList",
     "Idx",
     "ImageFolder",
+    "Mix",
     "Pendulum",
     "Source",
     "Subset",
