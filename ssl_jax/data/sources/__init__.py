@@ -7,6 +7,7 @@ from ssl_jax.data.sources.embedded import Embedded
 from ssl_jax.data.sources.folder import ImageFolder
 from ssl_jax.data.sources.idx import FashionMNIST, Idx
 from ssl_jax.data.sources.listed import FileList
+from ssl_jax.data.sources.mix import Mix
 from ssl_jax.data.sources.parquet import Parquet
 from ssl_jax.data.sources.pendulum import Pendulum
 from ssl_jax.data.sources.prepared import Tfds
@@ -26,6 +27,7 @@ __all__ = [
     "Glosses",
     "Idx",
     "ImageFolder",
+    "Mix",
     "PackedGlosses",
     "Parquet",
     "Pendulum",

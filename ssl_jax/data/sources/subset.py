@@ -48,6 +48,11 @@ class _Part:
             raise IndexError(f"record {index} of {len(self)}")
         return self.source[int(self.ids[index])]
 
+    @staticmethod
+    def example(source: Record, **_: object) -> Record:
+        """That of the inner source, given as a record of zeros: reads nothing."""
+        return source
+
     def values(self, name: str) -> np.ndarray | None:
         """All values of a field [N, ...], where the inner source gives them without reading records."""
         values = values_of(self.source, name)
