@@ -40,7 +40,7 @@ def decode_image(
     """
     from PIL import Image
 
-    picture = opened(data)
+    picture = _opened(data)
     width, height = picture.size
     if width * height > max_pixels:
         raise ValueError(f"{width}x{height} picture: more than {max_pixels} pixels")
@@ -72,7 +72,7 @@ def wide_values(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray | None:
 
     Raises what `decode_image` does.
     """
-    picture = opened(data)
+    picture = _opened(data)
     if picture.mode not in _WIDE or picture.size[0] * picture.size[1] > max_pixels:
         return None
     return np.asarray(picture)
@@ -80,7 +80,7 @@ def wide_values(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray | None:
 
 def channels_of(data: bytes) -> int:
     """How many channels a picture has. Raises what `decode_image` does for what is none."""
-    return count(opened(data))
+    return count(_opened(data))
 
 
 def orientation(picture: Any) -> int:
@@ -96,7 +96,7 @@ def upright(picture: Any, turn: int) -> Any:
     return picture if turn == 1 else picture.transpose(_TURNS[turn - 2])
 
 
-def opened(data: bytes) -> Any:
+def _opened(data: bytes) -> Any:
     """The picture, of which only the header was read."""
     from PIL import Image, UnidentifiedImageError
 
