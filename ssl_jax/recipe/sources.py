@@ -84,10 +84,10 @@ def of_arrays(rest: str) -> Options:
 
 def of_index(rest: str) -> Options:
     """The index file that `ssl-jax data subset` wrote, and the source that it chooses from."""
-    from ssl_jax.data.sources.subset import read_index
+    from ssl_jax.data.sources.indexed import read
 
     index = absolute(rest)
-    source = read_index(index)["source"]
+    source = read(index)["source"]
     if "subset:" in source:
         raise UserError(
             f"{index!r} chooses from {source!r}; an index file chooses from a source, and not from another one"
@@ -115,7 +115,7 @@ SCHEMES = {
     "raw": Scheme(f"{_SOURCES}Raw", path_as("files"), (), (".pixels.npy",), True),
     "idx": Scheme(f"{_SOURCES}Idx", of_idx, ("limit", "pixels"), ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
     "npy": Scheme(f"{_SOURCES}Arrays", of_arrays, ("limit", "pixels"), (".npy", ".npz")),
-    "subset": Scheme(f"{_SOURCES}Chosen", of_index),
+    "subset": Scheme(f"{_SOURCES}Indexed", of_index),
     "embedded": Scheme(f"{_SOURCES}Embedded", name_as("split", "pretrain"), ("limit",)),
     "fashion_mnist": Scheme(f"{_SOURCES}FashionMNIST", name_as("split", "pretrain"), ("limit",)),
 }
@@ -149,6 +149,8 @@ def opened(text: str, where: str, say: Say = lambda line: None, **usual: Any) ->
 
 def written(text: str) -> str:
     """A string that names a source, with its scheme, and with a path from the root of the file system."""
+    if text.startswith(_MIX):
+        return text
     head, *tail = _OPTIONS.split(text, maxsplit=1)
     name, rest = _named(head, "SRC", lambda line: None)
     where = rest if name in _NAMED else absolute(rest)

@@ -42,7 +42,7 @@ def run(arguments: Namespace) -> None:
     import numpy as np
 
     from ssl_jax.data import choose
-    from ssl_jax.data.sources.subset import Chosen, index_of
+    from ssl_jax.data.sources.indexed import Indexed, index_of
     from ssl_jax.errors import UserError
     from ssl_jax.recipe.sources import written
 
@@ -59,7 +59,7 @@ def run(arguments: Namespace) -> None:
             ids = choose.per_class(ids, choose.labels_of(source, advance), arguments.per_class, arguments.seed)
     if not len(ids):
         raise UserError(f"{' '.join(how)} leaves none of {len(source)} records")
-    inner = source if isinstance(source, Chosen) else None
+    inner = source if isinstance(source, Indexed) else None
     text = written(arguments.source) if inner is None else _chosen_from(inner)
     whole, ids = (source, ids) if inner is None else (inner.source, inner.ids[ids])
     write_to(partial(_write, index_of(whole, text, ids, how)), arguments.index)
@@ -68,9 +68,9 @@ def run(arguments: Namespace) -> None:
 
 def _chosen_from(source: Any) -> str:
     """What a subset chooses from, so that a subset of it chooses from that as well."""
-    from ssl_jax.data.sources.subset import read_index
+    from ssl_jax.data.sources.indexed import read
 
-    return read_index(source.index)["source"]
+    return read(source.index)["source"]
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -110,9 +110,8 @@ class Parquet(EncodedPictures):
     def name_of(self, index: int) -> str:
         """The file of a record and its number there."""
         place = shards.place_of(self.starts, index)
-        shard = self.groups[place.shard][0]
-        first = next(i for i, (s, _) in enumerate(self.groups) if s == shard)
-        return f"{self.shards[shard].name}[{index - self.starts[first]}]"
+        shard, group = self.groups[place.shard]
+        return f"{self.shards[shard].name}[{index - self.starts[place.shard - group]}]"
 
     def fingerprint(self) -> str:
         """SHA-256 of the options and columns, and names, sizes, counts and both ends of the files."""

@@ -1,44 +1,40 @@
-"""A part of another source: training and held-out records of one set, or those that an index file names."""
+"""A part of another source: training and held-out records of one set."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ssl_jax.data import files
-from ssl_jax.data.sources.arrays import HASH_ROWS, spread
 from ssl_jax.data.sources.base import Record, Source, values_of
 from ssl_jax.errors import UserError
 
-INDEX_FORMAT = "ssl_jax subset 1"
 
-
-class _Part:
-    """Base of sources that are some of the records of another. A frozen dataclass calls `_choose` in its `__post_init__`."""
+class Chosen:
+    """Base of sources that are some records of another. A frozen dataclass calls `_choose` in its `__post_init__`."""
 
     source: Source
     ids: np.ndarray
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
 
-    def _choose(self, chosen: np.ndarray) -> None:
-        """Keep the numbers of the chosen records."""
+    def _choose(self, ids: np.ndarray) -> None:
+        """Keep the records `ids` [N] of `source`, in this order."""
         source = self.source
-        object.__setattr__(self, "ids", chosen)
+        object.__setattr__(self, "ids", ids)
         object.__setattr__(self, "classes", tuple(getattr(source, "classes", ())))
         object.__setattr__(self, "notes", tuple(getattr(source, "notes", ())))
-        if hasattr(source, "labels"):
-            object.__setattr__(self, "labels", source.labels)
-        # What not every source has. Each is a method of the inner source for chosen records, and goes to worker processes.
+        # What not every source has. Methods are those of the inner source for chosen records, and go to worker processes.
         for name in ("batch", "encoded", "texts"):
             if hasattr(source, name):
-                object.__setattr__(self, name, functools.partial(_of_chosen, getattr(source, name), chosen))
-        if hasattr(source, "decoding"):
-            object.__setattr__(self, "decoding", source.decoding)
+                object.__setattr__(self, name, functools.partial(_of_chosen, getattr(source, name), ids))
+        for name in ("labels", "decoding"):
+            if hasattr(source, name):
+                object.__setattr__(self, name, getattr(source, name))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -69,11 +65,12 @@ class _Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Subset(_Part):
+class Subset(Chosen):
     """The records of `source` from `start` to `stop`, given as fractions, of a random order that `seed` fixes.
 
     `Subset(s, 0.0, 0.9)` and `Subset(s, 0.9, 1.0)` are disjoint and together all of `s`: a training and a held-out
     part. In a recipe, `source` is itself `dict(target=..., ...)`. Records keep the relative order that they have in `source`.
+    Of a mixture it is a part of the records, without the weights: mix parts instead.
 
     Raises:
       UserError: a `source` that is none, fractions that are not 0 <= start < stop <= 1, or that leave no record.
@@ -88,81 +85,89 @@ class Subset(_Part):
     notes: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        source = _require_source(self.source)
-        if not 0 <= self.start < self.stop <= 1:
-            raise UserError(f"start={self.start}, stop={self.stop}: use fractions with 0 <= start < stop <= 1")
-        order = np.argsort(np.random.Philox(self.seed).random_raw(len(source)), kind="stable")
-        chosen = np.sort(order[round(self.start * len(source)) : round(self.stop * len(source))])
-        if not len(chosen):
-            raise UserError(
-                f"start={self.start}, stop={self.stop} leaves none of {len(source)} records; widen the fraction"
-            )
-        self._choose(chosen)
+        total = len(require_source(self.source))
+        require_fractions(self.start, self.stop)
+        order = np.argsort(np.random.Philox(self.seed).random_raw(total), kind="stable")
+        self._choose(np.sort(order[round(self.start * total) : round(self.stop * total)]))
+        require_some(self)
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen(_Part):
-    """The records of `source` that an index file names, as `ssl-jax data subset` writes it: `subset:/data/clean.json`.
+class NamedPart(Chosen):
+    """The records of `source` whose names have a hash that lies, as a fraction, from `start` to `stop`.
 
-    The file says how many records there are to choose from, and a digest of names of those that were chosen: where these are
-    other ones by now, it is refused. Records keep the order that they have in `source`.
+    As with `Subset`, `NamedPart(s, 0.0, 0.8)` and `NamedPart(s, 0.8, 1.0)` are disjoint and together all of `s`, about four
+    fifths and one. But a record stays in its part when others are added or removed, as long as it keeps its name
+    (`source.name_of`; in a folder, the path below it).
 
     Raises:
-      UserError: a `source` that is none, no such file, or one that was made of other records.
+      UserError: a `source` that is none, fractions that are not 0 <= start < stop <= 1, or that leave no record.
     """
 
     source: Source
-    index: str
+    start: float = 0.0
+    stop: float = 1.0
     ids: np.ndarray = field(init=False, repr=False)
     classes: tuple[str, ...] = field(init=False, repr=False)
     notes: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        source, said = _require_source(self.source), read_index(self.index)
-        ids = np.unique(np.array(said["ids"], np.int64))
-        if said["of"] != len(source) or not len(ids) or ids[0] < 0 or ids[-1] >= len(source):
+        source: Any = require_source(self.source)
+        require_fractions(self.start, self.stop)
+        name_of = getattr(source, "name_of", str)
+        places = np.fromiter((place_of_name(name_of(i)) for i in range(len(source))), np.float64, len(source))
+        self._choose(np.flatnonzero((self.start <= places) & (places < self.stop)))
+        require_some(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled(Chosen):
+    """The records of `source` that have a label: those whose field `label` is not -1.
+
+    Raises:
+      UserError: a `source` that is none, that does not give all labels without reading records, or that has none.
+    """
+
+    source: Source
+    label: str = "label"
+    ids: np.ndarray = field(init=False, repr=False)
+    classes: tuple[str, ...] = field(init=False, repr=False)
+    notes: tuple[str, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        labels = values_of(require_source(self.source), self.label)
+        if labels is None or not np.any(labels >= 0):
             raise UserError(
-                f"{self.index!r} chooses from {said['of']} records, and there are {len(source)}; make it again"
+                f"no record of the source has a {self.label!r}, or it does not list them; name a labelled source"
             )
-        if said["names"] != names_digest(source, ids):
-            raise UserError(
-                f"{self.index!r} was made when its records had other names; make it again: ssl-jax data subset"
-            )
-        self._choose(ids)
+        self._choose(np.flatnonzero(labels >= 0))
 
 
-def index_of(source: Source, text: str, ids: np.ndarray, how: list[str]) -> dict[str, Any]:
-    """What an index file holds: the records `ids` of the source that `text` names, chosen as `how` says."""
-    names = names_digest(source, ids)
-    return {"format": INDEX_FORMAT, "source": text, "of": len(source), "how": how, "names": names, "ids": ids.tolist()}
+def place_of_name(name: str) -> float:
+    """A fraction in [0, 1) that a name hashes to, the same for ever."""
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=6).digest()
+    return int.from_bytes(digest, "little") / 2**48  # 48 bits are a float64 below 1
 
 
-def read_index(path: str) -> dict[str, Any]:
-    """An index file. UserError for anything else."""
-    try:
-        said = json.loads(files.read(path))
-        sound = said["format"] == INDEX_FORMAT and all(type(i) is int and 0 <= i < 2**31 for i in said["ids"])
-        if sound and isinstance(said["source"], str) and isinstance(said["of"], int):
-            return said
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise UserError(
-            f"{path!r} cannot be read as an index of records ({error}); make it: ssl-jax data subset"
-        ) from error
-    raise UserError(f"{path!r} is no index of records; make it: ssl-jax data subset")
-
-
-def names_digest(source: Source, ids: np.ndarray) -> str:
-    """SHA-256 of what (evenly spread) 4,096 of the records `ids` at most are called."""
-    named = getattr(source, "name_of", str)
-    return hashlib.sha256(
-        "\n".join(named(int(ids[i])) for i in spread(len(ids), HASH_ROWS)).encode("utf-8", "surrogateescape")
-    ).hexdigest()
-
-
-def _require_source(source: Any) -> Source:
+def require_source(source: Any) -> Source:
+    """`source`, if it is one; UserError for what stands in a recipe without a `target`."""
     if isinstance(source, Mapping | str) or not hasattr(source, "__getitem__"):
         raise UserError(f"source={source!r} is no source of records; name one with `target`, as in data.pretrain")
     return source
+
+
+def require_fractions(start: float, stop: float) -> None:
+    """UserError unless a part goes from a fraction to a larger one."""
+    if not 0 <= start < stop <= 1:
+        raise UserError(f"start={start}, stop={stop}: use fractions with 0 <= start < stop <= 1")
+
+
+def require_some(part: Subset | NamedPart) -> None:
+    """UserError for a part without a record."""
+    if not len(part):
+        raise UserError(
+            f"start={part.start}, stop={part.stop} leaves none of {len(part.source)} records; widen the fraction"
+        )
 
 
 def _of_chosen(read: Callable[[Any], Record], chosen: np.ndarray, ids: Any) -> Record:
