@@ -230,8 +230,8 @@ def _columns(schema: Any, image: str | None, label: str | None, fields: Mapping[
     label = next(iter(labels), None) if label is None else label or None
     image = image or next(iter(images), "image")
     require(schema.names, [image, *filter(None, [label]), *fields.values()], repr(where))
-    names = features.get(label or "", {}).get("names") or ()
-    return Columns(image, label, tuple(n for n in _texts(schema) if n not in (image, label)), tuple(map(str, names)))
+    names = features.get(label or "", {}).get("names")
+    return Columns(image, label, tuple(n for n in _texts(schema) if n not in (image, label)), tuple(map(str, names)) if isinstance(names, list) else ())
 
 
 def _texts(schema: Any) -> list[str]:
@@ -242,5 +242,5 @@ def _features(schema: Any) -> dict[str, dict[str, Any]]:
     """What `datasets` wrote of the columns; {} where it is no such thing."""
     with suppress(ValueError, TypeError, KeyError, RecursionError):
         said = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {name: value for name, value in said.items() if isinstance(value, dict)}
+        return {name: value for name, value in dict(said).items() if isinstance(value, dict)}
     return {}

@@ -14,7 +14,7 @@ from ssl_jax.data import files
 from ssl_jax.data.sources.arrays import spread
 from ssl_jax.errors import UserError
 
-_MOST = 1_000_000  # files of one pattern
+_MOST = 100_000  # files of one pattern
 _OPEN = 256  # files that are kept open, below what systems allow a process
 _ENDS = 1 << 16  # bytes of each end of a shard that its digest sees
 _HASHED = 512  # shards that a fingerprint looks into
@@ -46,12 +46,12 @@ def find(pattern: str | os.PathLike[str], what: str) -> tuple[Shard, ...]:
     """The regular files that `pattern` names, those of `*`, `?` and `[...]` in the order of their names.
 
     Raises:
-      UserError: none, one that a brace names is not there, one that is no regular file, or more than a million.
+      UserError: none, one that a brace names is not there, one that is no regular file, or more than 100,000.
     """
     paths = list(itertools.islice(_matching(os.path.expanduser(os.fspath(pattern))), _MOST + 1))
     if not paths or len(paths) > _MOST:
         raise UserError(
-            f"{os.fspath(pattern)!r} names {'no' if not paths else 'more than a million'} files; name {what}"
+            f"{os.fspath(pattern)!r} names {'no' if not paths else 'more than 100,000'} files; name {what}"
         )
     return tuple(map(_shard, paths))
 
