@@ -46,11 +46,11 @@ class Plan:
     """
 
     source: str
-    fingerprint: str
     kind: str
     short_side: int | None
     total: int
     per_file: int
+    fingerprint: str
 
     @property
     def count(self) -> int:
@@ -76,7 +76,7 @@ def plan(source: Any, text: str, kind: str, short_side: int | None) -> Plan:
     total = len(source)
     most = _MOST if kind == "arrayrecord" else max(1, min(_MOST, _BYTES // source[0]["image"].nbytes))
     per_file = min(most, max(_LEAST, -(-total // _FILES)))
-    return Plan(text, source.fingerprint(), kind, short_side, total, per_file)
+    return Plan(text, kind, short_side, total, per_file, source.fingerprint())
 
 
 def prepare(
