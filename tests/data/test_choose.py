@@ -172,7 +172,14 @@ def test_bad_records_are_counted_and_arrays_have_statistics_too(tmp_path):
     np.testing.assert_allclose(found["std"], np.std([0, 0.2, 0.4, 0.6, 0.8]), atol=1e-3)
     np.save(tmp_path / "x.npy", np.full((4, 9, 8), 255, np.uint8))
     assert stats(opened(f"{tmp_path}/x.npy", "x"), threads=1) | {"std": 0} == {
-        **{"records": 4, "height": dict.fromkeys(("min", "5%", "median", "95%", "max"), 9)},
-        **{"width": dict.fromkeys(("min", "5%", "median", "95%", "max"), 8), "modes": {"1 x uint8": 4}, "mean": [1.0]},
-        **{"std": 0, "labels": {}, "without_label": 4, "bad": 0, "bad_records": []},
+        "records": 4,
+        "height": dict.fromkeys(("min", "5%", "median", "95%", "max"), 9),
+        "width": dict.fromkeys(("min", "5%", "median", "95%", "max"), 8),
+        "modes": {"1 x uint8": 4},
+        "mean": [1.0],
+        "std": 0,
+        "labels": {},
+        "without_label": 4,
+        "bad": 0,
+        "bad_records": [],
     }

@@ -231,7 +231,12 @@ def _columns(schema: Any, image: str | None, label: str | None, fields: Mapping[
     image = image or next(iter(images), "image")
     require(schema.names, [image, *filter(None, [label]), *fields.values()], repr(where))
     names = features.get(label or "", {}).get("names")
-    return Columns(image, label, tuple(n for n in _texts(schema) if n not in (image, label)), tuple(map(str, names)) if isinstance(names, list) else ())
+    return Columns(
+        image,
+        label,
+        tuple(n for n in _texts(schema) if n not in (image, label)),
+        tuple(map(str, names)) if isinstance(names, list) else (),
+    )
 
 
 def _texts(schema: Any) -> list[str]:

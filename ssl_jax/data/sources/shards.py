@@ -50,9 +50,7 @@ def find(pattern: str | os.PathLike[str], what: str) -> tuple[Shard, ...]:
     """
     paths = list(itertools.islice(_matching(os.path.expanduser(os.fspath(pattern))), _MOST + 1))
     if not paths or len(paths) > _MOST:
-        raise UserError(
-            f"{os.fspath(pattern)!r} names {'no' if not paths else 'more than 100,000'} files; name {what}"
-        )
+        raise UserError(f"{os.fspath(pattern)!r} names {'no' if not paths else 'more than 100,000'} files; name {what}")
     return tuple(map(_shard, paths))
 
 

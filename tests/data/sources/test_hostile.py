@@ -79,7 +79,9 @@ def test_members_of_a_tar_that_are_no_files_are_left_out_and_told(tmp_path, case
     source = opened(name, "x", size=SIZE)
     assert source[0]["label"] == 1
     assert told in "; ".join(source.notes)
-    assert all("passwd" not in source.name_of(i) and source[i]["image"].shape == (SIZE, SIZE, 3) for i in range(len(source)))
+    assert all(
+        "passwd" not in source.name_of(i) and source[i]["image"].shape == (SIZE, SIZE, 3) for i in range(len(source))
+    )
     assert everything(tmp_path) == before
     assert not Path("/tmp/evil.jpg").exists()
 
@@ -94,7 +96,11 @@ REFUSED = {
     "damaged later": (GOOD, lambda data: data[:1540] + b"!" + data[1541:], "no header at byte 1536"),
     "huge size": (GOOD, sized(2**60), "claims 1152921504606846976 bytes"),
     "negative size": (GOOD, sized(-512), "claims -512 bytes"),
-    "long pax header": ([("1.jpg", b"x", {"pax_headers": {"comment": "a" * 200_000}})], None, "extended header .* 65536"),
+    "long pax header": (
+        [("1.jpg", b"x", {"pax_headers": {"comment": "a" * 200_000}})],
+        None,
+        "extended header .* 65536",
+    ),
     "many extended headers": (GOOD, lambda data: _extended() * 40 + data, "more than 8 extended headers"),
     "pax header of no list": (GOOD, lambda data: _extended(b"999 path=x\n") + data, "no list of keys and values"),
     "pax size": ([("1.jpg", b"x", {"pax_headers": {"size": "-1024"}})], None, "claims -1024 bytes"),
@@ -122,7 +128,9 @@ def test_archives_that_lie_are_refused_with_what_is_wrong(tmp_path, case):
     assert everything(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", ["a/\x1b[31mred.jpg", "line\nfeed.jpg", "🐱" * 60 + ".jpg", "b\udcff.jpg", "a" * 3000 + ".jpg"])
+@pytest.mark.parametrize(
+    "name", ["a/\x1b[31mred.jpg", "line\nfeed.jpg", "🐱" * 60 + ".jpg", "b\udcff.jpg", "a" * 3000 + ".jpg"]
+)
 @pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_hostile_names_are_names(tmp_path, name, format):
     source = opened(tar_of(tmp_path, [(name, picture(0), {})], format), "x", size=SIZE)
@@ -167,13 +175,20 @@ def test_parquet_that_is_sound_and_hostile(tmp_path):
     import pyarrow as pa
     from pyarrow import parquet
 
-    images = [{"bytes": None, "path": "/etc/passwd"}, {"bytes": b"<svg/>", "path": ""}, None, {"bytes": BOMB, "path": ""}]
+    images = [
+        {"bytes": None, "path": "/etc/passwd"},
+        {"bytes": b"<svg/>", "path": ""},
+        None,
+        {"bytes": BOMB, "path": ""},
+    ]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     table = pa.table({"image": pa.array(images, kind), "label": pa.array([0, 1, 2, 2**40])})
     for metadata in ({"huggingface": "{" * 9999}, {"huggingface": '{"info": {"features": [1]}}'}, {"huggingface": "3"}):
         parquet.write_table(table.replace_schema_metadata(metadata), tmp_path / "x.parquet")
         source = opened(f"{tmp_path}/x.parquet", "x", size=SIZE)
-        for index, told in enumerate(("no bytes of a picture", "not a picture", "no bytes of a picture", "is outside of|more than")):
+        for index, told in enumerate(
+            ("no bytes of a picture", "not a picture", "no bytes of a picture", "is outside of|more than")
+        ):
             with pytest.raises(ValueError, match=told):
                 source[index]
 
