@@ -9,7 +9,7 @@ from ssl_jax.data.sources.listed import FileList
 from ssl_jax.data.sources.mix import Mix
 from ssl_jax.data.sources.pendulum import Pendulum
 from ssl_jax.data.sources.prepared import Tfds
-from ssl_jax.data.sources.subset import Subset
+from ssl_jax.data.sources.subset import Labelled, NamedPart, Subset
 
 __all__ = [
     "Arrays",
@@ -18,7 +18,9 @@ __all__ = [
     "FileList",
     "Idx",
     "ImageFolder",
+    "Labelled",
     "Mix",
+    "NamedPart",
     "Pendulum",
     "Source",
     "Subset",
