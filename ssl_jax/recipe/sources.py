@@ -131,13 +131,10 @@ def component(text: str, before: Mapping[str, Any], where: str, say: Say = lambd
     Options of the source that stood there `before` are taken over where the new one has them, below those after `?`.
     UserError for a scheme that is none, a path without a scheme that is not there, or options that are none.
     """
-    head, *tail = _OPTIONS.split(text, maxsplit=1)
-    name, rest = _named(head, where, say)
-    scheme = SCHEMES[name]
-    if not rest and name not in _DEFAULTS:
-        raise UserError(f"{where}={shown(text)}: nothing follows '{name}:'; say where the records are")
+    found = named(text, where, say)
+    scheme = SCHEMES[found.scheme]
     kept = {key: before[key] for key in scheme.takes if before.get(key) is not None}
-    made = {"target": scheme.target, **kept, **scheme.options(rest), **_read(tail, where)}
+    made = {"target": scheme.target, **kept, **scheme.options(found.rest), **_read(found.tail, where)}
     return resolved(made, before, where, say)
 
 
@@ -151,10 +148,8 @@ def written(text: str) -> str:
     """A string that names a source, with its scheme, and with a path from the root of the file system."""
     if text.startswith(_MIX):
         return text
-    head, *tail = _OPTIONS.split(text, maxsplit=1)
-    name, rest = _named(head, "SRC", lambda line: None)
-    where = rest if name in _NAMED else absolute(rest)
-    return f"{name}:{where}" + "".join(f"?{options}" for options in tail)
+    found = named(text, "SRC")
+    return found.with_rest(found.rest if found.scheme in _NAMED else absolute(found.rest))
 
 
 def resolved(value: Any, before: Mapping[str, Any], where: str, say: Say = lambda line: None) -> Any:
@@ -244,8 +239,32 @@ def usual_options(config: Mapping[str, Any]) -> Options:
     return {"size": round(longest * 8 / 7)} if isinstance(longest, int) else {}
 
 
-def _named(text: str, where: str, say: Say) -> tuple[str, str]:
-    """The scheme and the rest of a string; a path that is there has the scheme that its name or content says."""
+class Named(NamedTuple):
+    """A string taken apart: `scheme:rest?tail`."""
+
+    scheme: str
+    rest: str
+    tail: str
+
+    def with_rest(self, rest: str) -> str:
+        """The string with something else in its middle."""
+        return f"{self.scheme}:{rest}" + (f"?{self.tail}" if self.tail else "")
+
+    def with_option(self, option: str) -> str:
+        """The string with one option more, `name=value`."""
+        return f"{self.scheme}:{self.rest}?{self.tail + '&' if self.tail else ''}{option}"
+
+
+def named(text: str, where: str, say: Say = lambda line: None) -> Named:
+    """A string taken apart; a path that is there has the scheme that its name or content says, which is told to `say`."""
+    head, *tail = _OPTIONS.split(text, maxsplit=1)
+    scheme, rest = _scheme(head, where, say)
+    if not rest and scheme not in _DEFAULTS:
+        raise UserError(f"{where}={shown(text)}: nothing follows '{scheme}:'; say where the records are")
+    return Named(scheme, rest, "".join(tail))
+
+
+def _scheme(text: str, where: str, say: Say) -> tuple[str, str]:
     match = _SCHEME.fullmatch(text)
     if match and match[1] in SCHEMES:
         return match[1], match[2]
@@ -279,8 +298,8 @@ def _in_folder(path: str) -> tuple[str, str]:
     return "folder", path
 
 
-def _read(tail: list[str], where: str) -> Options:
-    pairs = [pair.partition("=") for text in tail for pair in text.split("&")]
+def _read(tail: str, where: str) -> Options:
+    pairs = [pair.partition("=") for pair in tail.split("&")] if tail else []
     wrong = [f"{key}{equals}{value}" for key, equals, value in pairs if not (key.isidentifier() and equals and value)]
     if wrong:
         raise UserError(f"{where}: {wrong[0]!r} after '?' is no option; write name=value&name=value")

@@ -13,7 +13,7 @@ from ssl_jax.data.sources.parquet import Parquet
 from ssl_jax.data.sources.pendulum import Pendulum
 from ssl_jax.data.sources.prepared import Tfds
 from ssl_jax.data.sources.raw import Raw
-from ssl_jax.data.sources.subset import Subset
+from ssl_jax.data.sources.subset import Labelled, NamedPart, Subset
 from ssl_jax.data.sources.tar import Tar
 from ssl_jax.data.sources.wordnet import Definitions, Glosses, PackedGlosses
 
@@ -28,7 +28,9 @@ __all__ = [
     "Idx",
     "ImageFolder",
     "Indexed",
+    "Labelled",
     "Mix",
+    "NamedPart",
     "PackedGlosses",
     "Parquet",
     "Pendulum",

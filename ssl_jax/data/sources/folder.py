@@ -144,7 +144,8 @@ def _walked(root: Path) -> Listing:
     pictures.sort()
     tops = sorted(folder for folder in folders[1:] if "/" not in folder)
     number = {name: place for place, name in enumerate(tops)}
-    labels = np.array([number[path.partition("/")[0]] if "/" in path else -1 for path in pictures], np.int32)
+    own = (number[path.partition("/")[0]] if "/" in path else -1 for path in pictures)
+    labels = np.fromiter(own, np.int32, len(pictures))
     return Listing(
         Names.of(pictures), labels, Names.of(tops), Names.of(folders), np.array(states, np.int64), Names.of(sorted(odd)),
         others, first_other,

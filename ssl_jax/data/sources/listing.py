@@ -44,14 +44,20 @@ class Listing:
 
 def listed(root: Path, walk: Callable[[Path], Listing]) -> Listing:
     """The listing of `root`, from the last time if no folder in it has changed, else by `walk(root)`."""
-    name = os.path.realpath(root)
-    found = _kept(name)
-    if found is not None and _is_unchanged(root, found):
-        return found
+    return _unchanged(root) or _listed_now(root, walk)
+
+
+def _unchanged(root: Path) -> Listing | None:
+    """The listing from the last time, if no folder in it has changed."""
+    found = _kept(os.path.realpath(root))
+    return found if found is not None and _is_unchanged(root, found) else None
+
+
+def _listed_now(root: Path, walk: Callable[[Path], Listing]) -> Listing:
     begun = time.time()
     made = walk(root)
     if len(made.names) >= KEPT_FROM and _is_settled(root, made, begun):
-        kept.write(_KIND, name, _arrays(made))
+        kept.write(_KIND, os.path.realpath(root), _arrays(made))
     return made
 
 
