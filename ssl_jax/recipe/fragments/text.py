@@ -8,6 +8,25 @@ from ssl_jax.errors import UserError
 from ssl_jax.recipe.fragments.common import evaluation
 
 WORDNET_TOKENS = 4096
+# What the blocks of published models do otherwise than a BERT that norms first; sizes are set beside them.
+BERT: dict[str, Any] = {"order": "post", "embedding_norm": True, "types": 2, "norm_epsilon": 1e-12, "pool": "class"}
+GPT2: dict[str, Any] = {"causal": True, "mlp": "gelu_tanh", "norm_epsilon": 1e-5}
+LLAMA: dict[str, Any] = {"causal": True, "positions": "rope", "norm": "rms", "bias": False, "mlp": "swiglu"}
+T5: dict[str, Any] = {
+    "positions": "relative",
+    "norm": "rms",
+    "bias": False,
+    "mlp": "geglu_tanh",
+    "attention_scale": 1.0,
+    "norm_epsilon": 1e-6,
+}
+DIT: dict[str, Any] = {
+    "positions": "rope",
+    "norm": "layer_unbiased",
+    "qkv_bias": "none",
+    "mlp": "gelu_tanh",
+    "condition": 128,
+}
 
 
 def text_model(vocabulary: int, width: int, depth: int, heads: int, length: int, **options: Any) -> dict[str, Any]:
