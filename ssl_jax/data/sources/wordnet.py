@@ -8,19 +8,17 @@ probe and 9,804 to test; the same gloss is never in two splits. The label is the
 from __future__ import annotations
 
 import functools
-import importlib.resources
 import io
 import lzma
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ssl_jax.data.sources.arrays import Columns, check_split
 from ssl_jax.data.text.rows import Documents, bins, enclosed, packed, padded
-from ssl_jax.data.text.vocabulary import Vocabulary, read_tokenizer, vocabulary_of
+from ssl_jax.data.text.vocabulary import SHIPPED, Vocabulary, located, read_tokenizer, vocabulary_of
 
 _FILES = {
     "adj": "all pert",
@@ -35,15 +33,10 @@ SPLITS = ("pretrain", "probe", "test")
 _MAX_BYTES = 64 << 20
 
 
-def tokenizer_path() -> str:
-    """Where the `tokenizer.json` of these texts lies: a byte-level BPE of 4,096 tokens, 32 sentinels among them."""
-    return str(importlib.resources.files("ssl_jax.data").joinpath("wordnet/tokenizer.json"))
-
-
 @functools.cache
 def vocabulary() -> Vocabulary:
-    """The vocabulary of these texts."""
-    return vocabulary_of(read_tokenizer(tokenizer_path()))
+    """The vocabulary of these texts: a byte-level BPE of 4,096 tokens, 32 sentinels among them."""
+    return vocabulary_of(read_tokenizer(SHIPPED))
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +114,7 @@ def _documents(split: str, what: str) -> Documents:
 @functools.cache
 def _arrays() -> dict[str, np.ndarray]:
     """All arrays of the shipped file, decompressed once a process and read-only."""
-    packed = Path(tokenizer_path()).with_name("wordnet.npz.xz").read_bytes()
+    packed = located(SHIPPED).with_name("wordnet.npz.xz").read_bytes()
     data = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=256 << 20).decompress(packed, max_length=_MAX_BYTES)
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         arrays = dict(archive)

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.data.text.vocabulary import read_tokenizer
+from ssl_jax.data.text.vocabulary import located, read_tokenizer
 from ssl_jax.errors import UserError
 
 
 @cache
-def load(path: str) -> Any:
+def load(name: str) -> Any:
     """The `tokenizers.Tokenizer` of a `tokenizer.json`. UserError where the library or the file is not there."""
-    read_tokenizer(path)
-    return library().Tokenizer.from_file(path)
+    read_tokenizer(name)
+    return library().Tokenizer.from_file(str(located(name)))
 
 
 def library() -> Any:
@@ -27,9 +27,9 @@ def library() -> Any:
     return tokenizers
 
 
-def readable(path: str, tokens: np.ndarray) -> list[str]:
+def readable(name: str, tokens: np.ndarray) -> list[str]:
     """Each token [T] as a piece of text that people can read, with the space that stands before it."""
-    tokenizer, prefix = load(path), read_tokenizer(path)["model"].get("continuing_subword_prefix") or ""
+    tokenizer, prefix = load(name), read_tokenizer(name)["model"].get("continuing_subword_prefix") or ""
     return [_piece(tokenizer, prefix, int(token)) for token in tokens]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ssl_jax.data.sources import Definitions, Glosses, PackedGlosses
-from ssl_jax.data.sources.wordnet import CLASSES, SPLITS, tokenizer_path
+from ssl_jax.data.sources.wordnet import CLASSES, SPLITS
 from ssl_jax.data.text.rows import Documents, bins, enclosed, packed, padded
 from ssl_jax.data.text.views import TextViews
 from ssl_jax.data.text.vocabulary import Vocabulary, read_tokenizer, vocabulary_of, word_starts
@@ -85,7 +85,7 @@ def test_glosses_are_in_one_split_only_and_every_class_has_some_to_learn_from():
 
 
 def test_a_gloss_is_read_back_as_it_was_written():
-    views, pairs = TextViews(tokenizer=tokenizer_path()), Definitions("test", limit=9)
+    views, pairs = TextViews(tokenizer="wordnet"), Definitions("test", limit=9)
     texts = ["".join(views.pieces(pairs.columns[name][7])).replace(" [PAD]", "") for name in ("query", "passage")]
     assert texts == [" [CLS] to windward [SEP]", " [CLS]the side toward the wind [SEP]"]
 
@@ -105,7 +105,7 @@ def test_views_of_a_text_end_where_its_padding_begins():
 
 def test_packed_rows_go_through_the_views_as_they_are():
     source = PackedGlosses("test", length=64, limit=4)
-    views = TextViews(tokenizer=tokenizer_path())
+    views = TextViews(tokenizer="wordnet")
     found = views.evaluation(source.batch(np.arange(4)))
     assert all(np.array_equal(found[name], source.columns[name]) for name in views.inputs)
     assert json.loads(json.dumps(views.units(source.columns)))["tokens"] == (source.columns["segments"] > 0).sum()
