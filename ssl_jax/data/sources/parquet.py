@@ -44,7 +44,7 @@ class Parquet(EncodedPictures):
     `ssl-jax data prepare` once makes reading at random far faster, and `notes` say so.
 
     Args:
-      files: a path, or a pattern such as `/hf/*.parquet`.
+      files: a path, a folder, or a pattern such as `/hf/*.parquet`.
       image_key: the column of pictures; None: the one that is said to be, or is called `image` or `img`.
       label_key: the column of labels; None: the one that is said to be, or is called `label`; "" for none.
       fields: further record fields, `{"text": "caption"}`; others are left out.
@@ -68,7 +68,7 @@ class Parquet(EncodedPictures):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        found = shards.find(self.files, "Parquet files, as in parquet:/hf/*.parquet")
+        found = shards.find(self.files, ".parquet", "Parquet files, as in parquet:/hf/*.parquet")
         columns = _columns(_schema(found[0]), self.image_key, self.label_key, self.fields, found[0].name)
         for shard in found:
             require(_schema(shard).names, [*filter(None, columns[:2]), *self.fields.values()], repr(shard.path))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ssl_jax.data import files
+from ssl_jax.data.sources import manifest
 from ssl_jax.data.sources.arrays import spread
 from ssl_jax.errors import UserError
 
@@ -42,13 +43,17 @@ class Place(NamedTuple):
     row: int
 
 
-def find(pattern: str | os.PathLike[str], what: str) -> tuple[Shard, ...]:
+def find(pattern: str | os.PathLike[str], suffix: str, what: str) -> tuple[Shard, ...]:
     """The regular files that `pattern` names, those of `*`, `?` and `[...]` in the order of their names.
+
+    A folder stands for the files in it that end in `suffix`; `what` says in a message what to name. The manifest that
+    `ssl-jax data prepare` leaves beside its files is none of them.
 
     Raises:
       UserError: none, one that a brace names is not there, one that is no regular file, or more than 100,000.
     """
-    paths = list(itertools.islice(_matching(os.path.expanduser(os.fspath(pattern))), _MOST + 1))
+    matching = (path for path in _matching(os.path.expanduser(os.fspath(pattern)), suffix) if not _is_manifest(path))
+    paths = list(itertools.islice(matching, _MOST + 1))
     if not paths or len(paths) > _MOST:
         raise UserError(f"{os.fspath(pattern)!r} names {'no' if not paths else 'more than 100,000'} files; name {what}")
     return tuple(map(_shard, paths))
@@ -111,9 +116,16 @@ def place_of(starts: Any, index: int) -> Place:
     return Place(shard, index - int(starts[shard]))
 
 
-def _matching(pattern: str) -> Iterator[str]:
+def _matching(pattern: str, suffix: str) -> Iterator[str]:
     for path in expand(pattern):
-        yield from sorted(glob.glob(path)) if glob.has_magic(path) and not os.path.exists(path) else [path]
+        if os.path.isdir(path):
+            yield from sorted(glob.glob(f"{glob.escape(path)}/*{suffix}"))
+        else:
+            yield from sorted(glob.glob(path)) if glob.has_magic(path) and not os.path.exists(path) else [path]
+
+
+def _is_manifest(path: str) -> bool:
+    return os.path.basename(path) == manifest.NAME
 
 
 def _choices(inside: str) -> Iterator[str]:

@@ -38,7 +38,7 @@ class Tar(EncodedPictures):
     cannot be written, and made again where the archive has changed.
 
     Args:
-      files: a path, or a pattern such as `/shards/{0000..0123}.tar` or `/shards/train-*.tar`.
+      files: a path, a folder, or a pattern such as `/shards/{0000..0123}.tar` or `/shards/train-*.tar`.
       label_key: the suffix of the files that hold labels as digits, or `json.` and a key of the JSON of a record; None for none.
       fields: further record fields, `{"text": "txt"}` or `{"text": "json.caption"}`; others are left out.
       classes: names in the order of the labels.
@@ -62,7 +62,7 @@ class Tar(EncodedPictures):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        found = shards.find(self.files, "tar archives, as in tar:/shards/{0000..0123}.tar")
+        found = shards.find(self.files, ".tar", "tar archives, as in tar:/shards/{0000..0123}.tar")
         indices = tuple(map(_index, found))
         rows = tuple(_with_picture(index) for index in indices)
         object.__setattr__(self, "classes", tuple(self.classes))
