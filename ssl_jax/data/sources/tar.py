@@ -18,7 +18,7 @@ from ssl_jax.data.sources.base import Record
 from ssl_jax.data.sources.fields import chosen, label_of
 from ssl_jax.data.sources.pictures import EncodedPictures
 from ssl_jax.data.sources.shards import Shard
-from ssl_jax.data.sources.tar_index import ABSENT, LABEL, Index
+from ssl_jax.data.sources.tar_index import ABSENT, LABEL, NO_NUMBER, Index
 from ssl_jax.data.sources.tar_members import packed_as
 from ssl_jax.errors import UserError
 
@@ -85,7 +85,7 @@ class Tar(EncodedPictures):
         """Record `index` with the bytes of its picture."""
         shard, row = self._place(index)
         suffix = next(s for s in PICTURES if self._indices[shard].place(row, s))
-        label = {"label": label_of(self._value(shard, row, self.label_key), self.classes)} if self.labelled else {}
+        label = {"label": label_of(self._label(shard, row), self.classes)} if self.labelled else {}
         values = {old: self._value(shard, row, old) for old in self.fields.values()}
         return {"image": self._read(shard, row, suffix)} | label | chosen(values, self.fields)
 
@@ -133,6 +133,11 @@ class Tar(EncodedPictures):
             return None
         text = self._read(shard, row, suffix).decode()
         return _at(json.loads(text), path) if path else text.strip() if suffix == LABEL else text
+
+    def _label(self, shard: int, row: int) -> Any:
+        """What stands for the label of a record; that of its `.cls` is in the index, if it is a number."""
+        kept = int(self._indices[shard].labels[row])
+        return self._value(shard, row, self.label_key) if self.label_key != LABEL or kept == NO_NUMBER else kept
 
     def _has_labels(self) -> bool:
         if self.label_key is None or self.label_key.startswith("json."):
