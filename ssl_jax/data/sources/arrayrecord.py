@@ -53,6 +53,7 @@ class ArrayRecords(EncodedPictures):
         found = shards.find(
             self.files, ".array_record", "ArrayRecord files, as in arrayrecord:/data/train*.array_record"
         )
+        shards.require_local(found, "ArrayRecord files")
         object.__setattr__(self, "classes", tuple(self.classes) or classes_beside(found[0].path))
         object.__setattr__(self, "shards", found)
         object.__setattr__(self, "starts", np.cumsum([0, *map(_count, found)]))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssl_jax.data import stores
 from ssl_jax.data.sources import shards
 from ssl_jax.data.sources.base import Record
 from ssl_jax.data.sources.fields import chosen, label_of, require
@@ -199,7 +200,7 @@ def _file(shard: Shard) -> Any:
         ) from error
     shards.require_same(shard)
     try:
-        return parquet.ParquetFile(shard.path)
+        return parquet.ParquetFile(stores.opened(shard.path) if shard.remote else shard.path)
     except Exception as error:  # Arrow's own classes
         raise UserError(
             f"{shard.path!r} cannot be read as a Parquet file ({str(error).splitlines()[0][:200]}); copy or write it again"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.data import kept
+from ssl_jax.data import kept, stores
 from ssl_jax.data.sources import shards, tar_index
 from ssl_jax.data.sources.base import Record
 from ssl_jax.data.sources.fields import chosen, label_of
@@ -35,7 +35,7 @@ class Tar(EncodedPictures):
     `7.json`). Records without a picture are left out, and told in `notes`. Archives are in the order of their names.
 
     Each archive is gone through once, for where its files lie; that is kept beside it, or in the user's cache where that
-    cannot be written, and made again where the archive has changed.
+    cannot be written or lies in a store, and made again where the archive has changed.
 
     Args:
       files: a path, a folder, or a pattern such as `/shards/{0000..0123}.tar` or `/shards/train-*.tar`.
@@ -163,7 +163,8 @@ def _index(shard: Shard) -> Index:
         for arrays in kept.found(_KIND, shard.path, _beside(shard)):
             if (index := tar_index.from_arrays(arrays, stamp, shard.size)) is not None:
                 return index
-        index = tar_index.build(functools.partial(shards.read_at, shard), shard.size)
+        read = functools.partial(shards.read_at, shard)
+        index = tar_index.build(stores.in_blocks(read, shard.size) if shard.remote else read, shard.size)
     except (ValueError, OSError) as error:
         raise UserError(f"{shard.path!r} cannot be read as a tar archive: {_said(shard) or error}") from error
     if index.records:
@@ -171,8 +172,8 @@ def _index(shard: Shard) -> Index:
     return index
 
 
-def _beside(shard: Shard) -> Path:
-    return Path(shard.path).with_name(f".{shard.name}.ssl-jax-index.npz")
+def _beside(shard: Shard) -> Path | None:
+    return None if shard.remote else Path(shard.path).with_name(f".{shard.name}.ssl-jax-index.npz")
 
 
 def _said(shard: Shard) -> str:
