@@ -19,6 +19,7 @@ _CLIENTS = {
     "s3": ("s3fs", "s3"),
     "gs": ("gcsfs", "gcs"),
 }  # scheme -> module of the client, and the extra that brings it
+_EMULATOR = "STORAGE_EMULATOR_HOST"
 _SECONDS = 60  # how long one answer may take
 _BLOCK = 8 << 20  # bytes that are fetched at a time where a file is gone through
 
@@ -95,6 +96,10 @@ def client_of(address: str) -> Any:
 @functools.cache
 def _client(scheme: str) -> Any:
     module, extra = _CLIENTS[scheme]
+    if (
+        scheme == "gs" and _EMULATOR in os.environ
+    ):  # which answers plain HTTP alone; gcsfs asks by gRPC first, unless told at import
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     try:
         fsspec = importlib.import_module("fsspec")
         importlib.import_module(module)
@@ -114,7 +119,7 @@ def _options(scheme: str) -> dict[str, Any]:
     """What bounds one request, and what an emulator needs."""
     if scheme == "s3":
         return {"config_kwargs": {"connect_timeout": 5, "read_timeout": _SECONDS}}
-    emulated = {"token": "anon"} if "STORAGE_EMULATOR_HOST" in os.environ else {}
+    emulated = {"token": "anon"} if _EMULATOR in os.environ else {}
     return {"requests_timeout": _SECONDS, **emulated}
 
 

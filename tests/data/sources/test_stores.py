@@ -126,13 +126,8 @@ def test_an_emulated_store(tmp_path, scheme):
         write_tar(tmp_path / "data")
         write_parquet(tmp_path / "data")
         env = os.environ | server.env | {"PYTHONPATH": os.pathsep.join(sys.path), kept.WHERE: str(tmp_path / "cache")}
-        said = subprocess.run(
-            [sys.executable, "-c", SCRIPT, scheme, str(tmp_path / "data")],
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        command = [sys.executable, "-c", SCRIPT, scheme, str(tmp_path / "data")]
+        said = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
         assert said.stdout.splitlines() == [f"{COUNT} {[i % 3 for i in range(COUNT)]}"] * 2, said.stderr
     finally:
         server.close()
