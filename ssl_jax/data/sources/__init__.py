@@ -10,17 +10,21 @@ from ssl_jax.data.sources.mix import Mix
 from ssl_jax.data.sources.pendulum import Pendulum
 from ssl_jax.data.sources.prepared import Tfds
 from ssl_jax.data.sources.subset import Labelled, NamedPart, Subset
+from ssl_jax.data.sources.wordnet import Definitions, Glosses, PackedGlosses
 
 __all__ = [
     "Arrays",
+    "Definitions",
     "Embedded",
     "FashionMNIST",
     "FileList",
+    "Glosses",
     "Idx",
     "ImageFolder",
     "Labelled",
     "Mix",
     "NamedPart",
+    "PackedGlosses",
     "Pendulum",
     "Source",
     "Subset",
