@@ -84,13 +84,19 @@ def _by_simplejpeg(data: bytes, channels: int, max_pixels: int, at_least: int | 
     simplejpeg = optional("simplejpeg")
     if simplejpeg is None or not data.startswith(_JPEG):
         return None
-    smallest = {} if at_least is None else {"min_height": at_least, "min_width": at_least}
     with suppress(ValueError):
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
         if min(height, width) >= MIN_SIDE and height * width <= max_pixels and space in _PLAIN_SPACES:
-            picture = simplejpeg.decode_jpeg(data, "RGB" if channels == 3 else "GRAY", **smallest)
+            by = 1 if at_least is None else _shrunk_by(min(height, width), at_least)
+            sides = {"min_height": -(-height // by), "min_width": -(-width // by)}
+            picture = simplejpeg.decode_jpeg(data, "RGB" if channels == 3 else "GRAY", **sides)
             return _turned(picture, orientation(_opened(data))) if _may_be_turned(data) else picture
     return None
+
+
+def _shrunk_by(side: int, at_least: int) -> int:
+    """The power of two, 8 at most, by which a side may be divided; as Pillow's `draft` has it."""
+    return next(power for power in (8, 4, 2, 1) if side // at_least >= power or power == 1)
 
 
 def _by_opencv(picture: Any, data: bytes, channels: int) -> np.ndarray | None:

@@ -1,0 +1,145 @@
+"""Batches read by processes of their own: for machines with many cores, where Python's lock slows threads down.
+
+The processes are started afresh (spawn) and have no jax: they import what reads the records. A batch comes back in shared
+memory. What a process finds of bad records comes with the batch it found it in, so that counts do not depend on them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from itertools import count
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ssl_jax.data import stages
+from ssl_jax.data.bad import BadRecords, Found
+from ssl_jax.errors import UserError
+
+Batch = dict[str, np.ndarray]
+Read = Callable[[int, BadRecords], Batch]  # the batch of a step; goes to the processes by pickle
+_SHM = Path("/dev/shm")
+_read: Read  # in a worker: what it was started with
+
+
+class Parcel(NamedTuple):
+    """A batch in the shared memory `name`: field -> shape, dtype and place. Beside it what making it brought to light."""
+
+    name: str
+    fields: dict[str, tuple[tuple[int, ...], str, int]]
+    found: Found
+    seconds: dict[str, float]
+
+
+def from_workers(
+    read: Read, first: int, workers: int, ahead: int, bad: BadRecords, total: int
+) -> Generator[Batch, None, None]:
+    """The batches of the steps from `first` on, in order, made by `workers` processes up to `ahead` batches in advance.
+
+    Raises:
+      UserError: what reading raises, too many bad records of `total`, or a process that was killed.
+    """
+    with _pool(read, workers) as pool, _unpacked_or_freed() as waiting:
+        for step in count(first):
+            while len(waiting) < max(ahead, workers):
+                waiting.append(pool.submit(_made, step + len(waiting)))
+            parcel = _result(waiting.popleft())
+            batch = _unpacked(parcel)
+            stages.add(parcel.seconds)
+            bad.add(parcel.found, total)
+            yield batch
+
+
+@contextmanager
+def _pool(read: Read, workers: int) -> Iterator[ProcessPoolExecutor]:
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (read, os.getpid()))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _unpacked_or_freed() -> Iterator[deque[Future[Parcel]]]:
+    """Batches on their way; the memory of those that nobody takes any more is given back."""
+    waiting: deque[Future[Parcel]] = deque()
+    try:
+        yield waiting
+    finally:
+        for future in waiting:
+            if not future.cancel():
+                with suppress(Exception):
+                    _unpacked(future.result())
+
+
+def _result(future: Future[Parcel]) -> Parcel:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a process that reads data was killed, or cannot start (a lack of memory is the usual reason); "
+            "use fewer data.workers, a smaller data.prefetch, or data.threads"
+        ) from error
+
+
+def _begin(read: Read, parent: int) -> None:
+    """In a worker, once. Ctrl-C is the trainer's; a worker ends when the trainer closes the pool, or is no more."""
+    global _read
+    _read = read
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _made(step: int) -> Parcel:
+    """In a worker: the batch of a step."""
+    bad = BadRecords(1.0)  # of this batch alone; the limit is for all, and with the trainer
+    batch = _read(step, bad)
+    return _packed(batch, bad.found(), stages.taken())
+
+
+def _packed(batch: Batch, found: Found, seconds: dict[str, float]) -> Parcel:
+    ends = np.cumsum([-(-x.nbytes // 64) * 64 for x in batch.values()])
+    _require_room(int(ends[-1]))
+    memory = SharedMemory(create=True, size=int(ends[-1]))
+    fields = {}
+    for (name, x), start in zip(batch.items(), [0, *ends[:-1]], strict=True):
+        np.ndarray(x.shape, x.dtype, memory.buf, int(start))[...] = x
+        fields[name] = (x.shape, x.dtype.str, int(start))
+    memory.close()
+    return Parcel(memory.name, fields, found, seconds)
+
+
+def _unpacked(parcel: Parcel) -> Batch:
+    memory = SharedMemory(parcel.name)
+    try:
+        return {name: np.ndarray(shape, dtype, memory.buf, start).copy() for name, (shape, dtype, start) in parcel.fields.items()}
+    finally:
+        memory.close()
+        memory.unlink()
+
+
+def _require_room(size: int) -> None:
+    """UserError where shared memory is full: to write there kills the process (SIGBUS)."""
+    if _SHM.is_dir() and size > (free := shutil.disk_usage(_SHM).free):
+        raise UserError(
+            f"data.workers: a batch of {size} bytes does not fit into {_SHM}, which has {free} left; "
+            f"give the machine more (docker run --shm-size=8g), or use data.threads"
+        )
