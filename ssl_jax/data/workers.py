@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
+from secrets import token_hex
 from typing import NamedTuple
 
 import numpy as np
@@ -30,17 +31,28 @@ from ssl_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
 Read = Callable[[int, BadRecords], Batch]  # the batch of a step; goes to the processes by pickle
+Fields = dict[str, tuple[tuple[int, ...], str, int]]  # field -> shape, dtype and place
 _SHM = Path("/dev/shm")
-_read: Read  # in a worker: what it was started with
+_task: Task  # in a worker: what it was started for
 
 
 class Parcel(NamedTuple):
-    """A batch in the shared memory `name`: field -> shape, dtype and place. Beside it what making it brought to light."""
+    """A batch in shared memory, and beside it what making it brought to light."""
 
-    name: str
-    fields: dict[str, tuple[tuple[int, ...], str, int]]
+    fields: Fields
     found: Found
     seconds: dict[str, float]
+
+
+class Task(NamedTuple):
+    """What a worker is to do: `read` batches, and leave each in the shared memory of a name of its own."""
+
+    read: Read
+    run: str
+
+    def memory(self, step: int) -> str:
+        """The name for the batch of a step."""
+        return f"ssl_jax_{self.run}_{step}"
 
 
 def from_workers(
@@ -51,37 +63,30 @@ def from_workers(
     Raises:
       UserError: what reading raises, too many bad records of `total`, or a process that was killed.
     """
-    with _pool(read, workers) as pool, _unpacked_or_freed() as waiting:
-        for step in count(first):
-            while len(waiting) < max(ahead, workers):
-                waiting.append(pool.submit(_made, step + len(waiting)))
-            parcel = _result(waiting.popleft())
-            batch = _unpacked(parcel)
-            stages.add(parcel.seconds)
-            bad.add(parcel.found, total)
-            yield batch
+    task, waiting = Task(read, token_hex(4)), deque[Future[Parcel]]()
+    step = first
+    try:
+        with _pool(task, workers) as pool:
+            for step in count(first):
+                while len(waiting) < max(ahead, workers):
+                    waiting.append(pool.submit(_made, step + len(waiting)))
+                parcel = _result(waiting.popleft())
+                batch = _unpacked(task.memory(step), parcel.fields)
+                stages.add(parcel.seconds)
+                bad.add(parcel.found, total)
+                yield batch
+    finally:  # what nobody takes any more; what a killed worker left, too
+        for late in range(step, step + len(waiting) + 1):
+            _free(task.memory(late))
 
 
 @contextmanager
-def _pool(read: Read, workers: int) -> Iterator[ProcessPoolExecutor]:
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (read, os.getpid()))
+def _pool(task: Task, workers: int) -> Iterator[ProcessPoolExecutor]:
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (task, os.getpid()))
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _unpacked_or_freed() -> Iterator[deque[Future[Parcel]]]:
-    """Batches on their way; the memory of those that nobody takes any more is given back."""
-    waiting: deque[Future[Parcel]] = deque()
-    try:
-        yield waiting
-    finally:
-        for future in waiting:
-            if not future.cancel():
-                with suppress(Exception):
-                    _unpacked(future.result())
 
 
 def _result(future: Future[Parcel]) -> Parcel:
@@ -94,10 +99,10 @@ def _result(future: Future[Parcel]) -> Parcel:
         ) from error
 
 
-def _begin(read: Read, parent: int) -> None:
+def _begin(task: Task, parent: int) -> None:
     """In a worker, once. Ctrl-C is the trainer's; a worker ends when the trainer closes the pool, or is no more."""
-    global _read
-    _read = read
+    global _task
+    _task = task
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
@@ -111,27 +116,33 @@ def _end_with(parent: int) -> None:
 def _made(step: int) -> Parcel:
     """In a worker: the batch of a step."""
     bad = BadRecords(1.0)  # of this batch alone; the limit is for all, and with the trainer
-    batch = _read(step, bad)
-    return _packed(batch, bad.found(), stages.taken())
+    batch = _task.read(step, bad)
+    return Parcel(_packed(_task.memory(step), batch), bad.found(), stages.taken())
 
 
-def _packed(batch: Batch, found: Found, seconds: dict[str, float]) -> Parcel:
-    ends = np.cumsum([-(-x.nbytes // 64) * 64 for x in batch.values()])
-    _require_room(int(ends[-1]))
-    memory = SharedMemory(create=True, size=int(ends[-1]))
-    fields = {}
-    for (name, x), start in zip(batch.items(), [0, *ends[:-1]], strict=True):
-        np.ndarray(x.shape, x.dtype, memory.buf, int(start))[...] = x
-        fields[name] = (x.shape, x.dtype.str, int(start))
+def _packed(name: str, batch: Batch) -> Fields:
+    ends = [int(end) for end in np.cumsum([-(-x.nbytes // 64) * 64 for x in batch.values()])]
+    _require_room(ends[-1])
+    memory = SharedMemory(name, create=True, size=ends[-1])
+    fields: Fields = {}
+    for (field, x), start in zip(batch.items(), [0, *ends[:-1]], strict=True):
+        np.ndarray(x.shape, x.dtype, memory.buf, start)[...] = x
+        fields[field] = (x.shape, x.dtype.str, start)
     memory.close()
-    return Parcel(memory.name, fields, found, seconds)
+    return fields
 
 
-def _unpacked(parcel: Parcel) -> Batch:
-    memory = SharedMemory(parcel.name)
-    try:
-        return {name: np.ndarray(shape, dtype, memory.buf, start).copy() for name, (shape, dtype, start) in parcel.fields.items()}
-    finally:
+def _unpacked(name: str, fields: Fields) -> Batch:
+    memory = SharedMemory(name)
+    batch = {field: np.ndarray(shape, dtype, memory.buf, start).copy() for field, (shape, dtype, start) in fields.items()}
+    memory.close()
+    memory.unlink()
+    return batch
+
+
+def _free(name: str) -> None:
+    with suppress(FileNotFoundError):
+        memory = SharedMemory(name)
         memory.close()
         memory.unlink()
 
