@@ -16,7 +16,14 @@ from ssl_jax.data.stages import stage
 from ssl_jax.errors import UserError
 
 PLACES = ("device", "host")
-_SHARED = ("classes", "labels", "notes", "scale", "name_of", "values")  # what is said of the records is said of their crops
+_SHARED = (
+    "classes",
+    "labels",
+    "notes",
+    "scale",
+    "name_of",
+    "values",
+)  # what is said of the records is said of their crops
 
 
 @dataclass(frozen=True, eq=False)

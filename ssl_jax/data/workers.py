@@ -134,7 +134,9 @@ def _packed(name: str, batch: Batch) -> Fields:
 
 def _unpacked(name: str, fields: Fields) -> Batch:
     memory = SharedMemory(name)
-    batch = {field: np.ndarray(shape, dtype, memory.buf, start).copy() for field, (shape, dtype, start) in fields.items()}
+    batch = {
+        field: np.ndarray(shape, dtype, memory.buf, start).copy() for field, (shape, dtype, start) in fields.items()
+    }
     memory.close()
     memory.unlink()
     return batch

@@ -56,7 +56,7 @@ class Data:
     test: the source of labelled records that probes are tested on; None: no evaluation.
     crop: where random crops are cut. "device": of squares, to which the source brings every picture; "host": of whole pictures
         at their own size, each decoded once for all of its views.
-    resize: how the host resizes a crop: "antialias" as Pillow and torchvision, or "fast", which is OpenCV's and is not antialiased.
+    resize: how the host resizes a crop: "antialias" as Pillow and torchvision, or "fast", not antialiased, by OpenCV.
     threads: how many decode on the host; 0: the training thread does.
     workers: how many processes decode on the host, in the place of threads.
     prefetch: batches that are kept ready.

@@ -183,8 +183,8 @@ class MetricsLog:
 
     def progress(self, step: int, **shown: Any) -> None:
         """The progress line. `shown` may hold loss, lr, examples_per_s, speeds (unit -> amount a second, where examples are
-        not all), data_wait (a fraction of the time), slowest_stage (of making batches), checkpoint_age (seconds since the last checkpoint, or None) and health
-        (a word); what is missing is left out."""
+        not all), data_wait (a fraction of the time), slowest_stage (of batches on their way), checkpoint_age (seconds since the
+        last checkpoint, or None) and health (a word); what is missing is left out."""
         self._times.append((step, self.clock()))
         (first, since), (last, now) = self._times[0], self._times[-1]
         left = (self.total_steps - step) * (now - since) / (last - first) if last > first else None

@@ -19,7 +19,10 @@ from ssl_jax.data.pipeline import batches
 from ssl_jax.data.sources import ImageFolder
 from ssl_jax.errors import UserError
 
-POLICIES = {"image": {"count": 2, "scale": (0.2, 1.0), "flip": 0.5}, "local": {"count": 3, "size": 8, "scale": (0.1, 0.4)}}
+POLICIES = {
+    "image": {"count": 2, "scale": (0.2, 1.0), "flip": 0.5},
+    "local": {"count": 3, "size": 8, "scale": (0.1, 0.4)},
+}
 AUGMENT = ImageViews(16, (0.5,), (0.25,), POLICIES)
 BATCH = 8
 
@@ -121,6 +124,8 @@ def test_a_refusal_inside_a_worker_is_the_trainers():
 
 def test_a_batch_that_shared_memory_cannot_hold_is_refused(monkeypatch):
     """To write there would kill the process."""
-    monkeypatch.setattr(workers.shutil, "disk_usage", lambda path: os.terminal_size((0, 0)) and type("U", (), {"free": 100}))
+    monkeypatch.setattr(
+        workers.shutil, "disk_usage", lambda path: os.terminal_size((0, 0)) and type("U", (), {"free": 100})
+    )
     with pytest.raises(UserError, match="a batch of 128 bytes does not fit into /dev/shm, which has 100 left"):
         workers._require_room(128)

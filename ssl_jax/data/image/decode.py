@@ -102,16 +102,19 @@ def _shrunk_by(side: int, at_least: int) -> int:
 def _by_opencv(picture: Any, data: bytes, channels: int) -> np.ndarray | None:
     """What OpenCV reads as Pillow does: an opaque 8-bit `picture` of three formats; None for anything else, and damaged ones."""
     cv2 = optional("cv2")
-    if cv2 is None or picture.format not in _OPENCV or picture.mode not in ("RGB", "L") or picture.has_transparency_data:
+    if (
+        cv2 is None
+        or picture.format not in _OPENCV
+        or picture.mode not in ("RGB", "L")
+        or picture.has_transparency_data
+    ):
         return None
     kind = cv2.IMREAD_COLOR_RGB if channels == 3 else cv2.IMREAD_GRAYSCALE
     found = cv2.imdecode(np.frombuffer(data, np.uint8), kind | cv2.IMREAD_IGNORE_ORIENTATION)
     return None if found is None else found.reshape(*found.shape[:2], channels)
 
 
-def _by_pillow(
-    data: bytes, channels: int, max_pixels: int, pixels: Range | None, at_least: int | None
-) -> np.ndarray:
+def _by_pillow(data: bytes, channels: int, max_pixels: int, pixels: Range | None, at_least: int | None) -> np.ndarray:
     picture = _opened(data)
     width, height = picture.size
     if width * height > max_pixels:

@@ -65,7 +65,12 @@ def test_exif_turns_a_picture_by_any_decoder_as_pillow_does(machine):
             expected = np.asarray(decode.upright(opened, orientation))
         assert expected.shape[:2] == ((70, 90) if orientation <= 4 else (90, 70))
         np.testing.assert_array_equal(decoded(data), expected)
-        assert np.abs(decode_image(data, 16).astype(int) - decode_image(encoded(Image.fromarray(expected), "PNG"), 16)).max() < 9
+        assert (
+            np.abs(
+                decode_image(data, 16).astype(int) - decode_image(encoded(Image.fromarray(expected), "PNG"), 16)
+            ).max()
+            < 9
+        )
 
 
 def test_damaged_and_oversized_pictures_are_refused_for_the_same_reason(machine):

@@ -119,9 +119,9 @@ def test_the_centre_has_the_shape_of_the_views_and_fast_is_near():
 def test_what_cannot_be_cropped_on_the_host_is_refused_with_the_remedy(monkeypatch):
     floats = Arrays({"image": np.zeros((4, 9, 9, 1), np.float32)})
     source = cropped(floats, AUGMENT, "host", "antialias", 0)
-    with pytest.raises(UserError, match="'image' is float32 .9, 9, 1.: set data.crop=device"):
+    with pytest.raises(UserError, match=r"'image' is float32 \[9, 9, 1\]: set data\.crop=device"):
         examples(source, np.arange(2), np.zeros(2, int), BadRecords(0.0))
-    with pytest.raises(UserError, match="object has no `host"):
+    with pytest.raises(UserError, match=r"object has no `host"):
         cropped(floats, object(), "host", "antialias", 0)
     monkeypatch.setattr(resize, "optional", lambda name: None)
     with pytest.raises(UserError, match=r"pip install ssl_jax\[image\]"):
