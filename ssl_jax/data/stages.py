@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 _lock = threading.Lock()
-_spent: Counter[str] = Counter()
+_spent: dict[str, float] = {}
 _here = threading.local()  # `inner`: the seconds that stages inside the one that this thread is in took
 
 
@@ -29,7 +28,8 @@ def stage(name: str) -> Iterator[None]:
 def add(seconds: Mapping[str, float]) -> None:
     """Count what another process spent."""
     with _lock:
-        _spent.update(seconds)
+        for name, took in seconds.items():
+            _spent[name] = _spent.get(name, 0.0) + took
 
 
 def shares(seconds: Mapping[str, float], elapsed: float, readers: int) -> dict[str, float]:
@@ -43,6 +43,6 @@ def shares(seconds: Mapping[str, float], elapsed: float, readers: int) -> dict[s
 def taken() -> dict[str, float]:
     """Seconds by stage of all threads since this was asked last."""
     with _lock:
-        found = dict(_spent)
+        found = _spent.copy()
         _spent.clear()
         return found

@@ -40,6 +40,7 @@ class Monitor:
         checkpoint_age: seconds since the last save, or None.
         every: steps between lines.
         units: what a batch of this process holds besides examples (`data/units.py`); every process holds as much.
+        readers: how many threads or processes make the batches.
     """
 
     def __init__(
@@ -49,11 +50,12 @@ class Monitor:
         checkpoint_age: Callable[[], float | None],
         every: int,
         units: Callable[[Records], Units] = lambda batch: {},
+        readers: int = 1,
     ) -> None:
         self._log, self._batch_size, self._age, self._every = log, recipe.batch_size, checkpoint_age, every
         self._patience = recipe.optimizer.max_nonfinite_steps
         self._units = units
-        self._readers = max(1, recipe.data.workers or recipe.data.threads)
+        self._readers = readers
         self._pending: Dispatch | None = None
         self._bad: deque[tuple[int, list[int]]] = deque(maxlen=self._patience)
         self._health: str | None = None

@@ -203,7 +203,8 @@ def _begun(
         n: opening.first_timed(say, opening.program(n), compiled(setup, n, like)) for n in {every.per_dispatch, 1}
     }
     logged = max(1, given.steps(recipe, recipe.log.every))
-    monitor = Monitor(log, recipe, saved.age, logged, partial(units, setup.objective.augment))
+    readers = max(1, recipe.data.workers or recipe.data.threads)
+    monitor = Monitor(log, recipe, saved.age, logged, partial(units, setup.objective.augment), readers)
     if found is None:
         with opening.timed(say, "compiling and drawing the parameters"):
             found = initialised(setup, records.batch(recipe.batch_size), like, recipe.init_from)

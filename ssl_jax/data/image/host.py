@@ -35,7 +35,8 @@ class Crop:
         """uint8 [count, *size, C] of `image` uint8 [H, W, C], one for each row of `draws` [count, BOX_DRAWS]."""
         if self.scale == (1.0, 1.0):
             return np.repeat(resized_centre(image, self.size, self.method)[None], self.count, axis=0)
-        boxes = (random_box(draw, *image.shape[:2], self.scale, self.ratio) for draw in draws)
+        height, width = image.shape[:2]
+        boxes = (random_box(draw, height, width, self.scale, self.ratio) for draw in draws)
         return np.stack([resized(image, box, self.size, self.method, mode) for box in boxes])
 
 
