@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -205,9 +206,10 @@ def _require_alike(mix: Mix, found: Mapping[int, Record]) -> None:
 
 
 def _check(sources: Any, weights: Any, names: Any) -> None:
-    if isinstance(sources, Mapping | str) or len(sources) < 2 or not all(hasattr(s, "__getitem__") for s in sources):
+    none = (str, Mapping)
+    if isinstance(sources, none) or len(sources) < 2 or any(isinstance(source, none) for source in sources):
         raise UserError("a mixture is made of two sources or more; name each with `target`, or by a string")
-    if len(weights) != len(sources) or not all(weight > 0 for weight in weights):
+    if len(weights) != len(sources) or not all(0 < weight < math.inf for weight in weights):
         raise UserError(f"weights={tuple(weights)} for {len(sources)} sources: give a number above 0 for each")
     if names and len(set(names)) != len(sources):
         raise UserError(f"names={tuple(names)} for {len(sources)} sources: give each one of its own")
