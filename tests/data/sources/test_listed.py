@@ -26,6 +26,10 @@ def table(root, name, rows, dialect="excel"):
     return root / name
 
 
+def tsv(root):
+    return table(root, "t.tsv", zip(("path", *NAMES), ("label", *"aba"), strict=True), "excel-tab")
+
+
 def text(root, content):
     (root / "files.txt").write_bytes(content.encode())
     return root / "files.txt"
@@ -44,7 +48,7 @@ def test_a_list_gives_its_pictures_in_its_order_without_labels(root):
         (lambda root: text(root, f"\ufeff{NAMES[0]}\tdog\r\n{NAMES[1]}\tcat\r\n\r\n{NAMES[2]}\r\n"), [1, 0, -1], ("cat", "dog")),
         (lambda root: text(root, f"{NAMES[0]}\t7\n{NAMES[1]}\t0\n{NAMES[2]}\t-1\n"), [7, 0, -1], ()),
         (lambda root: table(root, "t.csv", [("label", "path"), *zip("020", NAMES, strict=True)]), [0, 2, 0], ()),
-        (lambda root: table(root, "t.tsv", [["path", "label"], *map(list, zip(NAMES, "aba"))], "excel-tab"), [0, 1, 0], ("a", "b")),
+        (tsv, [0, 1, 0], ("a", "b")),
     ],
 )  # fmt: skip
 def test_labels_are_numbers_or_names_and_minus_one_where_there_is_none(root, write, labels, classes):

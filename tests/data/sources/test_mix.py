@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssl_jax.data.order import order
+from ssl_jax.data.cropped import Cropped
+from ssl_jax.data.order import order, order_of
 from ssl_jax.data.pipeline import batches
 from ssl_jax.data.sources import Arrays, Mix
 from ssl_jax.data.sources.mix import PERIOD, counts_of, turn
@@ -108,7 +109,7 @@ def test_gathered_at_once_records_are_those_read_one_by_one():
 
 def test_labels_are_kept_only_where_they_mean_the_same():
     def labelled(classes):
-        return Arrays({"x": np.arange(2), "label": np.arange(2)}, classes=classes)
+        return Arrays({"x": np.arange(2, dtype=np.int32), "label": np.arange(2)}, classes=classes)
 
     same = Mix((labelled("ab"), labelled("ab")), (1, 1))
     assert (same.classes, same[3]["label"], same.values("label").tolist()) == (("a", "b"), 1, [0, 1, 0, 1])
@@ -148,6 +149,11 @@ def test_mixtures_that_are_none_are_refused(sources, weights, names, told):
 
 
 def test_sources_whose_records_do_not_fit_together_are_named():
-    mix = Mix((numbers(0, 2), Arrays({"x": np.ones((2, 3))})), (1, 1), ("flat", "wide"))
     with pytest.raises(UserError, match=r"the sources 'flat' and 'wide' of a mixture do not fit into one batch"):
-        mix.batch(np.arange(4))
+        Mix((numbers(0, 2), Arrays({"x": np.ones((2, 3))})), (1, 1), ("flat", "wide"))
+
+
+def test_pictures_that_are_cropped_on_the_host_are_drawn_by_the_mixture():
+    found = order_of(Cropped(MIX, None, 0), 3, np.arange(50))
+    for ours, wanted in zip(found, MIX.example_order(3, np.arange(50)), strict=True):
+        assert ours.tolist() == wanted.tolist()
