@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from ssl_jax.data.bad import BadRecords
+from ssl_jax.data.cropped import cropped
 from ssl_jax.data.fit import check_records, check_scales
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate import suite
@@ -23,6 +24,7 @@ from ssl_jax.rundir.log import logger
 from ssl_jax.rundir.terminal import tell
 from ssl_jax.rundir.writing import written
 from ssl_jax.training import opening
+from ssl_jax.training.records import as_learned
 from ssl_jax.training.reopen import Opened, recipe_of, reopened
 
 Failures = dict[str, Exception]
@@ -109,8 +111,9 @@ def with_task(
         return results, failures
     try:
         with jax.set_mesh(opened.mesh):
+            learned = as_learned(opened.recipe, opened.objective.augment, test)
             found = own_task(
-                opened.objective, opened.state, test, settings.seed, settings.batch_size, settings.label, settings.target,
+                opened.objective, opened.state, learned, settings.seed, settings.batch_size, settings.label, settings.target,
                 BadRecords(settings.max_bad_fraction),
             )  # fmt: skip
     except Exception as error:  # told at the end, as what fails in a row is
@@ -122,7 +125,9 @@ def from_scratch(opened: Opened, train: Any, settings: suite.Settings, encoder: 
     """What trains an encoder of that kind on the labels of `train`."""
     tolerance = Lenient(settings.max_bad_fraction)
     classes = classes_of(train, settings.label, tolerance(train))
-    return SupervisedFit(encoder, opened.objective.augment, classes, settings.label, settings.target, tolerance)
+    augment, section = opened.objective.augment, opened.recipe.data
+    views = partial(cropped, augment=augment, place=section.crop, mode=section.resize)
+    return SupervisedFit(encoder, augment, classes, settings.label, settings.target, tolerance, views)
 
 
 def settings_of(opened: Opened, probes: tuple[str, ...] | None, allow: tuple[str, ...]) -> suite.Settings:

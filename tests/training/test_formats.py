@@ -64,7 +64,34 @@ def tfds(folder: Path) -> str:
     return f"tfds:small/train?data_dir={folder}&size=28&channels=1"
 
 
+def folder(root: Path) -> str:
+    for i in range(12):
+        (root / "cb"[i % 2]).mkdir(exist_ok=True)
+        (root / "cb"[i % 2] / f"{i} é.jpg").write_bytes(picture(i))
+    return f"folder:{root}"
+
+
+def listed(root: Path) -> str:
+    folder(root)
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg"))
+    (root / "files.txt").write_text("".join(f"{name}\t{name[0]}\n" for name in names), encoding="utf-8")
+    return f"list:{root}/files.txt"
+
+
+def arrays(root: Path) -> str:
+    np.save(root / "images.npy", np.arange(12 * 28 * 28, dtype=np.uint32).reshape(12, 28, 28, 1).astype(np.uint8))
+    return f"npy:{root}/images.npy"
+
+
+def mixture(root: Path) -> str:
+    return f"mix:0.75*{listed(root)}?channels=1&size=28,0.25*{arrays(root)}"
+
+
 SETS = {
+    "folder": lambda root: f"{folder(root)}?channels=1&size=28",
+    "list": lambda root: f"{listed(root)}?channels=1&size=28",
+    "npy": arrays,
+    "mix": mixture,
     **{kind: lambda folder, write=write: f"{write(folder)}?channels=1&size=28" for kind, write in WRITERS.items()},
     "prepared": lambda folder: f"arrayrecord:{prepared('arrayrecord', folder)}?channels=1&size=28",
     "raw": lambda folder: prepared("raw", folder),

@@ -1,7 +1,8 @@
 """What lies in a folder of pictures: listed once, and again only where a folder in it has changed since.
 
 To list a million files takes seconds on a disk and minutes on a network; to ask a thousand folders whether a name was added,
-removed or changed (their time of modification and number) does not.
+removed or changed does not. What tells it is the time of the last change that the system keeps (ctime): unlike the time of
+modification, no copying program sets it back.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ssl_jax.data import kept
 from ssl_jax.data.sources.names import Names
 
 KEPT_FROM = 10_000  # pictures; fewer are listed in a moment
-_SETTLED = 2.0  # seconds after which a change of a folder is sure to change its time
+_SETTLED = 2.0  # seconds after which another change of a folder is sure to have another time
 _KIND, _LISTS = "folder-1", ("names", "tops", "folders", "odd", "other")
 
 
@@ -27,8 +28,8 @@ class Listing:
     """A folder's pictures, as paths below it in order, and what else was in it.
 
     names: of the pictures. labels: int32 [N], the place in `tops` of the folder that each lies in; -1 where it lies in none.
-    tops: the folders in it, in order. folders: all folders at any depth, "" for itself, and `states` int64 [F, 2], time of
-    modification and number of each. odd: names with a picture's suffix that are no regular files. others: how many files
+    tops: the folders in it, in order. folders: all folders at any depth, "" for itself, and `states` int64 [F, 2], time of the
+    last change and number of each. odd: names with a picture's suffix that are no regular files. others: how many files
     have another suffix, and `first_other` of them.
     """
 
@@ -67,7 +68,7 @@ def state(path: str | os.PathLike[str]) -> tuple[int, int]:
         found = os.stat(path)
     except OSError:
         return 0, 0
-    return found.st_mtime_ns, found.st_ino
+    return found.st_ctime_ns, found.st_ino
 
 
 def _states(root: Path, folders: Names) -> np.ndarray:
