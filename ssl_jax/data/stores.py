@@ -98,7 +98,7 @@ def _client(scheme: str) -> Any:
     module, extra = _CLIENTS[scheme]
     if (
         scheme == "gs" and _EMULATOR in os.environ
-    ):  # which answers plain HTTP alone; gcsfs asks by gRPC first, unless told at import
+    ):  # which knows no gRPC; gcsfs reads this at import
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     try:
         fsspec = importlib.import_module("fsspec")
