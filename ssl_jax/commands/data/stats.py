@@ -72,5 +72,6 @@ def _labels(found: dict[str, Any]) -> str:
     if not counts:
         return "none"
     most, least = max(counts, key=counts.get), min(counts, key=counts.get)
-    ends = f"{counts[least]} ({least}) to {counts[most]} ({most}) records each"
-    return f"{len(counts)} classes of {ends}; {found['without_label']} records without"
+    several = counts[least] != counts[most]
+    sizes = f"{counts[least]} ({least}) to {counts[most]} ({most})" if several else f"{counts[most]}"
+    return f"{len(counts)} classes of {sizes} records each; {found['without_label']} records without"
