@@ -52,7 +52,7 @@ def _write(found: dict[str, Any], path: Path) -> None:
 def _told(found: dict[str, Any]) -> str:
     sides = [f"{name:<13} " + "  ".join(f"{k} {v}" for k, v in found[name].items()) for name in ("height", "width")]
     modes = ", ".join(f"{count} {mode}" for mode, count in found["modes"].items())
-    bad = [f"  {bad['name']}: {bad['reason']}" for bad in found["bad_records"]]
+    bad = [f"  {bad['name']!r}: {bad['reason']}" for bad in found["bad_records"]]
     return "\n".join(
         [
             f"records       {found['records']}",
