@@ -179,7 +179,7 @@ def _encoded(source: Any, index: int, short_side: int | None) -> dict[str, Value
 
 
 def _utf8(value: Value) -> Value:
-    """A text that can be written as UTF-8: a byte of a name that is no letter is written as its code, `udcff` after a backslash."""
+    """A text that can be written as UTF-8: what is no letter in a name is written as its code."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
