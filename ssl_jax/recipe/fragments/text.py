@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ssl_jax.errors import UserError
@@ -35,6 +36,12 @@ def text_model(vocabulary: int, width: int, depth: int, heads: int, length: int,
     return {"target": "ssl_jax.models.text:TextTransformer", **sizes, "length": length, **options}
 
 
+def encoder_decoder(vocabulary: int, width: int, depth: int, heads: int, length: int, **options: Any) -> dict[str, Any]:
+    """The `model` section for two transformers of one size, of which the second attends to the first."""
+    both = [text_model(vocabulary, width, depth, heads, length, causal=causal, **options) for causal in (False, True)]
+    return {"target": "ssl_jax.models.text:EncoderDecoder", "encoder": both[0], "decoder": both[1]}
+
+
 def text_views(**options: Any) -> dict[str, Any]:
     """The `augment` section for the texts that ship."""
     return {"target": "ssl_jax.data.text.views:TextViews", "tokenizer": "wordnet", **options}
@@ -55,10 +62,18 @@ def packed_glosses(split: str, tiny: bool, length: int) -> dict[str, Any]:
     }
 
 
-def wordnet_run(arg: str, examples: int, length: int = 64, packed: bool = False, **model: Any) -> dict[str, Any]:
+def wordnet_run(
+    arg: str,
+    examples: int,
+    length: int = 64,
+    packed: bool = False,
+    make: Callable[..., dict[str, Any]] = text_model,
+    **model: Any,
+) -> dict[str, Any]:
     """Every section of a run of a small transformer on WordNet's glosses but objective and optimiser.
 
-    Rows of `length` tokens; `packed` ones hold several glosses. `arg` is "" or "tiny". `model` are options of the model.
+    Rows of `length` tokens; `packed` ones hold several glosses. `arg` is "" or "tiny". `model` are options of what `make`
+    makes.
     """
     if arg not in ("", "tiny"):
         raise UserError(f"a recipe of WordNet has no argument {arg!r}; append :tiny, or nothing")
@@ -70,7 +85,7 @@ def wordnet_run(arg: str, examples: int, length: int = 64, packed: bool = False,
         "seed": 0,
         "batch_size": 16 if tiny else 64,
         "total_examples": 64 if tiny else examples,
-        "model": text_model(**sizes | model),
+        "model": make(**sizes | model),
         "augment": text_views(),
         "data": {"pretrain": learned, **{part: glosses(part, tiny, length=64) for part in ("probe", "test")}},
         "schedule": {"name": "cosine", "warmup_percent": 5},
