@@ -54,8 +54,8 @@ def name_as(option: str, default: str) -> Callable[[str], Options]:
 
 
 def absolute(path: str) -> str:
-    """A path from the root of the file system; links stay as they are."""
-    return os.path.abspath(os.path.expanduser(path))
+    """A path from the root of the file system; links stay as they are, and so do addresses of stores."""
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
 def of_tfds(rest: str) -> Options:

@@ -93,7 +93,7 @@ SETS = {
     "npy": arrays,
     "mix": mixture,
     **{kind: lambda folder, write=write: f"{write(folder)}?channels=1&size=28" for kind, write in WRITERS.items()},
-    "prepared": lambda folder: f"arrayrecord:{prepared('arrayrecord', folder)}/*?channels=1&size=28",
+    "prepared": lambda folder: f"arrayrecord:{prepared('arrayrecord', folder)}?channels=1&size=28",
     "raw": lambda folder: prepared("raw", folder),
     "subset": subset,
     "tfds": tfds,

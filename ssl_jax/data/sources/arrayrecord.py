@@ -30,7 +30,7 @@ class ArrayRecords(EncodedPictures):
     (`ssl_jax.data.sources.packed`), or the encoded picture alone. Files are in the order of their names.
 
     Args:
-      files: a path, or a pattern such as `/data/train-{00000..00099}.array_record` or `/data/train*`.
+      files: a path, a folder, or a pattern such as `/data/train-{00000..00099}.array_record` or `/data/train*`.
       fields: further record fields, `{"text": "caption"}`; others are left out.
       classes: names in the order of the labels; without it those of the manifest that `data prepare` wrote beside the files.
       size, channels, max_pixels, pixels: as in `EncodedPictures`.
@@ -50,7 +50,10 @@ class ArrayRecords(EncodedPictures):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        found = shards.find(self.files, "ArrayRecord files, as in arrayrecord:/data/train*.array_record")
+        found = shards.find(
+            self.files, ".array_record", "ArrayRecord files, as in arrayrecord:/data/train*.array_record"
+        )
+        shards.require_local(found, "ArrayRecord files")
         object.__setattr__(self, "classes", tuple(self.classes) or classes_beside(found[0].path))
         object.__setattr__(self, "shards", found)
         object.__setattr__(self, "starts", np.cumsum([0, *map(_count, found)]))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssl_jax.data import stores
 from ssl_jax.data.sources import shards
 from ssl_jax.data.sources.base import Record
 from ssl_jax.data.sources.fields import chosen, label_of, require
@@ -44,7 +45,7 @@ class Parquet(EncodedPictures):
     `ssl-jax data prepare` once makes reading at random far faster, and `notes` say so.
 
     Args:
-      files: a path, or a pattern such as `/hf/*.parquet`.
+      files: a path, a folder, or a pattern such as `/hf/*.parquet`.
       image_key: the column of pictures; None: the one that is said to be, or is called `image` or `img`.
       label_key: the column of labels; None: the one that is said to be, or is called `label`; "" for none.
       fields: further record fields, `{"text": "caption"}`; others are left out.
@@ -68,7 +69,7 @@ class Parquet(EncodedPictures):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        found = shards.find(self.files, "Parquet files, as in parquet:/hf/*.parquet")
+        found = shards.find(self.files, ".parquet", "Parquet files, as in parquet:/hf/*.parquet")
         columns = _columns(_schema(found[0]), self.image_key, self.label_key, self.fields, found[0].name)
         for shard in found:
             require(_schema(shard).names, [*filter(None, columns[:2]), *self.fields.values()], repr(shard.path))
@@ -199,7 +200,7 @@ def _file(shard: Shard) -> Any:
         ) from error
     shards.require_same(shard)
     try:
-        return parquet.ParquetFile(shard.path)
+        return parquet.ParquetFile(stores.opened(shard.path) if shard.remote else shard.path)
     except Exception as error:  # Arrow's own classes
         raise UserError(
             f"{shard.path!r} cannot be read as a Parquet file ({str(error).splitlines()[0][:200]}); copy or write it again"

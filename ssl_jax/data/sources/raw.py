@@ -38,7 +38,8 @@ class Raw:
     _labels: np.ndarray | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        found = shards.find(self.files, f"files of pixels, as in raw:/cache/*{PIXELS}")
+        found = shards.find(self.files, PIXELS, f"files of pixels, as in raw:/cache/*{PIXELS}")
+        shards.require_local(found, "files of pixels")
         shapes = [_pixels(shard).pixels.shape for shard in found]
         odd = next((i for i, shape in enumerate(shapes) if shape[1:] != shapes[0][1:]), None)
         if odd is not None:

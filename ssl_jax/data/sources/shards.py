@@ -7,10 +7,11 @@ import glob
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from ssl_jax.data import files
+from ssl_jax.data import files, stores
+from ssl_jax.data.sources import manifest
 from ssl_jax.data.sources.arrays import spread
 from ssl_jax.errors import UserError
 
@@ -23,11 +24,19 @@ _RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})", re.ASCII)
 
 
 class Shard(NamedTuple):
-    """A file as it was when it was found: another size or time later means another file."""
+    """A file as it was when it was found: another size or time later means another file.
+
+    path: of a file, or the address of an object in a store. time: nanoseconds; of an object, a number of its content.
+    """
 
     path: str
     size: int
-    time: int  # nanoseconds
+    time: int
+
+    @property
+    def remote(self) -> bool:
+        """Whether it lies in a store."""
+        return "://" in self.path
 
     @property
     def name(self) -> str:
@@ -42,16 +51,20 @@ class Place(NamedTuple):
     row: int
 
 
-def find(pattern: str | os.PathLike[str], what: str) -> tuple[Shard, ...]:
+def find(pattern: str | os.PathLike[str], suffix: str, what: str) -> tuple[Shard, ...]:
     """The regular files that `pattern` names, those of `*`, `?` and `[...]` in the order of their names.
+
+    A folder stands for the files in it that end in `suffix`; `what` says in a message what to name. The manifest that
+    `ssl-jax data prepare` leaves beside its files is none of them.
 
     Raises:
       UserError: none, one that a brace names is not there, one that is no regular file, or more than 100,000.
     """
-    paths = list(itertools.islice(_matching(os.path.expanduser(os.fspath(pattern))), _MOST + 1))
-    if not paths or len(paths) > _MOST:
-        raise UserError(f"{os.fspath(pattern)!r} names {'no' if not paths else 'more than 100,000'} files; name {what}")
-    return tuple(map(_shard, paths))
+    matching = (_found(path, suffix) for path in expand(os.path.expanduser(os.fspath(pattern))))
+    found = list(itertools.islice(itertools.chain.from_iterable(matching), _MOST + 1))
+    if not found or len(found) > _MOST:
+        raise UserError(f"{os.fspath(pattern)!r} names {'no' if not found else 'more than 100,000'} files; name {what}")
+    return tuple(map(_shard, found))
 
 
 def expand(pattern: str) -> Iterator[str]:
@@ -77,7 +90,9 @@ def read_at(shard: Shard, offset: int, size: int) -> bytes:
     """
     if not 0 <= size <= files.MAX_BYTES:
         raise ValueError(f"{size} bytes: more than the {files.MAX_BYTES} of which a record may be made")
-    data = os.pread(_opened(shard).descriptor, size, offset)
+    data = (
+        stores.read_at(shard.path, offset, size) if shard.remote else os.pread(_opened(shard).descriptor, size, offset)
+    )
     if len(data) != size:
         raise ValueError(f"{shard.path!r} ends at byte {offset + len(data)}, inside of a record")
     return data
@@ -85,9 +100,20 @@ def read_at(shard: Shard, offset: int, size: int) -> bytes:
 
 def require_same(shard: Shard, found: os.stat_result | None = None) -> None:
     """ValueError where the file of a shard is another one by now. OSError where there is none."""
+    if shard.remote:
+        return
     found = os.stat(shard.path) if found is None else found
     if (found.st_size, found.st_mtime_ns) != (shard.size, shard.time):
         raise ValueError(f"{shard.path!r} is another file than when it was opened first")
+
+
+def require_local(found: tuple[Shard, ...], what: str) -> None:
+    """UserError where one of the files lies in a store, for formats that are not read in pieces from there."""
+    away = next((shard.path for shard in found if shard.remote), None)
+    if away is not None:
+        raise UserError(
+            f"{what} are not read from a store, and {away!r} lies in one: tar: and parquet: are; or copy it to a disk"
+        )
 
 
 def see(digest: Any, shards: tuple[Shard, ...]) -> None:
@@ -111,9 +137,15 @@ def place_of(starts: Any, index: int) -> Place:
     return Place(shard, index - int(starts[shard]))
 
 
-def _matching(pattern: str) -> Iterator[str]:
-    for path in expand(pattern):
-        yield from sorted(glob.glob(path)) if glob.has_magic(path) and not os.path.exists(path) else [path]
+def _found(path: str, suffix: str) -> Iterable[str | stores.Found]:
+    """What a path, perhaps with `*`, stands for: files of this machine, or objects of a store with what is known of them."""
+    if stores.is_address(path):
+        return stores.find(path)
+    if os.path.isdir(path):
+        return sorted(glob.glob(f"{glob.escape(path)}/*{suffix}"))
+    if not glob.has_magic(path) or os.path.exists(path):
+        return [path]
+    return sorted(name for name in glob.glob(path) if os.path.basename(name) != manifest.NAME)
 
 
 def _choices(inside: str) -> Iterator[str]:
@@ -125,14 +157,16 @@ def _choices(inside: str) -> Iterator[str]:
     return (f"{n:0{len(found[1])}d}" for n in range(first, last + step, step))
 
 
-def _shard(path: str) -> Shard:
+def _shard(found: str | stores.Found) -> Shard:
+    if isinstance(found, stores.Found):
+        return Shard(*found)
     try:
-        os.close(files.opened(path))
-        found = os.stat(path)
+        os.close(files.opened(found))
+        state = os.stat(found)
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or error
-        raise UserError(f"{path!r} cannot be read ({said}); give files that are there") from error
-    return Shard(os.path.abspath(path), found.st_size, found.st_mtime_ns)
+        raise UserError(f"{found!r} cannot be read ({said}); give files that are there") from error
+    return Shard(os.path.abspath(found), state.st_size, state.st_mtime_ns)
 
 
 class _Open:

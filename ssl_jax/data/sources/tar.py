@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.data import kept
+from ssl_jax.data import kept, stores
 from ssl_jax.data.sources import shards, tar_index
 from ssl_jax.data.sources.base import Record
 from ssl_jax.data.sources.fields import chosen, label_of
 from ssl_jax.data.sources.pictures import EncodedPictures
 from ssl_jax.data.sources.shards import Shard
-from ssl_jax.data.sources.tar_index import ABSENT, LABEL, Index
+from ssl_jax.data.sources.tar_index import ABSENT, LABEL, NO_NUMBER, Index
 from ssl_jax.data.sources.tar_members import packed_as
 from ssl_jax.errors import UserError
 
@@ -35,10 +35,10 @@ class Tar(EncodedPictures):
     `7.json`). Records without a picture are left out, and told in `notes`. Archives are in the order of their names.
 
     Each archive is gone through once, for where its files lie; that is kept beside it, or in the user's cache where that
-    cannot be written, and made again where the archive has changed.
+    cannot be written or lies in a store, and made again where the archive has changed.
 
     Args:
-      files: a path, or a pattern such as `/shards/{0000..0123}.tar` or `/shards/train-*.tar`.
+      files: a path, a folder, or a pattern such as `/shards/{0000..0123}.tar` or `/shards/train-*.tar`.
       label_key: the suffix of the files that hold labels as digits, or `json.` and a key of the JSON of a record; None for none.
       fields: further record fields, `{"text": "txt"}` or `{"text": "json.caption"}`; others are left out.
       classes: names in the order of the labels.
@@ -62,7 +62,7 @@ class Tar(EncodedPictures):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        found = shards.find(self.files, "tar archives, as in tar:/shards/{0000..0123}.tar")
+        found = shards.find(self.files, ".tar", "tar archives, as in tar:/shards/{0000..0123}.tar")
         indices = tuple(map(_index, found))
         rows = tuple(_with_picture(index) for index in indices)
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -85,7 +85,7 @@ class Tar(EncodedPictures):
         """Record `index` with the bytes of its picture."""
         shard, row = self._place(index)
         suffix = next(s for s in PICTURES if self._indices[shard].place(row, s))
-        label = {"label": label_of(self._value(shard, row, self.label_key), self.classes)} if self.labelled else {}
+        label = {"label": label_of(self._label(shard, row), self.classes)} if self.labelled else {}
         values = {old: self._value(shard, row, old) for old in self.fields.values()}
         return {"image": self._read(shard, row, suffix)} | label | chosen(values, self.fields)
 
@@ -134,6 +134,11 @@ class Tar(EncodedPictures):
         text = self._read(shard, row, suffix).decode()
         return _at(json.loads(text), path) if path else text.strip() if suffix == LABEL else text
 
+    def _label(self, shard: int, row: int) -> Any:
+        """What stands for the label of a record; that of its `.cls` is in the index, if it is a number."""
+        kept = int(self._indices[shard].labels[row])
+        return self._value(shard, row, self.label_key) if self.label_key != LABEL or kept == NO_NUMBER else kept
+
     def _has_labels(self) -> bool:
         if self.label_key is None or self.label_key.startswith("json."):
             return self.label_key is not None
@@ -158,7 +163,8 @@ def _index(shard: Shard) -> Index:
         for arrays in kept.found(_KIND, shard.path, _beside(shard)):
             if (index := tar_index.from_arrays(arrays, stamp, shard.size)) is not None:
                 return index
-        index = tar_index.build(functools.partial(shards.read_at, shard), shard.size)
+        read = functools.partial(shards.read_at, shard)
+        index = tar_index.build(stores.in_blocks(read, shard.size) if shard.remote else read, shard.size)
     except (ValueError, OSError) as error:
         raise UserError(f"{shard.path!r} cannot be read as a tar archive: {_said(shard) or error}") from error
     if index.records:
@@ -166,8 +172,8 @@ def _index(shard: Shard) -> Index:
     return index
 
 
-def _beside(shard: Shard) -> Path:
-    return Path(shard.path).with_name(f".{shard.name}.ssl-jax-index.npz")
+def _beside(shard: Shard) -> Path | None:
+    return None if shard.remote else Path(shard.path).with_name(f".{shard.name}.ssl-jax-index.npz")
 
 
 def _said(shard: Shard) -> str:

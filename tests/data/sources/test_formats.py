@@ -127,13 +127,13 @@ def test_braces_are_expanded_in_order(pattern, names):
         ("{0000..0002}.tar", "0002.tar' cannot be read .No such file"),
         ("*.tgz", "names no files; name tar archives"),
         ("{0..99999999999}.tar", "names more than 100,000 files"),
-        ("folder.tar", "a folder, and no regular file"),
+        ("empty", "names no files; name tar archives"),
         ("pipe.tar", "a FIFO, and no regular file"),
     ],
 )
 def test_files_that_are_not_there_are_told_at_once(tmp_path, pattern, told):
     write_tar(tmp_path)
-    (tmp_path / "folder.tar").mkdir()
+    (tmp_path / "empty").mkdir()
     os.mkfifo(tmp_path / "pipe.tar")
     with pytest.raises(UserError, match=told):
         Tar(str(tmp_path / pattern), size=SIZE)
@@ -146,6 +146,7 @@ def test_an_archive_is_gone_through_once_and_again_when_it_has_changed(tmp_path,
     beside = sorted(tmp_path.glob(".*.ssl-jax-index.npz"))
     assert (len(built), len(beside), list(cache.iterdir())) == (2, 2, [])
     assert opened(pattern, "x", size=SIZE).fingerprint() == first.fingerprint()
+    assert opened(f"tar:{tmp_path}", "x", size=SIZE).fingerprint() == first.fingerprint()  # a folder is its archives
     assert len(built) == 2
     os.utime(tmp_path / "0001.tar", ns=(5, 5))
     assert opened(pattern, "x", size=SIZE).fingerprint() == first.fingerprint()
