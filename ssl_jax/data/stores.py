@@ -96,9 +96,7 @@ def client_of(address: str) -> Any:
 @functools.cache
 def _client(scheme: str) -> Any:
     module, extra = _CLIENTS[scheme]
-    if (
-        scheme == "gs" and _EMULATOR in os.environ
-    ):  # which knows no gRPC; gcsfs reads this at import
+    if scheme == "gs" and _EMULATOR in os.environ:  # which knows no gRPC; gcsfs reads this at import
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     try:
         fsspec = importlib.import_module("fsspec")
