@@ -144,7 +144,9 @@ def test_config_json_reopens_the_same_source_from_anywhere(here):
 FLAT = {"target": PLACE + "ImageFolder", "root": "flat", "size": 28, "channels": 1}
 
 
-@pytest.mark.parametrize("mix", [{"embedded:test": 3, "flat?size=28&channels=1": 1}, (("embedded:test", 0.75), (FLAT, 0.25))])
+@pytest.mark.parametrize(
+    "mix", [{"embedded:test": 3, "flat?size=28&channels=1": 1}, (("embedded:test", 0.75), (FLAT, 0.25))]
+)
 def test_a_mixture_may_be_a_dict_or_pairs_of_strings_and_components(here, mix):
     config = load("simclr_conv_fashion").copy_and_resolve_references().to_dict()
     config["data"] = {"pretrain": {"mix": mix}}
