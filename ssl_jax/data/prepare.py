@@ -93,7 +93,7 @@ def prepare(
         made = _missing_made(source, job, folder, workers, advance, _sound(folder, job, advance))
         if not sum(one.records for one in made):
             first = next(bad for one in made for bad in one.bad)
-            raise UserError(f"none of {job.total} records can be read; {first['name']}: {first['reason']}")
+            raise UserError(f"none of {job.total} records can be read; {first['name']!r}: {first['reason']}")
         said = _manifest(source, job, made)
         _put(folder / manifest.NAME, json.dumps(said, indent=1).encode())
     _forget(folder)
@@ -174,8 +174,13 @@ def _encoded(source: Any, index: int, short_side: int | None) -> dict[str, Value
     image = record["image"]
     data = image if isinstance(image, bytes) else as_png(_eight_bits(image))
     label = {"label": int(record["label"])} if int(record.get("label", -1)) >= 0 else {}
-    texts = source.texts(index) if hasattr(source, "texts") else {}
-    return {**texts, **label, "name": texts.get("name", name_of(source, index)), "image": shrunk(data, short_side)}
+    texts = {"name": name_of(source, index)} | (source.texts(index) if hasattr(source, "texts") else {})
+    return {**{k: _utf8(v) for k, v in texts.items()}, **label, "image": shrunk(data, short_side)}
+
+
+def _utf8(value: Value) -> Value:
+    """A text that can be written as UTF-8: what is no letter in a name is written as its code."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _decoded(source: Any, index: int, _: int | None) -> dict[str, Any]:

@@ -73,6 +73,16 @@ def test_records_without_labels_and_arrays_are_prepared_too(tmp_path):
     np.testing.assert_array_equal(found[4]["image"][..., 0], np.load(tmp_path / "images.npy")[4])
 
 
+def test_names_that_are_no_text_are_kept_readable(tmp_path, capfd):
+    (tmp_path / "in").mkdir()
+    for name, data in ((b"\xff.jpg", picture(1)), (b"\x1b[31m.jpg", b"bad")):
+        (tmp_path / "in" / os.fsdecode(name)).write_bytes(data)
+    assert main(["data", "prepare", f"folder:{tmp_path}/in", str(tmp_path / "out")]) == 0
+    assert main(["data", "stats", f"folder:{tmp_path}/in"]) == 0
+    assert "\x1b" not in capfd.readouterr().out
+    assert opened(str(tmp_path / "out"), "x", size=SIZE).name_of(0) == "\\udcff.jpg"
+
+
 @pytest.mark.parametrize("kind", ["arrayrecord", "raw"])
 def test_an_interrupted_preparation_goes_on_to_the_same_bytes(tmp_path, kind):
     (tmp_path / "in").mkdir()
@@ -116,7 +126,7 @@ def test_bad_records_are_left_out_and_listed(tmp_path):
     assert [found.name_of(i) for i in range(len(found))] == ["0.jpg", "1.jpg", "3.jpg"]
     for i in (0, 1, 3):
         (tmp_path / "in" / f"{i}.jpg").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"none of 7 records can be read; 0\.jpg: ValueError: not a picture"):
+    with pytest.raises(UserError, match=r"none of 7 records can be read; '0.jpg': ValueError: not a picture"):
         prepared(f"{tmp_path}/in", tmp_path / "none")
 
 

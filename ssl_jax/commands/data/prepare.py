@@ -53,6 +53,6 @@ def _told(made: dict[str, Any], folder: Path) -> str:
     bad = [bad for part in made["parts"] for bad in part["bad"]]
     size = sum(os.path.getsize(folder / name) for part in made["parts"] for name in part["files"])
     lines = [f"{made['records']} records, {len(made['classes'])} named classes, {size / 2**20:.1f} MiB"]
-    lines += [f"left out {len(bad)} that cannot be read, {bad[0]['name']} first ({bad[0]['reason']})"] if bad else []
+    lines += [f"left out {len(bad)} that cannot be read, {bad[0]['name']!r} first ({bad[0]['reason']})"] if bad else []
     pattern = "raw:{}/*.pixels.npy" if made["plan"]["kind"] == "raw" else "arrayrecord:{}/*.array_record"
     return "\n".join([*lines, pattern.format(folder)])

@@ -52,7 +52,7 @@ def _write(found: dict[str, Any], path: Path) -> None:
 def _told(found: dict[str, Any]) -> str:
     sides = [f"{name:<13} " + "  ".join(f"{k} {v}" for k, v in found[name].items()) for name in ("height", "width")]
     modes = ", ".join(f"{count} {mode}" for mode, count in found["modes"].items())
-    bad = [f"  {bad['name']}: {bad['reason']}" for bad in found["bad_records"]]
+    bad = [f"  {bad['name']!r}: {bad['reason']}" for bad in found["bad_records"]]
     return "\n".join(
         [
             f"records       {found['records']}",
@@ -72,5 +72,6 @@ def _labels(found: dict[str, Any]) -> str:
     if not counts:
         return "none"
     most, least = max(counts, key=counts.get), min(counts, key=counts.get)
-    ends = f"{counts[least]} ({least}) to {counts[most]} ({most}) records each"
-    return f"{len(counts)} classes of {ends}; {found['without_label']} records without"
+    several = counts[least] != counts[most]
+    sizes = f"{counts[least]} ({least}) to {counts[most]} ({most})" if several else f"{counts[most]}"
+    return f"{len(counts)} classes of {sizes} records each; {found['without_label']} records without"
