@@ -125,7 +125,7 @@ def test_an_override_takes_over_what_the_recipe_says_of_its_pictures(here):
     assert own.data.pretrain.to_dict() == {"target": PLACE + "ImageFolder", "root": str(here / "flat"), "size": 256}
     assert own.data.examples is None
     toy = load("simclr_conv_fashion", ["--config.data.pretrain=folder:flat", "--config.data.pretrain.channels=1"])
-    assert (toy.data.pretrain["size"], toy.data.pretrain.channels) == (32, 1)  # views of 28 pixels, and an eighth more
+    assert (toy.data.pretrain["size"], toy.data.pretrain.channels) == (32, 1)  # views of 28 pixels, and a seventh more
     assert load("simclr_conv_fashion", ["--config.data.probe=None"]).data.probe is None
 
 
