@@ -65,6 +65,10 @@ def batches(
     _check(source, batch_size, start_step, process_index, process_count)
     bad = BadRecords(0.0) if bad is None else bad
     read = Reader(source, seed, batch_size, process_index, process_count)
+    if workers and hasattr(source, "batch"):
+        raise UserError(
+            f"data.workers={workers}: these records are in memory, where nobody gathers them faster; set it to 0"
+        )
     if workers:
         return from_workers(read, start_step, workers, prefetch, bad, len(source))
     return _from_threads(partial(read, bad=bad), start_step, threads, prefetch)

@@ -69,7 +69,7 @@ def from_workers(
         with _pool(task, workers) as pool:
             for step in count(first):
                 while len(waiting) < max(ahead, workers):
-                    waiting.append(pool.submit(_made, step + len(waiting)))
+                    waiting.append(_asked(pool, step + len(waiting)))
                 parcel = _result(waiting.popleft())
                 batch = _unpacked(task.memory(step), parcel.fields)
                 stages.add(parcel.seconds)
@@ -89,14 +89,30 @@ def _pool(task: Task, workers: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
+def _asked(pool: ProcessPoolExecutor, step: int) -> Future[Parcel]:
+    """The batch of a step, some time; the first starts the processes, and sends them the source."""
+    try:
+        return pool.submit(_made, step)
+    except BrokenProcessPool as error:
+        raise _killed() from error
+    except Exception as error:  # whatever pickle says of an object that cannot go to another process
+        raise UserError(
+            f"data.workers: this source cannot go to other processes ({error}); use data.threads"
+        ) from error
+
+
 def _result(future: Future[Parcel]) -> Parcel:
     try:
         return future.result()
     except BrokenProcessPool as error:
-        raise UserError(
-            "a process that reads data was killed, or cannot start (a lack of memory is the usual reason); "
-            "use fewer data.workers, a smaller data.prefetch, or data.threads"
-        ) from error
+        raise _killed() from error
+
+
+def _killed() -> UserError:
+    return UserError(
+        "a process that reads data was killed, or cannot start (a lack of memory is the usual reason); "
+        "use fewer data.workers, a smaller data.prefetch, or data.threads"
+    )
 
 
 def _begin(task: Task, parent: int) -> None:

@@ -232,7 +232,7 @@ def _options(value: Any) -> Options:
 
 
 def usual_options(config: Mapping[str, Any]) -> Options:
-    """Options of a source where neither string nor recipe says them: pictures an eighth larger than what is cut from them."""
+    """Options of a source where neither string nor recipe says them: pictures a seventh larger than what is cut from them."""
     augment = config.get("augment")
     size = augment.get("size") if isinstance(augment, Mapping) else None
     longest = max(size) if isinstance(size, tuple) and size else size

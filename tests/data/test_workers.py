@@ -17,7 +17,7 @@ from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.cropped import cropped
 from ssl_jax.data.image.views import ImageViews
 from ssl_jax.data.pipeline import batches, order
-from ssl_jax.data.sources import ImageFolder
+from ssl_jax.data.sources import Arrays, ImageFolder
 from ssl_jax.errors import UserError
 
 POLICIES = {
@@ -120,6 +120,15 @@ def test_a_refusal_inside_a_worker_is_the_trainers():
     with pytest.raises(UserError, match=r"^no such thing; use another$"):
         next(stream)
     assert [len(batch["_id"]) for batch in before] == [4] * place
+
+
+def test_sources_that_cannot_or_need_not_go_to_other_processes_are_refused():
+    unpicklable = Told()
+    unpicklable.local = lambda: None
+    with pytest.raises(UserError, match=r"cannot go to other processes .*; use data\.threads"):
+        next(batches(unpicklable, seed=0, batch_size=4, workers=1))
+    with pytest.raises(UserError, match="records are in memory"):
+        batches(Arrays({"x": np.zeros((4, 1))}), seed=0, batch_size=4, workers=1)
 
 
 def test_a_batch_that_shared_memory_cannot_hold_is_refused(monkeypatch):

@@ -125,12 +125,12 @@ def test_an_override_takes_over_what_the_recipe_says_of_its_pictures(here):
     assert own.data.pretrain.to_dict() == {"target": PLACE + "ImageFolder", "root": str(here / "flat"), "size": 256}
     assert own.data.examples is None
     toy = load("simclr_conv_fashion", ["--config.data.pretrain=folder:flat", "--config.data.pretrain.channels=1"])
-    assert (toy.data.pretrain["size"], toy.data.pretrain.channels) == (32, 1)  # views of 28 pixels, and an eighth more
+    assert (toy.data.pretrain["size"], toy.data.pretrain.channels) == (32, 1)  # views of 28 pixels, and a seventh more
     assert load("simclr_conv_fashion", ["--config.data.probe=None"]).data.probe is None
 
 
 def test_config_json_reopens_the_same_source_from_anywhere(here):
-    spec = "mix:0.75*folder:flat?channels=1,.25*x_train.npy"
+    spec = "mix:0.75*folder:flat?channels=1&size=8,.25*x_train.npy"
     config = load("simclr_conv_fashion", [f"--config.data.pretrain={spec}", "--config.data.probe=list:files.txt"])
     before = parse(config)
     os.chdir("/")
@@ -138,13 +138,15 @@ def test_config_json_reopens_the_same_source_from_anywhere(here):
     for split in ("pretrain", "probe"):
         built = getattr(after.data, split).build()
         assert built.fingerprint() == getattr(before.data, split).build().fingerprint()
-    assert after.data.pretrain.build().names == ("folder:flat?channels=1", "x_train.npy")
+    assert after.data.pretrain.build().names == ("folder:flat?channels=1&size=8", "x_train.npy")
 
 
-FLAT = {"target": PLACE + "ImageFolder", "root": "flat", "size": 28}
+FLAT = {"target": PLACE + "ImageFolder", "root": "flat", "size": 28, "channels": 1}
 
 
-@pytest.mark.parametrize("mix", [{"embedded:test": 3, "flat": 1}, (("embedded:test", 0.75), (FLAT, 0.25))])
+@pytest.mark.parametrize(
+    "mix", [{"embedded:test": 3, "flat?size=28&channels=1": 1}, (("embedded:test", 0.75), (FLAT, 0.25))]
+)
 def test_a_mixture_may_be_a_dict_or_pairs_of_strings_and_components(here, mix):
     config = load("simclr_conv_fashion").copy_and_resolve_references().to_dict()
     config["data"] = {"pretrain": {"mix": mix}}
