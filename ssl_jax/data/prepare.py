@@ -138,7 +138,7 @@ def _make(source: Any, job: Plan, folder: Path, number: int, advance: Advance, s
         _put(folder / _UNFINISHED / f"{number:05d}.json", json.dumps(made._asdict()).encode())
     except (OSError, RuntimeError) as error:  # the latter is what the writer of ArrayRecord raises
         raise UserError(
-            f"{str(folder)!r} cannot be written to ({error}); make room, and start the same command again: what is finished is kept"
+            f"{str(folder)!r} cannot be written to ({error}); what is finished is kept: make room, and start the same command"
         ) from error
     return made
 
