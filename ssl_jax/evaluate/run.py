@@ -11,7 +11,7 @@ import jax
 
 from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.cropped import cropped
-from ssl_jax.data.fit import check_records, check_scales
+from ssl_jax.data.fit import check_channels, check_records, check_scales
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate import suite
 from ssl_jax.evaluate.baselines import Lenient
@@ -56,6 +56,7 @@ def evaluate_run(
     train, test = (labelled(part.build(), settings.label) for part in (recipe.data.probe, recipe.data.test))
     test = numbered_alike(train, test, settings.label)
     check_scales({"probe": train, "test": test})
+    check_channels(opened.objective.augment, {"probe": train, "test": test})
     for name, source in (("probe", train), ("test", test)):
         logger.info("%s %s", name, opening.data(source))
         check_records(opened.objective.augment, source, BadRecords(settings.max_bad_fraction))

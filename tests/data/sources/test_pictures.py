@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from ssl_jax.data.fit import check_channels
 from ssl_jax.data.image.decode import decode_image
-from ssl_jax.data.sources import ImageFolder, Subset
+from ssl_jax.data.image.views import ImageViews
+from ssl_jax.data.sources import Arrays, ImageFolder, Subset
 from ssl_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -74,3 +76,14 @@ def test_encoded_gives_the_bytes_of_the_file_and_decoding_makes_the_record_of_th
         assert bytes_["image"] == (tmp_path / part.name_of(i)).read_bytes() == whole.encoded(int(inner))["image"]
         assert bytes_["label"] == record["label"]
         np.testing.assert_array_equal(part.decoding(bytes_["image"]), record["image"])
+
+
+def test_splits_whose_pictures_have_different_channels_are_refused_before_an_encoder_sees_them():
+    def noise(channels, size=8):
+        return Arrays({"image": np.zeros((2, size, size, channels), np.uint8)})
+
+    augment = ImageViews(8, (0.5,), (0.5,), {"image": {}})
+    check_channels(augment, {"pretrain": noise(3), "probe": noise(3, 12)})
+    check_channels(augment, {"pretrain": noise(3), "probe": Arrays({"tokens": np.zeros((2, 4), np.int32)})})
+    with pytest.raises(UserError, match=r"data.pretrain has 3, data.probe has 1: set `channels` of one"):
+        check_channels(augment, {"pretrain": noise(3), "probe": noise(1)})
