@@ -23,7 +23,8 @@ _SHARED = (
     "scale",
     "name_of",
     "values",
-)  # what is said of the records is said of their crops
+    "example_order",
+)  # of the records, and of their crops
 
 
 @dataclass(frozen=True, eq=False)

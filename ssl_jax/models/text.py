@@ -60,6 +60,8 @@ class TextTransformer(nn.Module):
     attention_scale: float | None = None
     norm_epsilon: float = 1e-5
     rope_base: float = 10000.0
+    relative_buckets: int = 32
+    relative_furthest: int = 128
     dropout: float = 0.0  # of embeddings and branches
     attention_dropout: float = 0.0
     qkv_bias: str = "all"  # all | none
@@ -78,7 +80,7 @@ class TextTransformer(nn.Module):
         if self.positions == "learned":
             self.places = table(self.length)
         if self.positions == "relative":
-            self.relative = RelativeBias(self.heads, both=not self.causal)
+            self.relative = RelativeBias(self.heads, self.relative_buckets, self.relative_furthest, not self.causal)
         if self.types:
             self.kinds = table(self.types)
         if self.embedding_norm:
@@ -129,7 +131,8 @@ class TextTransformer(nn.Module):
         """What comes out of the stack for embedded tokens `x` [B, T, D] that are as noisy as `noise` [B] says (None: 0)."""
         length = x.shape[1]
         bias = self.relative(length, length) if self.positions == "relative" else None
-        mask, rope = Mask(segments > 0, self.causal, segments), self._rope(positions)
+        # Padding sees the first text, as in models that know no segments; nothing sees padding.
+        mask, rope = Mask(None, self.causal, jnp.maximum(segments, 1), segments), self._rope(positions)
         if not self.condition:
             return self.transformer(x, mask, rope=rope, train=train, bias=bias, memory=memory)
         condition = self.condition_of(jnp.zeros(len(x)) if noise is None else noise)
@@ -287,6 +290,20 @@ class WordHead(nn.Module):
         )
         rows = LayerNorm(self.norm_epsilon, self.dtype, name="norm")(nn.gelu(dense(states), approximate=False))
         return rows, self.param("bias", nn.initializers.zeros_init(), (self.vocabulary,))
+
+
+class TanhHead(nn.Module):
+    """A dense layer with tanh on a text's features: BERT's pooler."""
+
+    width: int
+    dtype: str = "float32"
+    initial_std: float = 0.02
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[..., D] -> [..., width]."""
+        init = nn.initializers.normal(self.initial_std)
+        return jnp.tanh(Dense(self.width, dtype=self.dtype, kernel_init=init, name="dense")(x))
 
 
 class SpanHead(nn.Module):

@@ -17,7 +17,7 @@ import numpy as np
 
 from ssl_jax.checkpoint.store import Checkpoints
 from ssl_jax.data.cropped import pictures_by
-from ssl_jax.data.fit import check_records, check_scales
+from ssl_jax.data.fit import check_channels, check_records, check_scales
 from ssl_jax.data.pipeline import BadRecords, batches
 from ssl_jax.data.units import units
 from ssl_jax.devices.agreement import comparing, modules, places
@@ -198,6 +198,7 @@ def _begun(
     stream = stack.enter_context(closing(batches_from(step or 0, recipe, source, bad)))
     check = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
     check_scales({"pretrain": source, "probe": check.source})
+    check_channels(getattr(setup.objective, "augment", None), {"pretrain": source, "probe": check.source})
     online = opening.first_timed(say, "compiling and making the first check of the features", check)
     programs = {
         n: opening.first_timed(say, opening.program(n), compiled(setup, n, like)) for n in {every.per_dispatch, 1}

@@ -16,7 +16,8 @@ from ssl_jax.data import workers
 from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.cropped import cropped
 from ssl_jax.data.image.views import ImageViews
-from ssl_jax.data.pipeline import batches, order
+from ssl_jax.data.order import order
+from ssl_jax.data.pipeline import batches
 from ssl_jax.data.sources import Arrays, ImageFolder
 from ssl_jax.errors import UserError
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ssl_jax.data.image.pixels import Range
+from ssl_jax.data.image.planes import count, planes
 from ssl_jax.data.image.resize import central_square
 from ssl_jax.data.optional import optional, versioned
 
@@ -50,13 +51,14 @@ def decoded(
 
     Grey, palette and CMYK pictures are converted, transparency is laid on white, and the rotation that EXIF says is applied.
     16-bit, 32-bit and float pictures are brought to 8 bits by `pixels`, the numbers that are black and white in them. With
-    `at_least`, a JPEG may come at 1/2, 1/4 or 1/8 of its size, no side shorter than that.
+    `at_least`, a JPEG may come at 1/2, 1/4 or 1/8 of its size, no side shorter than that. Of other numbers of `channels` than 1
+    and 3 only pictures that have as many are read, as they are (`data/image/planes.py`).
 
     Raises:
       ValueError, OSError, SyntaxError: not a picture, truncated, more than `max_pixels`, a side below 8 pixels, or
         values that are not 8-bit (16-bit and float pictures) without `pixels`, or outside of them.
     """
-    fast = _by_simplejpeg(data, channels, max_pixels, at_least)
+    fast = _by_simplejpeg(data, channels, max_pixels, at_least) if channels in (1, 3) else None
     return _by_pillow(data, channels, max_pixels, pixels, at_least) if fast is None else fast
 
 
@@ -122,6 +124,8 @@ def _by_pillow(data: bytes, channels: int, max_pixels: int, pixels: Range | None
     turn = orientation(picture)
     if at_least is not None:
         picture.draft(None, (at_least, at_least))
+    if channels not in (1, 3):
+        return _turned(planes(picture, channels, pixels), turn)
     if picture.size == (width, height) and (fast := _by_opencv(picture, data, channels)) is not None:
         return _turned(fast, turn)
     picture = upright(picture, turn)
@@ -130,6 +134,11 @@ def _by_pillow(data: bytes, channels: int, max_pixels: int, pixels: Range | None
         return np.repeat(grey[..., None], channels, axis=2)
     found = np.array(_opaque(picture).convert({1: "L", 3: "RGB"}[channels]))
     return found.reshape(*found.shape[:2], channels)
+
+
+def channels_of(data: bytes) -> int:
+    """How many channels a picture has. Raises what `decoded` does for what is none."""
+    return count(_opened(data))
 
 
 def orientation(picture: Any) -> int:
