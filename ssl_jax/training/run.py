@@ -34,6 +34,7 @@ from ssl_jax.objectives.base import Objective
 from ssl_jax.optim import optimizers
 from ssl_jax.recipe import Duration, InitFrom, Recipe, from_json, to_json
 from ssl_jax.rundir.identity import Identity
+from ssl_jax.rundir.lines import Lines
 from ssl_jax.rundir.log import MetricsLog, NoLog, logger, read_metrics
 from ssl_jax.rundir.workdir import Workdir
 from ssl_jax.training import opening, rate, spikes
@@ -158,7 +159,9 @@ def _outlets(recipe: Recipe, workdir: Workdir, given: Given, stack: ExitStack) -
     stack.enter_context(closing(saved))
     own = "" if is_first() else f".{jax.process_index()}"
     stack.enter_context(fatal_signals_told(workdir.path / f"train{own}.log"))
-    return Outlets(log, stop, saved, BadRecords(recipe.data.max_bad_fraction, workdir.path / f"bad_records{own}.jsonl"))
+    listed = stack.enter_context(closing(Lines(workdir.path / f"bad_records{own}.jsonl")))
+    bad = BadRecords(recipe.data.max_bad_fraction, listed.path, append=listed.append)
+    return Outlets(log, stop, saved, bad)
 
 
 def _log(workdir: Workdir, total: int, tensorboard: bool) -> MetricsLog | NoLog:
