@@ -76,8 +76,8 @@ def build(recipe: Recipe, num_examples: int) -> Setup:
     )  # fmt: skip
 
 
-def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> TrainState:
-    """Train, or resume, in an open run directory; returns the final state, or that of the step where it was told to stop.
+def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> None:
+    """Train, or resume, in an open run directory, to the end or to the step where it is told to stop.
 
     Raises UserError for what the user can fix: sizes that do not fit the mesh, other data than the checkpoint's (unless
     `allow_data_change`), too many unreadable records, a loss that stays non-finite, checkpoints that cannot be saved, memory
@@ -93,7 +93,6 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         loop.run()
         loop.saved.finish()
         _tell_the_end(loop, outlets.bad)
-    return loop.state
 
 
 class Given(NamedTuple):
@@ -208,9 +207,9 @@ def _begun(
             found = initialised(setup, records.batch(recipe.batch_size), like, recipe.init_from)
         log.write(0, **online(found))
 
-    def save(step: int, state: TrainState) -> None:
+    def save(step: int, state: TrainState, proven: Callable[[], bool]) -> None:
         workdir.check_place()
-        saved.save(step, state, meta | {"cursor": step * recipe.batch_size})
+        saved.save(step, state, meta | {"cursor": step * recipe.batch_size}, proven)
 
     loop = Loop(
         every, mesh, programs, stream, log, monitor, saved, stop, watchdog, online, ReplicaCheck(mesh, like),
