@@ -1,8 +1,8 @@
-"""Do records hold what the augmentation takes them for? Asked once of a few, before anything is compiled."""
+"""Do records hold what the augmentation takes them for? Asked of a few before anything is compiled, and of each when it is read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ssl_jax.data.bad import BadRecords
@@ -14,12 +14,40 @@ _LOOKED_AT = 16  # records, evenly spread
 Check = Callable[[Iterable[Mapping[str, Any]]], None]
 
 
-def check_records(augment: Any, source: Any, bad: BadRecords) -> None:
-    """UserError where some records of `source` are not what `augment.check(records)` wants, or that of one of its parts."""
+def check_records(augment: Any, source: Any, bad: BadRecords) -> Any:
+    """`source`, each record of which is looked at when it is read: one that is not what `augment.check(records)` wants, or
+    that of one of its parts, is a bad record. UserError where this is so of one of a few."""
     checks = list(_checks(augment))
     records = [bad.read(source, int(i))[1] for i in spread(len(source), _LOOKED_AT)] if checks else []
     for check in checks:
         check(records)
+    return Checked(source, checks) if checks else source
+
+
+class Checked:
+    """The records of `source`; ValueError for one that a check refuses, which makes it a bad record. All else is as there."""
+
+    def __init__(self, source: Any, checks: Sequence[Check]) -> None:
+        self.source, self.checks = source, checks
+        if hasattr(source, "batch"):
+            self.batch = lambda ids: self._checked(source.batch(ids))
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        return self._checked(self.source[index])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "source"), name)
+
+    def _checked(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            for check in self.checks:
+                check([record])
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        return record
 
 
 def check_scales(sources: Mapping[str, Any]) -> None:

@@ -178,7 +178,7 @@ def _begun(
 ) -> Loop:
     """The loop at its first step, or at that of the newest checkpoint."""
     say, (source, setup, mesh, meta), (log, stop, saved, bad) = _say(), given, outlets
-    check_records(setup.objective.augment, source, bad)
+    source = check_records(setup.objective.augment, source, bad)
     records = records_of(source, bad)
     like = _told_shapes(recipe, given, records.batch(recipe.batch_size))
     say("everything is written to %s", workdir.path)

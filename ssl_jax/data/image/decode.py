@@ -42,7 +42,10 @@ def decode_image(
         raise ValueError(f"{width}x{height} picture: the shorter side must be at least {MIN_SIDE} pixels")
     scale = pixels if picture.mode in _WIDE else None
     if picture.mode not in _MODES and scale is None:
-        raise ValueError(f"mode {picture.mode} picture among 8-bit ones: set `pixels` to what is black and white in it")
+        raise ValueError(
+            f"mode {picture.mode} picture among 8-bit ones: set `pixels` of the source to what is black and white in it, such as "
+            "(0, 65535); the others stay as they are"
+        )
     picture.draft(None, (2 * size, 2 * size))  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves twice `size`
     x, y = picture.size[0] / width, picture.size[1] / height
     side = min(width, height)
