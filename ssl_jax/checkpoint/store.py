@@ -65,9 +65,7 @@ class Checkpoints:
         if not read_only and is_first():
             self._files.tidy()
 
-    def save(
-        self, step: int, state: Any, meta: dict[str, Any], proven: Callable[[], bool] = lambda: True
-    ) -> None:  # fmt: skip
+    def save(self, step: int, state: Any, meta: dict[str, Any], proven: Callable[[], bool] = lambda: True) -> None:
         """Start saving. Returns when the state was copied to the host; a step that was saved already is left alone.
 
         `proven` is asked in the background once all is written, and may wait: where it says no, the step gets no name.

@@ -1,4 +1,4 @@
-"""Do records hold what the augmentation takes them for? Asked of a few before anything is compiled, and of each when it is read."""
+"""Do records hold what the augmentation takes them for? Asked of a few before a run, and of each as it is read."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ repetitions together. Here a request ends when none of its parts has arrived for
 from __future__ import annotations
 
 import asyncio
+import importlib
 import time
 from collections.abc import Coroutine
 from typing import Any
@@ -32,8 +33,7 @@ def asked(client: Any, verb: str, *words: Any, still: float, moved: Pulse, **opt
     """`client.verb(*words)`, where `client` is a file system of fsspec. ConnectionError if nothing moved for `still` seconds."""
     if not getattr(client, "async_impl", False):  # one in memory
         return getattr(client, verb)(*words, **options)
-    from fsspec.asyn import sync
-
+    sync = importlib.import_module("fsspec.asyn").sync
     options |= {"put": AT_ONCE | PARTS_AT_ONCE, "get": AT_ONCE}.get(verb, {})
     if verb in ("put", "get"):
         options["callback"] = _listening(moved)
@@ -55,17 +55,17 @@ async def _unless_still(request: Coroutine[Any, Any, Any], still: float, moved: 
 
 def _listening(moved: Pulse) -> Any:
     """A callback for `put` and `get` that hears of parts of files. Of files it does not: those that failed end, too."""
-    from fsspec.callbacks import Callback
+    base = importlib.import_module("fsspec.callbacks").Callback
 
-    class Parts(Callback):
+    class Parts(base):
         def relative_update(self, inc: int = 1) -> None:
             moved()
 
         def absolute_update(self, value: int) -> None:
             moved()
 
-    class Files(Callback):
-        def branched(self, path_1: str, path_2: str, **options: Any) -> Callback:
+    class Files(base):
+        def branched(self, path_1: str, path_2: str, **options: Any) -> Parts:
             return Parts()
 
     return Files()

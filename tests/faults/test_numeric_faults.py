@@ -203,9 +203,7 @@ def test_parameters_that_cannot_be_used_are_not_saved(tmp_path, lr, total, saved
     run = trained(workdir, *options[: 2 if total == 2 else 3], "--config.log.tensorboard=True", code=2)
     assert saved_steps(workdir) == saved  # not while steps are left out, which would push the good ones out
     told = (
-        "left parameters that cannot be used"
-        if total == 2
-        else "move it away, and the same command resumes at step 1"
+        "left parameters that cannot be used" if total == 2 else "move it away, and the same command resumes at step 1"
     )
     assert told in run.said()
 

@@ -218,7 +218,7 @@ def test_a_store_that_takes_connections_and_never_answers_keeps_no_run_waiting(s
     (tmp_path / "metrics.jsonl").write_text("")
     (tmp_path / ".large").write_bytes(bytes(2**23))  # more than a socket holds
     begun = time.monotonic()
-    with pytest.raises(StoreAway, match="nothing of it moved, for 0.5 s"):
+    with pytest.raises(StoreAway, match=r"nothing of it moved, for 0\.5 s"):
         store.upload({"large": tmp_path / ".large"})
     mirror = Mirror(store, tmp_path, None)
     mirror.start()
