@@ -7,7 +7,6 @@ repetitions together. Here a request ends when none of its parts has arrived for
 from __future__ import annotations
 
 import asyncio
-import importlib
 import time
 from collections.abc import Coroutine
 from typing import Any
@@ -33,7 +32,8 @@ def asked(client: Any, verb: str, *words: Any, still: float, moved: Pulse, **opt
     """`client.verb(*words)`, where `client` is a file system of fsspec. ConnectionError if nothing moved for `still` seconds."""
     if not getattr(client, "async_impl", False):  # one in memory
         return getattr(client, verb)(*words, **options)
-    sync = importlib.import_module("fsspec.asyn").sync
+    from fsspec.asyn import sync
+
     options |= {"put": AT_ONCE | PARTS_AT_ONCE, "get": AT_ONCE}.get(verb, {})
     if verb in ("put", "get"):
         options["callback"] = _listening(moved)
@@ -55,16 +55,16 @@ async def _unless_still(request: Coroutine[Any, Any, Any], still: float, moved: 
 
 def _listening(moved: Pulse) -> Any:
     """A callback for `put` and `get` that hears of parts of files. Of files it does not: those that failed end, too."""
-    base = importlib.import_module("fsspec.callbacks").Callback
+    from fsspec.callbacks import Callback
 
-    class Parts(base):
+    class Parts(Callback):
         def relative_update(self, inc: int = 1) -> None:
             moved()
 
         def absolute_update(self, value: int) -> None:
             moved()
 
-    class Files(base):
+    class Files(Callback):
         def branched(self, path_1: str, path_2: str, **options: Any) -> Parts:
             return Parts()
 
