@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 PART = 2**24  # bytes; what is larger goes up in parts, and each one that arrives is heard of
-AT_ONCE = {"batch_size": 8}  # files
-PARTS_AT_ONCE = {"chunksize": PART, "max_concurrency": 4}  # of each file
+PARTS = {"chunksize": PART, "max_concurrency": 4}
+FILES = 8  # at a time
+EACH = {"put": "_put_file", "get": "_get_file", "pipe": "_pipe_file"}  # what is asked of several files, and of one
 LOOK_SECONDS = 1.0
 
 
@@ -34,11 +35,30 @@ def asked(client: Any, verb: str, *words: Any, still: float, moved: Pulse, **opt
         return getattr(client, verb)(*words, **options)
     from fsspec.asyn import sync
 
-    options |= {"put": AT_ONCE | PARTS_AT_ONCE, "get": AT_ONCE}.get(verb, {})
-    if verb in ("put", "get"):
-        options["callback"] = _listening(moved)
-    request = lambda: _unless_still(getattr(client, f"_{verb}")(*words, **options), still, moved)  # noqa: E731
-    return sync(client.loop, request)
+    if verb in EACH:
+        pairs = words[0].items() if verb == "pipe" else zip(*words, strict=True)
+        heard = {} if verb == "pipe" else {"callback": _listening(moved)} | (PARTS if verb == "put" else {})
+        request = lambda: _each(getattr(client, EACH[verb]), pairs, heard)  # noqa: E731
+    else:
+        request = lambda: getattr(client, f"_{verb}")(*words, **options)  # noqa: E731
+    return sync(client.loop, lambda: _unless_still(request(), still, moved))
+
+
+async def _each(one: Callable[..., Any], pairs: Iterable[tuple[Any, Any]], options: dict[str, Any]) -> None:
+    """`one` of each of the `pairs`, some at a time. When one fails, or all of it is cancelled, none goes on by itself:
+    clients leave that to their tasks, and what was given up would arrive after what is newer."""
+    places = asyncio.Semaphore(FILES)
+
+    async def in_turn(pair: tuple[Any, Any]) -> None:
+        async with places:
+            await one(*pair, **options)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for pair in pairs:
+                group.create_task(in_turn(pair))
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
 
 
 async def _unless_still(request: Coroutine[Any, Any, Any], still: float, moved: Pulse) -> Any:
@@ -54,7 +74,7 @@ async def _unless_still(request: Coroutine[Any, Any, Any], still: float, moved: 
 
 
 def _listening(moved: Pulse) -> Any:
-    """A callback for `put` and `get` that hears of parts of files. Of files it does not: those that failed end, too."""
+    """A callback that hears of the parts of a file that arrived."""
     from fsspec.callbacks import Callback
 
     class Parts(Callback):
@@ -64,8 +84,4 @@ def _listening(moved: Pulse) -> Any:
         def absolute_update(self, value: int) -> None:
             moved()
 
-    class Files(Callback):
-        def branched(self, path_1: str, path_2: str, **options: Any) -> Parts:
-            return Parts()
-
-    return Files()
+    return Parts()

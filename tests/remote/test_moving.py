@@ -11,16 +11,12 @@ from ssl_jax.remote.moving import Pulse, asked
 
 
 def client(put):
-    """A client whose `put` of one file is the coroutine `put(callback)`."""
+    """A client whose upload of a file is the coroutine `put(callback)`."""
 
-    async def several(files, names, callback, **options):
-        with callback.branched(files[0], names[0]) as parts:
-            try:
-                return await put(parts)
-            finally:
-                callback.relative_update(1)  # as fsspec does, for files that fail too
+    async def one(file, name, callback, **options):
+        return await put(callback)
 
-    return SimpleNamespace(async_impl=True, loop=get_loop(), _put=several)
+    return SimpleNamespace(async_impl=True, loop=get_loop(), _put_file=one)
 
 
 def test_an_upload_whose_parts_arrive_takes_as_long_as_it_takes():
@@ -28,9 +24,11 @@ def test_an_upload_whose_parts_arrive_takes_as_long_as_it_takes():
         for _ in range(8):
             await asyncio.sleep(0.1)
             parts.relative_update(1)
-        return "there"
+        arrived.append(True)
 
-    assert asked(client(slowly), "put", ["a"], ["b"], still=0.4, moved=Pulse()) == "there"
+    arrived = []
+    asked(client(slowly), "put", ["a", "b"], ["a", "b"], still=0.4, moved=Pulse())
+    assert arrived == [True, True]
 
 
 def test_one_of_which_nothing_moves_is_cancelled_and_never_arrives():
@@ -45,3 +43,21 @@ def test_one_of_which_nothing_moves_is_cancelled_and_never_arrives():
     time.sleep(1)
     assert not arrived
     assert moved.at == 0  # so that what is tried again and again counts as no progress
+
+
+def test_when_one_file_fails_its_error_is_told_and_the_others_do_not_arrive_later():
+    arrived = []
+
+    async def fails(file, name, **options):
+        if file == "a":
+            raise PermissionError("not yours")
+        await asyncio.sleep(0.3)
+        arrived.append(file)
+
+    with pytest.raises(PermissionError, match="not yours"):
+        asked(
+            SimpleNamespace(async_impl=True, loop=get_loop(), _put_file=fails),
+            "put", ["b", "a"], ["b", "a"], still=5, moved=Pulse(),
+        )  # fmt: skip
+    time.sleep(0.5)
+    assert not arrived
