@@ -1,26 +1,30 @@
-"""Source -> batches, on grain. The order is a pure function of (seed, example cursor).
+"""Source -> batches, by threads (grain) or processes (`workers.py`). The order is a pure function of (seed, example cursor).
 
 The cursor counts examples since the start of training: row `r` of the global batch of step `k` is example `k*B + r`.
-Example `c` is in epoch `c // N` and is the `(c mod N)`-th record of that epoch's permutation. Nothing else enters: not
-the number of processes or threads, nor where a run was stopped. A resumed run needs only its step, and starts at once.
+Example `c` is in epoch `c // N` and is the `(c mod N)`-th record of that epoch's permutation (`data/order.py`), unless the
+source says itself which record of which epoch it is, as a mixture does. Nothing else enters: not the number of processes or
+threads, nor where a run was stopped. A resumed run needs only its step, and starts at once.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import math
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ssl_jax.data.bad import BadRecords
+from ssl_jax.data.order import order_of
 from ssl_jax.data.sources import Source
+from ssl_jax.data.stages import stage
+from ssl_jax.data.workers import from_workers
 from ssl_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
+_MOST_ROWS = 2**20  # of a batch, so that cursors stay below 2^63
 
 
 def batches(
@@ -32,6 +36,7 @@ def batches(
     process_index: int = 0,
     process_count: int = 1,
     threads: int = 0,
+    workers: int = 0,
     prefetch: int = 2,
     bad: BadRecords | None = None,
 ) -> Generator[Batch, None, None]:
@@ -39,7 +44,8 @@ def batches(
 
     Each is `{field: [B/P, ...]}` with the records' fields, `_id` int32 (the record really used) and `_epoch` int32:
     rows `p*B/P` to `(p+1)*B/P` of the global batch, for process `p` of `P`. Every epoch shows every record exactly
-    once, in another order; a batch may lie across two epochs, or hold many of a source smaller than itself.
+    once, in another order; a batch may lie across two epochs, or hold many of a source smaller than itself. A mixture has an
+    epoch for each of its sources.
 
     Args:
       source: a `Source`; with a `batch` method, rows are gathered at once, which suits arrays in memory.
@@ -49,26 +55,51 @@ def batches(
       process_index: p in [0, P).
       process_count: P.
       threads: how many read and decode ahead, each a whole batch; 0 reads in the calling thread, when asked.
-      prefetch: batches kept ready, at least one for each thread.
+      workers: how many processes do, in the place of threads; the source goes to each by pickle.
+      prefetch: batches kept ready, at least one for each thread or worker.
       bad: what to do about records that cannot be read; None stops at the first.
 
     Raises:
       UserError: sizes that do not fit, too many bad records, records of different shapes.
     """
+    _check(source, batch_size, start_step, process_index, process_count)
+    bad = BadRecords(0.0) if bad is None else bad
+    read = Reader(source, seed, batch_size, process_index, process_count)
+    if workers and hasattr(source, "batch"):
+        raise UserError(
+            f"data.workers={workers}: these records are in memory, where nobody gathers them faster; set it to 0"
+        )
+    if workers:
+        return from_workers(read, start_step, workers, prefetch, bad, len(source))
+    return _from_threads(partial(read, bad=bad), start_step, threads, prefetch)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Process `index` of `count`'s rows of the global batch of a step. What reads of it is counted in `bad`."""
+
+    source: Source
+    seed: int
+    batch_size: int
+    index: int = 0
+    count: int = 1
+
+    def __call__(self, step: int, bad: BadRecords) -> Batch:
+        """The batch, as `batches` delivers it."""
+        rows = self.batch_size // self.count
+        cursor = step * self.batch_size + self.index * rows + np.arange(rows)
+        return examples(self.source, *order_of(self.source, self.seed, cursor), bad)
+
+
+def _from_threads(
+    read: Callable[[int], Batch], first: int, threads: int, prefetch: int
+) -> Generator[Batch, None, None]:
     import grain  # here, since it brings jax and orbax along
 
-    _check(source, batch_size, start_step, process_index, process_count)
-    rows = batch_size // process_count
-    bad = BadRecords(0.0) if bad is None else bad
-
-    def read(step: int) -> Batch:
-        cursor = step * batch_size + process_index * rows + np.arange(rows)
-        return examples(source, *order(seed, cursor, len(source)), bad)
-
-    steps = grain.MapDataset.range(sys.maxsize // batch_size - 1).map(read)
+    steps = grain.MapDataset.range(sys.maxsize // _MOST_ROWS).map(read)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, threads) if threads else 0)
     iterator = iter(steps.to_iter_dataset(options))
-    iterator.set_state({"next_index": start_step})
+    iterator.set_state({"next_index": first})
     return _until_closed(iterator)
 
 
@@ -84,78 +115,47 @@ def once(source: Source, batch_size: int, bad: BadRecords | None = None) -> Iter
     for start in range(0, len(source), batch_size):
         cursor = start + np.arange(batch_size)
         ids = np.minimum(cursor, len(source) - 1)
-        used, batch = _gather(source, ids, bad)
+        used, batch = _gather(source, ids, np.zeros_like(ids), bad)
         valid = (cursor < len(source)) & (used == ids)
         yield batch | {"_id": used.astype(np.int32), "_epoch": np.zeros(batch_size, np.int32)}, valid
 
 
 def examples(source: Source, ids: np.ndarray, epochs: np.ndarray, bad: BadRecords) -> Batch:
     """The records `ids` [R] as examples of `epochs` [R]: a batch as `batches` delivers it."""
-    used, batch = _gather(source, ids, bad)
+    used, batch = _gather(source, ids, epochs, bad)
     return batch | {"_id": used.astype(np.int32), "_epoch": epochs.astype(np.int32)}
 
 
-def order(seed: int, cursor: np.ndarray, total: int) -> tuple[np.ndarray, np.ndarray]:
-    """Record ids and epochs, int64 [R], of the examples `cursor` int64 [R]; each epoch is a permutation of `total`."""
-    epochs, places = np.divmod(cursor, total)
-    ids = np.empty_like(places)
-    for epoch in np.unique(epochs):
-        here = epochs == epoch
-        ids[here] = permuted(places[here], total, _round_keys(seed, int(epoch), total))
-    return ids, epochs
-
-
-def permuted(places: np.ndarray, total: int, keys: np.ndarray) -> np.ndarray:
-    """Where a random permutation of 0..total-1, fixed by `keys` uint64, sends `places` int64 [R].
-
-    No table is made, so a billion records cost as much as ten. It is the generalised Feistel cipher on [0, a*b) of
-    J. Black and P. Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002: a place is split into two digits
-    and each in turn is moved by a hash of the other. `a*b` exceeds `total` by less than `a`; a result beyond `total`
-    goes through again until it is inside (their "cycle walking"), which keeps it one to one.
-    """
-    b = np.uint64(math.isqrt(total - 1) + 1)
-    a = np.uint64(-(-total // int(b)))
-    found = places.astype(np.uint64)
-    walking = np.arange(len(found))
-    while len(walking):
-        left, right = np.divmod(found[walking], b)
-        for i, key in enumerate(keys):
-            if i % 2 == 0:
-                left = (left + _mix(right ^ key)) % a
-            else:
-                right = (right + _mix(left ^ key)) % b
-        found[walking] = left * b + right
-        walking = walking[found[walking] >= total]
-    return found.astype(np.int64)
-
-
-def _mix(x: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), kept to 32 bits so that sums cannot overflow."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x >> np.uint64(32)
-
-
-@functools.lru_cache(maxsize=64)
-def _round_keys(seed: int, epoch: int, total: int) -> np.ndarray:
-    """Eight uint64 from a hash, so that neighbouring seeds and epochs have nothing in common."""
-    return np.frombuffer(hashlib.sha512(f"order {seed} {epoch} {total}".encode()).digest(), "<u8")
-
-
-def _gather(source: Source, ids: np.ndarray, bad: BadRecords) -> tuple[np.ndarray, Batch]:
+def _gather(source: Source, ids: np.ndarray, epochs: np.ndarray, bad: BadRecords) -> tuple[np.ndarray, Batch]:
     """The records `ids` [R] stacked to [R, ...], and which ones they really are.
 
-    Where a source gathers them at once and one cannot be read, they are read one by one, which tells which.
+    Where a source gathers them at once and one cannot be read, they are read one by one, which tells which. Where it draws
+    random numbers for its examples, these are of the epoch, and of the record that an example really is.
     """
     if hasattr(source, "batch"):
         try:
-            return ids, source.batch(ids)
+            with stage("read"):
+                return ids, source.batch(ids)
         except (UserError, MemoryError):
             raise
         except Exception:  # whatever it raises on a damaged record, it does again below
             pass
-    pairs = [bad.read(source, int(i)) for i in ids]
+    pairs = list(_drawn(source, ids, epochs, bad) if hasattr(source, "draws") else _read(source, ids, bad))
     return np.array([used for used, _ in pairs], np.int64), _stack(pairs)
+
+
+def _read(source: Source, ids: np.ndarray, bad: BadRecords) -> Iterator[tuple[int, dict[str, Any]]]:
+    for index in ids:
+        with stage("read"):
+            pair = bad.read(source, int(index))
+        yield pair
+
+
+def _drawn(source: Any, ids: np.ndarray, epochs: np.ndarray, bad: BadRecords) -> Iterator[tuple[int, dict[str, Any]]]:
+    draws = source.draws(ids, epochs)
+    for index, epoch, own, (used, record) in zip(ids, epochs, draws, _read(source, ids, bad), strict=True):
+        drawn = own if used == index else source.draws(np.array([used]), np.array([epoch]))[0]
+        yield used, source.drawn(record, drawn)
 
 
 def _stack(pairs: list[tuple[int, dict[str, Any]]]) -> Batch:

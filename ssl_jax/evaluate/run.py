@@ -10,11 +10,12 @@ from typing import Any
 import jax
 
 from ssl_jax.data.bad import BadRecords
-from ssl_jax.data.fit import check_records, check_scales
+from ssl_jax.data.cropped import cropped
+from ssl_jax.data.fit import check_channels, check_records, check_scales
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate import suite
 from ssl_jax.evaluate.baselines import Lenient
-from ssl_jax.evaluate.classes import class_names, labels_of, numbered_alike
+from ssl_jax.evaluate.classes import class_names, labelled, labels_of, numbered_alike
 from ssl_jax.evaluate.online import encoder_named, names_of
 from ssl_jax.evaluate.own_task import missing_fields, own_task, with_own_task
 from ssl_jax.evaluate.supervised import SupervisedFit
@@ -23,6 +24,7 @@ from ssl_jax.rundir.log import logger
 from ssl_jax.rundir.terminal import tell
 from ssl_jax.rundir.writing import written
 from ssl_jax.training import opening
+from ssl_jax.training.records import as_learned
 from ssl_jax.training.reopen import Opened, recipe_of, reopened
 
 Failures = dict[str, Exception]
@@ -51,9 +53,10 @@ def evaluate_run(
     names = names_of(encoder or recipe.evaluate.encoder)
     chosen = {name: encoder_named(opened.objective, name) for name in names}
     settings = settings_of(opened, probes, allow)
-    train = recipe.data.probe.build()
-    test = numbered_alike(train, recipe.data.test.build(), settings.label)
+    train, test = (labelled(part.build(), settings.label) for part in (recipe.data.probe, recipe.data.test))
+    test = numbered_alike(train, test, settings.label)
     check_scales({"probe": train, "test": test})
+    check_channels(opened.objective.augment, {"probe": train, "test": test})
     for name, source in (("probe", train), ("test", test)):
         logger.info("%s %s", name, opening.data(source))
     bad = Lenient(settings.max_bad_fraction)
@@ -110,8 +113,9 @@ def with_task(
         return results, failures
     try:
         with jax.set_mesh(opened.mesh):
+            learned = as_learned(opened.recipe, opened.objective.augment, test)
             found = own_task(
-                opened.objective, opened.state, test, settings.seed, settings.batch_size, settings.label, settings.target,
+                opened.objective, opened.state, learned, settings.seed, settings.batch_size, settings.label, settings.target,
                 BadRecords(settings.max_bad_fraction),
             )  # fmt: skip
     except Exception as error:  # told at the end, as what fails in a row is
@@ -123,7 +127,9 @@ def from_scratch(opened: Opened, train: Any, settings: suite.Settings, encoder: 
     """What trains an encoder of that kind on the labels of `train`."""
     tolerance = Lenient(settings.max_bad_fraction)
     classes = classes_of(train, settings.label, tolerance(train))
-    return SupervisedFit(encoder, opened.objective.augment, classes, settings.label, settings.target, tolerance)
+    augment, section = opened.objective.augment, opened.recipe.data
+    views = partial(cropped, augment=augment, place=section.crop, mode=section.resize)
+    return SupervisedFit(encoder, augment, classes, settings.label, settings.target, tolerance, views)
 
 
 def settings_of(opened: Opened, probes: tuple[str, ...] | None, allow: tuple[str, ...]) -> suite.Settings:

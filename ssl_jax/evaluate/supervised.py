@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -40,9 +41,11 @@ class SupervisedFit:
         label: str = "label",
         target: str | None = None,
         tolerance: Tolerance = strict,
+        views: Callable[..., Any] = lambda source, seed: source,
     ) -> None:
         self._encoder, self._label, self._target, self._tolerance = encoder, label, target, tolerance
         self._objective = Supervised(encoder.module, Inputs(augment, encoder), classes, method=encoder.method)
+        self._views = views  # (source, seed=...) -> the source as it is learned from
         self._compiled = cache(self._compile)  # the draws of a few-label probe share one program
 
     def __call__(self, source: Any, examples: int, seed: int) -> tuple[Encoder, dict]:
@@ -50,7 +53,8 @@ class SupervisedFit:
         size, bad = min(BATCH, len(source)), self._tolerance(source)
         steps = max(1, examples // size)
         init, step = self._compiled(steps, seed)
-        stream = (self._seen(source, batch) for batch in batches(source, seed=seed, batch_size=size, bad=bad))
+        learned = self._views(source, seed=seed)
+        stream = (self._seen(source, batch) for batch in batches(learned, seed=seed, batch_size=size, bad=bad))
         batch = next(stream)
         state = init(batch)
         for _ in range(steps):

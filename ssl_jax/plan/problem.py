@@ -17,6 +17,7 @@ from ssl_jax.devices.mesh import AXES, axis_sizes, batch_sharding, check_batch
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import Recipe, parse, plain
 from ssl_jax.recipe.component import with_model_option
+from ssl_jax.training.records import as_learned
 from ssl_jax.training.run import batch_like, build, compiled, state_like
 from ssl_jax.training.step import Setup, TrainState, init_state
 
@@ -72,7 +73,8 @@ def problem(config: Mapping[str, Any], allow: tuple[str, ...] = ()) -> Problem:
     recipe = parse(config, allow)
     source, declared = _source(recipe)
     setup = build(recipe, len(source))
-    batch = batch_like(source, recipe.batch_size, BadRecords(1.0, None))
+    learned = as_learned(recipe, setup.objective.augment, source)
+    batch = batch_like(learned, recipe.batch_size, BadRecords(1.0, None))
     return Problem(plain(config), tuple(allow), recipe, len(source), setup, batch, declared)
 
 
@@ -103,10 +105,10 @@ def _source(recipe: Recipe) -> tuple[Any, bool]:
     try:
         return component.build(), False
     except UserError as missing:
-        example = getattr(component.resolve(), "example", None)
-        if example is None or count is None:
+        record = None if count is None else component.example()
+        if record is None or count is None:
             raise UserError(
                 f"{missing}\nTo plan without the data: data.examples (how many records there are) has to be set, and the "
                 "source needs a method `example(**options)` that returns a record of zeros, as ImageFolder has"
             ) from missing
-        return Declared(count, example(**component.options)), True
+        return Declared(count, record), True

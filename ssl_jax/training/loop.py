@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ssl_jax.checkpoint.store import Checkpoints
+from ssl_jax.data.stages import stage
 from ssl_jax.devices.mesh import batch_sharding, place_batch
 from ssl_jax.devices.signals import Stop
 from ssl_jax.devices.watchdog import Watchdog
@@ -88,7 +89,8 @@ class Loop:
 
     def advance(self) -> Any:
         """The steps of the batch at hand, from the present state; their metrics, on the device."""
-        placed = place_batch(self.batch, batch_sharding(self.mesh, steps_axis=self.count > 1))
+        with stage("place"):
+            placed = place_batch(self.batch, batch_sharding(self.mesh, steps_axis=self.count > 1))
         self.state, metrics = self.steps[self.count](self.state, placed)
         return metrics
 
