@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 from fault_runs import Run, losses, saved_steps, trained
 
-from ssl_jax.data.pipeline import order
+from ssl_jax.data.order import order
 
 DEAD_BOARD = """
 import errno, signal, threading
