@@ -59,7 +59,8 @@ def evaluate_run(
     check_channels(opened.objective.augment, {"probe": train, "test": test})
     for name, source in (("probe", train), ("test", test)):
         logger.info("%s %s", name, opening.data(source))
-        check_records(opened.objective.augment, source, BadRecords(settings.max_bad_fraction))
+    bad = Lenient(settings.max_bad_fraction)
+    train, test = (check_records(opened.objective.augment, source, bad(source)) for source in (train, test))
     results, failures = measured(opened, tuple(chosen), train, test, settings)
     if results["rows"]:
         results, failures = with_task(opened, tuple(chosen), test, settings, results, failures)

@@ -67,7 +67,7 @@ def wide_values(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray | None:
 
     Raises what `decoded` does.
     """
-    picture = _opened(data)
+    picture = opened(data)
     if picture.mode not in _WIDE or picture.size[0] * picture.size[1] > max_pixels:
         return None
     return np.asarray(picture)
@@ -92,7 +92,7 @@ def _by_simplejpeg(data: bytes, channels: int, max_pixels: int, at_least: int | 
             by = 1 if at_least is None else _shrunk_by(min(height, width), at_least)
             sides = {"min_height": -(-height // by), "min_width": -(-width // by)}
             picture = simplejpeg.decode_jpeg(data, "RGB" if channels == 3 else "GRAY", **sides)
-            return _turned(picture, orientation(_opened(data))) if _may_be_turned(data) else picture
+            return _turned(picture, orientation(opened(data))) if _may_be_turned(data) else picture
     return None
 
 
@@ -113,14 +113,17 @@ def _by_opencv(picture: Any, data: bytes, channels: int) -> np.ndarray | None:
 
 
 def _by_pillow(data: bytes, channels: int, max_pixels: int, pixels: Range | None, at_least: int | None) -> np.ndarray:
-    picture = _opened(data)
+    picture = opened(data)
     width, height = picture.size
     if width * height > max_pixels:
         raise ValueError(f"{width}x{height} picture: more than {max_pixels} pixels")
     if min(width, height) < MIN_SIDE:
         raise ValueError(f"{width}x{height} picture: the shorter side must be at least {MIN_SIDE} pixels")
     if picture.mode not in _MODES and (pixels is None or picture.mode not in _WIDE):
-        raise ValueError(f"mode {picture.mode} picture among 8-bit ones: set `pixels` to what is black and white in it")
+        raise ValueError(
+            f"mode {picture.mode} picture among 8-bit ones: set `pixels` of the source to what is black and white in it, such as "
+            "(0, 65535); the others stay as they are"
+        )
     turn = orientation(picture)
     if at_least is not None:
         picture.draft(None, (at_least, at_least))
@@ -138,7 +141,7 @@ def _by_pillow(data: bytes, channels: int, max_pixels: int, pixels: Range | None
 
 def channels_of(data: bytes) -> int:
     """How many channels a picture has. Raises what `decoded` does for what is none."""
-    return count(_opened(data))
+    return count(opened(data))
 
 
 def orientation(picture: Any) -> int:
@@ -169,7 +172,7 @@ def _turned(x: np.ndarray, turn: int) -> np.ndarray:
     return np.ascontiguousarray(x[:: -1 if down else 1, :: -1 if right else 1])
 
 
-def _opened(data: bytes) -> Any:
+def opened(data: bytes) -> Any:
     """The picture, of which only the header was read."""
     from PIL import Image, UnidentifiedImageError
 
