@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from ssl_jax.evaluate.features import Split
 from ssl_jax.evaluate.ridge import STRENGTHS, ridge_classes
+from ssl_jax.evaluate.spectrum import alpha_req, directions
+from ssl_jax.evaluate.spectrum import rankme as rankme
+from ssl_jax.evaluate.sphere import uniformity
 
 HEALTHY, DEGRADING, COLLAPSED = "healthy", "degrading", "collapsed"
 # Embeddings have collapsed when so little of their first spread is left, or when they lie along so few directions and half of
@@ -52,38 +54,6 @@ def feature_std(x: np.ndarray) -> float:
     x = np.asarray(x, np.float64)
     z = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     return float(z.std(axis=0).mean() * np.sqrt(x.shape[1]))
-
-
-def rankme(x: np.ndarray, epsilon: float = 1e-7) -> float:
-    """Effective rank: the exponential of the entropy of normalised singular values (Garrido et al. 2022, arXiv 2210.02885).
-
-    x [N, F], not centred. `p = s / sum(s) + epsilon`; between 1 (all rows proportional) and min(N, F).
-    """
-    s = np.sqrt(_energies(x))
-    p = s / max(s.sum(), 1e-300) + epsilon
-    return float(np.exp(-np.sum(p * np.log(p))))
-
-
-def directions(x: np.ndarray) -> float:
-    """Along how many directions rows lie: the exponential of the entropy of normalised squared singular values.
-
-    x [N, F], not centred; the entropy is that of von Neumann (Kim et al. 2023, "VNE", arXiv 2304.01434). Between 1
-    (all rows proportional, or all zero) and min(N, F). A long tail of small singular values, which `rankme` counts, weighs
-    little here: one strong direction gives nearly 1.
-    """
-    energy = _energies(x)
-    p = energy / max(energy.sum(), 1e-300)
-    return float(np.exp(-np.sum(p * np.log(np.maximum(p, 1e-300)))))
-
-
-def _energies(x: np.ndarray) -> np.ndarray:
-    """Squared singular values of x [N, F]: eigenvalues of the smaller Gram matrix, in float64.
-
-    What that rounds away is below the `epsilon` of `rankme`.
-    """
-    x = np.asarray(x, np.float64)
-    with threadpool_limits(1, user_api="blas"):  # on a busy machine the threads of a decomposition wait for each other
-        return np.maximum(np.linalg.eigvalsh(x @ x.T if len(x) < x.shape[1] else x.T @ x), 0)
 
 
 def measures(x: np.ndarray) -> dict[str, float]:
