@@ -16,6 +16,7 @@ from ssl_jax.data.sources.arrays import check_labels
 from ssl_jax.data.sources.base import labels_named
 from ssl_jax.devices.mesh import replicate
 from ssl_jax.errors import UserError
+from ssl_jax.evaluate.readings import Reading
 from ssl_jax.objectives.base import Batch, Encoder
 from ssl_jax.rundir.log import logger
 
@@ -25,18 +26,23 @@ _ROWS = 4096  # rows of features that are widened to float64 at a time
 class Features(NamedTuple):
     """Features `x` float32 [N, F], labels `y` int32 [N] (None without labels) and the places `ids` in the source [N].
 
-    Where an encoder gives every token, `x` is [N, T, D]. `target` float32 [N, T] are numbers to predict, where a field of
-    them was asked for.
+    Where an encoder gives every token, `x` is [N, T, D], of a `grid` of T places (rows, columns) where it has one. `target`
+    float32 [N, T] are numbers to predict, where a field of them was asked for. `fields` are those fields of the records that
+    probes asked for, each [N, ...] with the type that the records have (words are a NumPy array of str).
     """
 
     x: np.ndarray
     y: np.ndarray | None
     ids: np.ndarray
     target: np.ndarray | None = None
+    fields: Mapping[str, np.ndarray] = {}
+    grid: tuple[int, ...] = ()
 
     def take(self, rows: np.ndarray | slice) -> Features:
         """The features of some rows (indices, a mask or a slice)."""
-        return Features._make(None if part is None else part[rows] for part in self)
+        y, target = (None if part is None else part[rows] for part in (self.y, self.target))
+        fields = {name: values[rows] for name, values in self.fields.items()}
+        return Features(self.x[rows], y, self.ids[rows], target, fields, self.grid)
 
     @property
     def labels(self) -> np.ndarray:
@@ -52,7 +58,16 @@ class Split:
 
     `learn` is set where the encoder itself is learnt from the labels: `learn(rows)` is the split of an encoder that saw
     the labels of these training rows only. `towers` is set for probes that name several `encoders`: the features that each
-    of them has of the same records.
+    of them has of the same records. `names` are those of the classes, () where the source has none.
+
+    `readings` has, for each `Reading` that the probe `needs` and this encoder can give, the split with those features (same
+    rows, labels and fields; made when it is asked for, and memory-mapped: read it in slices). Where an encoder has none of
+    them (raw input has no layers), the probe leaves that row out.
+
+    `again(transform)` are the features of the test records after `transform(batch)`, which is given the records' numeric
+    fields as they come (`image` uint8 [B, H, W, C] on the device) with `_id` int32 [B], and returns fields of the same names,
+    shapes and types. Compile it once (`jax.jit` at the module's top, with severity as an argument): the encoder is compiled
+    once for all of them. None where the features were not made by an encoder.
     """
 
     train: Features
@@ -60,6 +75,9 @@ class Split:
     classes: int
     learn: Callable[[np.ndarray], Split] | None = None
     towers: Mapping[str, Split] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    readings: Mapping[Reading, Split] = field(default_factory=dict)
+    again: Callable[[Callable[[Batch], Batch]], Features] | None = None
 
     def subset(self, rows: np.ndarray) -> Split:
         """The split in which only the training `rows` are labelled."""
