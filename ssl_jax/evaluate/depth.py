@@ -1,4 +1,4 @@
-"""How far away is it? Measures of predicted depth maps, and bins between a head and a depth."""
+"""How far away is it? Measures of predicted depth maps."""
 
 from __future__ import annotations
 
@@ -17,14 +17,3 @@ def depth_measures(predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
         "rmse": float(np.sqrt(np.mean(np.square(p - t)))),
         "delta1": float(np.mean(np.maximum(p / t, t / p) < 1.25)),
     }
-
-
-def bins(low: float, high: float, count: int) -> np.ndarray:
-    """The depths [count] of evenly spaced bins, from `low` to `high`."""
-    return np.linspace(low, high, count, dtype=np.float32)
-
-
-def soft_bins(depth: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Weights [..., count] of the two bins around each depth, whose mean is the depth."""
-    place = np.interp(depth, centres, np.arange(len(centres)))
-    return np.maximum(1 - np.abs(place[..., None] - np.arange(len(centres))), 0).astype(np.float32)

@@ -63,6 +63,8 @@ def mahalanobis(bank: np.ndarray, labels: np.ndarray, x: np.ndarray, shrinkage: 
     means = np.stack([bank[labels == c].mean(axis=0, dtype=np.float64) for c in classes])
     centred = bank - means[np.searchsorted(classes, labels)]
     covariance = centred.T @ centred / len(bank)
-    root = np.linalg.cholesky(covariance + (shrinkage * np.trace(covariance) / len(covariance) + 1e-12) * np.eye(len(covariance)))
+    root = np.linalg.cholesky(
+        covariance + (shrinkage * np.trace(covariance) / len(covariance) + 1e-12) * np.eye(len(covariance))
+    )
     white = [np.linalg.solve(root, part.T.astype(np.float64)).T for part in (x, means)]
     return np.min([np.square(white[0] - mean).sum(axis=1) for mean in white[1]], axis=0)

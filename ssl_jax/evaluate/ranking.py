@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ssl_jax.errors import UserError
+
 _SCORES = 2**24  # similarities that are sorted at once: 64 MB
 
 
@@ -38,11 +40,16 @@ def rankings(queries: Side, candidates: Side) -> Iterator[np.ndarray]:
 
 def measured(rankings: Iterator[np.ndarray], ks: Sequence[int]) -> dict[str, float]:
     """Means over queries that have a relevant candidate, and how many have (`queries`): `map`, `mrr`, and for each k
-    `recall_<k>` and `ndcg_<k>`."""
+    `recall_<k>` and `ndcg_<k>`.
+
+    Raises:
+      UserError: no query has any.
+    """
     parts = [_each(hits[hits.any(axis=1)], ks) for hits in rankings]
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    means = {name: float(values.mean()) if len(values) else float("nan") for name, values in found.items()}
-    return means | {"queries": len(found["map"])}
+    if not len(found["map"]):
+        raise UserError("no query has a relevant candidate; search among records of the same classes")
+    return {name: float(values.mean()) for name, values in found.items()} | {"queries": len(found["map"])}
 
 
 def _each(hits: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:
@@ -70,7 +77,7 @@ def ndcg(hits: np.ndarray, k: int) -> np.ndarray:
 
 def reciprocal_rank(hits: np.ndarray) -> np.ndarray:
     """[Q]: 1 / place of the first relevant candidate."""
-    return 1 / (hits.argmax(axis=1) + 1)
+    return np.reciprocal(hits.argmax(axis=1) + 1.0)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

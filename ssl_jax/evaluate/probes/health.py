@@ -13,9 +13,8 @@ import numpy as np
 
 from ssl_jax.evaluate.features import Split
 from ssl_jax.evaluate.ridge import STRENGTHS, ridge_classes
-from ssl_jax.evaluate.spectrum import alpha_req, directions
+from ssl_jax.evaluate.spectrum import directions
 from ssl_jax.evaluate.spectrum import rankme as rankme
-from ssl_jax.evaluate.sphere import uniformity
 
 HEALTHY, DEGRADING, COLLAPSED = "healthy", "degrading", "collapsed"
 # Embeddings have collapsed when so little of their first spread is left, or when they lie along so few directions and half of
