@@ -33,7 +33,9 @@ class Scene(NamedTuple):
 
 def composed(background: np.ndarray, layers: Sequence[Layer]) -> Scene:
     """Layers over a background float32 [S, S, 3], the nearest on top. A pixel belongs to a layer that covers half of it."""
-    scene = Scene(background.copy(), np.zeros(background.shape[:2], np.int32), np.full(background.shape[:2], FAR, np.float32))
+    scene = Scene(
+        background.copy(), np.zeros(background.shape[:2], np.int32), np.full(background.shape[:2], FAR, np.float32)
+    )
     for layer in sorted(layers, key=lambda each: -each.depth):
         _lay(scene, layer)
     return scene._replace(image=np.round(255 * np.clip(scene.image, 0, 1)).astype(np.uint8))
@@ -42,8 +44,13 @@ def composed(background: np.ndarray, layers: Sequence[Layer]) -> Scene:
 def _lay(scene: Scene, layer: Layer) -> None:
     """Lay one layer on what is there; what lies outside is cut off."""
     size, (height, width) = len(scene.depth), layer.alpha.shape
-    rows, columns = (slice(max(at, 0), max(min(at + n, size), 0)) for at, n in ((layer.top, height), (layer.left, width)))
-    part = slice(rows.start - layer.top, rows.stop - layer.top), slice(columns.start - layer.left, columns.stop - layer.left)
+    rows, columns = (
+        slice(max(at, 0), max(min(at + n, size), 0)) for at, n in ((layer.top, height), (layer.left, width))
+    )
+    part = (
+        slice(rows.start - layer.top, rows.stop - layer.top),
+        slice(columns.start - layer.left, columns.stop - layer.left),
+    )
     alpha, place = layer.alpha[part], (rows, columns)
     scene.image[place] += alpha[..., None] * (layer.colour[part] - scene.image[place])
     scene.segments[place] = np.where(alpha >= 0.5, layer.kind, scene.segments[place])

@@ -86,7 +86,10 @@ def _layer(rng: np.random.Generator, depth: float, size: int) -> Layer:
     side, kind, angle = seen_size(depth, size), int(rng.integers(len(SHAPES))), rng.uniform(0, 2 * np.pi)
     top, left = rng.integers(-side // 3, size - 2 * side // 3, 2)
     place = (np.arange(side, dtype=np.float32) + 0.5) / side * 2 - 1
-    x, y = (np.cos(angle) * place + np.sin(angle) * place[:, None], np.cos(angle) * place[:, None] - np.sin(angle) * place)
+    x, y = (
+        np.cos(angle) * place + np.sin(angle) * place[:, None],
+        np.cos(angle) * place[:, None] - np.sin(angle) * place,
+    )
     inside = tuple(SHAPES.values())[kind](x, y)
     alpha = np.clip(inside * side / 2 + 0.5, 0, 1).astype(np.float32)  # one pixel of soft edge
     colour = np.broadcast_to(rng.random(3, np.float32), (side, side, 3))
