@@ -23,7 +23,9 @@ from ssl_jax.evaluate.room import Room, in_memory, only
 from ssl_jax.objectives.base import Batch, Encoder
 from ssl_jax.rundir.log import logger
 
-_ROWS = 4096  # rows of features that are widened to float64 at a time
+_ROWS = 4096  # rows of features that are looked at at a time
+
+Change = Callable[[Batch], Batch]
 
 
 class Features(NamedTuple):
@@ -80,7 +82,7 @@ class Split:
     towers: Mapping[str, Split] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     readings: Mapping[Reading, Split] = field(default_factory=dict)
-    again: Callable[[Callable[[Batch], Batch]], Features] | None = None
+    again: Callable[[Change], Features] | None = None
 
     def subset(self, rows: np.ndarray) -> Split:
         """The split in which only the training `rows` are labelled."""
@@ -111,14 +113,20 @@ def extract(
     return extract_all({"x": (encoder, variables)}, source, batch_size, label, place, target, bad, **options)["x"]
 
 
-def extract_all(encoders: Mapping[str, tuple[Encoder, dict]], source: Any, *given: Any, **options: Any) -> dict[str, Features]:
+def extract_all(
+    encoders: Mapping[str, tuple[Encoder, dict]], source: Any, *given: Any, **options: Any
+) -> dict[str, Features]:
     """As `extract` for several encoders with their variables by name; every record is read once for all of them."""
     found = extract_readings(encoders, source, (OWN,), *given, **options)
     return {name: found[name, OWN] for name in encoders}
 
 
 def extract_readings(
-    encoders: Mapping[str, tuple[Encoder, dict]], source: Any, readings: Collection[Reading], *given: Any, **options: Any
+    encoders: Mapping[str, tuple[Encoder, dict]],
+    source: Any,
+    readings: Collection[Reading],
+    *given: Any,
+    **options: Any,
 ) -> dict[tuple[str, Reading], Features]:
     """As `extract_all` for the `readings` that each encoder can give, all of them in one pass."""
     grids: dict[tuple[str, Reading], tuple[int, ...]] = {}
@@ -204,7 +212,9 @@ def split_of(train: Features, test: Features, classes: int | None = None) -> Spl
 
 def check_finite(features: Features) -> None:
     """Raise a `UserError` if any feature is NaN or infinite."""
-    wrong = np.flatnonzero(~np.isfinite(features.x.reshape(len(features.x), -1)).all(axis=1))
+    x = features.x.reshape(len(features.x), -1)
+    finite = [np.isfinite(x[start : start + _ROWS]).all(axis=1) for start in range(0, len(x), _ROWS)]
+    wrong = np.flatnonzero(~np.concatenate(finite))
     if len(wrong):
         raise UserError(
             f"{len(wrong)} of {len(features.x)} records have features that are NaN or infinite (record "
@@ -234,6 +244,7 @@ def collect(
     fields: Collection[str] = (),
     room: Room = in_memory,
     tick: Tick = unheard,
+    change: Change | None = None,
 ) -> dict[Any, Features]:
     """Run `run` over the source: each of its results [N, ...] with labels, ids and targets, each record counted once.
 
@@ -251,6 +262,7 @@ def collect(
       fields: those of the records that are kept beside.
       room: makes the array [N, ...] for a result.
       tick: told after each batch how many records of how many are done.
+      change: what is done to a batch on the device before it is run, as in `Split.again`.
 
     Raises:
       UserError: too many bad records, a field that is not there, a source that does not yield each record exactly once.
@@ -261,7 +273,7 @@ def collect(
     rows: dict[Any, np.ndarray] = {}
     parts: list[dict[str, np.ndarray]] = []
     size = _divisible(batch_size)
-    for results, batch, valid in _one_ahead(run, source, size, hidden, place, bad):
+    for results, batch, valid in _one_ahead(_given(run, place, hidden, change), source, size, bad):
         start = size * len(parts)
         _check_fields(batch, target, fields)
         parts.append({k: v for k, v in batch.items() if k in kept} | {"_id": batch["_id"], "_valid": valid})
@@ -341,20 +353,33 @@ def sum_over_processes(count: int) -> int:
     return int(rows_of_all(np.array([count], np.int32)).sum())
 
 
-def _one_ahead(
+def _given(
     run: Callable[[Batch], Mapping[Any, Array]],
-    source: Any,
-    batch_size: int,
-    hidden: tuple[str | None, ...],
     place: Callable[[Batch], Batch] | None,
-    bad: BadRecords,
+    hidden: tuple[str | None, ...],
+    change: Change | None,
+) -> Callable[[Batch], Mapping[Any, Array]]:
+    """`run` of a batch as it is read: what an encoder may see of it, placed, and changed."""
+    placed = place or _placed
+    if change is None:
+        return lambda batch: run(placed(unlabelled(batch, *hidden)))
+
+    def changed(batch: Batch) -> Mapping[Any, Array]:
+        made = change(placed(unlabelled(batch, *hidden) | {"_id": batch["_id"]}))
+        return run({name: x for name, x in made.items() if name != "_id"})
+
+    return changed
+
+
+def _one_ahead(
+    run: Callable[[Batch], Mapping[Any, Array]], source: Any, batch_size: int, bad: BadRecords
 ) -> Iterator[tuple[Mapping[Any, Array], Batch, np.ndarray]]:
     """Results one batch late, so that the host decodes the next batch while the device encodes this one."""
     from ssl_jax.data.pipeline import once
 
     waiting = None
     for batch, valid in once(source, batch_size, bad, jax.process_index(), jax.process_count()):
-        result = run((place or _placed)(unlabelled(batch, *hidden)))
+        result = run(batch)
         if waiting is not None:
             yield waiting
         waiting = (result, batch, np.asarray(valid))

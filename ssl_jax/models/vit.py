@@ -195,7 +195,7 @@ class ViT(nn.Module):
         """
         _, states = self.outputs((image[:, None],), last=last)
         norm = LayerNorm(self.norm_epsilon, self.dtype, parent=None)
-        normed = norm.apply({"params": self.variables["params"]["transformer"]["norm"]}, states)
+        normed: Any = norm.apply({"params": self.variables["params"]["transformer"]["norm"]}, states)
         grid = grid_of(image.shape, self.patch)
         return [
             Layer(x[:, self.prefix :].reshape(len(x), *grid, -1), x[:, 0] if self.class_token else None) for x in normed
