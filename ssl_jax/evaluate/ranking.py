@@ -60,7 +60,7 @@ def _each(hits: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:
 def average_precision(hits: np.ndarray) -> np.ndarray:
     """[Q]: the mean, over the relevant candidates, of the share of relevant ones among those up to it."""
     precision = hits.cumsum(axis=1) / np.arange(1, hits.shape[1] + 1)
-    return (precision * hits).sum(axis=1) / hits.sum(axis=1)
+    return np.asarray((precision * hits).sum(axis=1) / hits.sum(axis=1))
 
 
 def recall(hits: np.ndarray, k: int) -> np.ndarray:
@@ -72,7 +72,7 @@ def ndcg(hits: np.ndarray, k: int) -> np.ndarray:
     """[Q]: the sum of 1 / log2(1 + place) over relevant ones of the first k, over that of the best order (Jarvelin 2002)."""
     gain = 1 / np.log2(np.arange(2, k + 2))[: hits.shape[1]]
     best = gain.cumsum()[np.minimum(hits.sum(axis=1), len(gain)) - 1]
-    return hits[:, :k] @ gain / best
+    return np.asarray(hits[:, :k] @ gain / best)
 
 
 def reciprocal_rank(hits: np.ndarray) -> np.ndarray:

@@ -16,7 +16,12 @@ def rankme(x: np.ndarray, epsilon: float = 1e-7) -> float:
 
     x [N, F], not centred. `p = s / sum(s) + epsilon`; between 1 (all rows proportional) and min(N, F).
     """
-    return _effective(np.sqrt(energies(x)), epsilon)
+    return effective_rank(energies(x), epsilon)
+
+
+def effective_rank(energies: np.ndarray, epsilon: float = 1e-7) -> float:
+    """`rankme` of squared singular values."""
+    return _effective(np.sqrt(energies), epsilon)
 
 
 def directions(x: np.ndarray) -> float:
@@ -38,7 +43,12 @@ def alpha_req(x: np.ndarray, first: int = 12, last: int | None = None) -> float:
     rounding). About 1 is where natural representations lie; much larger: few directions. With fewer than `first` + 3
     eigenvalues the fit begins at 1. NaN where fewer than three are left.
     """
-    values = np.sort(energies(x - x.mean(axis=0, dtype=np.float64)) / len(x))[::-1]
+    return power_law(energies(x - x.mean(axis=0, dtype=np.float64)), first, last)
+
+
+def power_law(energies: np.ndarray, first: int = 12, last: int | None = None) -> float:
+    """`alpha_req` of the squared singular values of centred features: a common factor changes no slope."""
+    values = np.sort(energies)[::-1]
     present = min(int((values > 1e-12 * values[0]).sum()), last or len(values))
     begin = first if present >= first + LEAST - 1 else 1
     if present < begin + LEAST - 1:

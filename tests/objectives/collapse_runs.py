@@ -201,7 +201,7 @@ def measurement(setup: Setup, name: str) -> Callable[[Any], dict[str, float]]:
     def measure(state: Any) -> dict[str, float]:
         found = jax.device_get(seen(state.params, state.extra))
         features = found.pop(f"features/{name}")
-        (z,) = found.values()
+        (z,) = (z for key, z in found.items() if key.startswith("embeddings/"))
         return measures(features) | embedding_measures(z) | {"step": int(state.step)}
 
     return measure

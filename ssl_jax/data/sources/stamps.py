@@ -1,7 +1,7 @@
 """Scenes of Tux Paint's stamps on textures: real outlines of 16 categories, and their stacking as depth.
 
-The stamps are drawings and photographs with an alpha channel, of the Debian package `tuxpaint-stamps-default` (GPL-2 and other free
-licences, told beside each file): installed, never shipped here.
+The stamps are drawings and photographs with an alpha channel, of the Debian package `tuxpaint-stamps-default` (GPL-2 and
+other free licences, told beside each file): installed, never shipped here.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ def drawn(path: str, side: int) -> np.ndarray:
     if picture.size[0] * picture.size[1] > MAX_PIXELS:
         raise ValueError(f"{picture.size[0]}x{picture.size[1]} picture: more than {MAX_PIXELS} pixels")
     scale = side / max(picture.size)
-    size = tuple(max(1, round(n * scale)) for n in picture.size)
-    return np.asarray(picture.convert("RGBA").resize(size, Image.Resampling.BOX), np.float32) / 255
+    width, height = (max(1, round(n * scale)) for n in picture.size)
+    return np.asarray(picture.convert("RGBA").resize((width, height), Image.Resampling.BOX), np.float32) / 255
 
 
 def _named(root: Path) -> dict[str, list[str]]:

@@ -1,8 +1,8 @@
 """Blur of lens and motion. After ImageNet-C, with its levels in 224ths of the shorter side.
 
-Fidelity: edges of the disc of `defocus_blur` are those of a normal distribution of half a pixel, so that discs smaller than a pixel
-blur too; `glass_blur` moves every pixel once by a random amount, where the original swaps neighbours several times; the line of
-`motion_blur` reaches to both sides; `zoom_blur` always adds up ten enlargements.
+Fidelity: edges of the disc of `defocus_blur` are those of a normal distribution of half a pixel, so that discs smaller than a
+pixel blur too; `glass_blur` moves every pixel once by a random amount, where the original swaps neighbours several times; the
+line of `motion_blur` reaches to both sides; `zoom_blur` always adds up ten enlargements.
 """
 
 from __future__ import annotations

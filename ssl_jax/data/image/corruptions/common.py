@@ -59,7 +59,8 @@ def _between(x: Array, rows: Array, columns: Array) -> Array:
 
 
 def fractal(keys: Array, x: Array, decay: Array | float) -> Array:
-    """Noise of many sizes [B, H, W, 1] in [0, 1]: each octave is `decay` times weaker than the one before, which is twice as large.
+    """Noise of many sizes [B, H, W, 1] in [0, 1]: each octave is `decay` times weaker than the one before, which is twice as
+    large.
 
     White noise whose waves are weighted by `frequency^-(1 + log2 decay)`: an octave has four times the waves of the one before.
     """

@@ -1,8 +1,8 @@
 """What processing does. After ImageNet-C, with its levels; lengths in 224ths of the shorter side.
 
-Fidelity: `elastic_transform` has levels of its own, a smooth field of growing size, since the original's first two severities move the
-picture as a whole and farther than its last; `pixelate` gives each pixel to one block instead of parts of it to two; `jpeg_compression`
-quantises on the device, without the entropy coder, which changes nothing.
+Fidelity: `elastic_transform` has levels of its own, a smooth field of growing size, since the original's first two severities
+move the picture as a whole and farther than its last; `pixelate` gives each pixel to one block instead of parts of it to two;
+`jpeg_compression` quantises on the device, without the entropy coder, which changes nothing.
 """
 
 from __future__ import annotations

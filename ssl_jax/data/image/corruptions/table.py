@@ -1,7 +1,8 @@
 """The 15 corruptions of ImageNet-C by name (Hendrycks & Dietterich 2019, arXiv 1903.12261), as functions on the device.
 
-Each is `f(x, keys, severity)`: float32 [B, H, W, C] in [0, 1] to the same, with one key for each example [B], severity 1 to 5 (a number
-or traced). What an example becomes does not depend on the others. Any number of channels, any size from about 16 pixels on.
+Each is `f(x, keys, severity)`: float32 [B, H, W, C] in [0, 1] to the same, with one key for each example [B], severity 1 to 5
+(a number or traced). What an example becomes does not depend on the others. Any number of channels, any size from about 16
+pixels on.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Weather. After ImageNet-C, with its levels; lengths in 224ths of the shorter side.
 
-Fidelity: `frost` is drawn (ridges of fractal noise, bluish white), where the original overlays six photographs of frost; `fog` weighs the
-waves of white noise, where the original has diamond-square; the upper levels of both add a little more than the original's, so that each
-is farther from the picture than the one below; flakes of `snow` have one size at all severities and grow in number and
-length, since the original's parameters do not grow together.
+Fidelity: `frost` is drawn (ridges of fractal noise, bluish white), where the original overlays six photographs of frost;
+`fog` weighs the waves of white noise, where the original has diamond-square; the upper levels of both add a little more than
+the original's, so that each is farther from the picture than the one below; flakes of `snow` have one size at all severities
+and grow in number and length, since the original's parameters do not grow together.
 """
 
 from __future__ import annotations
