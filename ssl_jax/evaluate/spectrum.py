@@ -62,7 +62,7 @@ def lidar(views: np.ndarray, delta: float = 1e-4, epsilon: float = 1e-8) -> floa
 
     views [n, q, D]: embeddings of q views of n records. Eigenvalues of `Sw^-1/2 Sb Sw^-1/2`, where Sb is the covariance of
     the means over views (n - 1 degrees of freedom) and Sw that within records (n (q - 1)), plus `delta` on the diagonal;
-    `p = l / sum(l) + epsilon`. At most min(n - 1, D).
+    their entropy is that of `(l + epsilon) / sum(l + epsilon)`. At most min(n - 1, D).
 
     Raises:
       ValueError: fewer than two records or two views.
@@ -77,7 +77,7 @@ def lidar(views: np.ndarray, delta: float = 1e-4, epsilon: float = 1e-8) -> floa
     with threadpool_limits(1, user_api="blas"):
         root = _inverse_root(within)
         values = np.linalg.eigvalsh(root @ (around.T @ around / (records - 1)) @ root)
-    return _effective(np.maximum(values, 0), epsilon)
+    return _effective(np.maximum(values, 0) + epsilon, 0.0)
 
 
 def energies(x: np.ndarray) -> np.ndarray:

@@ -26,8 +26,8 @@ class Probe:
     """The head of `linear`, trained on clean features, on test pictures (field `field`, uint8 or [0, 1]) after each of the 15
     corruptions of ImageNet-C at each severity. What a picture becomes is a function of `seed`, corruption and its place.
 
-    `baseline` names what the errors are relative to: a mapping corruption -> errors by severity, {} for none. The row raw
-    input, which no encoder made, has no corrupted features and is left out.
+    `baseline` is what the errors are relative to in `mce`: a mapping corruption -> errors by severity, {} or None for none; with
+    `baseline_name`, whose they are. The original has AlexNet's; another run's are in its `eval/robustness.json`.
     """
 
     corruptions: Sequence[str] = tuple(CORRUPTIONS)
