@@ -31,7 +31,7 @@ def pictures(size: int, count: int = FILES) -> Iterator[ImageFolder]:
         for i in range(count):
             coarse = Image.fromarray(rng.integers(0, 256, (size // 8, size // 8, 3), np.uint8))
             coarse.resize((size, size), Image.Resampling.BICUBIC).save(folder / f"{i}.jpg", quality=90)
-        yield ImageFolder(root, size)
+        yield ImageFolder(root, size=size)
 
 
 def measure_waiting(run: Trained, steps: int, size: int, threads: int) -> dict[str, Any]:

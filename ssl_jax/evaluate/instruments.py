@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Protocol
 
+from ssl_jax.data.bad import BadRecords
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.features import Split
 from ssl_jax.evaluate.readings import Reading
@@ -76,6 +77,17 @@ def needs_of(probe: Probe) -> tuple[Reading, ...]:
 def fields_of(probe: Probe) -> tuple[str, ...]:
     """The fields of the records that a probe asks for."""
     return tuple(getattr(probe, "fields", ()))
+
+
+def unmeasurable(probe: Probe, train: Any, test: Any) -> str | None:
+    """Why `probe` cannot measure these sources, as far as they say before any feature is made; None where it may."""
+    for part, source in (("probe", train), ("test", test)):
+        record = BadRecords(1.0).read(source, 0)[1] if fields_of(probe) else {}
+        for name in fields_of(probe):
+            if name not in record:
+                return f"it needs the field {name!r}, and records of data.{part} have {', '.join(sorted(record))}"
+    checked = getattr(probe, "checked", None)
+    return None if checked is None else checked(train, test)
 
 
 def refusal(probe: Probe, split: Split) -> str | None:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
+from ssl_jax.models.layer import Layer
+from ssl_jax.objectives.base import Batch, Encoder
 
 POOLS = ("own", "class", "mean", "tokens")
 _WRITTEN = re.compile(r"([a-z]+)(?:@(-?\d+))?")
@@ -46,3 +54,36 @@ def reading_named(text: str) -> Reading:
     if found is None:
         raise UserError(f"reading {text!r} is unknown; use one of {', '.join(POOLS)}, or e.g. mean@-2 of a layer")
     return Reading(found[1], int(found[2] or -1))
+
+
+def read(encoder: Encoder, variables: dict, batch: Batch, readings: Iterable[Reading]) -> dict[Reading, Array]:
+    """Each of `readings` that `encoder` can give of a batch of records, float32 [B, F], or [B, T, D] for "tokens".
+
+    An encoder can give layers if its module has `layers(*inputs, last) -> [Layer, ...]`, the states after its `last` layers (or
+    after all it has, where these are fewer).
+    """
+    own, others = {OWN} & {*readings}, [r for r in readings if r != OWN]
+    found = {reading: encoder.features(variables, batch) for reading in own}
+    states = _layers(encoder, variables, batch, -min((r.layer for r in others), default=0))
+    pooled = {r: _pooled(states[r.layer], r.pool) for r in others if -r.layer <= len(states)}
+    return found | {reading: x.astype(jnp.float32) for reading, x in pooled.items() if x is not None}
+
+
+def grid_of(encoder: Encoder, variables: dict, batch: Batch, layer: int) -> tuple[int, ...]:
+    """The sides of the grid of patch tokens after a layer that `read` gives. Computes nothing."""
+    shapes = jax.eval_shape(lambda v, b: _layers(encoder, v, b, -layer)[layer].tokens, variables, batch)
+    return tuple(shapes.shape[1:-1])
+
+
+def _layers(encoder: Encoder, variables: dict, batch: Batch, last: int) -> Sequence[Layer]:
+    if not last or not hasattr(encoder.module, "layers"):
+        return ()
+    inputs = encoder.preprocess(batch)
+    return encoder.module.apply(variables, *(inputs[k] for k in encoder.inputs), last, method="layers")  # type: ignore
+
+
+def _pooled(layer: Layer, pool: str) -> Array | None:
+    if pool == "class":
+        return layer.class_token
+    tokens = layer.tokens.reshape(len(layer.tokens), -1, layer.tokens.shape[-1])
+    return tokens if pool == "tokens" else tokens.mean(axis=1, dtype=wide(tokens.dtype))

@@ -15,6 +15,7 @@ from ssl_jax.recipe.files import find, run_recipe, split_spec
 from ssl_jax.recipe.parsing import complete, parse
 from ssl_jax.recipe.renames import renamed
 from ssl_jax.recipe.schema import UNITS
+from ssl_jax.recipe.sources import PLACES, with_source, with_sources
 from ssl_jax.recipe.values import did_you_mean, flatten, plain, read_config
 
 
@@ -36,7 +37,7 @@ def load(spec: str, overrides: Sequence[str] = (), say: Callable[[str], None] = 
         config = run_recipe(path, arg)
     if not isinstance(config, ConfigDict | Mapping):
         raise UserError(f"get_config of {path} returned a {type(config).__name__}; return an ml_collections.ConfigDict")
-    values = overridden(complete(renamed(plain(config))), overrides, say)
+    values = overridden(complete(with_sources(renamed(plain(config)), say)), overrides, say)
     parse(values)
     return ConfigDict(values)
 
@@ -49,7 +50,7 @@ def overridden(
     """
     wanted, before = plain(config), config.get("batch_size")
     for text in overrides:
-        override(wanted, text)
+        override(wanted, text, say)
     if wanted.get("batch_size") == before:
         return wanted
     parse(config)
@@ -65,16 +66,20 @@ def _key(text: str) -> str:
     return text.partition("=")[0].removeprefix("--").removeprefix("config.")
 
 
-def override(config: dict[str, Any], text: str) -> None:
+def override(config: dict[str, Any], text: str, say: Callable[[str], None] = lambda line: None) -> None:
     """Set one key of a plain recipe, in place, from `--config.key.sub=value`.
 
     The value is read as the type of the one that is there. A duration may change its unit (`total_epochs` replaces
     `total_steps`). An option that a component does not state yet may be added; `Component.build` checks its name.
+    A string at a place for sources is one (`recipe/sources.py`).
     """
     _, equals, value = text.partition("=")
     path = _key(text)
     if not equals or not path:
         raise UserError(f"{text!r}: write an override as --config.key.sub=value")
+    if path in PLACES and value != "None" and isinstance(config.get("data"), dict):
+        config["data"] = with_source(config, path, value, say)
+        return
     *parents, key = path.split(".")
     section: Any = config
     for parent in parents:

@@ -14,6 +14,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.recipe.component import Component, Components, components_in
 from ssl_jax.recipe.schema import UNITS, Duration, Recipe, require
 from ssl_jax.recipe.slots import SLOTS, inside
+from ssl_jax.recipe.sources import with_sources
 from ssl_jax.recipe.values import did_you_mean, plain, shown, typed
 
 
@@ -22,7 +23,7 @@ def parse(config: ConfigDict | Mapping[str, Any], allow: tuple[str, ...] = ()) -
 
     Raises UserError for unknown keys (with the nearest known one), missing keys, wrong types and values out of range.
     """
-    values = plain(config)
+    values = with_sources(plain(config))
     return _section(Recipe, values, "", Code(tuple(allow), modules_needed(values)))
 
 

@@ -1,0 +1,49 @@
+"""`ssl-jax plan`."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+from functools import partial
+
+from ssl_jax.commands.shared.exit_codes import DOES_NOT_FIT, DONE, FAILED
+from ssl_jax.commands.shared.folders import write_to
+from ssl_jax.commands.shared.options import add_config, path_of
+from ssl_jax.commands.shared.recipe import recipe_of
+from ssl_jax.rundir import terminal
+
+ABOUT = "say before a run what it needs and costs on chips that are not here: memory, FLOPs, wire, time, money"
+EXAMPLE = "ssl-jax plan --config mae_vitl_in1k --topology v5e:16x16"
+
+
+def options(parser: ArgumentParser) -> None:
+    """Add its options."""
+    add_config(parser)
+    parser.add_argument(
+        "--topology", metavar="KIND:SHAPE", help="a TPU slice: v5e:16x16, v5p:8x8x8, v6e:16x16, v4:4x4x4"
+    )
+    parser.add_argument("--slices", type=int, default=1, metavar="N", help="how many such slices (default: 1)")
+    parser.add_argument("--devices", type=int, metavar="N", help="GPUs instead of a slice")
+    parser.add_argument("--chip", metavar="NAME", help="a100, h100 (default) or h200")
+    parser.add_argument("--price", type=float, metavar="DOLLARS", help="of a chip-hour; default: a list price, assumed")
+    parser.add_argument("--no-compile", action="store_true", help="estimate only: seconds instead of minutes")
+    parser.add_argument("--out", type=path_of, metavar="FILE", help="also write the plan as JSON")
+
+
+def run(arguments: Namespace) -> int:
+    """What the run would need and cost; 3 if it does not fit."""
+    from ssl_jax.plan.chips import parse_target
+
+    target = parse_target(arguments.topology, arguments.devices, arguments.chip, arguments.slices)
+    os.environ["JAX_PLATFORMS"] = "cpu"  # planning must not take hold of an accelerator
+    config, recipe = recipe_of(arguments)
+    from ssl_jax.plan.report import as_text
+    from ssl_jax.plan.run import make_plan, write
+
+    made = make_plan(config, recipe.objective.allow, target, compiling=not arguments.no_compile, price=arguments.price)
+    terminal.tell(as_text(made))
+    if arguments.out:
+        write_to(partial(write, made), arguments.out)
+    if made.fits is None:
+        return FAILED
+    return DONE if made.fits else DOES_NOT_FIT

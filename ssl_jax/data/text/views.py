@@ -1,0 +1,127 @@
+"""Batches of token rows on the device -> views of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ssl_jax.data.augment import Batch, Views
+from ssl_jax.data.panels import Panel, Texts
+from ssl_jax.data.text.vocabulary import Vocabulary, located, read_tokenizer, vocabulary_of, word_starts
+from ssl_jax.data.units import Units
+from ssl_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class TextViews:
+    """Each text as it is, `count` times. What hides, drops or cuts tokens is drawn from the keys by others on top of this.
+
+    Records have `tokens` int [T]; `segments` and `positions` [T] where several texts are packed into a row. A single text ends
+    where the padding begins.
+
+    vocabulary: options of `Vocabulary`; those that are not given are read from `tokenizer`.
+    tokenizer: the path of a `tokenizer.json`, or "wordnet" for that of the texts that ship: for the ids of signs, for where words
+      begin, and for people who look at the tokens. A file that is not there is no error as long as `vocabulary` has a `size`:
+      planning works without the data.
+    """
+
+    vocabulary: Mapping[str, int] | tuple[tuple[str, int], ...] = ()
+    tokenizer: str = ""
+    count: int = 1
+
+    inputs: ClassVar = ("tokens", "segments", "positions")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vocabulary", tuple(sorted(dict(self.vocabulary).items())))  # so that it can be hashed
+        if self.count < 1:
+            raise UserError(f"augment.count={self.count}: at least one view of each text")
+
+    @property
+    def words(self) -> Vocabulary:
+        """The vocabulary that records are written in."""
+        given = dict(self.vocabulary)
+        if self.there or (self.tokenizer and "size" not in given):
+            return vocabulary_of(read_tokenizer(self.tokenizer), **given)
+        if "size" not in given:
+            raise UserError("augment needs a tokenizer (the path of a tokenizer.json), or vocabulary.size")
+        return Vocabulary(**given)
+
+    @property
+    def there(self) -> bool:
+        """Whether the file of the tokenizer is here."""
+        return bool(self.tokenizer) and located(self.tokenizer).is_file()
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Bool [V]: the tokens that begin a word; all, where there is no tokenizer to say."""
+        if self.there:
+            return word_starts(read_tokenizer(self.tokenizer))
+        return np.ones(self.words.size, bool)
+
+    def __call__(self, keys: Array, batch: Batch) -> Views:
+        """The `inputs` int32 [B, V, T]."""
+        return jax.tree.map(lambda x: jnp.repeat(x[:, None], self.count, axis=1), self.evaluation(batch))
+
+    def evaluation(self, batch: Batch, policy: str = "") -> Batch:
+        """The `inputs` int32 [B, T]."""
+        tokens = jnp.asarray(batch["tokens"]).astype(jnp.int32)
+        if "segments" in batch:
+            return {name: jnp.asarray(batch[name]).astype(jnp.int32) for name in self.inputs} | {"tokens": tokens}
+        return {"tokens": tokens} | alone(tokens, self.words.pad or 0)
+
+    def plain(self, batch: Batch) -> Array:
+        """How often each token occurs, float32 [B, V], signs left out, divided by the length of the text."""
+        text = self.evaluation(batch)
+        return bag_of_tokens(text["tokens"], text["segments"] > 0, self.words)
+
+    def panel(self, views: Views) -> dict[str, Panel]:
+        """The tokens of each view, with the number of their segment where there are several."""
+        arrays = [np.asarray(views[name]) for name in self.inputs[:2]]
+        rows = [[self.told(t, s) for t, s in zip(*row, strict=True)] for row in zip(*arrays, strict=True)]
+        return {
+            "tokens": Texts(rows, tuple(f"view {i + 1}" for i in range(self.count)) if self.count > 1 else ("text",))
+        }
+
+    def told(self, tokens: np.ndarray, segments: np.ndarray) -> list[tuple[str, str]]:
+        """Pieces (text, mark) of one row."""
+        several = segments.max(initial=0) > 1
+        real = segments > 0
+        pieces = self.pieces(tokens[real])
+        return [(p, f"text {s}" if several else "") for p, s in zip(pieces, segments[real], strict=True)]
+
+    def pieces(self, tokens: np.ndarray) -> list[str]:
+        """The tokens as people read them; their ids where there is no tokenizer."""
+        if not self.there:
+            return [f"{int(t)} " for t in tokens]
+        from ssl_jax.data.text.tokenizer import readable
+
+        return readable(self.tokenizer, tokens)
+
+    def units(self, batch: Mapping[str, Any]) -> Units:
+        """The tokens of a batch that are no padding."""
+        tokens = batch["tokens"]
+        real = batch["segments"] > 0 if "segments" in batch else tokens != (self.words.pad or 0)
+        return {"tokens": float(np.sum(real))}
+
+
+def alone(tokens: Array, pad: int) -> dict[str, Array]:
+    """`segments` and `positions` [B, T] of rows that hold one text each, up to the first `pad`."""
+    real = jnp.cumsum(tokens == pad, axis=1) == 0
+    places = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
+    return {"segments": real.astype(jnp.int32), "positions": jnp.where(real, places, 0)}
+
+
+def bag_of_tokens(tokens: Array, real: Array, words: Vocabulary) -> Array:
+    """The share of each token [B, V] among those of `tokens` [B, T] that are `real` [B, T] and no sign."""
+    signs = np.zeros(words.size, bool)
+    signs[list(words.signs)] = True
+    counted = real & ~jnp.asarray(signs)[tokens]
+    rows = jnp.arange(len(tokens))[:, None]
+    bag = jnp.zeros((len(tokens), words.size), jnp.float32).at[rows, tokens].add(counted)
+    return bag / jnp.maximum(counted.sum(axis=1, keepdims=True), 1)

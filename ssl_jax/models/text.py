@@ -1,0 +1,218 @@
+"""Transformers on tokens of text: encoders, decoders, and one after the other, all on the shared stack.
+
+A text is three arrays int32 [B, T]: `tokens`, `segments` (which document of a packed row a token belongs to, from 1 on; 0 is
+padding) and `positions` (its place in that document, from 0 on). A row that holds one text has segments of 1 and 0.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from ssl_jax.devices.precision import wide
+from ssl_jax.errors import UserError
+from ssl_jax.models.attention import Rope
+from ssl_jax.models.dropout import Dropout
+from ssl_jax.models.mask import Mask
+from ssl_jax.models.relative import RelativeBias
+from ssl_jax.models.rows import NORMS, Dense, LayerNorm
+from ssl_jax.models.transformer import Memory, Style, Transformer
+
+POSITIONS = ("learned", "rope", "relative", "none")
+
+
+class TextTransformer(nn.Module):
+    """Embeddings of tokens, and a stack of blocks on them: BERT, GPT-2, Llama, and either half of T5 and BART.
+
+    `positions`: a learned table of `length` rows, rotary positions (Su et al. 2021, arXiv 2104.09864; number i of a head is
+    turned with number i + d / 2, as in Llama), T5's relative bias, or none. `causal` blocks see what came before. `types` > 0
+    adds a learned vector for each token's type (BERT's sentences A and B). `embedding_norm` is a norm of the sum (BERT, BART).
+    `pool` is how `features` reads a text: its first token, the mean of its tokens, or its last token.
+    """
+
+    vocabulary: int
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_dim: int = 3072
+    length: int = 512
+    positions: str = "learned"  # learned | rope | relative | none
+    causal: bool = False
+    types: int = 0
+    embedding_norm: bool = False
+    pool: str = "mean"  # class | mean | last
+    dtype: str = "float32"
+    remat: str = "full"
+    unroll: int = 1
+    attention: str = "xla"
+    initial_std: float = 0.02
+    mlp: str = "gelu"
+    norm: str = "layer"  # layer | rms
+    order: str = "pre"  # pre | post
+    bias: bool = True
+    kv_heads: int | None = None
+    head_width: int | None = None
+    attention_scale: float | None = None
+    norm_epsilon: float = 1e-5
+    rope_base: float = 10000.0
+    dropout: float = 0.0  # of embeddings and branches
+    attention_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for value, known, name in ((self.positions, POSITIONS, "positions"), (self.pool, READERS, "pool")):
+            if value not in known:
+                raise UserError(f"model.{name}={value!r} is unknown; use one of {', '.join(known)}")
+        super().__post_init__()
+
+    def setup(self) -> None:
+        """The tables, the norm of their sum, and the stack."""
+        table = partial(nn.Embed, features=self.width, embedding_init=nn.initializers.normal(self.initial_std))
+        self.tokens = table(self.vocabulary)
+        if self.positions == "learned":
+            self.places = table(self.length)
+        if self.positions == "relative":
+            self.relative = RelativeBias(self.heads, both=not self.causal)
+        if self.types:
+            self.kinds = table(self.types)
+        if self.embedding_norm:
+            self.normed = NORMS[self.norm](self.norm_epsilon, self.dtype)
+        self.transformer = self._stack()
+
+    def __call__(
+        self,
+        tokens: Array,
+        segments: Array,
+        positions: Array,
+        types: Array | None = None,
+        train: bool = False,
+        memory: Memory | None = None,
+    ) -> Array:
+        """States [B, T, D] of a text after the final norm; the randomness of training comes from the stream `noise`.
+
+        `types` int [B, T] is for models that have them; a decoder attends to `memory`, an encoder's states.
+        """
+        return self.states(self.embedded(tokens, positions, types), segments, positions, train, memory)
+
+    def embedded(self, tokens: Array, positions: Array, types: Array | None = None) -> Array:
+        """What enters the stack, [B, T, D]."""
+        x = self.tokens(tokens)
+        if self.positions == "learned":
+            x = x + self.places(positions)
+        if self.types:
+            x = x + self.kinds(jnp.zeros_like(tokens) if types is None else types)
+        return (self.normed(x) if self.embedding_norm else x).astype(self.dtype)
+
+    def states(
+        self, x: Array, segments: Array, positions: Array, train: bool = False, memory: Memory | None = None
+    ) -> Array:
+        """What comes out of the stack for embedded tokens `x` [B, T, D]."""
+        length = x.shape[1]
+        bias = self.relative(length, length) if self.positions == "relative" else None
+        mask = Mask(segments > 0, self.causal, segments)
+        return self.transformer(x, mask, rope=self._rope(positions), train=train, bias=bias, memory=memory)
+
+    def features(self, tokens: Array, segments: Array, positions: Array, train: bool = False) -> Array:
+        """One row [B, D] for each text."""
+        return READERS[self.pool](self(tokens, segments, positions, train=train), segments > 0)
+
+    def _rope(self, positions: Array) -> Rope:
+        """The rotation (cos, sin), each [B, T, head width]; numbers i and i + d / 2 have the same angle."""
+        if self.positions != "rope":
+            return None
+        width = self.head_width or self.width // self.heads
+        frequency = self.rope_base ** (-jnp.arange(0, width, 2) / width)
+        angle = positions[..., None] * jnp.tile(frequency, 2)
+        return ((jnp.cos(angle), jnp.sin(angle)),)
+
+    def _stack(self) -> Transformer:
+        style = Style(
+            self.norm, self.order, self.order == "pre", self.bias, self.kv_heads, self.head_width, self.attention_scale
+        )
+        return Transformer(
+            self.depth,
+            self.heads,
+            self.mlp_dim,
+            self.dtype,
+            self.remat,
+            self.unroll,
+            self.attention,
+            nn.initializers.normal(self.initial_std),
+            self.mlp,
+            norm_epsilon=self.norm_epsilon,
+            style=style,
+            dropout=Dropout(self.dropout, self.attention_dropout, 0.0, self.dropout),
+        )
+
+
+def first_token(states: Array, valid: Array) -> Array:
+    """States [B, T, D] -> those of the first token [B, D]."""
+    return states[:, 0]
+
+
+def mean_token(states: Array, valid: Array) -> Array:
+    """States [B, T, D] -> their mean [B, D] over the tokens that are `valid` [B, T]."""
+    count = jnp.maximum(valid.sum(axis=1, keepdims=True), 1)
+    return jnp.where(valid[..., None], states, 0).astype(wide(states.dtype)).sum(axis=1) / count
+
+
+def last_token(states: Array, valid: Array) -> Array:
+    """States [B, T, D] -> those of the last `valid` token [B, D]."""
+    last = jnp.maximum(valid.shape[1] - 1 - jnp.argmax(valid[:, ::-1], axis=1), 0)
+    return jnp.take_along_axis(states, last[:, None, None], axis=1)[:, 0]
+
+
+READERS = {"class": first_token, "mean": mean_token, "last": last_token}
+
+
+class WordTable(nn.Module):
+    """A last layer of its own: one row for each word."""
+
+    vocabulary: int
+    width: int
+    initial_std: float = 0.02
+
+    @nn.compact
+    def __call__(self) -> Array:
+        """[V, D]."""
+        return self.param("table", nn.initializers.normal(self.initial_std), (self.vocabulary, self.width))
+
+
+class WordHead(nn.Module):
+    """What BERT puts between states and the last layer: a dense layer, GELU and a norm; and a number for each word's logit."""
+
+    vocabulary: int
+    norm_epsilon: float = 1e-12
+    initial_std: float = 0.02
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, states: Array) -> tuple[Array, Array]:
+        """States [..., D] -> what meets the table [..., D], and the bias [V]."""
+        dense = Dense(
+            states.shape[-1], dtype=self.dtype, kernel_init=nn.initializers.normal(self.initial_std), name="dense"
+        )
+        rows = LayerNorm(self.norm_epsilon, self.dtype, name="norm")(nn.gelu(dense(states), approximate=False))
+        return rows, self.param("bias", nn.initializers.zeros_init(), (self.vocabulary,))
+
+
+class SpanHead(nn.Module):
+    """A hidden token from the two neighbours of its span and its place there (Joshi et al. 2019, arXiv 1907.10529, 3.2)."""
+
+    longest: int
+    norm_epsilon: float = 1e-12
+    dtype: str = "float32"
+    initial_std: float = 0.02
+
+    @nn.compact
+    def __call__(self, left: Array, right: Array, place: Array) -> Array:
+        """States [B, K, D] of both neighbours, and places int [B, K] from 1 on -> what meets the last layer [B, K, D]."""
+        width, init = left.shape[-1], nn.initializers.normal(self.initial_std)
+        x = nn.Embed(self.longest, width, embedding_init=init, name="places")(jnp.clip(place, 0, self.longest - 1))
+        x = jnp.concatenate([left, right, x.astype(left.dtype)], axis=-1)
+        for layer in (1, 2):
+            dense = Dense(width, dtype=self.dtype, kernel_init=init, name=f"dense{layer}")
+            x = LayerNorm(self.norm_epsilon, self.dtype, name=f"norm{layer}")(nn.gelu(dense(x), approximate=False))
+        return x
