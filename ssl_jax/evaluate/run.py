@@ -17,8 +17,10 @@ from ssl_jax.evaluate.baselines import Lenient
 from ssl_jax.evaluate.classes import class_names, labelled, labels_of, numbered_alike
 from ssl_jax.evaluate.online import encoder_named, names_of
 from ssl_jax.evaluate.own_task import missing_fields, own_task, with_own_task
+from ssl_jax.evaluate.protocols import protocol_named
 from ssl_jax.evaluate.supervised import SupervisedFit
 from ssl_jax.objectives.base import Encoder
+from ssl_jax.recipe.probes import Entry
 from ssl_jax.rundir.log import logger
 from ssl_jax.rundir.terminal import tell
 from ssl_jax.rundir.writing import written
@@ -36,21 +38,24 @@ def evaluate_run(
     encoder: str | Sequence[str] | None = None,
     overrides: Sequence[str] = (),
     out: Path | None = None,
+    protocol: str | None = None,
 ) -> str:
     """Probe the checkpoint of `step` (default: the newest), write eval/<probe>.json into the run (or `out`), and return the
     table.
 
     `probes` and `encoder` (a name, or several) default to the recipe's; code from outside `ssl_jax` is imported only if
-    `allow` names its package. `overrides` change the recipe's section `evaluate`. The pretraining data is not needed.
+    `allow` names its package. `overrides` change the recipe's section `evaluate`. `protocol` is a name in `protocols.py`: its
+    probes, and what the results say of them. The pretraining data is not needed.
     Raises what kept a part of the table from being measured, or all of it from being written, after the rest was printed.
     """
+    named = None if protocol is None else protocol_named(protocol)
     recipe = recipe_of(workdir, allow, overrides)
     if recipe.data.probe is None or recipe.data.test is None:
         raise UserError("the recipe has no data.probe and data.test; name labelled sources there to evaluate")
     opened = reopened(workdir, recipe, step)
     names = names_of(encoder or recipe.evaluate.encoder)
     chosen = {name: encoder_named(opened.objective, name) for name in names}
-    settings = settings_of(opened, probes, allow)
+    settings = settings_of(opened, probes if named is None else named.probes, allow)
     train, test = (labelled(part.build(), settings.label) for part in (recipe.data.probe, recipe.data.test))
     test = numbered_alike(train, test, settings.label)
     check_scales({"probe": train, "test": test})
@@ -58,6 +63,11 @@ def evaluate_run(
         logger.info("%s %s", name, opening.data(source))
         check_records(opened.objective.augment, source, BadRecords(settings.max_bad_fraction))
     results, failures = measured(opened, tuple(chosen), train, test, settings)
+    if named is not None:
+        results = results | {
+            "named": named.told(str(protocol)),
+            "notes": [*results["notes"], named.note(str(protocol))],
+        }
     if results["rows"]:
         results, failures = with_task(opened, tuple(chosen), test, settings, results, failures)
         saved(results, failures, out or workdir)
@@ -125,7 +135,7 @@ def from_scratch(opened: Opened, train: Any, settings: suite.Settings, encoder: 
     return SupervisedFit(encoder, opened.objective.augment, classes, settings.label, settings.target, tolerance)
 
 
-def settings_of(opened: Opened, probes: tuple[str, ...] | None, allow: tuple[str, ...]) -> suite.Settings:
+def settings_of(opened: Opened, probes: tuple[Entry, ...] | None, allow: tuple[str, ...]) -> suite.Settings:
     """The recipe's `evaluate` section, with other `probes` if they are given."""
     section = opened.recipe.evaluate
     return suite.Settings(

@@ -29,6 +29,7 @@ class Probe:
     held_out: float = 0.2
     seed: int = 0
 
+    chosen: ClassVar = ("C", "held_out")
     columns: ClassVar = ({"title": "linear", "value": "accuracy", "unit": "percent"},)
 
     @property
@@ -83,8 +84,8 @@ def _choose(ready: Any, x: np.ndarray, y: np.ndarray, held: np.ndarray, strength
     )  # a loss within 1e-3 tells penalties apart
     right, loss = np.empty((2, len(held), grid))
     for fold, rows in enumerate(held):
-        lanes = slice(fold * grid, (fold + 1) * grid)
-        logits = solved._replace(kernel=solved.kernel[lanes], bias=solved.bias[lanes]).logits(x[rows])
+        own = slice(fold * grid, (fold + 1) * grid)
+        logits = solved._replace(kernel=solved.kernel[own], bias=solved.bias[own]).logits(x[rows])
         right[fold] = (logits.argmax(-1) == y[rows]).mean(-1)
         loss[fold] = _cross_entropy(logits, y[rows])
     right, loss = right.mean(0), loss.mean(0)
