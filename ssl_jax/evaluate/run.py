@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from ssl_jax.evaluate.encoders import origin_of
 from ssl_jax.evaluate.online import encoder_named, names_of
 from ssl_jax.evaluate.own_task import missing_fields, own_task, with_own_task
 from ssl_jax.evaluate.progress import Progress
+from ssl_jax.evaluate.protocols import Protocol, protocol_named
 from ssl_jax.evaluate.sources import probe_and_test
 from ssl_jax.evaluate.supervised import SupervisedFit
 from ssl_jax.objectives.base import Encoder
 from ssl_jax.recipe import Recipe
+from ssl_jax.recipe.probes import Entry
 from ssl_jax.rundir.log import logger, messages
 from ssl_jax.rundir.terminal import tell
 from ssl_jax.rundir.writing import written
@@ -35,57 +38,69 @@ from ssl_jax.training.reopen import Opened, recipe_of, reopened
 Failures = dict[str, Exception]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What of a run is evaluated, and how. What is None is as the recipe says.
+
+    probes, protocol: names of probes, or a name in `protocols.py`, whose probes and options they are then.
+    encoder: names of the objective's encoders.
+    allow: packages whose code may be imported beside `ssl_jax`.
+    overrides: changes of the recipe's section `evaluate`.
+    data: names what to probe and test on.
+    out: where results are written; None: into the run.
+    cached: whether features are kept in eval/features, and found there.
+    """
+
+    probes: tuple[str, ...] | None = None
+    protocol: str | None = None
+    encoder: str | Sequence[str] | None = None
+    allow: tuple[str, ...] = ()
+    overrides: Sequence[str] = ()
+    data: str | None = None
+    out: Path | None = None
+    cached: bool = True
+
+
 def evaluate_run(
     workdir: Path,
     probes: tuple[str, ...] | None = None,
     step: int | None = None,
     allow: tuple[str, ...] = (),
-    encoder: str | Sequence[str] | None = None,
-    overrides: Sequence[str] = (),
-    out: Path | None = None,
-    data: str | None = None,
-    cached: bool = True,
+    **options: Any,
 ) -> str:
     """Probe the checkpoint of `step` (default: the newest), write eval/<probe>.json into the run (or `out`), and return the
     table.
 
-    `probes` and `encoder` (a name, or several) default to the recipe's; code from outside `ssl_jax` is imported only if
-    `allow` names its package. `overrides` change the recipe's section `evaluate`; `data` names what to probe and test on
-    instead of the recipe's. The pretraining data is not needed. Features are kept in eval/features, and found there, unless
-    `cached` is false. How far it is goes to stderr and to eval.log.
+    `options` are the other fields of `Asked`. The pretraining data is not needed. How far it is goes to stderr and to eval.log.
     Raises what kept a part of the table from being measured, or all of it from being written, after the rest was printed.
     """
-    recipe = recipe_of(workdir, allow, overrides)
-    with telling(out or workdir) as status:
-        probe, test = probe_and_test(recipe, data)
-        return _evaluated(workdir, recipe, probe, test, probes, step, allow, encoder, out, cached, status)
+    asked = Asked(probes, allow=allow, **options)
+    named = None if asked.protocol is None else protocol_named(asked.protocol)
+    recipe = recipe_of(workdir, allow, asked.overrides)
+    with telling(asked.out or workdir) as status:
+        sources = probe_and_test(recipe, asked.data)
+        return evaluated(reopened(workdir, recipe, step), asked, named, *sources, status)
 
 
-def _evaluated(
-    workdir: Path,
-    recipe: Recipe,
-    train: Any,
-    test: Any,
-    probes: tuple[str, ...] | None,
-    step: int | None,
-    allow: tuple[str, ...],
-    encoder: str | Sequence[str] | None,
-    out: Path | None,
-    cached: bool,
-    status: Callable[[str], None],
+def evaluated(
+    opened: Opened, asked: Asked, named: Protocol | None, train: Any, test: Any, status: Callable[[str], None]
 ) -> str:
-    opened = reopened(workdir, recipe, step)
-    chosen = {name: encoder_named(opened.objective, name) for name in names_of(encoder or recipe.evaluate.encoder)}
-    settings = settings_of(opened, probes, allow)
+    """As `evaluate_run`, of a run and sources that are open."""
+    workdir, recipe = opened.workdir, opened.recipe
+    chosen = {n: encoder_named(opened.objective, n) for n in names_of(asked.encoder or recipe.evaluate.encoder)}
+    settings = settings_of(opened, asked.probes if named is None else named.probes, asked.allow)
     for name, source in (("probe", train), ("test", test)):
         logger.info("%s %s", name, opening.data(source))
         check_records(opened.objective.augment, source, BadRecords(settings.max_bad_fraction))
-    cache = cache_of(workdir, recipe) if cached else Cache()
+    cache = cache_of(workdir, recipe) if asked.cached else Cache()
     results, failures = measured(opened, tuple(chosen), train, test, settings, cache, status)
     if results["rows"]:
         results, failures = with_task(opened, tuple(chosen), test, settings, results, failures)
+        if named is not None:
+            note = named.note(str(asked.protocol))
+            results = results | {"named": named.told(str(asked.protocol)), "notes": [*results["notes"], note]}
         if is_first():
-            saved(results, failures, out or workdir)
+            saved(results, failures, asked.out or workdir)
     if not failures:
         return suite.table(results)
     if results["rows"]:
@@ -175,7 +190,7 @@ def from_scratch(
     return SupervisedFit(encoder, opened.objective.augment, classes, settings.label, settings.target, tolerance, heard)
 
 
-def settings_of(opened: Opened, probes: tuple[str, ...] | None, allow: tuple[str, ...]) -> suite.Settings:
+def settings_of(opened: Opened, probes: tuple[Entry, ...] | None, allow: tuple[str, ...]) -> suite.Settings:
     """The recipe's `evaluate` section, with other `probes` if they are given."""
     section = opened.recipe.evaluate
     return suite.Settings(
