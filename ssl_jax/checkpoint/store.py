@@ -150,6 +150,10 @@ class Checkpoints:
         newest = agreed(left[-1] if left else NONE)
         return None if newest == NONE else newest
 
+    def digest(self, step: int) -> str:
+        """A SHA-256 of every byte of the checkpoint of `step`, by its manifest."""
+        return self._files.digest(step)
+
     def meta(self, step: int | None = None) -> dict[str, Any]:
         """What was saved beside the state at `step` (default: the newest)."""
         return self._read(self.step_or_newest(step), meta=ocp.args.JsonRestore())["meta"]

@@ -10,6 +10,7 @@ from typing import Any
 from ssl_jax.commands.shared.folders import existing_run
 from ssl_jax.commands.shared.options import add_allow, add_out_folder, add_workdir
 from ssl_jax.commands.shared.recipe import allowed
+from ssl_jax.errors import UserError
 from ssl_jax.rundir import terminal
 
 ABOUT = "probe the frozen features of a run, beside raw pixels, a random and a supervised encoder"
@@ -20,7 +21,14 @@ OVERRIDES = "--config.evaluate."  # what of the run's recipe may be changed
 def options(parser: ArgumentParser) -> None:
     """Add its options."""
     add_workdir(parser, "a run directory written by ssl-jax train")
-    parser.add_argument("--probes", metavar="A,B", help="linear, knn, fewshot; default: the recipe's")
+    parser.add_argument(
+        "--probes", metavar="A,B", help="linear, knn, fewshot, ... (docs/probes.md); default: the recipe's"
+    )
+    parser.add_argument(
+        "--protocol",
+        metavar="NAME",
+        help="probes and options of a paper, by name, e.g. fast, knn20, dinov2-linear, mae-linear",
+    )
     parser.add_argument("--step", type=int, metavar="N", help="which checkpoint; default: the newest")
     parser.add_argument(
         "--encoder",
@@ -37,6 +45,8 @@ def options(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Probe the frozen features of a run and print the table."""
+    if arguments.protocol and arguments.probes:
+        raise UserError("--protocol and --probes both name probes; give one of them")
     allow = allowed(arguments.allow)
     with existing_run(arguments.workdir, arguments.step) as workdir:
         from ssl_jax.devices.compiler import keep_compiled_programs
@@ -46,6 +56,7 @@ def run(arguments: Namespace) -> None:
         probes = tuple(p.strip() for p in arguments.probes.split(",") if p.strip()) if arguments.probes else None
         options: dict[str, Any] = {} if arguments.encoder is None else {"encoder": ",".join(arguments.encoder)}
         options |= {"overrides": arguments.overrides} if arguments.overrides else {}
+        options |= {"protocol": arguments.protocol} if arguments.protocol else {}
         options |= {"out": Path(arguments.out)} if arguments.out else {}
         terminal.tell(evaluate_run(workdir, probes, arguments.step, allow, **options))
     terminal.tell(os.path.join(arguments.out or arguments.workdir.rstrip("/"), "eval"))
