@@ -7,11 +7,12 @@ equal scores stay in their order.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ssl_jax.errors import UserError
+from ssl_jax.evaluate.intervals import interval_of_mean
 
 _SCORES = 2**24  # similarities that are sorted at once: 64 MB
 
@@ -38,9 +39,9 @@ def rankings(queries: Side, candidates: Side) -> Iterator[np.ndarray]:
         yield np.take_along_axis((y[:, None] == candidates.y) & ~own, order, axis=1)
 
 
-def measured(rankings: Iterator[np.ndarray], ks: Sequence[int]) -> dict[str, float]:
+def measured(rankings: Iterator[np.ndarray], ks: Sequence[int]) -> dict[str, Any]:
     """Means over queries that have a relevant candidate, and how many have (`queries`): `map`, `mrr`, and for each k
-    `recall_<k>` and `ndcg_<k>`.
+    `recall_<k>` and `ndcg_<k>`; the `interval` of the recall at the first k.
 
     Raises:
       UserError: no query has any.
@@ -49,7 +50,8 @@ def measured(rankings: Iterator[np.ndarray], ks: Sequence[int]) -> dict[str, flo
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if not len(found["map"]):
         raise UserError("no query has a relevant candidate; search among records of the same classes")
-    return {name: float(values.mean()) for name, values in found.items()} | {"queries": len(found["map"])}
+    means = {name: float(values.mean()) for name, values in found.items()}
+    return means | {"queries": len(found["map"]), "interval": interval_of_mean(found[f"recall_{ks[0]}"])}
 
 
 def _each(hits: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:
@@ -60,12 +62,12 @@ def _each(hits: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:
 def average_precision(hits: np.ndarray) -> np.ndarray:
     """[Q]: the mean, over the relevant candidates, of the share of relevant ones among those up to it."""
     precision = hits.cumsum(axis=1) / np.arange(1, hits.shape[1] + 1)
-    return np.asarray((precision * hits).sum(axis=1) / hits.sum(axis=1))
+    return np.asarray((precision * hits).sum(axis=1) / hits.sum(axis=1), np.float64)
 
 
 def recall(hits: np.ndarray, k: int) -> np.ndarray:
     """[Q]: 1 where any of the first k is relevant (the recall of CLIP's papers), else 0."""
-    return hits[:, :k].any(axis=1).astype(np.float64)
+    return np.asarray(hits[:, :k].any(axis=1), np.float64)
 
 
 def ndcg(hits: np.ndarray, k: int) -> np.ndarray:
@@ -77,7 +79,7 @@ def ndcg(hits: np.ndarray, k: int) -> np.ndarray:
 
 def reciprocal_rank(hits: np.ndarray) -> np.ndarray:
     """[Q]: 1 / place of the first relevant candidate."""
-    return np.reciprocal(hits.argmax(axis=1) + 1.0)
+    return np.asarray(1 / (hits.argmax(axis=1) + 1.0))
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

@@ -7,9 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ssl_jax.evaluate.clustering import agreement, kmeans
+from ssl_jax.evaluate.clustering import agreement, kmeans, nmi
 from ssl_jax.evaluate.confusion import IGNORED
 from ssl_jax.evaluate.features import Split
+from ssl_jax.evaluate.intervals import interval
+
+RESAMPLES = 300
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,12 @@ class Probe:
         )
 
     def run(self, split: Split) -> dict[str, Any]:
-        """`nmi`, `ari` and Hungarian `accuracy` of the labelled test records, `chance` (of the accuracy), `clusters`."""
+        """`nmi` with its `interval` (of these clusters), `ari` and Hungarian `accuracy` of the labelled test
+        records, `chance` (of the accuracy), `clusters`."""
         y, count = split.test.labels, self.clusters or split.classes
         found = kmeans(split.test.x, min(count, len(split.test.x)), self.seed, self.restarts)
         told = y != IGNORED
         share = float(np.bincount(y[told]).max() / told.sum())
-        return agreement(found[told], y[told]) | {"chance": share, "clusters": count, "n_test": int(told.sum())}
+        kept, y = found[told], y[told]
+        around = interval(lambda rows: nmi(kept[rows], y[rows]), len(y), self.seed, RESAMPLES)
+        return agreement(kept, y) | {"interval": around, "chance": share, "clusters": count, "n_test": len(y)}

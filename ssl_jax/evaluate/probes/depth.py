@@ -15,6 +15,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.evaluate.dense import RATES, halves, maps_of, predicted, standardised, trained
 from ssl_jax.evaluate.depth import depth_measures
 from ssl_jax.evaluate.features import Split
+from ssl_jax.evaluate.intervals import interval_of_mean
 from ssl_jax.evaluate.readings import Reading
 
 TOKENS = Reading("tokens")
@@ -66,8 +67,8 @@ class Probe:
         )
 
     def run(self, split: Split) -> dict[str, Any]:
-        """`abs_rel`, `rmse`, `delta1` over all test pixels with a depth; `constant_abs_rel`, that of the median depth of train;
-        the chosen `rate` and the held-out curve."""
+        """`abs_rel`, `rmse`, `delta1` over all test pixels with a depth, `interval` of the first over records;
+        `constant_abs_rel`, that of the median depth of train; the chosen `rate` and the held-out curve."""
         seen = split.readings[TOKENS]
         x, test = standardised(np.asarray(seen.train.x), np.asarray(seen.test.x))
         given, asked = (part.fields[self.maps].astype(np.float32) for part in (seen.train, seen.test))
@@ -81,7 +82,9 @@ class Probe:
         held = data._replace(tokens=test, maps=asked)
         p = np.concatenate([np.asarray(depth(out)) for out, _ in predicted(found.head, held, self.batch)])
         constant = np.full_like(asked, np.median(given[given > 0]))
+        off = np.abs(p - asked) / np.where(asked > 0, asked, np.nan)
         return depth_measures(p, asked) | {
+            "interval": interval_of_mean(np.nan_to_num(np.nanmean(off, axis=(1, 2))), self.seed),
             "constant_abs_rel": depth_measures(constant, asked)["abs_rel"],
             "rate": found.rate,
             "held_out": found.curve,

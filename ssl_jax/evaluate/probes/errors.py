@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from ssl_jax.evaluate.calibration import BINS, auc, brier, ece, nll, softmax
 from ssl_jax.evaluate.confusion import class_accuracy, confusion, f1, mean, plain
 from ssl_jax.evaluate.features import Split
+from ssl_jax.evaluate.intervals import interval
 from ssl_jax.evaluate.probes.linear import head_logits
 
 
@@ -26,16 +27,18 @@ class Probe:
     )
 
     def run(self, split: Split) -> dict[str, Any]:
-        """`macro_f1`, `macro_accuracy`, one-against-rest `auc`; `ece`, `nll` (nats), `brier`; the `confusion` matrix (rows:
-        labels) and `class_accuracy`, with the `classes` by name where they have one."""
+        """`macro_f1` with its `interval`, `macro_accuracy`, one-against-rest `auc`; `ece`, `nll` (nats), `brier`; the
+        `confusion` matrix (rows: labels) and `class_accuracy`, with the `classes` by name where they have one."""
         y = split.test.labels
         logits, choice = head_logits(split, seed=self.seed)
         p = softmax(logits)
         predicted = logits.argmax(-1)
+        macro = lambda rows: mean(f1(confusion(predicted[rows], y[rows], split.classes)))  # noqa: E731
         counts = confusion(predicted, y, split.classes)
         each = class_accuracy(counts)
         return {
             "macro_f1": mean(f1(counts)),
+            "interval": interval(macro, len(y), self.seed),
             "macro_accuracy": mean(each),
             "auc": auc(p, y),
             "ece": ece(p, y),

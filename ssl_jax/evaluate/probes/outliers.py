@@ -9,9 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ssl_jax.errors import UserError
-from ssl_jax.evaluate.detection import detection, energy, knn_distance, mahalanobis, max_softmax
+from ssl_jax.evaluate.detection import auroc, detection, energy, knn_distance, mahalanobis, max_softmax
 from ssl_jax.evaluate.features import Split, standardise
+from ssl_jax.evaluate.intervals import interval
 from ssl_jax.evaluate.probes.linear import head_logits
+
+RESAMPLES = 300
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Probe:
 
     def run(self, split: Split) -> dict[str, Any]:
         """`<score>_auroc`, `_aupr`, `_fpr95` for the scores knn, softmax, energy, mahalanobis; counts of `outliers` and of
-        others (`inliers`). Outliers are the positives."""
+        others (`inliers`), `interval` of the first. Outliers are the positives."""
         strange = np.isin(split.test.labels, self.held)
         known = split.train.take(~np.isin(split.train.labels, self.held))
         if not strange.any() or strange.all() or len(np.unique(known.labels)) < 2:
@@ -53,7 +56,13 @@ class Probe:
         found = self._scores(replace(split, train=known))
         each = {name: detection(score, strange) for name, score in found.items()}
         flat = {f"{name}_{key}": value for name, of in each.items() for key, value in of.items()}
-        return flat | {"outliers": int(strange.sum()), "inliers": int((~strange).sum()), "chance": 0.5}
+        around = interval(lambda rows: auroc(found["knn"][rows], strange[rows]), len(strange), self.seed, RESAMPLES)
+        return flat | {
+            "interval": around,
+            "outliers": int(strange.sum()),
+            "inliers": int((~strange).sum()),
+            "chance": 0.5,
+        }
 
     def _scores(self, split: Split) -> dict[str, np.ndarray]:
         present, y = np.unique(split.train.labels, return_inverse=True)

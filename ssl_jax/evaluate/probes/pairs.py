@@ -61,8 +61,8 @@ class Probe:
         of = x.fields[self.same] if self.same else x.ids
         found = {f"{p}_to_{q}": self._way(parts[p].x, parts[q].x, of) for p, q in ((a, b), (b, a))}
         flat = {f"{way}_{name}": value for way, each in found.items() for name, value in each.items()}
-        return flat | {"candidates": len(y.x)}
+        return flat | {"candidates": len(y.x), "interval": found[f"{a}_to_{b}"]["interval"]}
 
-    def _way(self, queries: np.ndarray, bank: np.ndarray, of: np.ndarray) -> dict[str, float]:
+    def _way(self, queries: np.ndarray, bank: np.ndarray, of: np.ndarray) -> dict[str, Any]:
         rows = np.arange(len(of))
         return measured(rankings(Side(queries, of, rows), Side(bank, of, -1 - rows)), self.ks)

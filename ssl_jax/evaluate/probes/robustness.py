@@ -83,6 +83,7 @@ class Probe:
             "n_test": len(split.test.x),
             "C": choice.strength,
             "note": choice.note,
+            "records": {"correct": 1 - wrong[1:].mean(axis=0)},
         }
 
     def _changed(self, name: str, severity: int, batch: Batch) -> Batch:

@@ -14,6 +14,7 @@ from jax import Array
 from ssl_jax.evaluate.confusion import IGNORED, confusion, iou, mean, plain
 from ssl_jax.evaluate.dense import RATES, halves, maps_of, predicted, standardised, trained
 from ssl_jax.evaluate.features import Split
+from ssl_jax.evaluate.intervals import interval
 from ssl_jax.evaluate.readings import Reading
 
 TOKENS = Reading("tokens")
@@ -53,8 +54,8 @@ class Probe:
         )
 
     def run(self, split: Split) -> dict[str, Any]:
-        """`miou` over the classes that occur in test, `iou` of each, `pixel_accuracy`, the chosen `rate`, the held-out curve,
-        `chance` (the share of the most frequent class among pixels)."""
+        """`miou` over the classes that occur in test with its `interval` over records, `iou` of each, `pixel_accuracy`,
+        the chosen `rate`, the held-out curve, `chance` (the share of the most frequent class among pixels)."""
         seen = split.readings[TOKENS]
         x, test = standardised(np.asarray(seen.train.x), np.asarray(seen.test.x))
         given, asked = (part.fields[self.maps] for part in (seen.train, seen.test))
@@ -72,16 +73,11 @@ class Probe:
             seed=self.seed,
         )
         held = data._replace(tokens=test, maps=asked.astype(np.int32))
-        counts = sum(
-            confusion(np.asarray(out.argmax(-1)), maps, classes)
-            for out, maps in predicted(found.head, held, self.batch)
-        )
-        return measures(np.asarray(counts)) | {
-            "rate": found.rate,
-            "held_out": found.curve,
-            "n_train": len(x),
-            "n_test": len(test),
-        }
+        found_maps = ((np.asarray(out.argmax(-1)), maps) for out, maps in predicted(found.head, held, self.batch))
+        each = np.stack([confusion(p, t, classes) for out, maps in found_maps for p, t in zip(out, maps, strict=True)])
+        around = interval(lambda rows: measures(each[rows].sum(axis=0))["miou"], len(each), self.seed)
+        chosen = {"rate": found.rate, "held_out": found.curve, "n_train": len(x), "n_test": len(test)}
+        return measures(each.sum(axis=0)) | {"interval": around} | chosen
 
 
 def measures(counts: np.ndarray) -> dict[str, Any]:
