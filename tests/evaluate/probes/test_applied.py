@@ -34,7 +34,7 @@ def digits():
     x, y = load_digits(return_X_y=True)
     rows = np.arange(len(x))
     part = lambda at: features(x[at], y[at], half=rows[at] % 2)  # noqa: E731
-    return Split(part(rows[:600]), part(rows[600:1200]), 10)
+    return Split(part(rows[:400]), part(rows[400:800]), 10)
 
 
 def plain(result):
