@@ -12,7 +12,7 @@ from ssl_jax.evaluate.confusion import IGNORED
 from ssl_jax.evaluate.features import Split
 from ssl_jax.evaluate.intervals import interval
 
-RESAMPLES = 300
+RESAMPLES = 200
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ssl_jax.evaluate.features import Split, standardise
 from ssl_jax.evaluate.intervals import interval
 from ssl_jax.evaluate.probes.linear import head_logits
 
-RESAMPLES = 300
+RESAMPLES = 200
 
 
 @dataclass(frozen=True)
