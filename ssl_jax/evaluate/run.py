@@ -109,12 +109,12 @@ def evaluated(
 
 
 @contextmanager
-def telling(folder: Path) -> Iterator[Callable[[str], None]]:
-    """What is told is shown, and kept in eval.log; the block is given what takes a line that is drawn in place of the last."""
+def telling(folder: Path, log: str = "eval.log") -> Iterator[Callable[[str], None]]:
+    """What is told is shown, and kept in the `log`; the block is given what takes a line that is drawn in place of the last."""
     if not is_first():
         yield lambda line: None
         return
-    with messages(folder, name="eval.log"):
+    with messages(folder, name=log):
         yield lambda line: logger.info(line, extra={"progress": True})
 
 
