@@ -24,7 +24,9 @@ def options(parser: ArgumentParser) -> None:
     )
     add_workdir(parser, "a run directory written by ssl-jax train")
     parser.add_argument("--step", type=int, metavar="N", help="which checkpoint; default: the newest")
-    parser.add_argument("--encoder", metavar="NAME", help="student, teacher, image, ...; default: the recipe's")
+    parser.add_argument(
+        "--encoder", metavar="NAME", help="student, teacher, image, ..., or runs/x:teacher; default: the recipe's"
+    )
     parser.add_argument(
         "--reading",
         action="append",
@@ -42,7 +44,10 @@ def run(arguments: Namespace) -> None:
     """Encode every record of the source."""
     allow = allowed(arguments.allow)
     words = [word.strip() for text in arguments.reading or ["own"] for word in text.split(",") if word.strip()]
-    with existing_run(arguments.workdir, arguments.step) as workdir:
+    from ssl_jax.evaluate.encoders import run_and_names
+
+    place, name = run_and_names(arguments.workdir, arguments.encoder and [arguments.encoder])
+    with existing_run(place, arguments.step) as workdir:
         from ssl_jax.devices.compiler import keep_compiled_programs
         from ssl_jax.evaluate.embed import embed
         from ssl_jax.evaluate.encoders import encoder_from
@@ -55,7 +60,7 @@ def run(arguments: Namespace) -> None:
         keep_compiled_programs()
         readings = [reading_named(word) for word in dict.fromkeys(words)]
         with telling(workdir, "embed.log") as status:
-            found = encoder_from(workdir, arguments.step, allow, arguments.encoder)
+            found = encoder_from(workdir, arguments.step, allow, name)
             source = source_named(arguments.source, found.opened.recipe)
             heard = lambda title: Progress(title, "records", logger.info, status)  # noqa: E731
             try:
