@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ class Asked:
     allow: packages whose code may be imported beside `ssl_jax`.
     overrides: changes of the recipe's section `evaluate`.
     data: names what to probe and test on.
+    baselines: names of what stands beside.
     out: where results are written; None: into the run.
     cached: whether features are kept in eval/features, and found there.
     """
@@ -57,6 +58,7 @@ class Asked:
     allow: tuple[str, ...] = ()
     overrides: Sequence[str] = ()
     data: str | None = None
+    baselines: tuple[str, ...] | None = None
     out: Path | None = None
     cached: bool = True
 
@@ -89,6 +91,7 @@ def evaluated(
     workdir, recipe = opened.workdir, opened.recipe
     chosen = {n: encoder_named(opened.objective, n) for n in names_of(asked.encoder or recipe.evaluate.encoder)}
     settings = settings_of(opened, asked.probes if named is None else named.probes, asked.allow)
+    settings = settings if asked.baselines is None else replace(settings, baselines=asked.baselines)
     for name, source in (("probe", train), ("test", test)):
         logger.info("%s %s", name, opening.data(source))
         check_records(opened.objective.augment, source, BadRecords(settings.max_bad_fraction))
@@ -109,12 +112,12 @@ def evaluated(
 
 
 @contextmanager
-def telling(folder: Path) -> Iterator[Callable[[str], None]]:
-    """What is told is shown, and kept in eval.log; the block is given what takes a line that is drawn in place of the last."""
+def telling(folder: Path, log: str = "eval.log") -> Iterator[Callable[[str], None]]:
+    """What is told is shown, and kept in the `log`; the block is given what takes a line that is drawn in place of the last."""
     if not is_first():
         yield lambda line: None
         return
-    with messages(folder, name="eval.log"):
+    with messages(folder, name=log):
         yield lambda line: logger.info(line, extra={"progress": True})
 
 

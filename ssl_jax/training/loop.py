@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,6 +65,8 @@ class Loop:
     ran: set[int] = field(default_factory=set)
     found: dict[str, Any] = field(default_factory=dict)  # by the last check
     ended: bool = False  # by what it found
+    checked: list[float] = field(default_factory=list)  # seconds of each check
+    begun: float = field(default_factory=time.monotonic)
 
     def run(self) -> None:
         """To the end, or to the step where the run is told to stop, by a signal or by its health."""
@@ -115,10 +118,18 @@ class Loop:
         """Measure the representation, and write it down."""
         self.watchdog.beat(self.step, "check")
         self.monitor.flush()
-        before, self.found = self.found.get("health"), self.online(self.state)
+        start, before = time.monotonic(), self.found.get("health")
+        self.found = self.online(self.state)
+        self.checked.append(time.monotonic() - start)
         self.log.write(self.step, **self.monitor.health(self.found))
         heed.told(self.found, before)
         self.ended = heed.ends(self.action, self.found)
+
+    def cost_of_checks(self) -> str:
+        """What share of the time since the first step went into checks."""
+        spent, whole = sum(self.checked), time.monotonic() - self.begun
+        each = spent / max(1, len(self.checked))
+        return f"{len(self.checked)} checks of the features took {100 * spent / whole:.1f} % of the time, {each:.2f} s each"
 
     def keep(self) -> None:
         """A checkpoint of this step."""
