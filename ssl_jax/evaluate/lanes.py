@@ -62,8 +62,7 @@ def fit(head: Head, task: Task, x: Rows, targets: np.ndarray, lanes: Lanes, trai
     warm = training.warmup_epochs * (len(x) // size)
     schedule = optax.warmup_cosine_decay_schedule(0.0 if warm else 1.0, 1.0, warm, max(steps, warm + 1))
     scales = np.asarray(jax.vmap(schedule)(np.arange(steps))) * size / 256
-    params = _all_lanes(head.init(jax.random.key(training.seed)), len(lanes.rate))
-    state = training.rule(*lanes).init(params)
+    params, state = _start(head, training.rule, *lanes, training.seed)
     for rows, scale in zip(_batches(len(x), size, training), scales, strict=True):
         params, state = _step(head, task, training.rule, params, state, x[rows], targets[rows], *lanes, scale)
     return params
@@ -133,6 +132,12 @@ def _batches(count: int, size: int, training: Training) -> Iterator[np.ndarray]:
 
 def _in_order(count: int, size: int) -> Iterator[np.ndarray]:
     return (np.arange(start, min(start + size, count)) for start in range(0, count, size))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _start(head: Head, rule: Rule, rate: Array, decay: Array, seed: int) -> tuple[Any, Any]:
+    params = _all_lanes(head.init(jax.random.key(seed)), len(rate))
+    return params, rule(rate, decay).init(params)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=(3, 4))

@@ -73,7 +73,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
         (
             _probe(
                 "linear_sgd",
-                rates=(0.01, 0.03, 0.1, 0.3, 1.0),
+                rates=(0.03, 0.1, 0.3, 1.0, 3.0),
                 norm="batch",
                 optimizer="lars",
                 epochs=90,
@@ -82,7 +82,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
             ),
         ),
         "MAE (arXiv 2111.06377), linear probing: BatchNorm without scale and bias, LARS, 90 epochs, base rate 0.1",
-        "five rates around MAE's, chosen on the probe split; no crops and flips; batches are at most the probe split",
+        "five rates around MAE's, chosen on the probe split; no crops and flips; where the probe split is smaller than a batch, "
+        "90 epochs are 90 steps",
         HELD_OUT,
     ),
     "logistic": Protocol(
