@@ -52,7 +52,9 @@ def test_more_neighbours_than_examples_are_refused(digits):
 def test_k_and_temperature_are_chosen_by_leaving_one_out(digits):
     x, y, test, labels = digits
     ids = np.arange(len(x))
-    noisy = np.where(np.random.default_rng(0).random(150) < 0.3, (y[:150] + 1) % 10, y[:150])  # one neighbour is not enough
+    noisy = np.where(
+        np.random.default_rng(0).random(150) < 0.3, (y[:150] + 1) % 10, y[:150]
+    )  # one neighbour is not enough
     split = Split(Features(x[:150], noisy, ids[:150]), Features(test, labels, ids[: len(test)]), 10)
     probe = knn.Probe(k=(1, 5, 20), temperature=(0.07, 1.0))
     result = probe.run(split)
@@ -61,7 +63,9 @@ def test_k_and_temperature_are_chosen_by_leaving_one_out(digits):
     for k in (5, 20):
         weights = lambda distance: np.exp((1 - distance) / 0.07)  # noqa: E731
         model = KNeighborsClassifier(k, metric="cosine", algorithm="brute", weights=weights)
-        assert curve[k, 0.07] == pytest.approx(cross_val_score(model, x[:150], noisy, cv=LeaveOneOut()).mean(), abs=0.01)
+        assert curve[k, 0.07] == pytest.approx(
+            cross_val_score(model, x[:150], noisy, cv=LeaveOneOut()).mean(), abs=0.01
+        )
     assert max(curve, key=curve.get) == (result["k"], result["temperature"])
     assert result["k"] > 1
     assert result["accuracy"] == knn.Probe(k=result["k"], temperature=result["temperature"]).run(split)["accuracy"]
@@ -69,6 +73,9 @@ def test_k_and_temperature_are_chosen_by_leaving_one_out(digits):
 
 def test_what_there_is_to_be_chosen_is_in_the_protocol_and_too_large_a_k_is_told_first():
     assert knn.Probe().protocol == "kNN: cosine, k=20, weights exp(s/0.07)"
-    assert knn.Probe(k=(10, 20)).protocol == "kNN: cosine, k=10 or 20, weights exp(s/0.07), by leave-one-out accuracy on train"
+    assert (
+        knn.Probe(k=(10, 20)).protocol
+        == "kNN: cosine, k=10 or 20, weights exp(s/0.07), by leave-one-out accuracy on train"
+    )
     assert knn.Probe(k=20).checked(range(20), ()) is None
     assert "k=20 neighbours of 19" in knn.Probe(k=(1, 20)).checked(range(20), ())
