@@ -16,13 +16,13 @@ NAMES = sorted(module.name for module in pkgutil.iter_modules(probes.__path__))
 # What is small enough to be tried here, for options of these names in any probe.
 SMALL = {
     "rates": (1e-3, 0.1), "decays": (0.0, 0.1), "epochs": 2, "steps": 3, "batch": 8, "batch_size": 16, "hidden": 4, "heads": 2,
-    "k": (1, 3, 5), "temperature": (0.07, 1.0), "shots": (4,), "draws": 2, "bins": 4, "severities": (1,), "restarts": 1,
+    "k": (1, 3, 5), "temperature": (0.07, 1.0), "shots": (4,), "draws": 2, "bins": 4, "severities": (1,), "restarts": 1, "least": 4,
 }  # fmt: skip
 # A probe that takes one of them; and what of a result may be chosen where a probe does not say what it chooses.
 ONE = {"anomaly": {"k": 3}, "outliers": {"k": 3}, "robustness": {"corruptions": ("gaussian_noise",)}}
 CHOICES = ("C", "k", "rate", "decay", "strength", "temperature", "reading", "depth", "threshold", "held_out")
 # Fields of the records by name, for probes that ask for them: shape of one, and the largest number.
-FIELDS = {"segments": ((8, 8), 3), "depth": ((8, 8), 9), "anomaly": ((4,), 1), "labels": ((16,), 2)}
+FIELDS = {"segments": ((8, 8), 3), "depth": ((8, 8), 9), "anomaly": ((16,), 1), "labels": ((16,), 2)}
 
 
 def part(count, seed):
@@ -44,7 +44,7 @@ def split_for(probe, shuffled):
         test = test._replace(y=test.y[order], target=test.target[order], fields=told)
     tokens = Split(train._replace(x=seen, grid=(4, 4)), test._replace(x=asked, grid=(4, 4)), 3)
     own = Split(train, test, 3, again=lambda transform: test, readings=dict.fromkeys(needs_of(probe), tokens))
-    if not {"labels", *NAMES}.isdisjoint(fields_of(probe)) and getattr(probe, "tokens", False):
+    if fields_of(probe) and getattr(probe, "tokens", False):
         own = tokens
     return replace(own, towers=dict.fromkeys(encoders_of(probe), own))
 
