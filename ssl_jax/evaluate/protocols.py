@@ -61,12 +61,12 @@ PROTOCOLS: Mapping[str, Protocol] = {
                 "linear_sgd",
                 readings=("class", "class+mean", LAST_FOUR, LAST_FOUR + "+mean"),
                 batch_size=1024,
-                epochs=10,
+                steps=12_500,
             ),
         ),
-        "DINOv2 (arXiv 2304.07193), linear evaluation: 13 rates x 2 depths x 2 poolings, SGD",
-        "chosen on the probe split, where DINOv2 takes the best on the set that it reports; no crops and flips; 10 epochs of "
-        "the probe split, where DINOv2 has 12,500 steps; an encoder without class token is read by its own pooling",
+        "DINOv2 (arXiv 2304.07193), linear evaluation: 13 rates x 2 depths x 2 poolings, SGD, 12,500 steps of 1024",
+        "chosen on the probe split, where DINOv2 takes the best on the set that it reports; no crops and flips; an "
+        "encoder without class token is read by its own pooling",
         HELD_OUT,
     ),
     "mae-linear": Protocol(

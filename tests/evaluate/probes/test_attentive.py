@@ -24,6 +24,7 @@ def split():
     return Split(tokens(300, 0), tokens(300, 1), 3)
 
 
+@pytest.mark.slow
 def test_it_finds_the_token_that_counts(split):
     probe = Probe(rates=(0.05,), decays=(1e-3,), heads=2, epochs=30, batch_size=64)
     result = probe.run(split)
@@ -38,6 +39,7 @@ def test_heads_that_do_not_divide_the_width_are_told(split):
         Probe(heads=3).run(split)
 
 
+@pytest.mark.slow
 def test_an_mlp_finds_what_no_line_parts():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((800, 6)).astype(np.float32)
