@@ -110,6 +110,30 @@ PROTOCOLS: Mapping[str, Protocol] = {
         "no dropout; a cosine over 30 epochs, where HEAR stops early",
         HELD_OUT,
     ),
+    "retrieval": Protocol(
+        ("retrieval",),
+        "test records as queries and candidates, by cosine; measures as trec_eval has them",
+        "no benchmark's list of queries: every test record is one",
+        NOTHING,
+    ),
+    "clustering": Protocol(
+        ("clustering",),
+        "k-means of test features with as many clusters as classes; NMI, ARI, Hungarian accuracy",
+        "MTEB takes mini-batches of its clustering sets and the V-measure, which is NMI",
+        NOTHING,
+    ),
+    "dense": Protocol(
+        ("segmentation", "depth"),
+        "DINOv3 (arXiv 2508.10104), linear segmentation and depth on frozen patch tokens",
+        "whole records, no crops, flips or sliding windows; fewer steps",
+        "learning rate by loss on 20 % of the probe split; test is scored once",
+    ),
+    "robustness": Protocol(
+        ("robustness",),
+        "ImageNet-C (arXiv 1903.12261), all corruptions and severities",
+        "corruptions drawn on the device (docs/measures.md); mean accuracy, and mCE only against errors that are given",
+        "C of the linear head by loss on 20 % of the probe split",
+    ),
 }
 
 

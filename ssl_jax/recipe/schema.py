@@ -339,6 +339,34 @@ class Evaluate:
         require(bool(self.label), "evaluate.label", self.label, "a field of the records")
 
 
+ACTIONS = ("none", "pause", "rollback")
+
+
+@dataclass(frozen=True)
+class Health:
+    """What a check looks at beside features, and what becomes of a run that it calls collapsed. How often: `evaluate.every`.
+
+    action: "none" tells it; "pause" saves the state and ends the run; "rollback" ends it and renames the checkpoints since the
+        last healthy check, so that the same command goes on from the one before.
+    views: augmented views of each record for LiDAR and alignment; 0: they are not measured.
+    noise_parts: parts of a batch whose gradients are compared for the gradient-noise scale; 0: it is not measured.
+    """
+
+    action: str = "none"
+    views: int = 0
+    noise_parts: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.action in ACTIONS, "health.action", self.action, f"one of {', '.join(ACTIONS)}")
+        for key in ("views", "noise_parts"):
+            require(
+                getattr(self, key) != 1 and getattr(self, key) >= 0,
+                f"health.{key}",
+                getattr(self, key),
+                "0, or 2 or more",
+            )
+
+
 @dataclass(frozen=True)
 class Log:
     """What is written while training.
@@ -387,6 +415,7 @@ class Recipe:
     checkpoint: when the state is saved.
     watch: what ends a run that goes wrong without an error.
     evaluate: how good the representation is.
+    health: what a check looks at beside features, and what becomes of a collapsed run.
     log: what is written while training.
     init_from: the run that this one starts from.
     batch_rules: what follows when `batch_size` is overridden, see `recipe/batch_size.py`.
@@ -407,6 +436,7 @@ class Recipe:
     checkpoint: Checkpoint = Checkpoint()
     watch: Watch = Watch()
     evaluate: Evaluate = Evaluate()
+    health: Health = Health()
     log: Log = Log()
     init_from: InitFrom = InitFrom()
     batch_rules: tuple = BATCH_RULES

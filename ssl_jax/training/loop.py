@@ -14,6 +14,7 @@ from ssl_jax.devices.mesh import batch_sharding, place_batch
 from ssl_jax.devices.signals import Stop
 from ssl_jax.devices.watchdog import Watchdog
 from ssl_jax.rundir.log import MetricsLog, NoLog
+from ssl_jax.training import heed
 from ssl_jax.training.monitor import Monitor
 from ssl_jax.training.step import TrainState
 
@@ -37,6 +38,7 @@ class Loop:
 
     steps: the compiled program for each number of steps in a dispatch.
     online: the check of the representation; what it finds is written.
+    action: `health.action`: what becomes of the run where the check finds that it has collapsed.
     sound, usable: refuse a state whose copies differ, and one that cannot be trained on.
     save: writes a checkpoint of the step that is given.
     """
@@ -51,6 +53,8 @@ class Loop:
     stop: Stop
     watchdog: Watchdog
     online: Callable[[TrainState], dict[str, Any]]
+    last_healthy: Callable[[], int | None]
+    action: str
     sound: Callable[[TrainState], None]
     usable: Callable[[TrainState], None]
     save: Callable[[int, TrainState], None]
@@ -58,15 +62,17 @@ class Loop:
     step: int = 0
     owed: bool = False  # a checkpoint that is due
     ran: set[int] = field(default_factory=set)
+    found: dict[str, Any] = field(default_factory=dict)  # by the last check
+    ended: bool = False  # by what it found
 
     def run(self) -> None:
-        """To the end, or to the step where the run is told to stop."""
+        """To the end, or to the step where the run is told to stop, by a signal or by its health."""
         while self.step < self.every.total:
             before = self.step
             self.dispatch()
             stopping = self.stop.requested()
             self.between(before, self.step == self.every.total or stopping)
-            if stopping:
+            if stopping or self.ended:
                 return
 
     def dispatch(self) -> None:
@@ -93,17 +99,26 @@ class Loop:
         )  # parameters that the last loss was not finite with can wait
         if self.step == self.every.total or due(self.every.check, before, self.step):
             self.check()
+            if self.ended and self.action == "rollback":
+                return heed.rolled_back(self.step, self.found, self.last_healthy(), self.saved)
+            saving = saving or self.ended
         if saving or due(self.every.compare, before, self.step):
             self.watchdog.beat(self.step, "check")
             self.sound(self.state)  # before every save, so that none is made of copies that differ
         if saving:
             self.keep()
+        if self.ended:
+            heed.paused(self.step, self.found)
+        return None
 
     def check(self) -> None:
         """Measure the representation, and write it down."""
         self.watchdog.beat(self.step, "check")
         self.monitor.flush()
-        self.log.write(self.step, **self.monitor.health(self.online(self.state)))
+        before, self.found = self.found.get("health"), self.online(self.state)
+        self.log.write(self.step, **self.monitor.health(self.found))
+        heed.told(self.found, before)
+        self.ended = heed.ends(self.action, self.found)
 
     def keep(self) -> None:
         """A checkpoint of this step."""
