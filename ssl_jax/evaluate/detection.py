@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ssl_jax.evaluate.neighbours import neighbours
+
 
 def detection(score: np.ndarray, positive: np.ndarray) -> dict[str, float]:
     """`auroc`, `aupr` and `fpr95` of scores [N]."""
@@ -36,8 +38,6 @@ def fpr_at(score: np.ndarray, positive: np.ndarray, tpr: float = 0.95) -> float:
 
 def knn_distance(bank: np.ndarray, x: np.ndarray, k: int) -> np.ndarray:
     """Distance [M] of L2-normalised x [M, F] from its k-th neighbour among bank [N, F] (Sun et al. 2022)."""
-    from ssl_jax.evaluate.probes.knn import neighbours
-
     similarity = neighbours(bank, x, min(k, len(bank)))[0][:, -1]
     return np.sqrt(np.maximum(2 - 2 * similarity, 0))
 
