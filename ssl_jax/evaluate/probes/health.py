@@ -142,9 +142,9 @@ def verdict(history: Sequence[Mapping[str, Any]]) -> str:
         directions (centred_rank below 2: random-initialised encoders lie above 10). The first check collapses only where
         features are constant or not finite.
     collapsed, by the embeddings that the loss compares, where they are measured: less than 0.2 is left of the embedding_std
-        of the first check (from step 10 on); or, for two checks in a row (those of the first 50 steps aside), embedding_rank is below 1.7 and
-        less than half is left of what it was above 1, where all rows are proportional. A head can map everything to a point
-        or a line over an encoder that stays as it was drawn: without its variance term VICReg does.
+        of the first check (from step 10 on); or, for two checks in a row (those of the first 50 steps aside), embedding_rank
+        is below 1.7 and less than half is left of what it was above 1, where all rows are proportional. A head can map
+        everything to a point or a line over an encoder that stays as it was drawn: without its variance term VICReg does.
     degrading: for two checks in a row, either rank is below half of its own best while the probe is at no new best, or
         `probe_accuracy` is below its best by 3 points and by twice `probe_error`, its standard error. Two checks, because a
         small probe set wavers. The untrained network's rank is no best: random features have a high one (a text encoder

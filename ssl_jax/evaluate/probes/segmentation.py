@@ -55,7 +55,7 @@ class Probe:
 
     def run(self, split: Split) -> dict[str, Any]:
         """`miou` over the classes that occur in test with its `interval` over records, `iou` of each, `pixel_accuracy`,
-        the chosen `rate`, the held-out curve, `chance` (the share of the most frequent class among pixels)."""
+        the chosen `rate`, the held-out curve, `most_frequent` (the share of pixels of that class)."""
         seen = split.readings[TOKENS]
         x, test = standardised(np.asarray(seen.train.x), np.asarray(seen.test.x))
         given, asked = (part.fields[self.maps] for part in (seen.train, seen.test))
@@ -81,13 +81,13 @@ class Probe:
 
 
 def measures(counts: np.ndarray) -> dict[str, Any]:
-    """`miou`, `iou`, `pixel_accuracy` and `chance` of a confusion matrix of pixels."""
+    """`miou`, `iou`, `pixel_accuracy` and `most_frequent` of a confusion matrix of pixels."""
     each = np.where(counts.sum(axis=1) > 0, iou(counts), np.nan)
     return {
         "miou": mean(each),
         "iou": plain(each),
         "pixel_accuracy": float(np.trace(counts) / counts.sum()),
-        "chance": float(counts.sum(axis=1).max() / counts.sum()),
+        "most_frequent": float(counts.sum(axis=1).max() / counts.sum()),
     }
 
 

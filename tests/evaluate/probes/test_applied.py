@@ -125,7 +125,7 @@ def test_a_dense_head_reads_maps_off_tokens():
     plain(found)
     assert found["pixel_accuracy"] > 0.9  # bilinear logits round the corners of patches
     assert found["miou"] > 0.8
-    assert found["chance"] < 0.4
+    assert found["most_frequent"] < 0.4
     flat = maps(20)._replace(fields={"segments": np.zeros((20, 5), int)})
     with pytest.raises(UserError, match="an image encoder with patches"):
         segmentation.Probe().run(Split(flat, flat, 0, readings={Reading("tokens"): Split(flat, flat, 0)}))
