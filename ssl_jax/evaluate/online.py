@@ -44,9 +44,9 @@ class OnlineCheck:
     def __init__(self, recipe: Recipe, objective: Objective, history: Sequence[Mapping[str, Any]] = ()) -> None:
         source = (recipe.data.probe or recipe.data.pretrain).build()
         count = min(recipe.evaluate.health_examples, len(source))
-        self.source = source
-        self._source = Subset(source, 0.0, count / len(source), seed=recipe.seed)
-        check_records(getattr(objective, "augment", None), source, BadRecords(recipe.data.max_bad_fraction))
+        augment = getattr(objective, "augment", None)
+        self.source = check_records(augment, source, BadRecords(recipe.data.max_bad_fraction))
+        self._source = Subset(self.source, 0.0, count / len(source), seed=recipe.seed)
         self._bad = BadRecords(recipe.data.max_bad_fraction, total=len(source))
         self._label, self._target = recipe.evaluate.label, recipe.evaluate.target or None
         self._encoders = {name: encoder_named(objective, name) for name in names_of(recipe.evaluate.encoder)}

@@ -97,7 +97,8 @@ def evaluated(
     check_channels(opened.objective.augment, {"probe": train, "test": test})
     for name, source in (("probe", train), ("test", test)):
         logger.info("%s %s", name, opening.data(source))
-        check_records(opened.objective.augment, source, BadRecords(settings.max_bad_fraction))
+    bad = Lenient(settings.max_bad_fraction)
+    train, test = (check_records(opened.objective.augment, source, bad(source)) for source in (train, test))
     cache = cache_of(workdir, recipe) if asked.cached else Cache()
     results, failures = measured(opened, tuple(chosen), train, test, settings, cache, status)
     if results["rows"]:

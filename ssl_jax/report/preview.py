@@ -46,7 +46,7 @@ def first_views(recipe: Recipe, setup: Setup, source: Any, count: int = EXAMPLES
 
     rows = min(count, recipe.batch_size)
     bad = BadRecords(recipe.data.max_bad_fraction)
-    check_records(setup.objective.augment, source, bad)
+    source = check_records(setup.objective.augment, source, bad)
     batch = next(batches(source, seed=recipe.seed, batch_size=rows, bad=bad))
     zero = jnp.zeros((), jnp.int32)
     # Jitted as in training: compiled and uncompiled arithmetic differ in the last bits.

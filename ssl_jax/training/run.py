@@ -36,6 +36,7 @@ from ssl_jax.optim import optimizers
 from ssl_jax.recipe import Duration, InitFrom, Recipe, from_json, to_json
 from ssl_jax.recipe.schema import require
 from ssl_jax.rundir.identity import Identity
+from ssl_jax.rundir.lines import Lines
 from ssl_jax.rundir.log import MetricsLog, NoLog, logger, read_metrics
 from ssl_jax.rundir.workdir import Workdir
 from ssl_jax.training import opening, rate, spikes
@@ -78,8 +79,8 @@ def build(recipe: Recipe, num_examples: int) -> Setup:
     )  # fmt: skip
 
 
-def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> TrainState:
-    """Train, or resume, in an open run directory; returns the final state, or that of the step where it was told to stop.
+def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> None:
+    """Train, or resume, in an open run directory, to the end or to the step where it is told to stop.
 
     Raises UserError for what the user can fix: sizes that do not fit the mesh, other data than the checkpoint's (unless
     `allow_data_change`), too many unreadable records, a loss that stays non-finite, checkpoints that cannot be saved, memory
@@ -97,7 +98,6 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         if loop.checked:
             _say()(loop.cost_of_checks())
         _tell_the_end(loop, outlets.bad)
-    return loop.state
 
 
 class Given(NamedTuple):
@@ -166,7 +166,9 @@ def _outlets(recipe: Recipe, workdir: Workdir, given: Given, stack: ExitStack) -
     stack.enter_context(closing(saved))
     own = "" if is_first() else f".{jax.process_index()}"
     stack.enter_context(fatal_signals_told(workdir.path / f"train{own}.log"))
-    return Outlets(log, stop, saved, BadRecords(recipe.data.max_bad_fraction, workdir.path / f"bad_records{own}.jsonl"))
+    listed = stack.enter_context(closing(Lines(workdir.path / f"bad_records{own}.jsonl")))
+    bad = BadRecords(recipe.data.max_bad_fraction, listed.path, append=listed.append)
+    return Outlets(log, stop, saved, bad)
 
 
 def _log(workdir: Workdir, total: int, tensorboard: bool) -> MetricsLog | NoLog:
@@ -184,7 +186,7 @@ def _begun(
 ) -> Loop:
     """The loop at its first step, or at that of the newest checkpoint."""
     say, (source, setup, mesh, meta), (log, stop, saved, bad) = _say(), given, outlets
-    check_records(setup.objective.augment, source, bad)
+    source = check_records(setup.objective.augment, source, bad)
     records = records_of(source, bad)
     like = _told_shapes(recipe, given, records.batch(recipe.batch_size))
     say("everything is written to %s", workdir.path)
@@ -216,9 +218,9 @@ def _begun(
             found = initialised(setup, records.batch(recipe.batch_size), like, recipe.init_from)
         log.write(0, **online(found))
 
-    def save(step: int, state: TrainState) -> None:
+    def save(step: int, state: TrainState, proven: Callable[[], bool]) -> None:
         workdir.check_place()
-        saved.save(step, state, meta | {"cursor": step * recipe.batch_size})
+        saved.save(step, state, meta | {"cursor": step * recipe.batch_size}, proven)
 
     loop = Loop(
         every, mesh, programs, stream, log, monitor, saved, stop, watchdog, online,
