@@ -26,7 +26,7 @@ SPREAD_LEFT, DIRECTIONS, DIRECTIONS_LEFT = 0.2, 1.7, 0.5
 EARLY = (
     50  # steps in which embeddings may pass through a narrow cone on their way (CLIP: rank 3.9, 1.5 at step 8, then 40)
 )
-BEGUN = 10  # steps in which their spread may fall as far (DINO in its :tiny form: 0.34, 0.06 at step 2, 0.04 at step 8)
+BEGUN = 10  # steps in which spreads may fall as far (:tiny forms at step 2: embeddings of DINO 0.34 to 0.06; DINOv2's features 0.008)
 _MOST = 10_000  # rows that the table measures; the paper uses 25,600
 
 
@@ -195,7 +195,8 @@ def _features_gone(history: Sequence[Mapping[str, Any]]) -> str:
     first, newest = history[0], history[-1]
     if not newest["feature_std"] > 0:
         return "features are the same for all records, or not finite"
-    if len(history) > 1 and newest["feature_std"] < min(0.02, 2 * first["feature_std"]):
+    begun = newest.get("step", BEGUN) >= BEGUN
+    if len(history) > 1 and begun and newest["feature_std"] < min(0.02, 2 * first["feature_std"]):
         return f"features of all records point the same way (std x sqrt(F) is {newest['feature_std']:.2g})"
     if len(history) > 1 and newest["centred_rank"] < 2:
         return f"features vary along {newest['centred_rank']:.2g} directions (RankMe without their mean)"
