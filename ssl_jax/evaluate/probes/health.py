@@ -26,7 +26,7 @@ SPREAD_LEFT, DIRECTIONS, DIRECTIONS_LEFT = 0.2, 1.7, 0.5
 EARLY = (
     50  # steps in which embeddings may pass through a narrow cone on their way (CLIP: rank 3.9, 1.5 at step 8, then 40)
 )
-BEGUN = 10  # steps in which spreads may fall as far (:tiny forms at step 2: embeddings of DINO 0.34 to 0.06; DINOv2's features 0.008)
+BEGUN = 10  # steps in which spreads may fall as far (:tiny at step 2: embeddings of DINO 0.34 to 0.06, features of DINOv2 0.008)
 _MOST = 10_000  # rows that the table measures; the paper uses 25,600
 
 
@@ -137,7 +137,7 @@ def verdict(history: Sequence[Mapping[str, Any]]) -> str:
     Several encoders or embeddings are told apart by `<key>/<name>`; the worst of them counts. A check may have its `step`:
     that of step 0 is of the untrained network.
 
-    collapsed, by the features: all rows point the same way (feature_std below 0.02, and below twice that of the first
+    collapsed, by the features: all rows point the same way (from step 10 on: feature_std below 0.02, and below twice that of the first
         check: a network with a small LayerScale starts there, others above 0.1), or vary along fewer than about two
         directions (centred_rank below 2: random-initialised encoders lie above 10). The first check collapses only where
         features are constant or not finite.
