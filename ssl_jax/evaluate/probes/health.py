@@ -137,8 +137,8 @@ def verdict(history: Sequence[Mapping[str, Any]]) -> str:
     Several encoders or embeddings are told apart by `<key>/<name>`; the worst of them counts. A check may have its `step`:
     that of step 0 is of the untrained network.
 
-    collapsed, by the features: all rows point the same way (from step 10 on: feature_std below 0.02, and below twice that of the first
-        check: a network with a small LayerScale starts there, others above 0.1), or vary along fewer than about two
+    collapsed, by the features: all rows point the same way (from step 10 on: feature_std below 0.02, and below twice that of
+        the first check: a network with a small LayerScale starts there, others above 0.1), or vary along fewer than about two
         directions (centred_rank below 2: random-initialised encoders lie above 10). The first check collapses only where
         features are constant or not finite.
     collapsed, by the embeddings that the loss compares, where they are measured: less than 0.2 is left of the embedding_std
