@@ -13,6 +13,7 @@ from typing import Protocol, cast
 NAMES = (
     "train",
     "eval",
+    "embed",
     "preview",
     "report",
     "verify",

@@ -104,7 +104,7 @@ EVALUATION = {
     "test?": {"records?": int},
 }
 RESULT = {"note": str, "interval": [NUMBER]}  # of a probe on a row; everything else that is shown is a number
-METRICS = {"health": str, "skipped": int}
+METRICS = {"health": str, "health_reason": str, "health_since": int, "skipped": int}
 
 
 def _metrics(line: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -135,7 +135,11 @@ def _verdict(record: Record) -> Html:
     if not word:
         return el("p", el("strong", "not checked"), "no check of the features was logged yet.", class_="verdict")
     sign, meaning = HEALTH.get(word, ("", ""))
-    at = f" (step {record.checks[-1]['step']:,})"
+    at, why, since = (
+        f" (step {record.checks[-1]['step']:,})",
+        *map(record.checks[-1].get, ("health_reason", "health_since")),
+    )
+    meaning = f"{meaning} Since step {since:,}: {why}." if why and since is not None else meaning
     return el("p", el("strong", f"{sign} {word}"), f"{meaning}{at}", class_=f"verdict {word if word in HEALTH else ''}")
 
 
