@@ -18,7 +18,7 @@ from ssl_jax.models.attention import Rope
 from ssl_jax.models.dropout import Dropout
 from ssl_jax.models.mask import Mask
 from ssl_jax.models.relative import RelativeBias
-from ssl_jax.models.rows import NORMS
+from ssl_jax.models.rows import NORMS, Dense, LayerNorm
 from ssl_jax.models.transformer import Memory, Style, Transformer
 
 POSITIONS = ("learned", "rope", "relative", "none")
@@ -165,3 +165,54 @@ def last_token(states: Array, valid: Array) -> Array:
 
 
 READERS = {"class": first_token, "mean": mean_token, "last": last_token}
+
+
+class WordTable(nn.Module):
+    """A last layer of its own: one row for each word."""
+
+    vocabulary: int
+    width: int
+    initial_std: float = 0.02
+
+    @nn.compact
+    def __call__(self) -> Array:
+        """[V, D]."""
+        return self.param("table", nn.initializers.normal(self.initial_std), (self.vocabulary, self.width))
+
+
+class WordHead(nn.Module):
+    """What BERT puts between states and the last layer: a dense layer, GELU and a norm; and a number for each word's logit."""
+
+    vocabulary: int
+    norm_epsilon: float = 1e-12
+    initial_std: float = 0.02
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, states: Array) -> tuple[Array, Array]:
+        """States [..., D] -> what meets the table [..., D], and the bias [V]."""
+        dense = Dense(
+            states.shape[-1], dtype=self.dtype, kernel_init=nn.initializers.normal(self.initial_std), name="dense"
+        )
+        rows = LayerNorm(self.norm_epsilon, self.dtype, name="norm")(nn.gelu(dense(states), approximate=False))
+        return rows, self.param("bias", nn.initializers.zeros_init(), (self.vocabulary,))
+
+
+class SpanHead(nn.Module):
+    """A hidden token from the two neighbours of its span and its place there (Joshi et al. 2019, arXiv 1907.10529, 3.2)."""
+
+    longest: int
+    norm_epsilon: float = 1e-12
+    dtype: str = "float32"
+    initial_std: float = 0.02
+
+    @nn.compact
+    def __call__(self, left: Array, right: Array, place: Array) -> Array:
+        """States [B, K, D] of both neighbours, and places int [B, K] from 1 on -> what meets the last layer [B, K, D]."""
+        width, init = left.shape[-1], nn.initializers.normal(self.initial_std)
+        x = nn.Embed(self.longest, width, embedding_init=init, name="places")(jnp.clip(place, 0, self.longest - 1))
+        x = jnp.concatenate([left, right, x.astype(left.dtype)], axis=-1)
+        for layer in (1, 2):
+            dense = Dense(width, dtype=self.dtype, kernel_init=init, name=f"dense{layer}")
+            x = LayerNorm(self.norm_epsilon, self.dtype, name=f"norm{layer}")(nn.gelu(dense(x), approximate=False))
+        return x

@@ -8,5 +8,19 @@ from ssl_jax.data.sources.idx import FashionMNIST, Idx
 from ssl_jax.data.sources.pendulum import Pendulum
 from ssl_jax.data.sources.prepared import Tfds
 from ssl_jax.data.sources.subset import Subset
+from ssl_jax.data.sources.wordnet import Definitions, Glosses, PackedGlosses
 
-__all__ = ["Arrays", "Embedded", "FashionMNIST", "Idx", "ImageFolder", "Pendulum", "Source", "Subset", "Tfds"]
+__all__ = [
+    "Arrays",
+    "Definitions",
+    "Embedded",
+    "FashionMNIST",
+    "Glosses",
+    "Idx",
+    "ImageFolder",
+    "PackedGlosses",
+    "Pendulum",
+    "Source",
+    "Subset",
+    "Tfds",
+]

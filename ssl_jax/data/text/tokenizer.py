@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.data.text.vocabulary import read_tokenizer
+from ssl_jax.data.text.vocabulary import located, read_tokenizer
 from ssl_jax.errors import UserError
 
 
 @cache
-def load(path: str) -> Any:
+def load(name: str) -> Any:
     """The `tokenizers.Tokenizer` of a `tokenizer.json`. UserError where the library or the file is not there."""
-    read_tokenizer(path)
-    return library().Tokenizer.from_file(path)
+    read_tokenizer(name)
+    return library().Tokenizer.from_file(str(located(name)))
 
 
 def library() -> Any:
@@ -27,18 +27,17 @@ def library() -> Any:
     return tokenizers
 
 
-def readable(path: str, tokens: np.ndarray) -> list[str]:
+def readable(name: str, tokens: np.ndarray) -> list[str]:
     """Each token [T] as a piece of text that people can read, with the space that stands before it."""
-    tokenizer = load(path)
-    return [_piece(tokenizer, int(token)) for token in tokens]
+    tokenizer, prefix = load(name), read_tokenizer(name)["model"].get("continuing_subword_prefix") or ""
+    return [_piece(tokenizer, prefix, int(token)) for token in tokens]
 
 
-def _piece(tokenizer: Any, token: int) -> str:
-    word = tokenizer.id_to_token(token)
-    if word is None:
-        return f" <{token}>"
-    if word.startswith("##"):
-        return word[2:]
-    begins = word.startswith(("\u0120", "\u2581"))
-    text = tokenizer.decode([token], skip_special_tokens=False) or word
-    return f" {text.strip()}" if begins or tokenizer.token_to_id(text) is not None else text
+def _piece(tokenizer: Any, prefix: str, token: int) -> str:
+    word = tokenizer.id_to_token(token) or f"<{token}>"
+    if prefix:
+        return word.removeprefix(prefix) if word.startswith(prefix) else f" {word}"
+    if token in tokenizer.get_added_tokens_decoder() or tokenizer.id_to_token(token) is None:
+        return f" {word}"
+    text = tokenizer.decode([token], skip_special_tokens=False)
+    return f" {text.lstrip()}" if word.startswith(("\u0120", "\u2581")) else text

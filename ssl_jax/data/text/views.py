@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
@@ -14,7 +13,7 @@ from jax import Array
 
 from ssl_jax.data.augment import Batch, Views
 from ssl_jax.data.panels import Panel, Texts
-from ssl_jax.data.text.vocabulary import Vocabulary, read_tokenizer, vocabulary_of
+from ssl_jax.data.text.vocabulary import Vocabulary, located, read_tokenizer, vocabulary_of, word_starts
 from ssl_jax.data.units import Units
 from ssl_jax.errors import UserError
 
@@ -27,8 +26,9 @@ class TextViews:
     where the padding begins.
 
     vocabulary: options of `Vocabulary`; those that are not given are read from `tokenizer`.
-    tokenizer: the path of a `tokenizer.json`, for the ids of signs and for people who look at the tokens. A file that is not
-      there is no error as long as `vocabulary` has a `size`: planning works without the data.
+    tokenizer: the path of a `tokenizer.json`, or "wordnet" for that of the texts that ship: for the ids of signs, for where words
+      begin, and for people who look at the tokens. A file that is not there is no error as long as `vocabulary` has a `size`:
+      planning works without the data.
     """
 
     vocabulary: Mapping[str, int] | tuple[tuple[str, int], ...] = ()
@@ -46,11 +46,23 @@ class TextViews:
     def words(self) -> Vocabulary:
         """The vocabulary that records are written in."""
         given = dict(self.vocabulary)
-        if self.tokenizer and ("size" not in given or Path(self.tokenizer).is_file()):
+        if self.there or (self.tokenizer and "size" not in given):
             return vocabulary_of(read_tokenizer(self.tokenizer), **given)
         if "size" not in given:
             raise UserError("augment needs a tokenizer (the path of a tokenizer.json), or vocabulary.size")
         return Vocabulary(**given)
+
+    @property
+    def there(self) -> bool:
+        """Whether the file of the tokenizer is here."""
+        return bool(self.tokenizer) and located(self.tokenizer).is_file()
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Bool [V]: the tokens that begin a word; all, where there is no tokenizer to say."""
+        if self.there:
+            return word_starts(read_tokenizer(self.tokenizer))
+        return np.ones(self.words.size, bool)
 
     def __call__(self, keys: Array, batch: Batch) -> Views:
         """The `inputs` int32 [B, V, T]."""
@@ -85,7 +97,7 @@ class TextViews:
 
     def pieces(self, tokens: np.ndarray) -> list[str]:
         """The tokens as people read them; their ids where there is no tokenizer."""
-        if not self.tokenizer or not Path(self.tokenizer).is_file():
+        if not self.there:
             return [f"{int(t)} " for t in tokens]
         from ssl_jax.data.text.tokenizer import readable
 

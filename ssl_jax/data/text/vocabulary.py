@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -13,6 +14,7 @@ import numpy as np
 
 from ssl_jax.errors import UserError
 
+SHIPPED = "wordnet"
 # What the signs are called in the tokenizers of BERT, RoBERTa and BART, GPT-2, Llama and T5, the usual one first.
 SIGNS: dict[str, tuple[str, ...]] = {
     "pad": ("[PAD]", "<pad>"),
@@ -90,11 +92,19 @@ def _tokens(tokenizer: Mapping[str, Any]) -> dict[str, int]:
 assert set(SIGNS) < {f.name for f in fields(Vocabulary)}
 
 
+def located(name: str) -> Path:
+    """The file of a tokenizer: that of the texts that ship, by the name "wordnet", or the one at this path."""
+    if name == SHIPPED:
+        return Path(str(importlib.resources.files("ssl_jax.data").joinpath("wordnet/tokenizer.json")))
+    return Path(name)
+
+
 @cache
-def read_tokenizer(path: str) -> dict[str, Any]:
+def read_tokenizer(name: str) -> dict[str, Any]:
     """A `tokenizer.json` as data. UserError for a file that is none."""
+    path = located(name)
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is no tokenizer.json ({error}); make one with ssl-jax data tokenize") from error
     if not isinstance(found, dict) or not isinstance(found.get("model"), dict) or "vocab" not in found["model"]:

@@ -1,0 +1,96 @@
+"""Next-token prediction: every token is told from those before it in its document.
+
+Radford et al. 2019, "Language Models are Unsupervised Multitask Learners" (GPT-2); Touvron et al. 2023, "LLaMA",
+arXiv 2302.13971.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import Array
+
+from ssl_jax.data.panels import Panel, Texts
+from ssl_jax.data.text.views import TextViews
+from ssl_jax.errors import UserError
+from ssl_jax.losses.mean import Mean, mean_of
+from ssl_jax.objectives.base import Batch, Column, Keys, Objective, Out, Progress, State, Views
+from ssl_jax.objectives.shared.forward import applied
+from ssl_jax.objectives.shared.language import following, last_layers, table_of, text_of, word_loss
+
+
+@dataclass(frozen=True)
+class CausalLM(Objective):
+    """Cross-entropy of every token but the first of its document; no document of a packed row sees another.
+
+    tied: the last layer is the embedding (GPT-2), or a table of its own (Llama).
+    method: how the loss over the vocabulary is computed (`losses/streamed/cost.py`).
+    """
+
+    encoder: nn.Module
+    augment: TextViews
+    tied: bool = True
+    method: str = "auto"
+
+    validated = (
+        Column(title="next word", value="accuracy", unit="percent"),
+        Column(title="perplexity", value="nats", unit="exp"),
+    )
+
+    def __post_init__(self) -> None:
+        if not self.encoder.causal:
+            raise UserError("causal_lm needs a model that sees no later token; set model.causal=True")
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The encoder, and a last layer of its own unless it is tied."""
+        return {"encoder": self.encoder, **last_layers(self.encoder, self.tied)}
+
+    def init(self, key: Array, views: Views) -> State:
+        """Parameters of all modules."""
+        keys = dict(zip(self.modules, jax.random.split(key, len(self.modules)), strict=True))
+        inputs: dict[str, tuple[Any, ...]] = {"encoder": text_of(self.given(views)), "words": ()}
+        return State({name: m.init(keys[name], *inputs[name])["params"] for name, m in self.modules.items()}, {})
+
+    def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
+        """The augmentation's views, as they are."""
+        return self.augment(keys.example, batch)
+
+    def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
+        """The mean over all tokens that follow another."""
+        return Out({"cross_entropy": self._nats(params, self._states(params, views, key), views)})
+
+    def validate(self, params: dict, extra: dict, views: Views, key: Array) -> dict[str, Mean]:
+        """How many tokens are the first guess, and nats for one."""
+        states = self._states(params, views)
+        after, weights = following(*text_of(self.given(views))[:2])
+        right = (self._guesses(params, states) == after).astype(jnp.float32)
+        return {"accuracy": mean_of(right, weights), "nats": self._nats(params, states, views)}
+
+    def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
+        """Texts, with the tokens that were the first guess from all before them."""
+        tokens, segments, _ = (np.asarray(x) for x in text_of(self.given(views)))
+        guesses = np.asarray(self._guesses(params, self._states(params, views)))
+        right = np.pad(guesses[:, :-1] == tokens[:, 1:], ((0, 0), (1, 0)))
+        rows = [
+            [list(zip(self.augment.pieces(t[s > 0]), np.where(r, "right", "")[s > 0], strict=True))]
+            for t, s, r in zip(tokens, segments, right, strict=True)
+        ]
+        return {"guesses": Texts(rows, ("text",))}
+
+    def _states(self, params: dict, views: Views, key: Array | None = None) -> Array:
+        noise = {} if key is None else {"rngs": {"noise": key}}
+        return applied(self.encoder, params["encoder"], *text_of(self.given(views)), train=key is not None, **noise)
+
+    def _nats(self, params: dict, states: Array, views: Views) -> Mean:
+        after, weights = following(*text_of(self.given(views))[:2])
+        return word_loss(states, table_of(params), after, weights, method=self.method)
+
+    def _guesses(self, params: dict, states: Array) -> Array:
+        return jnp.einsum("btd,vd->btv", states, table_of(params).astype(states.dtype)).argmax(axis=-1)

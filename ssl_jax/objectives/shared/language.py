@@ -1,0 +1,52 @@
+"""What language models share: a text of the views, and the last layer, tied to the embedding or not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from ssl_jax.losses.mean import Mean
+from ssl_jax.losses.streamed.classes import linear_softmax_cross_entropy
+from ssl_jax.models.text import WordTable
+from ssl_jax.objectives.shared.forward import arrays_of, single
+
+
+def text_of(given: Any) -> tuple[Array, ...]:
+    """The arrays [B, T] of the only view of each text, from views [B, 1, T]."""
+    return arrays_of(single(given))
+
+
+def last_layers(encoder: nn.Module, tied: bool) -> dict[str, nn.Module]:
+    """The modules of the last layer beside the encoder: none, or a table of its own."""
+    return {} if tied else {"words": WordTable(encoder.vocabulary, encoder.width)}
+
+
+def table_of(params: dict) -> Array:
+    """The last layer [V, D]: its own table, or the embedding."""
+    return params["words"]["table"] if "words" in params else params["encoder"]["tokens"]["embedding"]
+
+
+def word_loss(
+    states: Array, table: Array, words: Array, weights: Array, bias: Array | None = None, method: str = "auto"
+) -> Mean:
+    """Cross-entropy of `states` [B, K, D] with the vocabulary `table` [V, D], at the `words` [B, K] that `weights` count.
+
+    The products are of the dtype of the states. The logits of a whole batch are never held at once where they are large.
+    """
+    rows = states.reshape(-1, states.shape[-1])
+    return linear_softmax_cross_entropy(
+        rows, table.astype(rows.dtype), words.reshape(-1), bias, weights.reshape(-1).astype(jnp.float32), method
+    )
+
+
+def following(tokens: Array, segments: Array) -> tuple[Array, Array]:
+    """What comes after each token of [B, T], and weights: 1 where that is in the same document, and no padding.
+
+    The last column has weight 0, so that rows keep their length.
+    """
+    after, same = jnp.roll(tokens, -1, axis=1), jnp.roll(segments, -1, axis=1) == segments
+    inside = jnp.arange(tokens.shape[1]) < tokens.shape[1] - 1
+    return after, (same & inside & (segments > 0)).astype(jnp.float32)
