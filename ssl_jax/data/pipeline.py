@@ -1,15 +1,13 @@
 """Source -> batches, on grain. The order is a pure function of (seed, example cursor).
 
 The cursor counts examples since the start of training: row `r` of the global batch of step `k` is example `k*B + r`.
-Example `c` is in epoch `c // N` and is the `(c mod N)`-th record of that epoch's permutation. Nothing else enters: not
-the number of processes or threads, nor where a run was stopped. A resumed run needs only its step, and starts at once.
+Example `c` is in epoch `c // N` and is the `(c mod N)`-th record of that epoch's permutation (`data/order.py`), unless the
+source says itself which record of which epoch it is, as a mixture does. Nothing else enters: not the number of processes or
+threads, nor where a run was stopped. A resumed run needs only its step, and starts at once.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import math
 import sys
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ssl_jax.data.bad import BadRecords
+from ssl_jax.data.order import order_of
 from ssl_jax.data.sources import Source
 from ssl_jax.errors import UserError
 
@@ -39,7 +38,8 @@ def batches(
 
     Each is `{field: [B/P, ...]}` with the records' fields, `_id` int32 (the record really used) and `_epoch` int32:
     rows `p*B/P` to `(p+1)*B/P` of the global batch, for process `p` of `P`. Every epoch shows every record exactly
-    once, in another order; a batch may lie across two epochs, or hold many of a source smaller than itself.
+    once, in another order; a batch may lie across two epochs, or hold many of a source smaller than itself. A mixture has an
+    epoch for each of its sources.
 
     Args:
       source: a `Source`; with a `batch` method, rows are gathered at once, which suits arrays in memory.
@@ -63,7 +63,7 @@ def batches(
 
     def read(step: int) -> Batch:
         cursor = step * batch_size + process_index * rows + np.arange(rows)
-        return examples(source, *order(seed, cursor, len(source)), bad)
+        return examples(source, *order_of(source, seed, cursor), bad)
 
     steps = grain.MapDataset.range(sys.maxsize // batch_size - 1).map(read)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, threads) if threads else 0)
@@ -72,74 +72,34 @@ def batches(
     return _until_closed(iterator)
 
 
-def once(source: Source, batch_size: int, bad: BadRecords | None = None) -> Iterator[tuple[Batch, np.ndarray]]:
-    """Every record exactly once, in order: `({field: [B, ...], "_id": [B], "_epoch": [B]}, valid bool [B])`.
+def once(
+    source: Source,
+    batch_size: int,
+    bad: BadRecords | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Every record exactly once, in order: `({field: [B/P, ...], "_id": [B/P], "_epoch": [B/P]}, valid bool [B/P])`.
 
     All batches have `batch_size` rows, so that one compiled function serves them all: the last is filled up with copies
     of its last record. Those rows are not valid, and neither are the substitutes of records that cannot be read; with
-    `bad=None` the first such record is a `UserError`.
+    `bad=None` the first such record is a `UserError`. Of P processes each gets its rows, as in `batches`.
     """
-    _check(source, batch_size, 0, 0, 1)
+    _check(source, batch_size, 0, process_index, process_count)
     bad = BadRecords(0.0) if bad is None else bad
+    rows = batch_size // process_count
     for start in range(0, len(source), batch_size):
-        cursor = start + np.arange(batch_size)
+        cursor = start + process_index * rows + np.arange(rows)
         ids = np.minimum(cursor, len(source) - 1)
         used, batch = _gather(source, ids, bad)
         valid = (cursor < len(source)) & (used == ids)
-        yield batch | {"_id": used.astype(np.int32), "_epoch": np.zeros(batch_size, np.int32)}, valid
+        yield batch | {"_id": used.astype(np.int32), "_epoch": np.zeros(rows, np.int32)}, valid
 
 
 def examples(source: Source, ids: np.ndarray, epochs: np.ndarray, bad: BadRecords) -> Batch:
     """The records `ids` [R] as examples of `epochs` [R]: a batch as `batches` delivers it."""
     used, batch = _gather(source, ids, bad)
     return batch | {"_id": used.astype(np.int32), "_epoch": epochs.astype(np.int32)}
-
-
-def order(seed: int, cursor: np.ndarray, total: int) -> tuple[np.ndarray, np.ndarray]:
-    """Record ids and epochs, int64 [R], of the examples `cursor` int64 [R]; each epoch is a permutation of `total`."""
-    epochs, places = np.divmod(cursor, total)
-    ids = np.empty_like(places)
-    for epoch in np.unique(epochs):
-        here = epochs == epoch
-        ids[here] = permuted(places[here], total, _round_keys(seed, int(epoch), total))
-    return ids, epochs
-
-
-def permuted(places: np.ndarray, total: int, keys: np.ndarray) -> np.ndarray:
-    """Where a random permutation of 0..total-1, fixed by `keys` uint64, sends `places` int64 [R].
-
-    No table is made, so a billion records cost as much as ten. It is the generalised Feistel cipher on [0, a*b) of
-    J. Black and P. Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002: a place is split into two digits
-    and each in turn is moved by a hash of the other. `a*b` exceeds `total` by less than `a`; a result beyond `total`
-    goes through again until it is inside (their "cycle walking"), which keeps it one to one.
-    """
-    b = np.uint64(math.isqrt(total - 1) + 1)
-    a = np.uint64(-(-total // int(b)))
-    found = places.astype(np.uint64)
-    walking = np.arange(len(found))
-    while len(walking):
-        left, right = np.divmod(found[walking], b)
-        for i, key in enumerate(keys):
-            if i % 2 == 0:
-                left = (left + _mix(right ^ key)) % a
-            else:
-                right = (right + _mix(left ^ key)) % b
-        found[walking] = left * b + right
-        walking = walking[found[walking] >= total]
-    return found.astype(np.int64)
-
-
-def _mix(x: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), kept to 32 bits so that sums cannot overflow."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x >> np.uint64(32)
-
-
-@functools.lru_cache(maxsize=64)
-def _round_keys(seed: int, epoch: int, total: int) -> np.ndarray:
-    """Eight uint64 from a hash, so that neighbouring seeds and epochs have nothing in common."""
-    return np.frombuffer(hashlib.sha512(f"order {seed} {epoch} {total}".encode()).digest(), "<u8")
 
 
 def _gather(source: Source, ids: np.ndarray, bad: BadRecords) -> tuple[np.ndarray, Batch]:

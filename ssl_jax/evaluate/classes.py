@@ -8,6 +8,7 @@ import numpy as np
 
 from ssl_jax.data.pipeline import BadRecords, once
 from ssl_jax.data.sources.base import Record, labels_named, values_of
+from ssl_jax.data.sources.subset import Labelled
 from ssl_jax.errors import UserError
 
 
@@ -67,6 +68,13 @@ class Renumbered:
     def _numbers(self, labels: np.ndarray) -> np.ndarray:
         labels = np.asarray(labels)
         return np.where(labels < 0, labels, self.numbers[np.maximum(labels, 0)]).astype(np.int32)
+
+
+def labelled(source: Any, label: str = "label") -> Any:
+    """The records of a source that have a label, where it lists all labels and some are -1, which is none."""
+    found = values_of(source, label)
+    some = found is not None and found.ndim == 1 and bool(np.any(found == -1) and np.any(found >= 0))
+    return Labelled(source, label) if some else source
 
 
 def labels_of(source: Any, label: str = "label", bad: BadRecords | None = None) -> np.ndarray | None:

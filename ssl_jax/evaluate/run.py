@@ -14,7 +14,7 @@ from ssl_jax.data.fit import check_records, check_scales
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate import suite
 from ssl_jax.evaluate.baselines import Lenient
-from ssl_jax.evaluate.classes import class_names, labels_of, numbered_alike
+from ssl_jax.evaluate.classes import class_names, labelled, labels_of, numbered_alike
 from ssl_jax.evaluate.online import encoder_named, names_of
 from ssl_jax.evaluate.own_task import missing_fields, own_task, with_own_task
 from ssl_jax.evaluate.supervised import SupervisedFit
@@ -51,8 +51,8 @@ def evaluate_run(
     names = names_of(encoder or recipe.evaluate.encoder)
     chosen = {name: encoder_named(opened.objective, name) for name in names}
     settings = settings_of(opened, probes, allow)
-    train = recipe.data.probe.build()
-    test = numbered_alike(train, recipe.data.test.build(), settings.label)
+    train, test = (labelled(part.build(), settings.label) for part in (recipe.data.probe, recipe.data.test))
+    test = numbered_alike(train, test, settings.label)
     check_scales({"probe": train, "test": test})
     for name, source in (("probe", train), ("test", test)):
         logger.info("%s %s", name, opening.data(source))

@@ -103,10 +103,10 @@ def _source(recipe: Recipe) -> tuple[Any, bool]:
     try:
         return component.build(), False
     except UserError as missing:
-        example = getattr(component.resolve(), "example", None)
-        if example is None or count is None:
+        record = None if count is None else component.example()
+        if record is None or count is None:
             raise UserError(
                 f"{missing}\nTo plan without the data: data.examples (how many records there are) has to be set, and the "
                 "source needs a method `example(**options)` that returns a record of zeros, as ImageFolder has"
             ) from missing
-        return Declared(count, example(**component.options)), True
+        return Declared(count, record), True

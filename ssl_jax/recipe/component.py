@@ -58,6 +58,12 @@ class Component:
         """The class that `target` names: one that the slot takes, defined in `ssl_jax` or an allowed package."""
         return class_at(self.target, self.where, self.slot, (*self.allow, *allow), self.needed)
 
+    def example(self, allow: Iterable[str] = ()) -> Any:
+        """What the class's `example(**options)` gives, nested components by their own; None where one has no such method."""
+        made = getattr(self.resolve(allow), "example", None)
+        nested = self._nested(lambda part: part.example(allow))
+        return None if made is None or _holds_none(nested) else made(**{**self.options, **nested})
+
     def _made(self, allow: tuple[str, ...], given: Mapping[str, Any]) -> Any:
         made = self.resolve(allow)
         options = self._checked(made, tuple(given)) | self._nested(lambda part: part._made(allow, {}))
@@ -146,6 +152,11 @@ class Components:
         """As `build` without making the objects."""
         for part in self.parts.values():
             part.check(allow)
+
+
+def _holds_none(nested: Mapping[str, Any]) -> bool:
+    """Whether one of the options that stood for components, or for several, has become None."""
+    return any(value is None or (isinstance(value, tuple) and None in value) for value in nested.values())
 
 
 def is_component(value: Any) -> bool:

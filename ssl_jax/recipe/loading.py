@@ -70,8 +70,8 @@ def override(config: dict[str, Any], text: str, say: Callable[[str], None] = lam
     """Set one key of a plain recipe, in place, from `--config.key.sub=value`.
 
     The value is read as the type of the one that is there. A duration may change its unit (`total_epochs` replaces
-    `total_steps`). An option that a component does not state yet may be added; `Component.build` checks its name. A string at a place for sources is one
-    (`recipe/sources.py`).
+    `total_steps`). An option that a component does not state yet may be added; `Component.build` checks its name.
+    A string at a place for sources is one (`recipe/sources.py`).
     """
     _, equals, value = text.partition("=")
     path = _key(text)

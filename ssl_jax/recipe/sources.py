@@ -38,7 +38,8 @@ class Scheme(NamedTuple):
 PICTURES = ("size", "channels", "max_pixels", "pixels")  # the options of every source of encoded pictures
 PLACES = ("data.pretrain", "data.probe", "data.test")
 _SCHEME, _OPTIONS = re.compile(r"([a-z][a-z0-9_]*):(.*)", re.DOTALL), re.compile(r"\?(?=[a-z_]+=)")
-_PART = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\*")  # the weight before a part of a mixture
+_WEIGHT = re.compile(r"(?:^|,)\s*(\d+(?:\.\d*)?|\.\d+)\*")  # of a part of a mixture, before it
+_MIX = "mix:"
 _LOOKED_AT = 64  # names in a folder that say what it holds
 
 
@@ -91,6 +92,7 @@ def _beside(path: str, names: Iterable[tuple[str, str]]) -> str | None:
 _SOURCES = "ssl_jax.data.sources:"
 SCHEMES = {
     "folder": Scheme(f"{_SOURCES}ImageFolder", path_as("root"), PICTURES),
+    "list": Scheme(f"{_SOURCES}FileList", path_as("file"), PICTURES, (".txt", ".csv", ".tsv")),
     "tfds": Scheme(f"{_SOURCES}Tfds", of_tfds, ("size", "channels")),
     "idx": Scheme(f"{_SOURCES}Idx", of_idx, ("limit", "pixels"), ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
     "npy": Scheme(f"{_SOURCES}Arrays", of_arrays, ("limit", "pixels"), (".npy", ".npz")),
@@ -105,13 +107,10 @@ def component(text: str, before: Mapping[str, Any], where: str, say: Say = lambd
     Options of the source that stood there `before` are taken over where the new one has them, below those after `?`.
     UserError for a scheme that is none, a path without a scheme that is not there, or options that are none.
     """
-    head, *tail = _OPTIONS.split(text, maxsplit=1)
-    name, rest = _named(head, where, say)
-    scheme = SCHEMES[name]
-    if not rest and name not in ("embedded", "fashion_mnist"):
-        raise UserError(f"{where}={shown(text)}: nothing follows '{name}:'; say where the records are")
+    found = named(text, where, say)
+    scheme = SCHEMES[found.scheme]
     kept = {key: before[key] for key in scheme.takes if before.get(key) is not None}
-    return {"target": scheme.target, **kept, **scheme.options(rest), **_read(tail, where)}
+    return {"target": scheme.target, **kept, **scheme.options(found.rest), **_read(found.tail, where)}
 
 
 def opened(text: str, where: str, say: Say = lambda line: None, **usual: Any) -> Any:
@@ -123,13 +122,52 @@ def opened(text: str, where: str, say: Say = lambda line: None, **usual: Any) ->
 def resolved(value: Any, before: Mapping[str, Any], where: str, say: Say = lambda line: None) -> Any:
     """What stands at a place for a source, with every string in it as a component: parts of mixtures and of subsets too."""
     if isinstance(value, str):
-        return component(value, before, where, say)
+        return (
+            mixture(_parts(value, where), before, where, say)
+            if value.startswith(_MIX)
+            else component(value, before, where, say)
+        )
     if not isinstance(value, Mapping):
         return value
-    ours = str(value.get("target", "")).startswith("ssl_jax.")
-    if ours and isinstance(value.get("source"), str | Mapping):
-        return {**value, "source": resolved(value["source"], before, f"{where}.source", say)}
-    return dict(value)
+    if "mix" in value and "target" not in value:
+        return mixture(_pairs(value, where), before, where, say)
+    if not str(value.get("target", "")).startswith("ssl_jax."):
+        return dict(value)
+    one, several = value.get("source"), value.get("sources")
+    inner = {} if one is None else {"source": resolved(one, before, f"{where}.source", say)}
+    if isinstance(several, tuple):
+        inner["sources"] = tuple(resolved(part, before, f"{where}.sources[{i}]", say) for i, part in enumerate(several))
+    return {**value, **inner}
+
+
+def mixture(parts: Iterable[tuple[Any, float]], before: Mapping[str, Any], where: str, say: Say) -> Options:
+    """The component of a mixture of (source, weight), which are called by their strings or numbers."""
+    sources, weights = zip(*parts, strict=True)
+    made = tuple(resolved(source, before, f"{where}.mix[{i}]", say) for i, source in enumerate(sources))
+    names = tuple(source if isinstance(source, str) else str(i) for i, source in enumerate(sources))
+    return {"target": f"{_SOURCES}Mix", "sources": made, "weights": weights, "names": names}
+
+
+def _parts(text: str, where: str) -> list[tuple[str, float]]:
+    """`mix:0.75*folder:/a,0.25*tar:/b.tar` as its sources and weights."""
+    start, *rest = _WEIGHT.split(text.removeprefix(_MIX))
+    if start or not rest:
+        raise UserError(f"{where}={shown(text)}: write a mixture as mix:0.75*folder:/a,0.25*folder:/b")
+    return [(source, float(weight)) for weight, source in zip(rest[::2], rest[1::2], strict=True)]
+
+
+def _pairs(value: Mapping[str, Any], where: str) -> list[tuple[Any, float]]:
+    """`dict(mix={a: 0.75, b: 0.25})`, or `dict(mix=((a, 0.75), (b, 0.25)))` where names have dots, as sources and weights."""
+    given, others = value["mix"], [key for key in value if key != "mix"]
+    pairs = list(given.items() if isinstance(given, Mapping) else given if isinstance(given, tuple) else ())
+    odd = not pairs or any(not isinstance(pair, tuple) or len(pair) != 2 or not _is_weight(pair[1]) for pair in pairs)
+    if odd or others:
+        raise UserError(f"{where}={shown(value)}: write a mixture as dict(mix=((source, weight), (source, weight)))")
+    return pairs
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def with_sources(config: Mapping[str, Any], say: Say = lambda line: None) -> dict[str, Any]:
@@ -148,13 +186,16 @@ def with_source(config: Mapping[str, Any], place: str, text: str, say: Say = lam
     It takes over what the recipe's own source there had; how many records that had does not hold any more.
     """
     data, split = config["data"], place.removeprefix("data.")
-    made = component(text, usual_options(config) | _options(data.get(split)), place, say)
+    made = resolved(text, usual_options(config) | _options(data.get(split)), place, say)
     return {**data, split: made} | ({"examples": None} if split == "pretrain" else {})
 
 
 def _options(value: Any) -> Options:
-    """The options of a source, and of the one that it is a part of."""
-    return {**_options(value.get("source")), **value} if isinstance(value, Mapping) else {}
+    """The options of a source, and of the one that it is a part of, or the first that it is made of."""
+    if not isinstance(value, Mapping):
+        return {}
+    several = value.get("sources") or (None,)
+    return {**_options(value.get("source")), **_options(several[0]), **value}
 
 
 def usual_options(config: Mapping[str, Any]) -> Options:
@@ -165,8 +206,32 @@ def usual_options(config: Mapping[str, Any]) -> Options:
     return {"size": round(longest * 8 / 7)} if isinstance(longest, int) else {}
 
 
-def _named(text: str, where: str, say: Say) -> tuple[str, str]:
-    """The scheme and the rest of a string; a path that is there has the scheme that its name or content says."""
+class Named(NamedTuple):
+    """A string taken apart: `scheme:rest?tail`."""
+
+    scheme: str
+    rest: str
+    tail: str
+
+    def with_rest(self, rest: str) -> str:
+        """The string with something else in its middle."""
+        return f"{self.scheme}:{rest}" + (f"?{self.tail}" if self.tail else "")
+
+    def with_option(self, option: str) -> str:
+        """The string with one option more, `name=value`."""
+        return f"{self.scheme}:{self.rest}?{self.tail + '&' if self.tail else ''}{option}"
+
+
+def named(text: str, where: str, say: Say = lambda line: None) -> Named:
+    """A string taken apart; a path that is there has the scheme that its name or content says, which is told to `say`."""
+    head, *tail = _OPTIONS.split(text, maxsplit=1)
+    scheme, rest = _scheme(head, where, say)
+    if not rest and scheme not in ("embedded", "fashion_mnist"):
+        raise UserError(f"{where}={shown(text)}: nothing follows '{scheme}:'; say where the records are")
+    return Named(scheme, rest, "".join(tail))
+
+
+def _scheme(text: str, where: str, say: Say) -> tuple[str, str]:
     match = _SCHEME.fullmatch(text)
     if match and match[1] in SCHEMES:
         return match[1], match[2]
@@ -200,8 +265,8 @@ def _in_folder(path: str) -> tuple[str, str]:
     return "folder", path
 
 
-def _read(tail: list[str], where: str) -> Options:
-    pairs = [pair.partition("=") for text in tail for pair in text.split("&")]
+def _read(tail: str, where: str) -> Options:
+    pairs = [pair.partition("=") for pair in tail.split("&")] if tail else []
     wrong = [f"{key}{equals}{value}" for key, equals, value in pairs if not (key.isidentifier() and equals and value)]
     if wrong:
         raise UserError(f"{where}: {wrong[0]!r} after '?' is no option; write name=value&name=value")

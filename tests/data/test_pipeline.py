@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from ssl_jax.data.bad import BadRecords
-from ssl_jax.data.pipeline import batches, once, order
+from ssl_jax.data.order import order
+from ssl_jax.data.pipeline import batches, once
 from ssl_jax.data.sources import Arrays, ImageFolder
 from ssl_jax.errors import UserError
 

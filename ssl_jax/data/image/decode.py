@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ssl_jax.data.image.pixels import Range
+from ssl_jax.data.image.planes import count, planes, resized
 
 MAX_PIXELS = 89_478_485  # where Pillow itself starts to warn of decompression bombs
 MIN_SIDE = 8  # a picture one pixel high would be blown up to stripes
@@ -30,7 +31,8 @@ def decode_image(
 
     The central square is scaled to `size` with an antialiased bicubic filter. Grey, palette and CMYK pictures are
     converted, transparency is laid on white, and the rotation that EXIF says is applied. 16-bit, 32-bit and float pictures are
-    brought to 8 bits by `pixels`, the numbers that are black and white in them.
+    brought to 8 bits by `pixels`, the numbers that are black and white in them. Of other numbers of `channels` than 1 and 3 only
+    pictures that have as many are read, as they are (`data/image/planes.py`).
 
     Raises:
       ValueError, OSError, SyntaxError: not a picture, truncated, more than `max_pixels`, a side below 8 pixels, or
@@ -55,6 +57,8 @@ def decode_image(
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     box = (left * x, top * y, (left + side) * x, (top + side) * y)
+    if channels not in (1, 3):
+        return np.stack([resized(plane, size, box, pixels) for plane in planes(picture, channels)], axis=-1)
     if scale is not None:
         grey = Image.fromarray(255 * scale.unit(np.asarray(picture)))
         square = np.asarray(grey.resize((size, size), Image.Resampling.BICUBIC, box))
@@ -72,6 +76,11 @@ def wide_values(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray | None:
     if picture.mode not in _WIDE or picture.size[0] * picture.size[1] > max_pixels:
         return None
     return np.asarray(picture)
+
+
+def channels_of(data: bytes) -> int:
+    """How many channels a picture has. Raises what `decode_image` does for what is none."""
+    return count(_opened(data))
 
 
 def orientation(picture: Any) -> int:

@@ -5,9 +5,11 @@ from ssl_jax.data.sources.base import Source
 from ssl_jax.data.sources.embedded import Embedded
 from ssl_jax.data.sources.folder import ImageFolder
 from ssl_jax.data.sources.idx import FashionMNIST, Idx
+from ssl_jax.data.sources.listed import FileList
+from ssl_jax.data.sources.mix import Mix
 from ssl_jax.data.sources.pendulum import Pendulum
 from ssl_jax.data.sources.prepared import Tfds
-from ssl_jax.data.sources.subset import Subset
+from ssl_jax.data.sources.subset import Labelled, NamedPart, Subset
 from ssl_jax.data.sources.wordnet import Definitions, Glosses, PackedGlosses
 
 __all__ = [
@@ -15,9 +17,13 @@ __all__ = [
     "Definitions",
     "Embedded",
     "FashionMNIST",
+    "FileList",
     "Glosses",
     "Idx",
     "ImageFolder",
+    "Labelled",
+    "Mix",
+    "NamedPart",
     "PackedGlosses",
     "Pendulum",
     "Source",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ssl_jax.data import files
+from ssl_jax.data.sources import listing
 from ssl_jax.data.sources.arrays import HASH_ROWS, spread
 from ssl_jax.data.sources.base import Record
+from ssl_jax.data.sources.listing import Listing, listed
+from ssl_jax.data.sources.names import Names
 from ssl_jax.data.sources.pictures import EncodedPictures
 from ssl_jax.errors import UserError
 
@@ -26,11 +28,14 @@ class ImageFolder(EncodedPictures):
 
     Either all pictures lie directly in `root` (no labels), or each folder in `root` is a class and holds its pictures,
     at any depth; classes are numbered in the order of their names. Files are those with a picture's suffix, in the
-    order of their paths, the same on every machine.
+    order of their paths, the same on every machine; how many others there are stands in `notes`.
 
     Args:
       root: the folder. It, folders and files may be links, to anywhere; a link to a folder that it lies in is refused.
+      labelled: False takes all pictures at any depth, beside folders too, and no labels.
       size, channels, max_pixels, pixels: as in `EncodedPictures`.
+
+    A folder of 10,000 pictures or more is listed once (`data/sources/listing.py`).
 
     Raises:
       UserError: no such folder, no pictures in it or in one of its classes, pictures both beside and inside folders, or
@@ -38,86 +43,120 @@ class ImageFolder(EncodedPictures):
     """
 
     root: str | Path
-    paths: tuple[str, ...] = field(init=False, repr=False)
+    labelled: bool = True
     classes: tuple[str, ...] = field(init=False, repr=False)
-    _number: dict[str, int] = field(init=False, repr=False)
+    _listing: Listing = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         root = Path(self.root)
         if not root.is_dir():
             raise UserError(f"no folder at {str(root)!r}; give the folder that holds the pictures or the class folders")
-        paths, folders, odd = _list(root)
-        flat = any("/" not in path for path in paths)
-        classes = () if flat else tuple(folders)
-        if not paths:
+        found = listed(root, _walked)
+        if not len(found.names):
             raise UserError(f"no pictures ({', '.join(SUFFIXES)}) in {str(root)!r}; give a folder that holds some")
-        if flat and not all("/" not in path for path in paths):
-            raise UserError(f"{str(root)!r} has pictures both beside and inside folders; move the former into a folder")
-        used = {path.split("/", 1)[0] for path in paths}
-        if not flat and len(used) < len(classes):
-            empty = next(c for c in classes if c not in used)
-            raise UserError(f"class folder {empty!r} in {str(root)!r} holds no pictures; fill or remove it")
-        object.__setattr__(self, "paths", tuple(paths))
+        classes = _classes(root, found) if self.labelled else ()
         object.__setattr__(self, "classes", classes)
-        object.__setattr__(self, "_number", {name: number for number, name in enumerate(classes)})
-        self._look([f"left out {len(odd)} names that are no regular files, {odd[0]!r} first"] if odd else [])
+        object.__setattr__(self, "_listing", found)
+        self._look(_notes(found))
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self._listing.names)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of all records below `root`."""
+        return tuple(self._listing.names)
 
     def encoded(self, index: int) -> Record:
         """Record `index` with the bytes of its file as `image`."""
-        image = files.read(Path(self.root) / self.paths[index])
-        return {"image": image} | ({"label": np.asarray(self._label(index), np.int32)} if self.classes else {})
+        image = files.read(self._path(index))
+        return {"image": image} | ({"label": np.asarray(self._listing.labels[index])} if self.classes else {})
 
     def values(self, name: str) -> np.ndarray | None:
         """All labels [N], which need no reading; None for other fields."""
-        if name != "label" or not self.classes:
-            return None
-        return np.array([self._label(i) for i in range(len(self))], np.int32)
+        return self._listing.labels.copy() if name == "label" and self.classes else None
 
     def name_of(self, index: int) -> str:
         """The path of a record below `root`."""
-        return self.paths[index]
+        return self._listing.names[index]
 
     def fingerprint(self) -> str:
         """SHA-256 of the options, all paths, and size and first 64 kB of (evenly spread) 4,096 files at most."""
         digest = self._digest()
-        digest.update("\n".join(self.paths).encode("utf-8", "surrogateescape"))
+        digest.update(self._listing.names.joined())
         for i in spread(len(self), HASH_ROWS):
-            digest.update(_head(Path(self.root) / self.paths[i]))
+            digest.update(head(self._path(int(i))))
+        if not self.labelled:
+            digest.update(b"\nunlabelled")
         return digest.hexdigest()
 
-    def _label(self, index: int) -> int:
-        return self._number[self.paths[index].split("/", 1)[0]]
+    def _path(self, index: int) -> Path:
+        return Path(self.root) / self._listing.names[index]
 
 
-def _list(root: Path) -> tuple[list[str], list[str], list[str]]:
-    """All pictures below `root` as sorted relative paths with `/`, the names of the folders in it, and what is no file."""
-    found: list[str] = []
+def _classes(root: Path, found: Listing) -> tuple[str, ...]:
+    """The names of the class folders, () where there are none; UserError where pictures are not all in such or all outside."""
+    outside = found.labels < 0
+    if outside.all():
+        return ()
+    if outside.any():
+        raise UserError(
+            f"{str(root)!r} has pictures both beside and inside folders; move the former into a folder, or say "
+            f"labelled=False to take all of them, without labels"
+        )
+    used = np.bincount(found.labels, minlength=len(found.tops))
+    if not used.all():
+        empty = found.tops[int(np.argmin(used > 0))]
+        raise UserError(f"class folder {empty!r} in {str(root)!r} holds no pictures; fill or remove it")
+    return tuple(found.tops)
+
+
+def _notes(found: Listing) -> list[str]:
+    """What was left out of a folder."""
+    odd = (
+        [f"left out {len(found.odd)} names that are no regular files, {found.odd[0]!r} first"] if len(found.odd) else []
+    )
+    others = f"left out {found.others} files that have no picture's suffix, {found.first_other!r} first"
+    return odd + ([others] if found.others else [])
+
+
+def _walked(root: Path) -> Listing:
+    """What lies below `root`. Links are followed, but not to where they lie."""
+    pictures: list[str] = []
     odd: list[str] = []
-    for path, entry in _walk(root):
-        (found if files.is_usable(entry) else odd).append(path)
-    top = sorted(entry.name for entry in _entries(root) if _is_folder(entry))
-    return sorted(found), top, sorted(odd)
-
-
-def _walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """The names with a picture's suffix below `root`, by their path. Links are followed, but not to where they lie."""
+    folders: list[str] = [""]
+    others, first_other = 0, ""
     waiting: list[tuple[str, str, tuple[Place, ...]]] = [(str(root), "", (_place(os.stat(root)),))]
+    states = [listing.state(root)]
     while waiting:
         folder, prefix, above = waiting.pop()
         for entry in _entries(folder):
+            path = prefix + entry.name
             if _is_folder(entry):
-                here = _place(entry.stat())
-                if here in above:
-                    raise UserError(
-                        f"{entry.path!r} links to a folder that it lies in, so the list would not end; remove it"
-                    )
-                waiting.append((entry.path, f"{prefix}{entry.name}/", (*above, here)))
+                waiting.append((entry.path, f"{path}/", _deeper(entry, above)))
+                folders.append(path)
+                states.append(listing.state(entry.path))
             elif entry.name.lower().endswith(SUFFIXES):
-                yield prefix + entry.name, entry
+                (pictures if files.is_usable(entry) else odd).append(path)
+            else:
+                others, first_other = others + 1, min(first_other or path, path)
+    pictures.sort()
+    tops = sorted(folder for folder in folders[1:] if "/" not in folder)
+    number = {name: place for place, name in enumerate(tops)}
+    labels = np.array([number[path.partition("/")[0]] if "/" in path else -1 for path in pictures], np.int32)
+    return Listing(
+        Names.of(pictures), labels, Names.of(tops), Names.of(folders), np.array(states, np.int64), Names.of(sorted(odd)),
+        others, first_other,
+    )  # fmt: skip
+
+
+def _deeper(entry: os.DirEntry[str], above: tuple[Place, ...]) -> tuple[Place, ...]:
+    """The folders that the entries of this folder lie in. UserError where it is one of those that it lies in itself."""
+    here = _place(entry.stat())
+    if here in above:
+        raise UserError(f"{entry.path!r} links to a folder that it lies in, so the list would not end; remove it")
+    return (*above, here)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -145,9 +184,9 @@ def _place(found: os.stat_result) -> Place:
     return found.st_dev, found.st_ino
 
 
-def _head(path: Path) -> bytes:
+def head(path: str | Path) -> bytes:
     """Size and first 64 kB of a file; a file that cannot be read is a bad record, not a reason to stop here."""
     try:
-        return f"\n{path.stat().st_size} ".encode() + files.read(path, 1 << 16)
+        return f"\n{os.stat(path).st_size} ".encode() + files.read(path, 1 << 16)
     except (OSError, ValueError):
         return b"\n-"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssl_jax.data.image import pixels as pixel_ranges
-from ssl_jax.data.image.decode import MAX_PIXELS, decode_image, wide_values
+from ssl_jax.data.image.decode import MAX_PIXELS, channels_of, decode_image, wide_values
 from ssl_jax.data.sources.arrays import spread
 from ssl_jax.data.sources.base import Record
 from ssl_jax.errors import UserError
@@ -45,7 +45,8 @@ class EncodedPictures:
 
     Args:
       size: side of the square that every picture becomes; how it is scaled, `ssl_jax.data.image.decode.decode_image` says.
-      channels: 3 (RGB) or 1 (grey).
+      channels: 3 (RGB) or 1 (grey), to which every picture is converted; or the number that all of them have, for RGBA as it is
+        and for pages of a TIFF.
       max_pixels: pictures with more are bad records.
       pixels: which numbers are black and white in pictures of 16 bits, 32 bits or floats, e.g. (0, 4095). Without it, what
         64 pictures of the source hold decides, if most are of that kind, and it is told in `notes`. Pictures of other kinds or
@@ -63,7 +64,7 @@ class EncodedPictures:
     scale: pixel_ranges.Range | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.channels not in (1, 3):
+        if self.size < 1 or self.channels < 1:
             raise UserError(f"size={self.size}, channels={self.channels}: use a positive size and 1 or 3 channels")
 
     def __len__(self) -> int:
@@ -108,9 +109,23 @@ class EncodedPictures:
 
     def _look(self, notes: Iterable[str] = ()) -> None:
         """Decide what is black and white, from some of the pictures where nobody said it, and keep the notes."""
+        if self.channels not in (1, 3):
+            self._require_channels()
         wide = self._wide()
         object.__setattr__(self, "scale", wide)
         object.__setattr__(self, "notes", (*([] if wide is None else [wide.note("wide")]), *notes))
+
+    def _require_channels(self) -> None:
+        """UserError unless a picture can be found that has `channels` of them."""
+        found: set[int] = set()
+        for i in spread(len(self), _SEEN):
+            with suppress(Exception):  # a bad record
+                found.add(channels_of(self.encoded(int(i))["image"]))
+        if self.channels not in found:
+            raise UserError(
+                f"channels={self.channels}, and pictures have {', '.join(map(str, sorted(found))) or 'none'}: use 1 or 3, to "
+                f"which all are converted, or the number that they have"
+            )
 
     def _wide(self) -> pixel_ranges.Range | None:
         """What is black and white in pictures that are not 8-bit; None where most are, and nobody said it."""
