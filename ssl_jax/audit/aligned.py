@@ -39,13 +39,23 @@ class Compared(NamedTuple):
     of_first: np.ndarray
 
 
+class Score(NamedTuple):
+    """As in `Compared`, of one way to lay the pictures on each other."""
+
+    box: np.ndarray
+    alike: np.ndarray
+    brightness: np.ndarray
+    local: np.ndarray
+
+
 def compared(prints: Prints, pairs: Candidates) -> Compared:
     """The pairs laid on each other, as far as that makes them more alike."""
     spreads = spreads_of(prints.thumb)
     parts = [pairs.take(slice(start, start + CHUNK)) for start in range(0, len(pairs.i), CHUNK)]
     with ThreadPoolExecutor(THREADS) as pool:
         found = list(pool.map(lambda part: _compared(prints, part, spreads), parts))
-    empty = Compared(np.zeros((0, 4)), *(np.zeros(0) for _ in range(4)), np.zeros(0, bool))
+    none = np.zeros(0)
+    empty = Compared(np.zeros((0, 4)), none, none, none, none, np.zeros(0, bool))
     return Compared(*(np.concatenate(column) for column in zip(empty, *found, strict=True)))
 
 
@@ -57,29 +67,26 @@ def spreads_of(thumbs: np.ndarray) -> dict[int, np.ndarray]:
 
 def _compared(prints: Prints, pairs: Candidates, spreads: dict[int, np.ndarray]) -> Compared:
     ways = [WAYS[way] for way in pairs.way]
-    of_first = np.array([second == WHOLE for _, _, second in ways])
-    first = _turned(prints.thumb[pairs.i], np.array([turn == "mirrored" for turn, _, _ in ways]))
-    tint = _turned(_colour(prints.tint[pairs.i]), np.array([turn == "mirrored" for turn, _, _ in ways]))
-    second = prints.thumb[pairs.j].astype(np.float32)
+    mirrored, of_first = (
+        np.array(x) for x in zip(*((turn == "mirrored", b == WHOLE) for turn, _, b in ways), strict=True)
+    )
+    first, second = _turned(prints.thumb[pairs.i], mirrored), prints.thumb[pairs.j].astype(np.float32)
     side = of_first[:, None, None]
     whole, part = np.where(side, first, second), np.where(side, second, first)
-    start = np.array([cut if after == WHOLE else after for _, cut, after in ways], np.float32)
+    start = np.array([a if b == WHOLE else b for _, a, b in ways], np.float32)
     count = _fine(np.minimum(prints.size[pairs.i].min(axis=1), prints.size[pairs.j].min(axis=1)))
-    tints = np.abs(tint - _colour(prints.tint[pairs.j])).mean(axis=(1, 2, 3))
-    return _better([_scored(whole, part, box, count, spreads) for box in _boxes(whole, part, start)], tints, of_first)
+    laid_at = (np.tile(np.array(WHOLE, np.float32), (len(ways), 1)), laid(whole, part, start))
+    better = _better(*(_scored(whole, part, box, count, spreads) for box in laid_at))
+    tint = _turned(_colour(prints.tint[pairs.i]), mirrored) - _colour(prints.tint[pairs.j])
+    return Compared(*better, np.abs(tint).mean(axis=(1, 2, 3)), of_first)
 
 
-def _boxes(whole: np.ndarray, part: np.ndarray, start: np.ndarray) -> list[np.ndarray]:
-    """Where the part may lie: everywhere, and where Gauss-Newton ends."""
-    return [np.tile(np.array(WHOLE, np.float32), (len(whole), 1)), laid(whole, part, start)]
-
-
-def _better(found: list[tuple[np.ndarray, ...]], tint: np.ndarray, of_first: np.ndarray) -> Compared:
-    """Of two ways to lay a picture the better; the first where the second is hardly better."""
-    first, second = found
-    other = second[1] > first[1] + HARDLY * (1 - first[1])
-    pick = lambda a, b: np.where(other.reshape(-1, *[1] * (a.ndim - 1)), b, a)  # noqa: E731
-    return Compared(*(pick(a, b) for a, b in zip(first, second, strict=True)), tint, of_first)
+def _better(first: Score, second: Score) -> Score:
+    """Of two ways to lay pictures the better; the first where the second is hardly better."""
+    other = second.alike > first.alike + HARDLY * (1 - first.alike)
+    return Score(
+        *(np.where(other if a.ndim == 1 else other[:, None], b, a) for a, b in zip(first, second, strict=True))
+    )
 
 
 def _colour(tint: np.ndarray) -> np.ndarray:
@@ -98,8 +105,8 @@ def _fine(side: np.ndarray) -> np.ndarray:
 
 def _scored(
     whole: np.ndarray, part: np.ndarray, box: np.ndarray, count: np.ndarray, spreads: dict[int, np.ndarray]
-) -> tuple[np.ndarray, ...]:
-    """(box, alike, brightness, local) of the part laid there."""
+) -> Score:
+    """How alike they are with the part laid there."""
     seen = shown(whole, box, SIDE)
     alike = np.empty(len(box), np.float32)
     for k in np.unique(count):
@@ -107,7 +114,7 @@ def _scored(
         a, b = (_length_one(frequencies(x[rows], int(k)) / spreads[int(k)]) for x in (seen, part))
         alike[rows] = (a * b).sum(axis=1)
     cells = (seen - part).reshape(len(seen), CELLS, SIDE // CELLS, CELLS, SIDE // CELLS).mean(axis=(2, 4))
-    return box, alike, np.abs(cells.mean(axis=(1, 2))), np.abs(cells).max(axis=(1, 2))
+    return Score(box, alike, np.abs(cells.mean(axis=(1, 2))), np.abs(cells).max(axis=(1, 2)))
 
 
 def _length_one(x: np.ndarray) -> np.ndarray:
@@ -144,7 +151,9 @@ def _step(seen: np.ndarray, target: np.ndarray, box: np.ndarray) -> np.ndarray:
     columns = (down, right, down * at[:, None], right * at, seen, np.ones_like(seen))
     system = np.stack(columns, axis=-1).reshape(len(seen), -1, len(columns))
     normal = system.transpose(0, 2, 1) @ system
-    ridge = 1e-4 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(len(columns), dtype=np.float32) / len(columns)
+    ridge = (
+        1e-4 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(len(columns), dtype=np.float32) / len(columns)
+    )
     right_side = system.transpose(0, 2, 1) @ (target - seen).reshape(len(seen), -1, 1)
     change = np.linalg.solve(normal + ridge + 1e-3 * np.eye(len(columns), dtype=np.float32), right_side)[:, :4, 0]
     return _inside(box + np.clip(change, -0.05, 0.05))
@@ -154,5 +163,3 @@ def _inside(box: np.ndarray) -> np.ndarray:
     """Boxes that lie in the picture and are no smaller than `SMALLEST`."""
     length = np.clip(box[:, 2:], SMALLEST, 1)
     return np.concatenate([np.clip(box[:, :2], 0, 1 - length), length], axis=1).astype(np.float32)
-
-

@@ -38,7 +38,7 @@ class Candidates(NamedTuple):
     way: np.ndarray
     alike: np.ndarray
 
-    def take(self, rows: np.ndarray) -> Candidates:
+    def take(self, rows: np.ndarray | slice) -> Candidates:
         """Some of the pairs."""
         return Candidates(*(part[rows] for part in self))
 
@@ -48,7 +48,7 @@ def candidates(thumbs: np.ndarray, wanted: Callable[[np.ndarray, np.ndarray], np
     hashes = Hashes(thumbs)
     blocks = [(r, c) for r in range(0, len(thumbs), ROWS) for c in range(0, len(thumbs), COLUMNS) if c + COLUMNS > r]
     with ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(lambda block: _most_alike(_of_block(hashes, *block, wanted)), blocks))
+        found = list(pool.map(lambda block: _most_alike(_of_block(hashes, block[0], block[1], wanted)), blocks))
     return _most_alike(_joined(found))
 
 
@@ -67,7 +67,9 @@ class Hashes:
 
 def _of_block(hashes: Hashes, row: int, column: int, wanted: Callable | None) -> Candidates:
     rows, columns = slice(row, row + ROWS), slice(column, column + COLUMNS)
-    return _best_ways(_joined([_above(row, column, cosine, way, wanted) for way, cosine in _products(hashes, rows, columns)]))
+    return _best_ways(
+        _joined([_above(row, column, cosine, way, wanted) for way, cosine in _products(hashes, rows, columns)])
+    )
 
 
 def _products(hashes: Hashes, rows: slice, columns: slice) -> Iterator[tuple[int, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""An audit as one HTML page: what was found, and the pairs that matter most as pictures. It needs no network and no other file."""
+"""An audit as one HTML page: what was found, and the pairs that matter most as pictures. It needs no other file."""
 
 from __future__ import annotations
 
@@ -35,14 +35,23 @@ def page(result: Mapping[str, Any], sources: Mapping[str, Named], key: str = "im
     """The page of what `run.audit` returned; pictures are read from the `sources` again, by the names of the sets."""
     style = resources.files("ssl_jax.report").joinpath("page.css").read_text(encoding="utf-8")
     body = (
-        el("header", el("p", "Data audit", class_="kind"), el("h1", " and ".join(s["source"] for s in result["sets"].values()))),
+        el(
+            "header",
+            el("p", "Data audit", class_="kind"),
+            el("h1", " and ".join(s["source"] for s in result["sets"].values())),
+        ),
         _verdict(result),
         _facts(result),
-        el("section", el("h2", "Pairs that are one picture"), _counts(result), el("p", result["method"], class_="note")),
+        el(
+            "section", el("h2", "Pairs that are one picture"), _counts(result), el("p", result["method"], class_="note")
+        ),
         [_kind(kind, result["pairs"], sources, key) for kind in KINDS],
         _doubtful(result["doubtful"], sources, key),
         _unreadable(result["sets"]),
-        el("footer", f"Made by ssl-jax {__version__}. This file needs no other; audit.json beside it has all pairs and ids."),
+        el(
+            "footer",
+            f"Made by ssl-jax {__version__}. This file needs no other; audit.json beside it has all pairs and ids.",
+        ),
     )
     return document("Data audit · ssl-jax", style, el("main", *body))
 
@@ -60,7 +69,11 @@ def _facts(result: Mapping[str, Any]) -> Html:
     ]
     by_kind = {kind: len(ids) for kind, ids in result["unclean_by_kind"].items() if ids}
     told = ", ".join(f"{kind} {count:,}" for kind, count in by_kind.items())
-    unclean = el("div", el("dt", "Records of eval in pretrain"), el("dd", f"{len(result['unclean']):,}", el("br"), el("small", told)))
+    unclean = el(
+        "div",
+        el("dt", "Records of eval in pretrain"),
+        el("dd", f"{len(result['unclean']):,}", el("br"), el("small", told)),
+    )
     return el("dl", rows, unclean if "eval" in result["sets"] else None, class_="facts")
 
 
@@ -133,5 +146,7 @@ def _unreadable(sets: Mapping[str, Any]) -> Html | None:
     rows = [[name, bad["name"], bad["reason"]] for name, one in sets.items() for bad in one["unreadable"]]
     if not rows:
         return None
-    told = f"{len(rows):,} records could not be read, and are compared with nothing." + (" The first 20." if len(rows) > 20 else "")
+    told = f"{len(rows):,} records could not be read, and are compared with nothing." + (
+        " The first 20." if len(rows) > 20 else ""
+    )
     return el("section", el("h2", "Bad records"), el("p", told), table(["set", "name", "why"], rows[:20]))

@@ -10,7 +10,13 @@ from ssl_jax.audit.aligned import Compared, compared
 from ssl_jax.audit.candidates import WAYS, Candidates, candidates
 from ssl_jax.audit.prints import Prints
 
-KINDS = ("exact", "re-encoded", "resized", "cropped", "flipped")  # in the order in which a pair is given the first that holds
+KINDS = (
+    "exact",
+    "re-encoded",
+    "resized",
+    "cropped",
+    "flipped",
+)  # in the order in which a pair is given the first that holds
 SLIGHT = 0.015  # of a side: what is cut off less shows nothing
 BRIGHTNESS, TINT = 3.5, 8.0  # levels of 255
 # (cosine at least, difference of one cell at most): what planted pairs keep, docs/results/duplicates.md.
@@ -28,7 +34,7 @@ class Pairs(NamedTuple):
     distance: np.ndarray
     box: np.ndarray
 
-    def take(self, rows: np.ndarray) -> Pairs:
+    def take(self, rows: np.ndarray | slice) -> Pairs:
         """Some of the pairs."""
         return Pairs(*(part[rows] for part in self))
 

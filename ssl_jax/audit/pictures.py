@@ -18,12 +18,12 @@ CHUNK = 512  # records that are in memory at a time
 Loaded = np.ndarray | BadRecord
 
 
-def chunks(source: Any, key: str = "image") -> Iterator[tuple[np.ndarray, Sequence[Loaded]]]:
+def chunks(source: Any, key: str = "image") -> Iterator[tuple[np.ndarray, Sequence[Any]]]:
     """The ids [n] and pictures [H, W, C] of all records in order; a `BadRecord` where one cannot be read."""
     with ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(source), CHUNK):
             ids = np.arange(start, min(start + CHUNK, len(source)))
-            yield ids, _batch(source, ids, key) if _at_once(source) else list(pool.map(_reader(source, key), ids))
+            yield ids, list(_batch(source, ids, key) if _at_once(source) else pool.map(_reader(source, key), ids))
 
 
 def picture(source: Any, index: int, key: str = "image") -> np.ndarray:

@@ -13,16 +13,18 @@ from ssl_jax.audit.named import Named
 from ssl_jax.audit.pairs import KINDS, Found, Pairs, found
 from ssl_jax.audit.pictures import name_of
 from ssl_jax.audit.prints import Prints, joined, prints
+from ssl_jax.evaluate.clean import names_digest
 
 LISTED = 20_000  # pairs in audit.json, the nearest first; ids of records are always all there
 SIMILAR = 0.99  # cosine of embeddings from which a doubtful pair is listed
 METHOD = (
-    "exact: equal decoded pixels, or their mirror image; near: 8 x 8 whitened DCT frequencies of the picture, of its mirror "
-    "image and of 5 slight crops compared with all others by their cosine, then laid on each other and compared finely"
+    "Exact: equal decoded pixels, or their mirror image. Near: 8 x 8 whitened DCT frequencies of the picture, of its mirror "
+    "image and of 5 slight crops compared with all others by their cosine, then laid on each other and compared finely."
 )
 
+PLACES = {"across": "pairs across both sets", "pretrain": "pairs within pretrain", "eval": "pairs within eval"}
+
 Say = Callable[[str], None]
-Similarity = Callable[[Sequence[int], Sequence[int]], np.ndarray]
 
 
 class Sets(NamedTuple):
@@ -37,12 +39,15 @@ class Sets(NamedTuple):
         return (0, place) if place < count else (1, place - count)
 
 
+Similarity = Callable[[Sets, np.ndarray, np.ndarray], np.ndarray]  # of pairs of places: the cosine of embeddings [P]
+
+
 def audit(
     pretrain: Named,
     evaluation: Named | None = None,
     key: str = "image",
     within: bool = True,
-    similarity: Callable[[Sets, np.ndarray, np.ndarray], np.ndarray] | None = None,
+    similarity: Similarity | None = None,
     say: Say = lambda line: None,
 ) -> dict[str, Any]:
     """Compare two sets of pictures (or one with itself), as plain data: see docs/data.md for what `audit.json` holds.
@@ -79,7 +84,7 @@ def told(
     sets: Sets,
     each: Sequence[Prints],
     result: Found,
-    similarity: Callable[[Sets, np.ndarray, np.ndarray], np.ndarray] | None,
+    similarity: Similarity | None,
 ) -> dict[str, Any]:
     """What was found, as plain data."""
     first, exact = len(each[0]), _exact_pairs(result.same)
@@ -100,7 +105,8 @@ def told(
 
 def _set(one: Named, made: Prints) -> dict[str, Any]:
     bad = [{"id": b.index, "name": b.name, "reason": b.reason} for b in made.bad]
-    known = {"source": one.word, "records": len(made), "fingerprint": one.source.fingerprint(), "unreadable": bad}
+    who = {"fingerprint": one.source.fingerprint(), "names": names_digest(one.source)}
+    known = {"source": one.word, "records": len(made), **who, "unreadable": bad}
     return known | ({"part": one.part} if one.part else {})
 
 
@@ -138,7 +144,7 @@ def _unclean(result: Found, first: int) -> dict[int, int]:
     return kind
 
 
-def _listed(sets: Sets, pairs: Pairs, similarity: Any) -> list[dict[str, Any]]:
+def _listed(sets: Sets, pairs: Pairs, similarity: Similarity | None) -> list[dict[str, Any]]:
     rows = [
         {**_who(sets, int(i), int(j)), "kind": KINDS[k], "distance": round(float(d), 5)} | _cut(KINDS[k], box)
         for i, j, k, d, box in zip(*pairs, strict=True)
@@ -159,7 +165,7 @@ def _who(sets: Sets, i: int, j: int) -> dict[str, Any]:
     return {"sets": [sets.names[s] for s, _ in places], "ids": [record for _, record in places], "names": names}
 
 
-def _doubtful(sets: Sets, tried: Candidates, similarity: Any) -> list[dict[str, Any]]:
+def _doubtful(sets: Sets, tried: Candidates, similarity: Similarity | None) -> list[dict[str, Any]]:
     """Pairs whose pixels do not confirm what their hashes say, where the encoder cannot tell them apart either."""
     if similarity is None or not len(tried.i):
         return []
@@ -171,15 +177,15 @@ def _doubtful(sets: Sets, tried: Candidates, similarity: Any) -> list[dict[str, 
 
 def summary(result: Mapping[str, Any]) -> str:
     """The result for a terminal."""
-    heads = ["", *KINDS]
-    rows = [[_place_told(where), *(f"{n:,}" for n in counts.values())] for where, counts in result["pairs_found"].items()]
-    widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
-    table = ["  ".join([r[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(r[1:], widths[1:], strict=True))]) for r in [heads, *rows]]
-    return "\n".join([*table, verdict(result)])
-
-
-def _place_told(where: str) -> str:
-    return {"across": "pairs across both sets", "pretrain": "pairs within pretrain", "eval": "pairs within eval"}[where]
+    rows = [
+        ("", *KINDS),
+        *((PLACES[w], *(f"{n:,}" for n in counts.values())) for w, counts in result["pairs_found"].items()),
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))] for row in rows
+    ]
+    return "\n".join([*("  ".join(line).rstrip() for line in lines), verdict(result)])
 
 
 def verdict(result: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`audit.json` and `audit.html` in a folder."""
+"""What was found, as files in a folder."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ssl_jax.audit.named import Named
-from ssl_jax.audit.page import page
 from ssl_jax.rundir.writing import replace_file, written
 
 
-def save(result: Mapping[str, Any], sources: Mapping[str, Named], folder: Path, key: str = "image") -> Path:
-    """Write both; returns the page. UserError where they cannot be written: they lie in a temporary folder then."""
-    content = {"audit.json": json.dumps(result, indent=1, allow_nan=False) + "\n", "audit.html": page(result, sources, key)}
-    return written(partial(write, content), folder) / "audit.html"
+def in_folder(content: Mapping[str, str], folder: Path) -> Path:
+    """Write texts by the names of their files. UserError where that is impossible: they lie in a temporary folder then."""
+    return written(partial(_write, content), folder)
 
 
-def write(content: Mapping[str, str], folder: Path) -> Path:
-    """Files by name."""
+def json_of(result: Mapping[str, Any]) -> str:
+    """Plain data as a JSON file."""
+    return json.dumps(result, indent=1, allow_nan=False) + "\n"
+
+
+def _write(content: Mapping[str, str], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in content.items():
         replace_file(folder / name, text.encode("utf-8", "replace"))

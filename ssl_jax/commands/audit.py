@@ -18,12 +18,14 @@ EXAMPLE = "ssl-jax audit --pretrain folder:/photos --eval folder:/photos-test --
 def options(parser: ArgumentParser) -> None:
     """Add its options."""
     source = "a source (folder:/photos, embedded:test, a path), a recipe or a run directory"
-    parser.add_argument("--pretrain", type=path_of, metavar="SRC", help=f"the pictures that were learned from: {source}")
-    parser.add_argument("--eval", type=path_of, metavar="SRC", help="those it is tested on; without it, only what --pretrain holds twice")
-    parser.add_argument("--encoder", type=path_of, metavar="RUN", help="a run directory: how alike its encoder finds the pairs")
+    second = "those it is tested on; without it, only what --pretrain holds twice"
+    out = "for audit.json and audit.html (default: audit)"
+    parser.add_argument("--pretrain", type=path_of, metavar="SRC", help=f"what was learned from: {source}")
+    parser.add_argument("--eval", type=path_of, metavar="SRC", help=second)
+    parser.add_argument("--encoder", type=path_of, metavar="RUN", help="a run: how alike its encoder finds the pairs")
     parser.add_argument("--across", action="store_true", help="only pairs across both sets, which is faster")
     parser.add_argument("--key", default="image", metavar="FIELD", help="the field of the records that holds pictures")
-    parser.add_argument("--out", type=path_of, default="audit", metavar="FOLDER", help="for audit.json and audit.html (default: audit)")
+    parser.add_argument("--out", type=path_of, default="audit", metavar="FOLDER", help=out)
     add_allow(parser)
 
 
@@ -33,8 +35,9 @@ def run(arguments: Namespace) -> None:
         raise UserError("audit needs --pretrain SRC, the pictures to look at, e.g. --pretrain folder:/photos")
     allow = allowed(arguments.allow)
     from ssl_jax.audit.named import named
+    from ssl_jax.audit.page import page
     from ssl_jax.audit.run import audit, summary
-    from ssl_jax.audit.saved import save
+    from ssl_jax.audit.saved import in_folder, json_of
 
     pretrain = named(arguments.pretrain, "pretrain", terminal.tell, allow)
     evaluation = named(arguments.eval, "eval", terminal.tell, allow) if arguments.eval else None
@@ -45,5 +48,7 @@ def run(arguments: Namespace) -> None:
         similarity = similarity_of(Path(arguments.encoder), allow)
     result = audit(pretrain, evaluation, arguments.key, not arguments.across, similarity, terminal.tell)
     terminal.tell(summary(result))
-    save(result, {"pretrain": pretrain} | ({"eval": evaluation} if evaluation else {}), Path(arguments.out), arguments.key)
+    sources = {"pretrain": pretrain} | ({"eval": evaluation} if evaluation else {})
+    html = page(result, sources, arguments.key)
+    in_folder({"audit.json": json_of(result), "audit.html": html}, Path(arguments.out))
     terminal.tell(os.path.join(arguments.out, "audit.html"))

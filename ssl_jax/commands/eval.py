@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_jax.commands.shared.folders import existing_run
-from ssl_jax.commands.shared.options import add_allow, add_out_folder, add_workdir
+from ssl_jax.commands.shared.options import add_allow, add_out_folder, add_workdir, path_of
 from ssl_jax.commands.shared.recipe import allowed
 from ssl_jax.rundir import terminal
 
@@ -28,6 +28,8 @@ def options(parser: ArgumentParser) -> None:
         metavar="A,B",
         help="which encoders, e.g. student, teacher, image, text; repeatable; default: the recipe's",
     )
+    clean = "an audit: measure also without the test records that it found in the pretraining data"
+    parser.add_argument("--clean", type=path_of, metavar="AUDIT.json", help=clean)
     add_out_folder(parser)
     parser.add_argument(
         "--config.evaluate.KEY", dest="_override", metavar="VALUE", help="change how the run is evaluated; repeatable"
@@ -47,5 +49,6 @@ def run(arguments: Namespace) -> None:
         options: dict[str, Any] = {} if arguments.encoder is None else {"encoder": ",".join(arguments.encoder)}
         options |= {"overrides": arguments.overrides} if arguments.overrides else {}
         options |= {"out": Path(arguments.out)} if arguments.out else {}
+        options |= {"clean": Path(arguments.clean)} if arguments.clean else {}
         terminal.tell(evaluate_run(workdir, probes, arguments.step, allow, **options))
     terminal.tell(os.path.join(arguments.out or arguments.workdir.rstrip("/"), "eval"))

@@ -12,9 +12,10 @@ import jax
 from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.fit import check_records, check_scales
 from ssl_jax.errors import UserError
-from ssl_jax.evaluate import suite
+from ssl_jax.evaluate import shared, suite
 from ssl_jax.evaluate.baselines import Lenient
 from ssl_jax.evaluate.classes import class_names, labelled, labels_of, numbered_alike
+from ssl_jax.evaluate.clean import Audit, read_audit
 from ssl_jax.evaluate.online import encoder_named, names_of
 from ssl_jax.evaluate.own_task import missing_fields, own_task, with_own_task
 from ssl_jax.evaluate.supervised import SupervisedFit
@@ -36,12 +37,15 @@ def evaluate_run(
     encoder: str | Sequence[str] | None = None,
     overrides: Sequence[str] = (),
     out: Path | None = None,
+    clean: Path | None = None,
 ) -> str:
     """Probe the checkpoint of `step` (default: the newest), write eval/<probe>.json into the run (or `out`), and return the
     table.
 
     `probes` and `encoder` (a name, or several) default to the recipe's; code from outside `ssl_jax` is imported only if
     `allow` names its package. `overrides` change the recipe's section `evaluate`. The pretraining data is not needed.
+    `clean` is an `audit.json`: probes are then told on the test records that it leaves as well.
+    Test records that are in the probe split or the pretraining data are told, and marked in every protocol.
     Raises what kept a part of the table from being measured, or all of it from being written, after the rest was printed.
     """
     recipe = recipe_of(workdir, allow, overrides)
@@ -57,7 +61,12 @@ def evaluate_run(
     for name, source in (("probe", train), ("test", test)):
         logger.info("%s %s", name, opening.data(source))
         check_records(opened.objective.augment, source, BadRecords(settings.max_bad_fraction))
-    results, failures = measured(opened, tuple(chosen), train, test, settings)
+    audit = None if clean is None else read_audit(clean, test)
+    found = marked(opened, train, test)
+    for mark in found:
+        logger.warning("%s: these results do not say how well new records do", mark)
+    results, failures = measured(opened, tuple(chosen), train, test, settings, audit)
+    results = with_marks(results, found)
     if results["rows"]:
         results, failures = with_task(opened, tuple(chosen), test, settings, results, failures)
         saved(results, failures, out or workdir)
@@ -80,18 +89,34 @@ def saved(results: dict[str, Any], failures: Failures, folder: Path) -> None:
 
 
 def measured(
-    opened: Opened, chosen: tuple[str, ...], train: Any, test: Any, settings: suite.Settings
+    opened: Opened, chosen: tuple[str, ...], train: Any, test: Any, settings: suite.Settings, audit: Audit | None = None
 ) -> tuple[dict[str, Any], Failures]:
     """The table of `suite.evaluate`, and why parts of it are missing."""
     encoders = {name: (each, each.variables(opened.state)) for name, each in opened.objective.encoders().items()}
     trainer = partial(from_scratch, opened, train, settings)
     try:
         table = suite.evaluate(
-            encoders, train, test, settings, trainer, opened.step, logger.info, opened.mesh, chosen
+            encoders, train, test, settings, trainer, opened.step, logger.info, opened.mesh, chosen, audit=audit
         )  # fmt: skip
     except suite.Incomplete as incomplete:
         return incomplete.results, dict(incomplete.failures)
     return table, {}
+
+
+def marked(opened: Opened, train: Any, test: Any) -> tuple[str, ...]:
+    """What the test records share with the probe split, and with the pretraining data where that is here."""
+    pretrain = shared.built(opened.recipe.data.pretrain)
+    others = {"probe split": train} | ({} if pretrain is None else {"pretraining data": pretrain})
+    return shared.marks(test, others, opened.data)
+
+
+def with_marks(results: dict[str, Any], marks: tuple[str, ...]) -> dict[str, Any]:
+    """The results, with the marks in the notes of the table and in each protocol, so that they go wherever a number goes."""
+    if not marks or "protocol" not in results:
+        return results
+    told = "; ".join(f"MARKED: {mark}" for mark in marks)
+    protocols = {name: f"{protocol}; {told}" for name, protocol in results["protocol"].items()}
+    return results | {"protocol": protocols, "notes": [*results.get("notes", ()), *marks]}
 
 
 def with_task(

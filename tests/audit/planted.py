@@ -57,7 +57,7 @@ def resized(x, rng):
 
 
 def cropped(x, rng):
-    """5 % of the height and of the width cut off at random; half of the pictures are brought back to their size."""
+    """5 % of the height and of the width cut off at random; half are brought back to their size."""
     height, width = (round(0.95 * n) for n in x.shape[:2])
     top, left = (int(rng.integers(0, n - kept + 1)) for n, kept in zip(x.shape, (height, width), strict=False))
     cut = np.ascontiguousarray(x[top : top + height, left : left + width])
@@ -77,7 +77,10 @@ def photo(rng, height, width):
     """Something like a photograph: noise whose spectrum falls with the frequency, in colour, with a few discs before it."""
     down, right = np.meshgrid(np.fft.fftfreq(height), np.fft.rfftfreq(width), indexing="ij")
     fall = np.maximum(np.hypot(down, right), 1 / max(height, width)) ** -1.3
-    noise = lambda: np.fft.irfft2(fall * (rng.normal(size=fall.shape) + 1j * rng.normal(size=fall.shape)), (height, width))  # noqa: E731
+
+    def noise():
+        return np.fft.irfft2(fall * (rng.normal(size=fall.shape) + 1j * rng.normal(size=fall.shape)), (height, width))
+
     grey, *tints = (x / x.std() for x in (noise() for _ in range(4)))
     pixels = np.stack([grey + 0.4 * tint for tint in tints], axis=-1) * 45 + rng.uniform(80, 170, 3)
     y, x = np.mgrid[:height, :width]
@@ -97,7 +100,7 @@ def planted(first, others, each, rng):
 
 
 def scores(found, truth):
-    """Recall of each kind, how many of the found had the right kind, precision over pairs across both sets, and what else was found."""
+    """Recall of each kind, how many of those found have the right kind, precision across both sets, and the wrong pairs."""
     across = {tuple(p["ids"]): p["kind"] for p in found["pairs"] if p["sets"] == ["pretrain", "eval"]}
     planted_of, hit = Counter(truth.values()), Counter(kind for pair, kind in truth.items() if pair in across)
     right = sum(across.get(pair) == kind for pair, kind in truth.items())
@@ -119,14 +122,19 @@ def main(each=400):
     garments, others = (list(Embedded(split).columns["image"]) for split in ("pretrain", "test"))
     shapes = [(240, 320), (320, 240), (256, 256), (180, 320)]
     photos = [photo(rng, *shapes[i % 4]) for i in range(3000)]
-    sets = {"garments, 28 x 28": (garments, others, each), "generated, 180 to 320": (photos[:2400], photos[2400:], each)}
+    sets = {
+        "garments, 28 x 28": (garments, others, each),
+        "generated, 180 to 320": (photos[:2400], photos[2400:], each),
+    }
     print("| pictures | planted | " + " | ".join(CHANGES) + " | right kind | precision | s |")
     for name, (first, rest, count) in sets.items():
         second, truth = planted(first, rest, count, rng)
         start = time.time()
         found = scores(audited(first, second, within=False), truth)
         told = [f"{value:.3f}" for value in (*found["recall"].values(), found["kind"], found["precision"])]
-        print(f"| {name}, {len(first):,} and {len(second):,} | {len(truth):,} | {' | '.join(told)} | {time.time() - start:.0f} |")
+        print(
+            f"| {name}, {len(first):,} and {len(second):,} | {len(truth):,} | {' | '.join(told)} | {time.time() - start:.0f} |"
+        )
         print(found["wrong"], file=sys.stderr)
 
 
