@@ -71,10 +71,11 @@ def coverage(found: Mapping[str, Any] | None) -> list[Html]:
     """What of the reference the data cover in feature space."""
     if not found:
         return []
+    whole, part, among = (f"{100 * found[key]:.1f} %" for key in ("coverage", "recall", "precision"))
     told = (
-        f"Of {found['reference']}, {100 * found['coverage']:.1f} % have a record of the data nearer than their own "
-        f"{found['k']}th neighbour (coverage); {100 * found['recall']:.1f} % lie among the data (recall), and {100 * found['precision']:.1f} % "
-        f"of the data among them (precision, density {found['density']:.2f}; Naeem et al. 2020)."
+        f"Of {found['reference']}, {whole} have a record of the data nearer than their own {found['k']}th neighbour (coverage); "
+        f"{part} lie among the data (recall), and {among} of the data among them (precision, density "
+        f"{found['density']:.2f}; Naeem et al. 2020)."
     )
     tables = [_by(name, values) for name, values in found["by"].items() if values]
     return [el("section", el("h2", "Coverage of the reference"), el("p", told), tables)]
