@@ -32,7 +32,7 @@ def card(
     seed: int = 0,
     say: Say = lambda line: None,
 ) -> dict[str, Any]:
-    """The card of a source, as plain data: see docs/data.md. With a `reference` and `embed(source, ids)`, its coverage.
+    """The card of a source, as plain data: see docs/audit.md. With a `reference` and `embed(source, ids)`, its coverage.
 
     Raises UserError for records that are no pictures, and for a reference without an encoder.
     """

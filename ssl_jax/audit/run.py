@@ -50,7 +50,7 @@ def audit(
     similarity: Similarity | None = None,
     say: Say = lambda line: None,
 ) -> dict[str, Any]:
-    """Compare two sets of pictures (or one with itself), as plain data: see docs/data.md for what `audit.json` holds.
+    """Compare two sets of pictures (or one with itself), as plain data: see docs/audit.md for what `audit.json` holds.
 
     `within` False looks for what they share only. `similarity(sets, i, j)` gives the cosine of embeddings for pairs of places.
     Raises UserError for records that are no pictures.

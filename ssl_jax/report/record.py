@@ -96,6 +96,7 @@ ENV = {
     "commit": (str, None),
     "started": str,
     "data": str,
+    "augment": str,
     "records": int,
 }
 EVALUATION = {

@@ -8,7 +8,7 @@ import resource
 import time
 
 import numpy as np
-from planted import audited, planted, scores
+from planted_pictures import audited, planted, scores
 
 from ssl_jax.data.sources import Embedded
 

@@ -1,4 +1,4 @@
-"""Sets with planted duplicates, and how many of them the audit finds: `python tests/audit/planted.py` prints the table.
+"""Sets with planted duplicates, and how many of them the audit finds: `python tests/audit/planted_pictures.py` prints the table.
 
 Each planted picture of the second set is one of the first set after one change; the rest of the second set is of other pictures.
 """
