@@ -33,7 +33,7 @@ def photos():
 def test_planted_duplicates_are_found_and_named_and_nothing_else_is(kind, photos):
     rng = np.random.default_rng(1)
     sets = {
-        "garments": (garments("pretrain", 600), garments("test", 300), 60),
+        "garments": (garments("pretrain", 400), garments("test", 200), 40),
         "photos": (photos[:60], photos[60:], 12),
     }
     first, others, each = sets[kind]
