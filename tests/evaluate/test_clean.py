@@ -14,6 +14,7 @@ from ssl_jax.evaluate.clean import Audit, Beside, beside, read_audit, without
 from ssl_jax.evaluate.features import Features, Split
 from ssl_jax.evaluate.instruments import needs_of, refusal
 from ssl_jax.evaluate.probes.knn import Probe as Knn
+from ssl_jax.evaluate.suite import Settings, evaluate, row_of, table
 
 
 def split_of(count=40, seed=0):
@@ -122,3 +123,14 @@ def test_audits_that_are_none_or_of_other_data_are_refused(tmp_path):
     (tmp_path / "audit.json").write_text("[]")
     with pytest.raises(UserError, match="not what `ssl-jax audit"):
         read_audit(tmp_path / "audit.json", source)
+
+
+def test_the_table_of_an_evaluation_has_the_clean_numbers_beside_the_others(encoder, variables, make_signals):
+    audit = Audit("audit.json", np.array([0, 1, 2]), 60, "a")
+    settings = Settings(probes=("knn",), baselines=())
+    results = evaluate({"x": (encoder, variables)}, make_signals(80, 0), make_signals(60, 1), settings, audit=audit)
+    row = results["rows"][row_of("x")]
+    assert {"accuracy", "clean_accuracy"} <= set(row["knn"])
+    assert not any(name.startswith("clean_") for name in row["health"])
+    assert "without the 3 of 60" in results["protocol"]["knn"]
+    assert ", clean" in table(results).splitlines()[0]
