@@ -16,7 +16,7 @@ from ssl_jax.audit.prints import Prints, joined, prints
 from ssl_jax.evaluate.clean import names_digest
 
 LISTED = 20_000  # pairs in audit.json, the nearest first; ids of records are always all there
-SIMILAR = 0.99  # cosine of embeddings from which a doubtful pair is listed
+SIMILAR, DOUBTFUL = 0.99, 200  # cosine of embeddings from which a doubtful pair is listed, and how many are
 METHOD = (
     "Exact: equal decoded pixels, or their mirror image. Near: 8 x 8 whitened DCT frequencies of the picture, of its mirror "
     "image and of 5 slight crops compared with all others by their cosine, then laid on each other and compared finely."
@@ -91,15 +91,16 @@ def told(
     pairs = Pairs(*(np.concatenate(column) for column in zip(exact, result.pairs, strict=True)))
     pairs = pairs.take(np.lexsort((pairs.distance, pairs.kind, pairs.j < first)))  # across the sets first
     unclean = _unclean(result, first)
-    doubtful = _doubtful(sets, result.doubtful, similarity)
+    listed = _listed(sets, pairs.take(slice(LISTED)), similarity)
+    sure = float(np.median([pair["embedding"] for pair in listed])) if similarity and listed else SIMILAR
     return {
         "sets": {n: _set(s, p) for n, s, p in zip(sets.names, sets.sources, each, strict=False)},
         "method": METHOD,
         "pairs_found": {where: _counts(pairs.take(rows)) for where, rows in _where(pairs, first, sets).items()},
         "unclean": sorted(unclean),
         "unclean_by_kind": {kind: sorted(i for i, k in unclean.items() if KINDS[k] == kind) for kind in KINDS},
-        "pairs": _listed(sets, pairs.take(slice(LISTED)), similarity),
-        "doubtful": doubtful,
+        "pairs": listed,
+        "doubtful": _doubtful(sets, result.doubtful, similarity, max(sure, SIMILAR)),
     }
 
 
@@ -165,13 +166,13 @@ def _who(sets: Sets, i: int, j: int) -> dict[str, Any]:
     return {"sets": [sets.names[s] for s, _ in places], "ids": [record for _, record in places], "names": names}
 
 
-def _doubtful(sets: Sets, tried: Candidates, similarity: Similarity | None) -> list[dict[str, Any]]:
-    """Pairs whose pixels do not confirm what their hashes say, where the encoder cannot tell them apart either."""
+def _doubtful(sets: Sets, tried: Candidates, similarity: Similarity | None, least: float) -> list[dict[str, Any]]:
+    """Pairs whose pixels do not confirm what their hashes say, and that the encoder finds as alike as most of the sure ones."""
     if similarity is None or not len(tried.i):
         return []
     tried = tried.take(np.argsort(-tried.alike)[:LISTED])
     cosine = similarity(sets, tried.i, tried.j)
-    order = [n for n in np.argsort(-cosine) if cosine[n] >= SIMILAR]
+    order = [n for n in np.argsort(-cosine)[:DOUBTFUL] if cosine[n] >= least]
     return [{**_who(sets, int(tried.i[n]), int(tried.j[n])), "embedding": round(float(cosine[n]), 5)} for n in order]
 
 

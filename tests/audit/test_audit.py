@@ -174,3 +174,20 @@ def test_a_jpeg_is_the_same_picture_from_a_folder_and_from_an_array(photos, tmp_
         pixels = np.asarray(Image.open(file))
     result = audit(Named("a", ImageFolder(tmp_path, size=32)), Named("b", Pictures([pixels])))
     assert result["pairs_found"]["across"]["exact"] == 1
+
+
+def test_an_encoder_says_how_alike_pairs_are_and_which_doubtful_ones_to_look_at(photos):
+    first = garments("pretrain", 300)
+    second = [CHANGES["re-encoded"](x, np.random.default_rng(0)) for x in first[:5]]
+    asked = []
+
+    def similarity(sets, i, j):
+        asked.append([sets.place(int(place)) for place in j])
+        return np.linspace(1, 0.9, len(i))
+
+    result = audit(Named("a", Pictures(first)), Named("b", Pictures(second)), similarity=similarity)
+    assert [p["embedding"] for p in result["pairs"]] == pytest.approx(
+        np.linspace(1, 0.9, len(result["pairs"])), abs=1e-5
+    )
+    assert all(p["embedding"] >= 0.99 for p in result["doubtful"])
+    assert set(asked[0]) >= {(1, n) for n in range(5)}
