@@ -32,6 +32,11 @@ class Audit:
     records: int
     pretrain: str
 
+    def notes(self) -> tuple[str, ...]:
+        """A sentence where there is nothing to leave out."""
+        none = f"clean: {self.name} finds none of the {self.records:,} test records in {self.pretrain}"
+        return () if len(self.unclean) else (none,)
+
     def told(self) -> str:
         """For protocols."""
         left_out = f"{len(self.unclean):,} of {self.records:,} test records"
@@ -52,7 +57,7 @@ def read_audit(path: Path, test: Any) -> Audit:
     if not _same(known, source):
         raise UserError(
             f"--clean {path} is of {known['source']} ({known['records']:,} records), not of this run's data.test "
-            f"({len(source):,} records); run ssl-jax audit with --eval data.test of this run"
+            f"({len(source):,} records); run ssl-jax audit with --eval and this run directory"
         )
     unclean = np.flatnonzero(np.isin(places, found["unclean"]))
     if len(unclean) == len(test):

@@ -62,11 +62,9 @@ def evaluate_run(
         logger.info("%s %s", name, opening.data(source))
         check_records(opened.objective.augment, source, BadRecords(settings.max_bad_fraction))
     audit = None if clean is None else read_audit(clean, test)
-    found = marked(opened, train, test)
-    for mark in found:
-        logger.warning("%s: these results do not say how well new records do", mark)
+    marks = marks_of(opened, train, test)
     results, failures = measured(opened, tuple(chosen), train, test, settings, audit)
-    results = with_marks(results, found)
+    results = with_marks(results, marks, () if audit is None else audit.notes())
     if results["rows"]:
         results, failures = with_task(opened, tuple(chosen), test, settings, results, failures)
         saved(results, failures, out or workdir)
@@ -103,20 +101,23 @@ def measured(
     return table, {}
 
 
-def marked(opened: Opened, train: Any, test: Any) -> tuple[str, ...]:
-    """What the test records share with the probe split, and with the pretraining data where that is here."""
+def marks_of(opened: Opened, train: Any, test: Any) -> tuple[str, ...]:
+    """What the test records share with the probe split, and with the pretraining data where that is here; it is told."""
     pretrain = shared.built(opened.recipe.data.pretrain)
     others = {"probe split": train} | ({} if pretrain is None else {"pretraining data": pretrain})
-    return shared.marks(test, others, opened.data)
+    marks = shared.marks(test, others, opened.data)
+    for mark in marks:
+        logger.warning("%s: these results do not say how well new records do", mark)
+    return marks
 
 
-def with_marks(results: dict[str, Any], marks: tuple[str, ...]) -> dict[str, Any]:
-    """The results, with the marks in the notes of the table and in each protocol, so that they go wherever a number goes."""
-    if not marks or "protocol" not in results:
+def with_marks(results: dict[str, Any], marks: tuple[str, ...], notes: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The results, with marks and notes under the table, and the marks in each protocol, so that they go wherever a number goes."""
+    if "protocol" not in results:
         return results
-    told = "; ".join(f"MARKED: {mark}" for mark in marks)
-    protocols = {name: f"{protocol}; {told}" for name, protocol in results["protocol"].items()}
-    return results | {"protocol": protocols, "notes": [*results.get("notes", ()), *marks]}
+    told = "".join(f"; MARKED: {mark}" for mark in marks)
+    protocols = {name: f"{protocol}{told}" for name, protocol in results["protocol"].items()}
+    return results | {"protocol": protocols, "notes": [*results.get("notes", ()), *marks, *notes]}
 
 
 def with_task(
