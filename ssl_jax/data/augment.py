@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from jax import Array
@@ -49,6 +50,18 @@ class Augment(Protocol):
     def panel(self, views: Views) -> dict[str, Panel]:
         """What the model is given, for people: the views `inputs`, and those of other kinds. Runs on the host."""
         ...
+
+
+@dataclass(frozen=True)
+class KindOfView:
+    """What `augment.evaluation` gives for views of another kind than the main one; compares like a value, as `jit` needs."""
+
+    augment: Augment
+    kind: str
+
+    def __call__(self, batch: Batch) -> Batch:
+        """The `inputs` [B, ...] of every record."""
+        return self.augment.evaluation(batch, policy=self.kind)
 
 
 def given(arrays: Batch | Views, inputs: tuple[str, ...]) -> View:

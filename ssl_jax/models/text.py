@@ -292,6 +292,20 @@ class WordHead(nn.Module):
         return rows, self.param("bias", nn.initializers.zeros_init(), (self.vocabulary,))
 
 
+class TanhHead(nn.Module):
+    """A dense layer with tanh on a text's features: BERT's pooler."""
+
+    width: int
+    dtype: str = "float32"
+    initial_std: float = 0.02
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[..., D] -> [..., width]."""
+        init = nn.initializers.normal(self.initial_std)
+        return jnp.tanh(Dense(self.width, dtype=self.dtype, kernel_init=init, name="dense")(x))
+
+
 class SpanHead(nn.Module):
     """A hidden token from the two neighbours of its span and its place there (Joshi et al. 2019, arXiv 1907.10529, 3.2)."""
 
