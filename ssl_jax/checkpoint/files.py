@@ -6,6 +6,7 @@ is complete, and survives a power cut. One that turns out damaged is renamed, ne
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Iterator
@@ -35,6 +36,10 @@ class StepDirectories:
             return []
         numbered = (p for p in self.path.iterdir() if p.name.isdecimal() and str(int(p.name)) == p.name)
         return sorted(int(p.name) for p in numbered if manifest.exists(p))
+
+    def digest(self, step: int) -> str:
+        """A SHA-256 of the manifest of `step`, which has one of every file."""
+        return hashlib.sha256((self.path / str(step) / manifest.NAME).read_bytes()).hexdigest()
 
     def check(self, step: int) -> None:
         """CheckpointCorrupt unless every file of `step` is what was written."""

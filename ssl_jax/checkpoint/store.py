@@ -140,6 +140,10 @@ class Checkpoints:
             )
         return None if found == NONE else found
 
+    def digest(self, step: int) -> str:
+        """A SHA-256 of every byte of the checkpoint of `step`, by its manifest."""
+        return self._files.digest(step)
+
     def meta(self, step: int | None = None) -> dict[str, Any]:
         """What was saved beside the state at `step` (default: the newest)."""
         return self._read(self.step_or_newest(step), meta=ocp.args.JsonRestore())["meta"]

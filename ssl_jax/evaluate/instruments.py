@@ -21,6 +21,8 @@ class Probe(Protocol):
     Optional attributes, all of the class or made from its fields:
 
     * `labelled = False`: it needs no labels.
+    * `chosen = ("C", "held_out")`: the keys of its result, at any depth, that hold what it chose; () for one without a choice.
+      The labels of the test split may not move them: a test holds every probe of `evaluate/probes/` to it.
     * `tokens = True`: it takes features [N, T, D] where an encoder's own are such.
     * `encoders = ("image", "text")`: it compares what these encoders make of the same records, and finds them in `split.towers`.
     * `needs = (Reading("tokens"), Reading("class", -2))`: layers and poolings beside the encoder's own features, which it finds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -67,6 +68,11 @@ def read(encoder: Encoder, variables: dict, batch: Batch, readings: Iterable[Rea
     states = _layers(encoder, variables, batch, -min((r.layer for r in others), default=0))
     pooled = {r: _pooled(states[r.layer], r.pool) for r in others if -r.layer <= len(states)}
     return found | {reading: x.astype(jnp.float32) for reading, x in pooled.items() if x is not None}
+
+
+def given_by(encoder: Encoder, variables: dict, batch: Batch, readings: Sequence[Reading]) -> dict[Reading, Any]:
+    """Shapes of what `read` would return. Computes nothing."""
+    return jax.eval_shape(lambda v, b: read(encoder, v, b, readings), variables, batch)
 
 
 def grid_of(encoder: Encoder, variables: dict, batch: Batch, layer: int) -> tuple[int, ...]:

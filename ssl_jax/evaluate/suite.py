@@ -25,6 +25,7 @@ from ssl_jax.evaluate.instruments import Probe, encoders_of, fields_of, needs_of
 from ssl_jax.evaluate.intervals import interval_of_mean
 from ssl_jax.evaluate.progress import Progress
 from ssl_jax.evaluate.reader import Reader
+from ssl_jax.evaluate.readings import OWN
 from ssl_jax.evaluate.rows import BASELINES, Encoders, Group, Origin, Table, Trainer
 from ssl_jax.evaluate.rows import row_of as row_of
 from ssl_jax.evaluate.shots import feasible
@@ -200,6 +201,7 @@ def save(
         content = {
             "probe": probe,
             "protocol": protocol,
+            "named": results.get("named"),
             **{key: results.get(key) for key in ("encoders", *_MEASURED_ON)},
             "columns": [c for c in results["columns"] if c["probe"] == probe],
             "rows": {name: {k: v for k, v in row.items() if k != "records"} for name, row in measured.items()},
@@ -274,9 +276,9 @@ def _measure(group: Group, probes: Mapping[str, Probe], say: Callable[[str], Non
 
 
 def _has_readings(probe: Probe, split: Split) -> bool:
-    """Whether the encoder gives anything of what the probe asks for."""
-    needs = needs_of(probe)
-    return not needs or any(reading in split.readings for reading in needs)
+    """Whether the encoder gives anything of what the probe asks for; its own features it always gives."""
+    needs, own_tokens = needs_of(probe), getattr(probe, "tokens", False) and split.train.x.ndim == 3
+    return not needs or own_tokens or any(reading == OWN or reading in split.readings for reading in needs)
 
 
 def _run(done: Measured, row: str, name: str, probe: Probe, split: Split) -> None:

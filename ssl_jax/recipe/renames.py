@@ -17,6 +17,7 @@ MOVED = {
 
 # Key that came later -> what runs without it did. A line stays for as long as runs may lack the key.
 ADDED = {
+    "evaluate.cache_gib": 8.0,
     "evaluate.label": "label",
     "optimizer.options": None,
     "schedule.options": None,

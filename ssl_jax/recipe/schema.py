@@ -312,6 +312,7 @@ class Evaluate:
     label: the field of the records that probes predict.
     target: the field of the records that the probe `regression` predicts; "": none.
     workers: rows of the table that are measured at a time, where one device is used.
+    cache_gib: how many GiB of features a run keeps in eval/features; 0: none.
     """
 
     encoder: str | tuple[str, ...] = "student"
@@ -326,8 +327,10 @@ class Evaluate:
     label: str = "label"
     target: str = ""
     workers: int = 1
+    cache_gib: float = 8.0
 
     def __post_init__(self) -> None:
+        require(self.cache_gib >= 0, "evaluate.cache_gib", self.cache_gib, "at least 0")
         for key in ("workers", "health_examples", "draws", "supervised_examples", "supervised_few_examples"):
             value = getattr(self, key)
             require(value is None or value > 0, f"evaluate.{key}", value, "greater than 0")

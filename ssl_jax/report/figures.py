@@ -131,7 +131,7 @@ def _neighbours(
     test: Known, probe: Known, encoder: Encoder, augment: Any, name: str
 ) -> tuple[list[Picture], list[str]]:
     """For each panel that the augment makes of what the encoder is fed: test examples, each with what is nearest to it."""
-    from ssl_jax.evaluate.probes.knn import neighbours
+    from ssl_jax.evaluate.neighbours import neighbours
 
     queries = one_of_each(test.features.y, len(test.features.x), QUERIES)
     _, found = neighbours(probe.features.x, test.features.x[queries], min(MOST + SPARE, len(probe.features.x)))

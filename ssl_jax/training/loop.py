@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,6 +59,8 @@ class Loop:
     step: int = 0
     owed: bool = False  # a checkpoint that is due
     ran: set[int] = field(default_factory=set)
+    checked: list[float] = field(default_factory=list)  # seconds of each check
+    begun: float = field(default_factory=time.monotonic)
 
     def run(self) -> None:
         """To the end, or to the step where the run is told to stop."""
@@ -103,7 +106,16 @@ class Loop:
         """Measure the representation, and write it down."""
         self.watchdog.beat(self.step, "check")
         self.monitor.flush()
-        self.log.write(self.step, **self.monitor.health(self.online(self.state)))
+        before = time.monotonic()
+        found = self.online(self.state)
+        self.checked.append(time.monotonic() - before)
+        self.log.write(self.step, **self.monitor.health(found))
+
+    def cost_of_checks(self) -> str:
+        """What share of the time since the first step went into checks."""
+        spent, whole = sum(self.checked), time.monotonic() - self.begun
+        each = spent / max(1, len(self.checked))
+        return f"{len(self.checked)} checks of the features took {100 * spent / whole:.1f} % of the time, {each:.2f} s each"
 
     def keep(self) -> None:
         """A checkpoint of this step."""

@@ -92,6 +92,8 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
         loop = _begun(recipe, workdir, given, outlets, watchdog, allow_data_change, stack)
         loop.run()
         loop.saved.finish()
+        if loop.checked:
+            _say()(loop.cost_of_checks())
         _tell_the_end(loop, outlets.bad)
     return loop.state
 

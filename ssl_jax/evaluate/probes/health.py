@@ -36,6 +36,7 @@ class Probe:
     )
     protocol: ClassVar = "feature std x sqrt(F) and RankMe: of train features; RankMe compares runs of one method only"
     labelled: ClassVar = False
+    chosen: ClassVar = ()
 
     def run(self, split: Split) -> dict[str, Any]:
         """`feature_std` and `rankme` of up to 10,000 training rows, with the number of rows and of `dimensions`."""
