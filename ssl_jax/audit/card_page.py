@@ -26,7 +26,7 @@ def summary(card: Mapping[str, Any]) -> str:
         card["source"],
         f"sizes: heights {_ends(pictures['heights'])}, widths {_ends(pictures['widths'])}; channels "
         + ", ".join(f"{c}: {n:,}" for c, n in pictures["channels"].items()),
-        f"cannot be read: {len(card['unreadable']):,}; there twice: {twice:,} pairs",
+        f"cannot be read: {len(card['unreadable']):,}; pairs that are one picture: {twice:,}",
         *(f"{name}: {_extremes(counts)}" for name, counts in card["balance"].items()),
     ]
     if found := card.get("coverage"):

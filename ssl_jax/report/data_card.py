@@ -43,7 +43,10 @@ def facts(card: Mapping[str, Any]) -> Html:
         "Channels": (", ".join(f"{n:,} with {c}" for c, n in pictures["channels"].items()), "pictures of so many"),
         "Brightness": (_ends(pictures.get("brightness", ())), "of 255: 5 %, median, 95 % of the pictures"),
         "Cannot be read": (f"{len(card['unreadable']):,}", "; ".join(b["name"] for b in card["unreadable"][:3])),
-        "There twice": (f"{sum(twice.values()):,} pairs", ", ".join(f"{kind} {n:,}" for kind, n in twice.items())),
+        "Pairs that are one picture": (
+            f"{sum(twice.values()):,}",
+            ", ".join(f"{kind} {n:,}" for kind, n in twice.items()),
+        ),
     }
     shown = [
         el("div", el("dt", k), el("dd", value, el("br"), el("small", small)))
@@ -59,7 +62,10 @@ def balance(name: str, counts: Mapping[str, int]) -> Html:
     shown = order if len(order) <= SHOWN else [*order[: SHOWN // 2], *order[-SHOWN // 2 :]]
     total, most = sum(counts.values()), max(counts.values())
     rows: list[list[Child]] = [[value, _bar(n / most), f"{n:,}", f"{100 * n / total:.1f} %"] for value, n in shown]
-    ratio = f"the most frequent is {most / max(min(counts.values()), 1):.3g} times as frequent as the rarest"
+    times = most / max(min(counts.values()), 1)
+    ratio = (
+        "all equally frequent" if times == 1 else f"the most frequent is {times:.3g} times as frequent as the rarest"
+    )
     about = f"{len(counts):,} values; {ratio}; evenness {_evenness(counts):.3f} (1: all alike)."
     left = f" The {SHOWN // 2} most frequent and the {SHOWN // 2} rarest." if len(order) > SHOWN else ""
     return el(
