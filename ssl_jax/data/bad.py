@@ -10,7 +10,7 @@ import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ssl_jax.errors import UserError
 
@@ -24,6 +24,14 @@ class BadRecord:
     index: int
     name: str
     reason: str
+
+
+class Found(NamedTuple):
+    """What reading brought to light: reads, how many of them failed, and the bad records."""
+
+    reads: int
+    failures: int
+    entries: list[BadRecord]
 
 
 class BadRecords:
@@ -91,21 +99,41 @@ class BadRecords:
             f"check that the storage is there"
         )
 
+    def found(self) -> Found:
+        """All of it so far, to be added elsewhere."""
+        return Found(self.reads, self.failures, self.entries)
+
+    def add(self, found: Found, total: int) -> None:
+        """Count what another process found among `total` records. UserError where that is too much."""
+        with self._lock:
+            self.reads += found.reads
+            self.failures += found.failures
+            for bad in found.entries:
+                self._note(bad)
+            if found.entries:
+                self._stop_at_too_many(total, None)
+
     def _count_failure(self, source: Any, index: int, error: Exception) -> None:
         name = source.name_of(index) if hasattr(source, "name_of") else str(index)
         reason = f"{type(error).__name__}: {error}"
         with self._lock:
             self.reads += 1
             self.failures += 1
-            if index not in self._bad:
-                self._bad[index] = BadRecord(index, name, reason)
-                self._list(self._bad[index])
-            if self._too_many(len(source)):
-                raise UserError(
-                    f"{self.count} of {len(source)} records cannot be read ({self.failures} of {self.reads} reads); "
-                    f"max_bad_fraction={self.limit_fraction} does not allow that. The first: {self.told()}. "
-                    f"Repair or remove them, or raise data.max_bad_fraction"
-                ) from error
+            self._note(BadRecord(index, name, reason))
+            self._stop_at_too_many(len(source), error)
+
+    def _note(self, bad: BadRecord) -> None:
+        if bad.index not in self._bad:
+            self._bad[bad.index] = bad
+            self._list(bad)
+
+    def _stop_at_too_many(self, total: int, error: Exception | None) -> None:
+        if self._too_many(total):
+            raise UserError(
+                f"{self.count} of {total} records cannot be read ({self.failures} of {self.reads} reads); "
+                f"max_bad_fraction={self.limit_fraction} does not allow that. The first: {self.told()}. "
+                f"Repair or remove them, or raise data.max_bad_fraction"
+            ) from error
 
     def _too_many(self, total: int) -> bool:
         allowed = self.limit_fraction * self.reads

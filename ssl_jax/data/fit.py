@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
+
+import jax
+import numpy as np
 
 from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.image.pixels import Range
@@ -32,6 +36,27 @@ def check_scales(sources: Mapping[str, Any]) -> None:
             f"pixels are scaled by the range of each split, and these differ: {told}; set the same for all of them, "
             f"pixels=({widest.low:g}, {widest.high:g}) if that is black and white"
         )
+
+
+def check_channels(augment: Any, sources: Mapping[str, Any]) -> None:
+    """UserError where pictures of two splits reach the encoder with different numbers of channels."""
+    found = {name: count for name, source in sources.items() if (count := _channels(augment, source)) is not None}
+    if len(set(found.values())) > 1:
+        told = ", ".join(f"data.{name} has {count}" for name, count in found.items())
+        raise UserError(
+            f"pictures of all splits need the same number of channels, and {told}: set `channels` of one, name other data, or "
+            f"say data.probe=None and data.test=None to evaluate nothing"
+        )
+
+
+def _channels(augment: Any, source: Any) -> int | None:
+    """How many channels the encoder is given of a picture; None where what it is given is none."""
+    record = BadRecords(1.0).read(source, 0)[1]
+    fields = {name: np.asarray(value)[None] for name, value in record.items() if np.asarray(value).dtype.kind in "biuf"}
+    with suppress(Exception):  # an augmentation that cannot read the records says so where it does
+        given = jax.eval_shape(augment.evaluation, fields)
+        return next((given[name].shape[-1] for name in augment.inputs if given[name].ndim == 4), None)
+    return None
 
 
 def scale_of(source: Any) -> Range | None:

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 
 from ssl_jax.data.bad import BadRecords
-from ssl_jax.data.fit import check_records
+from ssl_jax.data.cropped import cropped
+from ssl_jax.data.fit import check_channels, check_records
 from ssl_jax.devices.distributed import is_first
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate import shared, suite
@@ -34,6 +35,7 @@ from ssl_jax.rundir.log import logger, messages
 from ssl_jax.rundir.terminal import tell
 from ssl_jax.rundir.writing import written
 from ssl_jax.training import opening
+from ssl_jax.training.records import as_learned
 from ssl_jax.training.reopen import Opened, recipe_of, reopened
 
 Failures = dict[str, Exception]
@@ -96,6 +98,7 @@ def evaluated(
     chosen = {n: encoder_named(opened.objective, n) for n in names_of(asked.encoder or recipe.evaluate.encoder)}
     settings = settings_of(opened, asked.probes if named is None else named.probes, asked.allow)
     settings = settings if asked.baselines is None else replace(settings, baselines=asked.baselines)
+    check_channels(opened.objective.augment, {"probe": train, "test": test})
     for name, source in (("probe", train), ("test", test)):
         logger.info("%s %s", name, opening.data(source))
         check_records(opened.objective.augment, source, BadRecords(settings.max_bad_fraction))
@@ -201,8 +204,9 @@ def with_task(
         return results, failures
     try:
         with jax.set_mesh(opened.mesh):
+            learned = as_learned(opened.recipe, opened.objective.augment, test)
             found = own_task(
-                opened.objective, opened.state, test, settings.seed, settings.batch_size, settings.label, settings.target,
+                opened.objective, opened.state, learned, settings.seed, settings.batch_size, settings.label, settings.target,
                 BadRecords(settings.max_bad_fraction),
             )  # fmt: skip
     except Exception as error:  # told at the end, as what fails in a row is
@@ -216,8 +220,10 @@ def from_scratch(
     """What trains an encoder of that kind on the labels of `train`."""
     tolerance = Lenient(settings.max_bad_fraction)
     classes = classes_of(train, settings.label, tolerance(train))
+    augment, section = opened.objective.augment, opened.recipe.data
+    views = partial(cropped, augment=augment, place=section.crop, mode=section.resize)
     heard = lambda title: Progress(title, "examples", logger.info, status)  # noqa: E731
-    return SupervisedFit(encoder, opened.objective.augment, classes, settings.label, settings.target, tolerance, heard)
+    return SupervisedFit(encoder, augment, classes, settings.label, settings.target, tolerance, heard, views)
 
 
 def settings_of(opened: Opened, probes: tuple[Entry, ...] | None, allow: tuple[str, ...]) -> suite.Settings:

@@ -17,6 +17,9 @@ MOVED = {
 
 # Key that came later -> what runs without it did. A line stays for as long as runs may lack the key.
 ADDED = {
+    "data.crop": "device",
+    "data.resize": "antialias",
+    "data.workers": 0,
     "evaluate.cache_gib": 8.0,
     "evaluate.label": "label",
     "optimizer.options": None,

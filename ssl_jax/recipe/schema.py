@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from ssl_jax.data.cropped import PLACES
+from ssl_jax.data.image.resize import MODES
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.batch_size import BATCH_RULES, RULES
 from ssl_jax.recipe.component import Component, Components
@@ -52,7 +54,11 @@ class Data:
     pretrain: the source of records to learn from; labels, if they have any, are not looked at.
     probe: the source of labelled records that probes are fitted on; None: no evaluation.
     test: the source of labelled records that probes are tested on; None: no evaluation.
+    crop: where random crops are cut. "device": of squares, to which the source brings every picture; "host": of whole pictures
+        at their own size, each decoded once for all of its views.
+    resize: how the host resizes a crop: "antialias" as Pillow and torchvision, or "fast", not antialiased, by OpenCV.
     threads: how many decode on the host; 0: the training thread does.
+    workers: how many processes decode on the host, in the place of threads.
     prefetch: batches that are kept ready.
     max_bad_fraction: the run stops when more of the records than this cannot be read.
     examples: how many records `pretrain` has, so that `ssl-jax plan` works where the data is not; training counts them.
@@ -61,13 +67,19 @@ class Data:
     pretrain: Component
     probe: Component | None = None
     test: Component | None = None
+    crop: str = "device"
+    resize: str = "antialias"
     threads: int = 0
+    workers: int = 0
     prefetch: int = 2
     max_bad_fraction: float = 0.001
     examples: int | None = None
 
     def __post_init__(self) -> None:
+        require(self.crop in PLACES, "data.crop", self.crop, " or ".join(PLACES))
+        require(self.resize in MODES, "data.resize", self.resize, " or ".join(MODES))
         require(self.threads >= 0, "data.threads", self.threads, "0 or more")
+        require(self.workers >= 0, "data.workers", self.workers, "0 or more")
         require(self.prefetch >= 0, "data.prefetch", self.prefetch, "0 or more")
         require(self.examples is None or self.examples > 0, "data.examples", self.examples, "greater than 0")
         require(0 <= self.max_bad_fraction <= 1, "data.max_bad_fraction", self.max_bad_fraction, "between 0 and 1")

@@ -77,13 +77,15 @@ def drawn(recipe: Recipe, workdir: Path) -> tuple[Groups, list[str]]:
         return {}, ["the recipe turns them off (log.pictures=False)"]
     from ssl_jax.report import figures
     from ssl_jax.training.ownership import ForeignCheckpoint
+    from ssl_jax.training.records import as_learned
     from ssl_jax.training.run import build
 
     trained = cache(lambda: figures.restore(recipe, workdir))
 
     def given() -> list[Picture]:
         source = recipe.data.pretrain.build()
-        return figures.given(recipe, build(recipe, len(source)), source)
+        setup = build(recipe, len(source))
+        return figures.given(recipe, setup, as_learned(recipe, setup.objective.augment, source))
 
     def known() -> list[Picture]:
         pictures, told = figures.of_features(recipe, trained())

@@ -105,10 +105,12 @@ def preview(recipe: Recipe, out: Path) -> Path:
 
     Raises UserError where there is no panel of the views, and for a file that cannot be written.
     """
+    from ssl_jax.training.records import as_learned
     from ssl_jax.training.run import build
 
     source = recipe.data.pretrain.build()
     setup = build(recipe, len(source))
+    source = as_learned(recipe, setup.objective.augment, source)
     views, ids = first_views(recipe, setup, source)
     panels = panels_of(setup.objective, views)
     if not panels:

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ssl_jax.checkpoint.store import Checkpoints
+from ssl_jax.data.stages import stage
 from ssl_jax.devices.mesh import batch_sharding, place_batch
 from ssl_jax.devices.signals import Stop
 from ssl_jax.devices.watchdog import Watchdog
@@ -79,7 +80,8 @@ class Loop:
         self.watchdog.beat(self.step, "data")
         batch = self.monitor.timed(lambda: stacked(self.stream, count))
         self.watchdog.beat(self.step, "step" if count in self.ran else "compile")
-        placed = place_batch(batch, batch_sharding(self.mesh, steps_axis=count > 1))
+        with stage("place"):
+            placed = place_batch(batch, batch_sharding(self.mesh, steps_axis=count > 1))
         self.state, metrics = self.steps[count](self.state, placed)
         self.ran.add(count)
         self.step += count

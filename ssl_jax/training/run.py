@@ -16,7 +16,8 @@ import jax
 import numpy as np
 
 from ssl_jax.checkpoint.store import Checkpoints
-from ssl_jax.data.fit import check_records, check_scales
+from ssl_jax.data.cropped import pictures_by
+from ssl_jax.data.fit import check_channels, check_records, check_scales
 from ssl_jax.data.pipeline import BadRecords, batches
 from ssl_jax.data.units import units
 from ssl_jax.devices.agreement import comparing, modules, places
@@ -43,7 +44,7 @@ from ssl_jax.training.init_from import initialised_from
 from ssl_jax.training.loop import Intervals, Loop
 from ssl_jax.training.monitor import Monitor
 from ssl_jax.training.ownership import new_owner, owner_on_resume, refuse_another_count, trained_differently
-from ssl_jax.training.records import records_of
+from ssl_jax.training.records import as_learned, records_of
 from ssl_jax.training.step import Setup as Setup
 from ssl_jax.training.step import TrainState as TrainState
 from ssl_jax.training.step import init_state as init_state
@@ -133,8 +134,11 @@ def _given(recipe: Recipe, workdir: Workdir, allow_data_change: bool) -> Given:
         fingerprint = source.fingerprint()
         say(opening.data(source))
         setup = build(recipe, len(source))
+        source = as_learned(recipe, setup.objective.augment, source)
         facts |= {"records": len(source), "fingerprint of the data": fingerprint, "total steps": setup.total_steps}
         facts |= {"--allow-data-change": allow_data_change} | modules(recipe.objective.allow)
+    for line in opening.pictures(recipe.data.crop, pictures_by(source)):
+        say(line)
     say(opening.plan(recipe.batch_size, setup.total_steps, len(source)))
     for warning in setup.objective.warnings(recipe.batch_size):
         logger.warning(warning)
@@ -145,6 +149,7 @@ def _given(recipe: Recipe, workdir: Workdir, allow_data_change: bool) -> Given:
     augment = augment_digest(setup.objective.augment)
     if is_first():
         here = {"data": fingerprint, "augment": augment, "records": len(source), "processes": jax.process_count()}
+        here |= pictures_by(source)
         workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), **here)
     meta = {"data": fingerprint, "augment": augment, "batch_size": recipe.batch_size, "recipe": to_json(workdir.config)}
     return Given(source, setup, mesh, meta)
@@ -198,12 +203,14 @@ def _begun(
     stream = stack.enter_context(closing(batches_from(step or 0, recipe, source, bad)))
     check = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
     check_scales({"pretrain": source, "probe": check.source})
+    check_channels(getattr(setup.objective, "augment", None), {"pretrain": source, "probe": check.source})
     online = opening.first_timed(say, "compiling and making the first check of the features", check)
     programs = {
         n: opening.first_timed(say, opening.program(n), compiled(setup, n, like)) for n in {every.per_dispatch, 1}
     }
     logged = max(1, given.steps(recipe, recipe.log.every))
-    monitor = Monitor(log, recipe, saved.age, logged, partial(units, setup.objective.augment))
+    readers = max(1, recipe.data.workers or recipe.data.threads)
+    monitor = Monitor(log, recipe, saved.age, logged, partial(units, setup.objective.augment), readers)
     if found is None:
         with opening.timed(say, "compiling and drawing the parameters"):
             found = initialised(setup, records.batch(recipe.batch_size), like, recipe.init_from)
@@ -295,7 +302,7 @@ def batches_from(
     return batches(
         source, seed=recipe.seed, batch_size=recipe.batch_size, start_step=step, bad=bad,
         process_index=jax.process_index(), process_count=jax.process_count(),
-        threads=recipe.data.threads, prefetch=recipe.data.prefetch,
+        threads=recipe.data.threads, workers=recipe.data.workers, prefetch=recipe.data.prefetch,
     )  # fmt: skip
 
 
