@@ -36,7 +36,7 @@ def told(
 ) -> dict[str, list[list[Numbers]]]:
     """Policy -> [B][V] numbers, for the typed `keys` [B] and images of `size` (rows, columns).
 
-    `size` None is for whole pictures of several sizes, of which only the host knows where it cuts: the box is left out.
+    `size` None is for whole pictures of several sizes, of which only the host knows where it cuts: the range stands for the box.
     """
     return {
         name: _of_policy(policy, _view_keys(keys, policy.like or name, policy.count), size, channels)
@@ -46,12 +46,20 @@ def told(
 
 def _of_policy(policy: ViewPolicy, keys: Array, size: tuple[int, int] | None, channels: int) -> list[list[Numbers]]:
     draws = np.asarray(jax.jit(jax.vmap(lambda key: jax.random.uniform(key, (DRAWS,))))(keys.reshape(-1)))
-    boxes = None if size is None or policy.scale == (1.0, 1.0) else _boxes(policy, draws, size)
-    views = [
-        ({} if boxes is None else {"crop": boxes[n]}) | _changes(policy, draw, n % policy.count, channels)
-        for n, draw in enumerate(draws)
-    ]
+    crops = _crops(policy, draws, size)
+    views = [crops[n] | _changes(policy, draw, n % policy.count, channels) for n, draw in enumerate(draws)]
     return [views[start : start + policy.count] for start in range(0, len(views), policy.count)]
+
+
+def _crops(policy: ViewPolicy, draws: np.ndarray, size: tuple[int, int] | None) -> list[Numbers]:
+    """What of the image each view shows: its box, or of whole pictures how much may be drawn of them."""
+    if policy.scale == (1.0, 1.0):
+        return [{}] * len(draws)
+    return (
+        [{"part": policy.scale}] * len(draws)
+        if size is None
+        else [{"crop": box} for box in _boxes(policy, draws, size)]
+    )
 
 
 def _boxes(policy: ViewPolicy, draws: np.ndarray, size: tuple[int, int]) -> list[tuple[int, ...]]:
@@ -118,6 +126,8 @@ def _line(name: str, value: Any, size: tuple[int, int] | None) -> str:
         top, left, height, width = value
         part = 100 * height * width / (size[0] * size[1])
         return f"crop {part:.0f} %: {width} x {height} at {left}, {top}"
+    if name == "part":
+        return f"crop of {100 * value[0]:.0f} to {100 * value[1]:.0f} %"
     if name == "moved":
         return f"moved {value[1]:+d}, {value[0]:+d}"
     if name == "blur":

@@ -63,8 +63,9 @@ def test_grey_images_are_told_no_colours_and_whole_pictures_no_box():
     augment = ImageViews(12, (0.0,), (1.0,), {"image": OPTIONS | COLOUR})
     keys = jax.random.split(jax.random.key(3), 4)
     kinds = {key for row in told(augment, keys, None, 1)["image"] for n in row for key in n}
-    assert kinds <= {"moved", "mirrored", "brightness", "contrast", "blur", "solarized"}
-    assert {"moved", "mirrored", "contrast", "blur"} <= kinds
+    assert kinds <= {"part", "moved", "mirrored", "brightness", "contrast", "blur", "solarized"}
+    assert {"part", "moved", "mirrored", "contrast", "blur"} <= kinds
+    assert lines({"part": (0.25, 1.0)}, None) == ["crop of 25 to 100 %"]
 
 
 def test_numbers_are_written_for_people():
