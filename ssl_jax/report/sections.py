@@ -90,6 +90,7 @@ def environment(record: Record) -> Html:
         "Started": env.get("started"),
         "Resumed": f"{len(env['earlier'])} times" if env.get("earlier") else None,
         "Data fingerprint": el("code", env["data"]) if env.get("data") else None,
+        "Augmentation digest": el("code", env["augment"]) if env.get("augment") else None,
     }
     known = [[k, v] for k, v in rows.items() if v not in (None, "")]
     body = table((), known) if known else el("p", "env.json is not there.", class_="note")

@@ -41,6 +41,7 @@ from ssl_jax.rundir.log import MetricsLog, NoLog, logger, read_metrics
 from ssl_jax.rundir.workdir import Workdir
 from ssl_jax.training import opening, rate, spikes
 from ssl_jax.training.crash import bundle_on_divergence
+from ssl_jax.training.digests import augment_digest
 from ssl_jax.training.init_from import initialised_from
 from ssl_jax.training.loop import Intervals, Loop
 from ssl_jax.training.monitor import Monitor
@@ -147,10 +148,12 @@ def _given(recipe: Recipe, workdir: Workdir, allow_data_change: bool) -> Given:
     for line in (opening.devices(mesh), *places()):
         say(line)
     check_batch(recipe.batch_size, mesh, max(setup.accumulation, setup.gradient_cache))
+    augment = augment_digest(setup.objective.augment)
     if is_first():
-        here = {"data": fingerprint, "records": len(source), "processes": jax.process_count()} | pictures_by(source)
+        here = {"data": fingerprint, "augment": augment, "records": len(source), "processes": jax.process_count()}
+        here |= pictures_by(source)
         workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), **here)
-    meta = {"data": fingerprint, "batch_size": recipe.batch_size, "recipe": to_json(workdir.config)}
+    meta = {"data": fingerprint, "augment": augment, "batch_size": recipe.batch_size, "recipe": to_json(workdir.config)}
     return Given(source, setup, mesh, meta)
 
 
