@@ -103,7 +103,9 @@ def test_attention_from_one_query_is_cross_attention_with_all_its_matrices():
         "out": {"kernel": np.eye(d), "bias": np.zeros(d)},
     }
     params["down"]["kernel"] = np.zeros((4 * d, d))  # the block after the attention adds nothing
-    found = jax.jit(head.apply)(jax.tree.map(lambda a: np.asarray(a, np.float32)[..., None], params), x.astype(np.float32))
+    found = jax.jit(head.apply)(
+        jax.tree.map(lambda a: np.asarray(a, np.float32)[..., None], params), x.astype(np.float32)
+    )
     np.testing.assert_allclose(found[..., 0], wanted, atol=1e-4)
 
 
