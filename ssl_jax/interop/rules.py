@@ -1,6 +1,6 @@
 """Their tensors -> our parameters and back, by one list of rules.
 
-Our parameters are a flat dict of paths: `transformer/blocks/qkv/kernel`; those of BatchNorm's statistics begin with `batch_stats/`.
+Our parameters are a flat dict of paths, `transformer/blocks/qkv/kernel`; BatchNorm's statistics are below `batch_stats/`.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def model(facts: Facts) -> dict[str, Any]:
         "positions": "sincos" if fixed else "learned",
         "class_token": classed,
         "pool": "class" if classed and facts.config.get("global_pool", "token") == "token" else "mean",
-        **({} if fixed else grid),
+        **grid,
         **({"registers": facts.shape("reg_token")[1]} if "reg_token" in facts.tensors else {}),
         **({"mlp": "swiglu", "mlp_dim": hidden // 2} if gate else {}),
         **({"layer_scale": 1e-5} if "blocks.0.ls1.gamma" in facts.tensors else {}),

@@ -1,4 +1,4 @@
-"""Run as a script, in a process of its own: the tensors of a pickled file, as torch's `weights_only` loader reads them, to safetensors."""
+"""Run as a script, in a process of its own: a pickled file's tensors, by torch's `weights_only` loader, to safetensors."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def heads_of(facts: Facts, width: int, *keys: str) -> int:
     return heads
 
 
-def vit_model(facts: Facts, embed: str, layers: str, mlp: str, heads: int, **options: Any) -> dict[str, Any]:
+def vit_model(facts: Facts, embed: str, layers: str, hidden: str, heads: int, **options: Any) -> dict[str, Any]:
     """The `model` section of a ViT: sizes from the shapes of its patch embedding and of the first layer of an MLP."""
     width, _, *window = facts.shape(f"{embed}.weight")
     patch = window[0] if len(set(window)) == 1 and len(window) == 2 else tuple(window)
@@ -39,10 +39,21 @@ def vit_model(facts: Facts, embed: str, layers: str, mlp: str, heads: int, **opt
         "width": width,
         "depth": facts.count(layers),
         "heads": heads,
-        "mlp_dim": facts.shape(mlp)[0],
+        "mlp_dim": facts.shape(hidden)[0],
         "patch": patch,
     }
     return {"target": TARGET, **sizes, **options}
+
+
+ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
+
+
+def mlp_named(facts: Facts, *keys: str) -> str:
+    """Our name of the activation that config.json names; GELU where it says nothing. UserError for one that is not built here."""
+    name = next((facts.config[key] for key in keys if key in facts.config), "gelu")
+    if name not in ACTIVATIONS:
+        raise UserError(f"{keys[0]}={name!r} is not built here; known are {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
 
 
 def grid_of_table(facts: Facts, rows: int, patch: Any, *keys: str) -> dict[str, Any]:
@@ -105,7 +116,5 @@ def stack_of(model: Model, layer: tuple[Rule, ...], layers: str) -> tuple[Rule, 
 def rgb(facts: Facts, pixels: Mapping[str, Any] = IMAGENET) -> dict[str, Any]:
     """Mean and standard deviation of pixels: what config.json or preprocessor_config.json says, or the family's."""
     given = facts.config.get("pretrained_cfg") or facts.config
-    return {
-        key: tuple(given.get(name) or given.get(key) or pixels[key])
-        for key, name in (("mean", "image_mean"), ("std", "image_std"))
-    }
+    names = {"mean": "image_mean", "std": "image_std"}
+    return {key: tuple(given.get(name) or given.get(key) or pixels[key]) for key, name in names.items()}
