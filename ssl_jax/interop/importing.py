@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,10 @@ from ssl_jax.errors import UserError
 from ssl_jax.interop.families import FAMILIES
 from ssl_jax.interop.family import Facts, Family, Model, prefixes
 from ssl_jax.interop.files import Weights, opened
-from ssl_jax.interop.rules import Tensors, read, write
+from ssl_jax.interop.fitting import Shapes
+from ssl_jax.interop.rules import Read, Tensors, read, write
+from ssl_jax.interop.shapes import built, require_whole, wanted
+from ssl_jax.models.grid import sides
 
 STATS = "batch_stats/"
 
@@ -57,8 +61,7 @@ def imported(path: str | PathLike[str], download: bool = False) -> Imported:
 def converted(weights: Weights) -> Imported:
     """The weights of an open file as ours."""
     family, prefix, facts = found(weights)
-    model = family.model(facts)
-    arrays, left = read(family.rules(model), facts.tensors)
+    model, (arrays, left) = _read(family, facts, weights.where)
     beside = re.compile(family.beside)
     known = tuple(name for name in left if beside.match(name))
     others = tuple(name for name in weights.tensors if not family.renamed(name).startswith(prefix))
@@ -67,6 +70,29 @@ def converted(weights: Weights) -> Imported:
         family.pixels(facts) if family.pixels else {}, _size(facts.config), tuple(n for n in left if n not in known),
         (*known, *others), weights.where, prefix,
     )  # fmt: skip
+
+
+def _read(family: Family, facts: Facts, where: str) -> tuple[dict[str, Any], Read]:
+    """The `model` section, and the arrays. UserError for what makes no sense as one of the family."""
+    try:
+        model = family.model(facts)
+        made = read(family.rules(model), facts.tensors)
+        require_whole({path: x.shape for path, x in made.arrays.items()}, expected(model, made.arrays), where)
+        return model, made
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{where}: tensors or config.json make no model of the family {family.name} ({type(error).__name__}: {error}); "
+            "the file is damaged, or of another model"
+        ) from error
+
+
+def expected(model: Model, arrays: Mapping[str, np.ndarray]) -> Shapes:
+    """The shapes of all arrays that the model has."""
+    module, kernel = built(model), arrays.get("patch_embed/kernel")
+    if kernel is not None:
+        return wanted(module, len(kernel) // math.prod(sides(model["patch"])))
+    stem = arrays.get("conv_stem/kernel")
+    return wanted(module, 3 if stem is None else stem.shape[-2])
 
 
 def found(weights: Weights) -> tuple[Family, str, Facts]:

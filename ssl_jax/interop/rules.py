@@ -37,7 +37,8 @@ class Rule:
 
 def rule(theirs: str | tuple[str, ...], ours: str | tuple[str, ...], transform: Transform = same) -> Rule:
     """A rule for one tensor, or several."""
-    return Rule(*((x,) if isinstance(x, str) else x for x in (theirs, ours)), transform)
+    names, paths = ((x,) if isinstance(x, str) else x for x in (theirs, ours))
+    return Rule(names, paths, transform)
 
 
 def stacked(rules: Iterable[Rule], layers: int) -> tuple[Rule, ...]:

@@ -61,8 +61,9 @@ def grid_of_table(facts: Facts, rows: int, patch: Any, *keys: str) -> dict[str, 
     size = next((facts.config[key] for key in keys if key in facts.config), None)
     by = sides(patch)
     sizes = tuple(size) if isinstance(size, list | tuple) else (size,) * len(by)
-    if all(isinstance(n, int) for n in sizes) and len(sizes) == len(by):
-        grid = tuple(n // p for n, p in zip(sizes, by, strict=True))
+    whole = [n for n in sizes if isinstance(n, int)]
+    if len(whole) == len(by):
+        grid = tuple(n // p for n, p in zip(whole, by, strict=True))
         if np.prod(grid) == rows:
             return {"grid": grid}
     return {"grid": (isqrt(rows),) * 2} if len(by) == 2 and isqrt(rows) ** 2 == rows else {}
