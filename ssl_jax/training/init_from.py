@@ -53,11 +53,17 @@ def initialised_from(section: InitFrom, objective: Objective, state: TrainState)
 
 def _from_weights(section: InitFrom, objective: Objective, state: TrainState) -> TrainState:
     found: Imported = imported(section.weights, section.download)
-    grid = found.model.get("grid")
-    arrays = {path: x for path, x in flat(found.variables).items()}
     what = f"init_from.weights={section.weights} ({found.family.name})"
     remedy = f"Give model the options that `ssl-jax inspect {section.weights}` prints, or set init_from.partial=True"
-    return _with_encoder(section, objective, state, arrays, grid, (what, remedy), (found.left_over, found.beside))
+    return _with_encoder(
+        section,
+        objective,
+        state,
+        flat(found.variables),
+        found.model.get("grid"),
+        (what, remedy),
+        (found.left_over, found.beside),
+    )
 
 
 def _from_run(section: InitFrom, objective: Objective, state: TrainState) -> TrainState:
@@ -161,9 +167,7 @@ def _everywhere(encoder: str, names: Mapping[str, Any]) -> list[tuple[str, str]]
     return [pair for teacher in (False, True) for pair in _places(encoder, names, teacher).items()]
 
 
-def encoder_of(
-    section: InitFrom, saved: Shapes, wanted: Shapes, grids: Mapping[str, Grids]
-) -> dict[str, str] | None:
+def encoder_of(section: InitFrom, saved: Shapes, wanted: Shapes, grids: Mapping[str, Grids]) -> dict[str, str] | None:
     """Path in the encoder -> name in the other run, of its teacher where it has one, if all that this encoder needs fits."""
     here = _places(section.module, wanted)
     there = _places(section.module, saved, teacher=True) or _places(section.module, saved)
@@ -173,7 +177,7 @@ def encoder_of(
     return {path: there[path] for path in here if path in there} if pairs and whole and not extra else None
 
 
-def differences(saved: Shapes, wanted: Shapes, grids: Mapping[str, Grids] = {}) -> list[str]:  # noqa: B006 (never written to)
+def differences(saved: Shapes, wanted: Shapes, grids: Mapping[str, Grids] = {}) -> list[str]:
     """A line for each array that is trained and does not fit."""
     names = sorted(name for name in saved.keys() | wanted.keys() if name.startswith(TRAINED))
     show = lambda entry: f"{entry[1]}{list(entry[0])}" if entry else "absent"  # noqa: E731
@@ -195,7 +199,10 @@ def refuse(workdir: str | Path, step: int, changed: list[str]) -> None:
 
 
 def fits(
-    name: str, saved: tuple[tuple[int, ...], str] | None, wanted: tuple[tuple[int, ...], str], grids: Grids | None = None
+    name: str,
+    saved: tuple[tuple[int, ...], str] | None,
+    wanted: tuple[tuple[int, ...], str],
+    grids: Grids | None = None,
 ) -> bool:
     """Whether a saved array can take its place: the same, or tables of positions [N, D] of the same width, on known grids."""
     if saved is None or saved == wanted:
@@ -245,10 +252,12 @@ def _like(fresh: Any, saved: tuple[tuple[int, ...], str]) -> jax.ShapeDtypeStruc
 
 
 def _everywhere_on(fresh: Any) -> Any:
+    """The sharding of what is small enough to be on every device of the mesh."""
     sharding = getattr(fresh, "sharding", None)
-    mesh = getattr(sharding, "mesh", None) if sharding is not None else jax.sharding.get_mesh()
-    empty = mesh is None or mesh.empty
-    return (sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])) if empty else jax.NamedSharding(mesh, jax.P())
+    mesh = jax.sharding.get_mesh() if sharding is None else getattr(sharding, "mesh", None)
+    if mesh is None or mesh.empty:
+        return sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.NamedSharding(mesh, jax.P())
 
 
 def _placed(value: Any, fresh: Array) -> Array:
@@ -264,5 +273,3 @@ def _resized(table: Array, fresh: Array, grids: Grids) -> np.ndarray:
     if found is None:
         raise ValueError(f"positions of {before} do not go to {here}")
     return found
-
-
