@@ -96,7 +96,9 @@ def evaluated(
         logger.info("%s %s", name, opening.data(source))
         check_records(opened.objective.augment, source, BadRecords(settings.max_bad_fraction))
     cache = cache_of(workdir, recipe) if asked.cached else Cache()
-    results, failures = measured(opened, tuple(chosen), train, test, settings, cache, status)
+    kept: dict[tuple[str, str], suite.PerRecord] = {}
+    keep = lambda row, probe, records: kept.update({(row, probe): records})  # noqa: E731
+    results, failures = measured(opened, tuple(chosen), train, test, settings, cache, status, keep)
     if results["rows"]:
         results, failures = with_task(opened, tuple(chosen), test, settings, results, failures)
         if named is not None:
@@ -104,6 +106,7 @@ def evaluated(
             results = results | {"named": named.told(str(asked.protocol)), "notes": [*results["notes"], note]}
         if is_first():
             saved(results, failures, asked.out or workdir)
+            suite.save_records(kept, asked.out or workdir)
     if not failures:
         return suite.table(results)
     if results["rows"]:
@@ -145,6 +148,7 @@ def measured(
     settings: suite.Settings,
     cache: Cache,
     status: Callable[[str], None],
+    keep: suite.Keep,
 ) -> tuple[dict[str, Any], Failures]:
     """The table of `suite.evaluate`, and why parts of it are missing."""
     encoders = {name: (each, each.variables(opened.state)) for name, each in opened.objective.encoders().items()}
@@ -152,7 +156,7 @@ def measured(
     try:
         table = suite.evaluate(
             encoders, train, test, settings, trainer, opened.step, logger.info, opened.mesh, chosen,
-            origin_of(opened), cache, status,
+            origin_of(opened), cache, status, keep,
         )  # fmt: skip
     except suite.Incomplete as incomplete:
         return incomplete.results, dict(incomplete.failures)
