@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -120,7 +122,9 @@ def telling(folder: Path, log: str = "eval.log") -> Iterator[Callable[[str], Non
     if not is_first():
         yield lambda line: None
         return
-    with messages(folder, name=log):
+    with suppress(OSError):  # that results cannot be written is told when they are
+        folder.mkdir(parents=True, exist_ok=True)
+    with messages(folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="ssl-jax-")), name=log):
         yield lambda line: logger.info(line, extra={"progress": True})
 
 
