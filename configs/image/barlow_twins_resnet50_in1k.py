@@ -3,6 +3,7 @@
     ssl-jax train --config barlow_twins_resnet50_in1k --workdir runs/barlow_twins
 
 LARS. Biases and norms learn at 0.00015, the authors' 0.0048 over their 32 GPUs, whose gradients are that much smaller.
+Random crops are cut from whole pictures on the host (`data.crop`); flips and colours follow on the device.
 """
 
 from ml_collections import ConfigDict

@@ -3,6 +3,7 @@
     ssl-jax train --config byol_resnet50_in1k --workdir runs/byol
 
 LARS, 1000 epochs; for 300 epochs the authors take lr=0.3, weight_decay=1e-6 and a momentum from 0.99.
+Random crops are cut from whole pictures on the host (`data.crop`); flips and colours follow on the device.
 """
 
 from ml_collections import ConfigDict

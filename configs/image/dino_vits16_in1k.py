@@ -4,6 +4,7 @@
 
 For 300 epochs and more the authors train with momentum=0.996, 10 local crops from `dino_long`, teacher_temperature=(0.04, 0.07)
 over 30 epochs and magnitude=True; with a batch of 256, momentum=0.9995.
+Random crops are cut from whole pictures on the host (`data.crop`); flips and colours follow on the device.
 """
 
 from ml_collections import ConfigDict

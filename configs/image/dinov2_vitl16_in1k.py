@@ -9,6 +9,7 @@ patches, centring. Its last stage sees crops of 512 pixels for 10,000 steps, all
 
 The paper has 518 pixels, of patches of 14; the size of the local crops is ours. The released ViT-g has two heads of 131072,
 Sinkhorn and no layer decay; its augmentation is `dinov2_released`.
+Random crops are cut from whole pictures on the host (`data.crop`); flips and colours follow on the device.
 """
 
 from ml_collections import ConfigDict

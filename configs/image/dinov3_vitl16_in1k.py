@@ -9,6 +9,7 @@ own, of 10,000 steps at 3/5 of the rate (5e-5 to 3e-5 in the paper), whose Gram 
 
 The 7B model has 262144 and 98304 prototypes, bottlenecks of 512 and 384, constant rates, layer decay 0.98, a clip of 30,
 b2=0.99 and a million steps before the Gram stage.
+Random crops are cut from whole pictures on the host (`data.crop`); flips and colours follow on the device.
 """
 
 from ml_collections import ConfigDict

@@ -3,6 +3,7 @@
     ssl-jax train --config ibot_vits16_in1k --workdir runs/ibot
 
 One head of 8192 prototypes for class tokens and patches; half of the large crops are masked, by 10 to 50 %.
+Random crops are cut from whole pictures on the host (`data.crop`); flips and colours follow on the device.
 """
 
 from ml_collections import ConfigDict

@@ -5,6 +5,7 @@
 
 Assran et al. 2023, arXiv 2301.08243, appendix A. Put the images at data/imagenet/train/<class>, or set data.pretrain.root.
 The context is cut to 64 of 256 patches, about what the smallest context of a batch leaves in the authors' code.
+Random crops are cut from whole pictures on the host (`data.crop`).
 """
 
 from ml_collections import ConfigDict

@@ -3,6 +3,7 @@
     ssl-jax train --config lejepa_resnet50_in1k --workdir runs/lejepa
 
 AdamW; the weight of SIGReg belongs to this batch size. Local crops of 96 pixels.
+Random crops are cut from whole pictures on the host (`data.crop`); flips and colours follow on the device.
 """
 
 from ml_collections import ConfigDict

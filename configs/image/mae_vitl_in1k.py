@@ -4,6 +4,7 @@
     ssl-jax train --config mae_vitl_in1k --workdir runs/mae-vitl
 
 He et al. 2021, arXiv 2111.06377, appendix A.1. Put the images at data/imagenet/train/<class>, or set data.pretrain.root.
+Random crops are cut from whole pictures on the host (`data.crop`), and flipped on the device.
 """
 
 from ml_collections import ConfigDict

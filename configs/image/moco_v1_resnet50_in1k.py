@@ -3,6 +3,7 @@
     ssl-jax train --config moco_v1_resnet50_in1k --workdir runs/moco_v1
 
 SGD whose rate falls tenfold after 120 and 160 of 200 epochs; BatchNorm in 8 groups of 32, keys in a random order.
+Random crops are cut from whole pictures on the host (`data.crop`); flips and colours follow on the device.
 """
 
 from ml_collections import ConfigDict

@@ -3,6 +3,7 @@
     ssl-jax train --config moco_v2_resnet50_in1k --workdir runs/moco_v2
 
 SGD without warm-up, weight decay on everything; BatchNorm in 8 groups of 32. The cosine moves every step, theirs every epoch.
+Random crops are cut from whole pictures on the host (`data.crop`); flips and colours follow on the device.
 """
 
 from ml_collections import ConfigDict

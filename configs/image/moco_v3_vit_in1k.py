@@ -3,6 +3,7 @@
     ssl-jax train --config moco_v3_vit_in1k --workdir runs/moco_v3
 
 AdamW with decay on all parameters; the patch embedding stays as it was drawn.
+Random crops are cut from whole pictures on the host (`data.crop`); flips and colours follow on the device.
 """
 
 from ml_collections import ConfigDict

@@ -3,6 +3,7 @@
     ssl-jax train --config msn_vits16_in1k --workdir runs/msn
 
 One target view, one anchor that loses 15 % of its patches, ten focal views of 96 pixels.
+Random crops are cut from whole pictures on the host (`data.crop`); flips and colours follow on the device.
 """
 
 from ml_collections import ConfigDict

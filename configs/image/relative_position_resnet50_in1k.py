@@ -3,6 +3,7 @@
     ssl-jax train --config relative_position_resnet50_in1k --workdir runs/relative_position
 
 The paper's patches of 96 pixels, 48 apart, in views of 400; its network and optimiser are of another time, these are vissl's.
+Random crops are cut from whole pictures on the host (`data.crop`), patches from these on the device.
 """
 
 from ml_collections import ConfigDict

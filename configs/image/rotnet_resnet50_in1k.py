@@ -3,6 +3,7 @@
     ssl-jax train --config rotnet_resnet50_in1k --workdir runs/rotnet
 
 The paper itself has an AlexNet: lr=0.1 at batches of 192, tenfold less after 15, 30 and 45 of 50 epochs.
+Random crops are cut from whole pictures on the host (`data.crop`), flipped and turned on the device.
 """
 
 from ml_collections import ConfigDict

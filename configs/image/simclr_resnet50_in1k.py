@@ -4,6 +4,7 @@
 
 LARS with the rate inside the momentum and twice the mean loss, as in the authors' code; pixels stay in [0, 1] and jitter is
 TensorFlow's.
+Random crops are cut from whole pictures on the host (`data.crop`); flips and colours follow on the device.
 """
 
 from ml_collections import ConfigDict

@@ -4,6 +4,7 @@
 
 SGD without warm-up, weight decay on everything, a constant rate for the predictor. The cosine moves every step, not every
 epoch as theirs.
+Random crops are cut from whole pictures on the host (`data.crop`); flips and colours follow on the device.
 """
 
 from ml_collections import ConfigDict

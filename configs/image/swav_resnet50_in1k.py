@@ -3,6 +3,7 @@
     ssl-jax train --config swav_resnet50_in1k --workdir runs/swav
 
 LARC around SGD; no queue at this batch size (at 256: queue=3840, queue_start=0.075, lr=0.6). Prototypes rest for 313 steps.
+Random crops are cut from whole pictures on the host (`data.crop`); flips and colours follow on the device.
 """
 
 from ml_collections import ConfigDict

@@ -3,6 +3,7 @@
     ssl-jax train --config vicreg_resnet50_in1k --workdir runs/vicreg
 
 LARS, 1000 epochs; for 100 epochs with batches of 512 the authors take lr=0.3.
+Random crops are cut from whole pictures on the host (`data.crop`); flips and colours follow on the device.
 """
 
 from ml_collections import ConfigDict

@@ -67,6 +67,11 @@ class StepDirectories:
         if step in self.steps() and step not in self._sound:
             self._set_aside(step, "stranger", "it came from elsewhere while this run trained")
 
+    def set_aside_after(self, step: int, word: str, reason: str) -> None:
+        """Rename the checkpoints of later steps to `<step>.<word>-<time>`, the newest first."""
+        for later in reversed([found for found in self.steps() if found > step]):
+            self._set_aside(later, word, reason)
+
     def saving(self, step: int) -> Path:
         """Where `step` is written until it is complete."""
         return self.path / f"{step}{SAVING}"

@@ -10,7 +10,22 @@ from argparse import ArgumentParser, Namespace
 from importlib import import_module
 from typing import Protocol, cast
 
-NAMES = ("train", "eval", "embed", "preview", "report", "verify", "plan", "replay", "recipes")
+NAMES = (
+    "train",
+    "eval",
+    "embed",
+    "audit",
+    "preview",
+    "report",
+    "verify",
+    "plan",
+    "replay",
+    "recipes",
+    "data prepare",
+    "data stats",
+    "data subset",
+    "data card",
+)
 # The first words of commands that have two, and what they are about.
 GROUPS = {"data": "look at data, prepare it, choose from it"}
 

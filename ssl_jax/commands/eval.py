@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_jax.commands.shared.folders import existing_run
-from ssl_jax.commands.shared.options import add_allow, add_out_folder, add_workdir
+from ssl_jax.commands.shared.options import add_allow, add_out_folder, add_workdir, path_of
 from ssl_jax.commands.shared.recipe import allowed
 from ssl_jax.errors import UserError
 from ssl_jax.rundir import terminal
@@ -37,6 +37,8 @@ def options(parser: ArgumentParser) -> None:
         help="which encoders, e.g. student, teacher, image, text; repeatable; default: the recipe's. Or a run directory, with "
         "or without one of its encoders: runs/x, runs/x:teacher",
     )
+    clean = "an audit: measure also without the test records that it found in the pretraining data"
+    parser.add_argument("--clean", type=path_of, metavar="AUDIT.json", help=clean)
     parser.add_argument(
         "--data",
         metavar="SRC",
@@ -74,7 +76,7 @@ def run(arguments: Namespace) -> None:
         options: dict[str, Any] = {} if names is None else {"encoder": names}
         options |= {"overrides": arguments.overrides} if arguments.overrides else {}
         options |= {key: getattr(arguments, key) for key in ("protocol", "data") if getattr(arguments, key)}
-        options |= {"out": Path(arguments.out)} if arguments.out else {}
+        options |= {key: Path(getattr(arguments, key)) for key in ("out", "clean") if getattr(arguments, key)}
         options |= {"cached": False} if arguments.no_cache else {}
         if arguments.follow:
             terminal.tell(_followed(folder, arguments, probes, allow, options))

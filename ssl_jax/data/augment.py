@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from jax import Array
@@ -45,10 +46,26 @@ class Augment(Protocol):
         ...
 
     # Optional: `check(records)` raises UserError for records (some, as a source gives them) that it would misread.
+    #
+    # Optional: `host(mode)` is what `data.crop=host` does of it before records are stacked: an object without jax, for worker
+    # processes, with `draws(keys uint32 [R, 2]) -> [R, ...]` and `(record, row of draws) -> record`. `__call__` then finds in
+    # the batch what that made in the place of what it was made from, and has to give the same views.
 
     def panel(self, views: Views) -> dict[str, Panel]:
         """What the model is given, for people: the views `inputs`, and those of other kinds. Runs on the host."""
         ...
+
+
+@dataclass(frozen=True)
+class KindOfView:
+    """What `augment.evaluation` gives for views of another kind than the main one; compares like a value, as `jit` needs."""
+
+    augment: Augment
+    kind: str
+
+    def __call__(self, batch: Batch) -> Batch:
+        """The `inputs` [B, ...] of every record."""
+        return self.augment.evaluation(batch, policy=self.kind)
 
 
 def given(arrays: Batch | Views, inputs: tuple[str, ...]) -> View:

@@ -1,25 +1,32 @@
-"""Do records hold what the augmentation takes them for? Asked once of a few, before anything is compiled."""
+"""Do records hold what the augmentation takes them for? Asked of a few before a run, and of each as it is read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
+
+import jax
+import numpy as np
 
 from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.image.pixels import Range
 from ssl_jax.data.sources.arrays import spread
+from ssl_jax.data.sources.checked import Check, checked
 from ssl_jax.errors import UserError
 
 _LOOKED_AT = 16  # records, evenly spread
-Check = Callable[[Iterable[Mapping[str, Any]]], None]
 
 
-def check_records(augment: Any, source: Any, bad: BadRecords) -> None:
-    """UserError where some records of `source` are not what `augment.check(records)` wants, or that of one of its parts."""
+def check_records(augment: Any, source: Any, bad: BadRecords) -> Any:
+    """`source`; where its records have floats, each is looked at when it is read: one that is not what `augment.check(records)`
+    wants, or that of one of its parts, is a bad record. UserError where this is so of one of a few."""
     checks = list(_checks(augment))
     records = [bad.read(source, int(i))[1] for i in spread(len(source), _LOOKED_AT)] if checks else []
     for check in checks:
         check(records)
+    floats = any(np.asarray(value).dtype.kind == "f" for record in records for value in record.values())
+    return checked(source, checks) if floats else source
 
 
 def check_scales(sources: Mapping[str, Any]) -> None:
@@ -32,6 +39,27 @@ def check_scales(sources: Mapping[str, Any]) -> None:
             f"pixels are scaled by the range of each split, and these differ: {told}; set the same for all of them, "
             f"pixels=({widest.low:g}, {widest.high:g}) if that is black and white"
         )
+
+
+def check_channels(augment: Any, sources: Mapping[str, Any]) -> None:
+    """UserError where pictures of two splits reach the encoder with different numbers of channels."""
+    found = {name: count for name, source in sources.items() if (count := _channels(augment, source)) is not None}
+    if len(set(found.values())) > 1:
+        told = ", ".join(f"data.{name} has {count}" for name, count in found.items())
+        raise UserError(
+            f"pictures of all splits need the same number of channels, and {told}: set `channels` of one, name other data, or "
+            f"say data.probe=None and data.test=None to evaluate nothing"
+        )
+
+
+def _channels(augment: Any, source: Any) -> int | None:
+    """How many channels the encoder is given of a picture; None where what it is given is none."""
+    record = BadRecords(1.0).read(source, 0)[1]
+    fields = {name: np.asarray(value)[None] for name, value in record.items() if np.asarray(value).dtype.kind in "biuf"}
+    with suppress(Exception):  # an augmentation that cannot read the records says so where it does
+        given = jax.eval_shape(augment.evaluation, fields)
+        return next((given[name].shape[-1] for name in augment.inputs if given[name].ndim == 4), None)
+    return None
 
 
 def scale_of(source: Any) -> Range | None:

@@ -1,4 +1,4 @@
-"""What was found out about data once, and is kept for the next start: arrays in the user's cache directory.
+"""What was found out about data once, and is kept for the next start: arrays in the user's cache directory, or beside the data.
 
 `SSL_JAX_DATA_CACHE` says where instead; `off` keeps nothing. Whatever cannot be read or written is as if it were not there.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+
+from ssl_jax.data import files
 
 Arrays = dict[str, np.ndarray]
 WHERE = "SSL_JAX_DATA_CACHE"
@@ -31,26 +33,45 @@ def place(kind: str, name: str) -> Path | None:
 
 def read(kind: str, name: str) -> Arrays | None:
     """The arrays that were kept, or None."""
-    path = place(kind, name)
-    with suppress(Exception):  # whatever lies in the place of what was written
-        if path is not None and path.is_file():
-            with np.load(path, allow_pickle=False) as archive:
-                return {key: archive[key] for key in archive.files}
-    return None
+    return next(found(kind, name), None)
 
 
-def write(kind: str, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Keep arrays, instead of what was kept before; nobody finds half of them."""
-    path = place(kind, name)
-    if path is None:
-        return
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.")
-        try:
-            with os.fdopen(file, "wb") as opened:
-                np.savez(opened, allow_pickle=False, **arrays)
-            os.replace(beside, path)
-        finally:
-            with suppress(OSError):
-                os.unlink(beside)
+def found(kind: str, name: str, beside: Path | None = None) -> Iterator[Arrays]:
+    """What was kept, at each place where it may be: in the file `beside`, where one is said, and in the cache."""
+    for path in _places(kind, name, beside):
+        with suppress(Exception):  # whatever lies in the place of what was written
+            yield _read(path)
+
+
+def write(kind: str, name: str, arrays: Mapping[str, np.ndarray], beside: Path | None = None) -> None:
+    """Keep arrays, instead of what was kept before, at the first place that can be written; nobody finds half of them."""
+    for path in _places(kind, name, beside):
+        with suppress(OSError):
+            _write(path, arrays)
+            return
+
+
+def _places(kind: str, name: str, beside: Path | None) -> list[Path]:
+    cached = place(kind, name)
+    return [] if cached is None else [cached] if beside is None else [beside, cached]
+
+
+def _read(path: Path) -> Arrays:
+    """The arrays of a file as `_write` makes it. ValueError for one that unfolds into more than it is, or is no regular file."""
+    descriptor = files.opened(path)
+    with os.fdopen(descriptor, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        if sum(member.file_size for member in archive.zip.infolist()) > os.fstat(descriptor).st_size:
+            raise ValueError("it is compressed")
+        return {key: archive[key] for key in archive.files}
+
+
+def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.")
+    try:
+        with os.fdopen(file, "wb") as opened:
+            np.savez(opened, allow_pickle=False, **arrays)
+        os.replace(beside, path)
+    finally:
+        with suppress(OSError):
+            os.unlink(beside)

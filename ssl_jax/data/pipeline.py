@@ -1,4 +1,4 @@
-"""Source -> batches, on grain. The order is a pure function of (seed, example cursor).
+"""Source -> batches, by threads (grain) or processes (`workers.py`). The order is a pure function of (seed, example cursor).
 
 The cursor counts examples since the start of training: row `r` of the global batch of step `k` is example `k*B + r`.
 Example `c` is in epoch `c // N` and is the `(c mod N)`-th record of that epoch's permutation (`data/order.py`), unless the
@@ -9,7 +9,9 @@ threads, nor where a run was stopped. A resumed run needs only its step, and sta
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,12 @@ import numpy as np
 from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.order import order_of
 from ssl_jax.data.sources import Source
+from ssl_jax.data.stages import stage
+from ssl_jax.data.workers import from_workers
 from ssl_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
+_MOST_ROWS = 2**20  # of a batch, so that cursors stay below 2^63
 
 
 def batches(
@@ -31,6 +36,7 @@ def batches(
     process_index: int = 0,
     process_count: int = 1,
     threads: int = 0,
+    workers: int = 0,
     prefetch: int = 2,
     bad: BadRecords | None = None,
 ) -> Generator[Batch, None, None]:
@@ -49,26 +55,51 @@ def batches(
       process_index: p in [0, P).
       process_count: P.
       threads: how many read and decode ahead, each a whole batch; 0 reads in the calling thread, when asked.
-      prefetch: batches kept ready, at least one for each thread.
+      workers: how many processes do, in the place of threads; the source goes to each by pickle.
+      prefetch: batches kept ready, at least one for each thread or worker.
       bad: what to do about records that cannot be read; None stops at the first.
 
     Raises:
       UserError: sizes that do not fit, too many bad records, records of different shapes.
     """
+    _check(source, batch_size, start_step, process_index, process_count)
+    bad = BadRecords(0.0) if bad is None else bad
+    read = Reader(source, seed, batch_size, process_index, process_count)
+    if workers and hasattr(source, "batch"):
+        raise UserError(
+            f"data.workers={workers}: these records are in memory, where nobody gathers them faster; set it to 0"
+        )
+    if workers:
+        return from_workers(read, start_step, workers, prefetch, bad, len(source))
+    return _from_threads(partial(read, bad=bad), start_step, threads, prefetch)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Process `index` of `count`'s rows of the global batch of a step. What reads of it is counted in `bad`."""
+
+    source: Source
+    seed: int
+    batch_size: int
+    index: int = 0
+    count: int = 1
+
+    def __call__(self, step: int, bad: BadRecords) -> Batch:
+        """The batch, as `batches` delivers it."""
+        rows = self.batch_size // self.count
+        cursor = step * self.batch_size + self.index * rows + np.arange(rows)
+        return examples(self.source, *order_of(self.source, self.seed, cursor), bad)
+
+
+def _from_threads(
+    read: Callable[[int], Batch], first: int, threads: int, prefetch: int
+) -> Generator[Batch, None, None]:
     import grain  # here, since it brings jax and orbax along
 
-    _check(source, batch_size, start_step, process_index, process_count)
-    rows = batch_size // process_count
-    bad = BadRecords(0.0) if bad is None else bad
-
-    def read(step: int) -> Batch:
-        cursor = step * batch_size + process_index * rows + np.arange(rows)
-        return examples(source, *order_of(source, seed, cursor), bad)
-
-    steps = grain.MapDataset.range(sys.maxsize // batch_size - 1).map(read)
+    steps = grain.MapDataset.range(sys.maxsize // _MOST_ROWS).map(read)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, threads) if threads else 0)
     iterator = iter(steps.to_iter_dataset(options))
-    iterator.set_state({"next_index": start_step})
+    iterator.set_state({"next_index": first})
     return _until_closed(iterator)
 
 
@@ -91,31 +122,47 @@ def once(
     for start in range(0, len(source), batch_size):
         cursor = start + process_index * rows + np.arange(rows)
         ids = np.minimum(cursor, len(source) - 1)
-        used, batch = _gather(source, ids, bad)
+        used, batch = _gather(source, ids, np.zeros_like(ids), bad)
         valid = (cursor < len(source)) & (used == ids)
         yield batch | {"_id": used.astype(np.int32), "_epoch": np.zeros(rows, np.int32)}, valid
 
 
 def examples(source: Source, ids: np.ndarray, epochs: np.ndarray, bad: BadRecords) -> Batch:
     """The records `ids` [R] as examples of `epochs` [R]: a batch as `batches` delivers it."""
-    used, batch = _gather(source, ids, bad)
+    used, batch = _gather(source, ids, epochs, bad)
     return batch | {"_id": used.astype(np.int32), "_epoch": epochs.astype(np.int32)}
 
 
-def _gather(source: Source, ids: np.ndarray, bad: BadRecords) -> tuple[np.ndarray, Batch]:
+def _gather(source: Source, ids: np.ndarray, epochs: np.ndarray, bad: BadRecords) -> tuple[np.ndarray, Batch]:
     """The records `ids` [R] stacked to [R, ...], and which ones they really are.
 
-    Where a source gathers them at once and one cannot be read, they are read one by one, which tells which.
+    Where a source gathers them at once and one cannot be read, they are read one by one, which tells which. Where it draws
+    random numbers for its examples, these are of the epoch, and of the record that an example really is.
     """
     if hasattr(source, "batch"):
         try:
-            return ids, source.batch(ids)
+            with stage("read"):
+                return ids, source.batch(ids)
         except (UserError, MemoryError):
             raise
         except Exception:  # whatever it raises on a damaged record, it does again below
             pass
-    pairs = [bad.read(source, int(i)) for i in ids]
+    pairs = list(_drawn(source, ids, epochs, bad) if hasattr(source, "draws") else _read(source, ids, bad))
     return np.array([used for used, _ in pairs], np.int64), _stack(pairs)
+
+
+def _read(source: Source, ids: np.ndarray, bad: BadRecords) -> Iterator[tuple[int, dict[str, Any]]]:
+    for index in ids:
+        with stage("read"):
+            pair = bad.read(source, int(index))
+        yield pair
+
+
+def _drawn(source: Any, ids: np.ndarray, epochs: np.ndarray, bad: BadRecords) -> Iterator[tuple[int, dict[str, Any]]]:
+    draws = source.draws(ids, epochs)
+    for index, epoch, own, (used, record) in zip(ids, epochs, draws, _read(source, ids, bad), strict=True):
+        drawn = own if used == index else source.draws(np.array([used]), np.array([epoch]))[0]
+        yield used, source.drawn(record, drawn)
 
 
 def _stack(pairs: list[tuple[int, dict[str, Any]]]) -> Batch:

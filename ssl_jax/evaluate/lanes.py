@@ -8,10 +8,10 @@ two of its arrays meet, a step of 256 linear heads took twice the CPU time.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from typing import Any, NamedTuple
 
 import jax
@@ -29,8 +29,8 @@ Rule = Callable[[Any, Any], optax.GradientTransformation]  # of a learning rate 
 
 @dataclass(frozen=True)
 class Training:
-    """How: `epochs` over the rows in batches of `batch_size`, rates times `batch_size / 256` after a linear warm-up, then along a
-    cosine to 0. `rule` makes the optimiser of a lane.
+    """How: `epochs` over the rows in batches of `batch_size`, or so many `steps`; rates times `batch_size / 256` after a linear
+    warm-up, then along a cosine to 0. `rule` makes the optimiser of a lane.
     """
 
     rule: Rule
@@ -38,6 +38,7 @@ class Training:
     batch_size: int = 1024
     warmup_epochs: int = 0
     seed: int = 0
+    steps: int | None = None
 
 
 class Lanes(NamedTuple):
@@ -49,7 +50,7 @@ class Lanes(NamedTuple):
 
 def grid(rates: Sequence[float], decays: Sequence[float]) -> Lanes:
     """A lane for each pair."""
-    return Lanes(*np.array(list(product(rates, decays)), np.float32).T)
+    return Lanes(*np.array(list(itertools.product(rates, decays)), np.float32).T)
 
 
 def fit(head: Head, task: Task, x: Rows, targets: np.ndarray, lanes: Lanes, training: Training) -> Any:
@@ -58,13 +59,12 @@ def fit(head: Head, task: Task, x: Rows, targets: np.ndarray, lanes: Lanes, trai
     A batch and the lanes are all that is held in memory. The rows that are over in an epoch wait for the next.
     """
     size = min(training.batch_size, len(x))
-    steps = training.epochs * (len(x) // size)
+    steps = training.epochs * (len(x) // size) if training.steps is None else training.steps
     warm = training.warmup_epochs * (len(x) // size)
     schedule = optax.warmup_cosine_decay_schedule(0.0 if warm else 1.0, 1.0, warm, max(steps, warm + 1))
     scales = np.asarray(jax.vmap(schedule)(np.arange(steps))) * size / 256
-    params = _all_lanes(head.init(jax.random.key(training.seed)), len(lanes.rate))
-    state = training.rule(*lanes).init(params)
-    for rows, scale in zip(_batches(len(x), size, training), scales, strict=True):
+    params, state = _start(head, training.rule, *lanes, training.seed)
+    for scale, rows in zip(scales, _batches(len(x), size, training.seed), strict=False):
         params, state = _step(head, task, training.rule, params, state, x[rows], targets[rows], *lanes, scale)
     return params
 
@@ -123,16 +123,22 @@ def _matrices(params: Any) -> Any:
     return jax.tree.map(lambda a: a.ndim > 2, params)  # with the lanes' axis
 
 
-def _batches(count: int, size: int, training: Training) -> Iterator[np.ndarray]:
-    """Rows of each step; a row at most once in an epoch."""
-    for epoch in range(training.epochs):
-        order = np.random.default_rng((training.seed, epoch)).permutation(count)
+def _batches(count: int, size: int, seed: int) -> Iterator[np.ndarray]:
+    """Rows of each step, without end; a row at most once in an epoch."""
+    for epoch in itertools.count():
+        order = np.random.default_rng((seed, epoch)).permutation(count)
         for start in range(0, count - size + 1, size):
             yield np.sort(order[start : start + size])  # a mapped file is read forwards
 
 
 def _in_order(count: int, size: int) -> Iterator[np.ndarray]:
     return (np.arange(start, min(start + size, count)) for start in range(0, count, size))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _start(head: Head, rule: Rule, rate: Array, decay: Array, seed: int) -> tuple[Any, Any]:
+    params = _all_lanes(head.init(jax.random.key(seed)), len(rate))
+    return params, rule(rate, decay).init(params)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=(3, 4))

@@ -4,7 +4,7 @@ Each lane minimises `mean CE + 0.5 / (C n) ||W||^2` over its n rows, bias free: 
 weighs the sum of the losses.
 
 A lane is done when its gradient is small beside its loss. A bound on the gradient alone stops too early where classes are
-separable and the penalty weak: loss and curvature go to 0 there, and logits that are wrong by 3 have a gradient of 1e-3. For
+separable and the penalty weak: loss and curvature go to 0 there, and logits that are wrong by 1 to 5 have a gradient of 1e-3. For
 the same reason the loss of a row is computed from its margins, `log(1 + sum exp(l_k - l_y))`: as a difference of two numbers
 near 20 it would be noise in float32 once it is below 1e-5, and the line search would find no way down.
 

@@ -14,6 +14,7 @@ from ssl_jax.errors import UserError
 
 _BLOCK = 8192  # rows of the bank that are on a device at a time
 _QUERIES = 1024  # rows that are compared with a block at once: 32 MB of similarities
+_FEWEST = 256  # rows for which another device is worth its compilation
 _PARTS = 16  # parts of queries that each device has while the bank streams past once
 _NOBODY = -1
 
@@ -82,7 +83,7 @@ def _of_some(
 
 def _parts(queries: np.ndarray, own: np.ndarray, devices: list[Any]) -> Iterator[_Part]:
     """The queries in parts of one shape, on one device after another."""
-    size = min(_QUERIES, -(-len(queries) // len(devices)))
+    size = min(len(queries), _QUERIES, max(_FEWEST, -(-len(queries) // len(devices))))
     for number, start in enumerate(range(0, len(queries), size)):
         x, who = _unit(queries[start : start + size]), own[start : start + size].astype(np.int32)
         device = devices[number % len(devices)]

@@ -61,19 +61,19 @@ PROTOCOLS: Mapping[str, Protocol] = {
                 "linear_sgd",
                 readings=("class", "class+mean", LAST_FOUR, LAST_FOUR + "+mean"),
                 batch_size=1024,
-                epochs=10,
+                steps=12_500,
             ),
         ),
-        "DINOv2 (arXiv 2304.07193), linear evaluation: 13 rates x 2 depths x 2 poolings, SGD",
-        "chosen on the probe split, where DINOv2 takes the best on the set that it reports; no crops and flips; 10 epochs of "
-        "the probe split, where DINOv2 has 12,500 steps; an encoder without class token is read by its own pooling",
+        "DINOv2 (arXiv 2304.07193), linear evaluation: 13 rates x 2 depths x 2 poolings, SGD, 12,500 steps of 1024",
+        "chosen on the probe split, where DINOv2 takes the best on the set that it reports; no crops and flips; an "
+        "encoder without class token is read by its own pooling",
         HELD_OUT,
     ),
     "mae-linear": Protocol(
         (
             _probe(
                 "linear_sgd",
-                rates=(0.01, 0.03, 0.1, 0.3, 1.0),
+                rates=(0.03, 0.1, 0.3, 1.0, 3.0),
                 norm="batch",
                 optimizer="lars",
                 epochs=90,
@@ -82,7 +82,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
             ),
         ),
         "MAE (arXiv 2111.06377), linear probing: BatchNorm without scale and bias, LARS, 90 epochs, base rate 0.1",
-        "five rates around MAE's, chosen on the probe split; no crops and flips; batches are at most the probe split",
+        "five rates around MAE's, chosen on the probe split; no crops and flips; where the probe split is smaller than a batch, "
+        "90 epochs are 90 steps",
         HELD_OUT,
     ),
     "logistic": Protocol(
@@ -108,6 +109,30 @@ PROTOCOLS: Mapping[str, Protocol] = {
         "HEAR (arXiv 2203.03022), downstream MLP",
         "no dropout; a cosine over 30 epochs, where HEAR stops early",
         HELD_OUT,
+    ),
+    "retrieval": Protocol(
+        ("retrieval",),
+        "test records as queries and candidates, by cosine; measures as trec_eval has them",
+        "no benchmark's list of queries: every test record is one",
+        NOTHING,
+    ),
+    "clustering": Protocol(
+        ("clustering",),
+        "k-means of test features with as many clusters as classes; NMI, ARI, Hungarian accuracy",
+        "MTEB takes mini-batches of its clustering sets and the V-measure, which is NMI",
+        NOTHING,
+    ),
+    "dense": Protocol(
+        ("segmentation", "depth"),
+        "DINOv3 (arXiv 2508.10104), linear segmentation and depth on frozen patch tokens",
+        "whole records, no crops, flips or sliding windows; fewer steps",
+        "learning rate by loss on 20 % of the probe split; test is scored once",
+    ),
+    "robustness": Protocol(
+        ("robustness",),
+        "ImageNet-C (arXiv 1903.12261), all corruptions and severities",
+        "corruptions drawn on the device (docs/measures.md); mean accuracy, and mCE only against errors that are given",
+        "C of the linear head by loss on 20 % of the probe split",
     ),
 }
 

@@ -14,13 +14,15 @@ from typing import Any
 import jax
 
 from ssl_jax.data.bad import BadRecords
-from ssl_jax.data.fit import check_records
+from ssl_jax.data.cropped import cropped
+from ssl_jax.data.fit import check_channels, check_records
 from ssl_jax.devices.distributed import is_first
 from ssl_jax.errors import UserError
-from ssl_jax.evaluate import suite
+from ssl_jax.evaluate import shared, suite
 from ssl_jax.evaluate.baselines import Lenient
 from ssl_jax.evaluate.cache import FOLDER, Cache
 from ssl_jax.evaluate.classes import class_names, labels_of
+from ssl_jax.evaluate.clean import Audit, read_audit
 from ssl_jax.evaluate.encoders import origin_of
 from ssl_jax.evaluate.online import encoder_named, names_of
 from ssl_jax.evaluate.own_task import missing_fields, own_task, with_own_task
@@ -35,6 +37,7 @@ from ssl_jax.rundir.log import logger, messages
 from ssl_jax.rundir.terminal import tell
 from ssl_jax.rundir.writing import written
 from ssl_jax.training import opening
+from ssl_jax.training.records import as_learned
 from ssl_jax.training.reopen import Opened, recipe_of, reopened
 
 Failures = dict[str, Exception]
@@ -52,6 +55,7 @@ class Asked:
     baselines: names of what stands beside.
     out: where results are written; None: into the run.
     cached: whether features are kept in eval/features, and found there.
+    clean: an `audit.json`: probes are measured on the test records that it leaves, too.
     """
 
     probes: tuple[str, ...] | None = None
@@ -63,6 +67,7 @@ class Asked:
     baselines: tuple[str, ...] | None = None
     out: Path | None = None
     cached: bool = True
+    clean: Path | None = None
 
 
 def evaluate_run(
@@ -76,6 +81,7 @@ def evaluate_run(
     table.
 
     `options` are the other fields of `Asked`. The pretraining data is not needed. How far it is goes to stderr and to eval.log.
+    Test records that are in the probe split or the pretraining data are told, and marked in every protocol.
     Raises what kept a part of the table from being measured, or all of it from being written, after the rest was printed.
     """
     asked = Asked(probes, allow=allow, **options)
@@ -94,13 +100,18 @@ def evaluated(
     chosen = {n: encoder_named(opened.objective, n) for n in names_of(asked.encoder or recipe.evaluate.encoder)}
     settings = settings_of(opened, asked.probes if named is None else named.probes, asked.allow)
     settings = settings if asked.baselines is None else replace(settings, baselines=asked.baselines)
+    check_channels(opened.objective.augment, {"probe": train, "test": test})
     for name, source in (("probe", train), ("test", test)):
         logger.info("%s %s", name, opening.data(source))
-        check_records(opened.objective.augment, source, BadRecords(settings.max_bad_fraction))
+    audit = None if asked.clean is None else read_audit(asked.clean, test)
+    marks = marks_of(opened, train, test)
+    bad = Lenient(settings.max_bad_fraction)
+    train, test = (check_records(opened.objective.augment, source, bad(source)) for source in (train, test))
     cache = cache_of(workdir, recipe) if asked.cached else Cache()
     kept: dict[tuple[str, str], suite.PerRecord] = {}
     keep = lambda row, probe, records: kept.update({(row, probe): records})  # noqa: E731
-    results, failures = measured(opened, tuple(chosen), train, test, settings, cache, status, keep)
+    results, failures = measured(opened, tuple(chosen), train, test, settings, cache, status, audit, keep)
+    results = with_marks(results, marks, () if audit is None else audit.notes())
     if results["rows"]:
         results, failures = with_task(opened, tuple(chosen), test, settings, results, failures)
         if named is not None:
@@ -152,6 +163,7 @@ def measured(
     settings: suite.Settings,
     cache: Cache,
     status: Callable[[str], None],
+    audit: Audit | None,
     keep: suite.Keep,
 ) -> tuple[dict[str, Any], Failures]:
     """The table of `suite.evaluate`, and why parts of it are missing."""
@@ -160,11 +172,30 @@ def measured(
     try:
         table = suite.evaluate(
             encoders, train, test, settings, trainer, opened.step, logger.info, opened.mesh, chosen,
-            origin_of(opened), cache, status, keep,
+            origin_of(opened), cache, status, audit, keep,
         )  # fmt: skip
     except suite.Incomplete as incomplete:
         return incomplete.results, dict(incomplete.failures)
     return table, {}
+
+
+def marks_of(opened: Opened, train: Any, test: Any) -> tuple[str, ...]:
+    """What the test records share with the probe split, and with the pretraining data where that is here; it is told."""
+    pretrain = shared.built(opened.recipe.data.pretrain)
+    others = {"probe split": train} | ({} if pretrain is None else {"pretraining data": pretrain})
+    marks = shared.marks(test, others, opened.data)
+    for mark in marks:
+        logger.warning("%s: these results do not say how well new records do", mark)
+    return marks
+
+
+def with_marks(results: dict[str, Any], marks: tuple[str, ...], notes: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The results, with marks and notes under the table, and marks in each protocol: they go wherever a number goes."""
+    if "protocol" not in results:
+        return results
+    told = "".join(f"; MARKED: {mark}" for mark in marks)
+    protocols = {name: f"{protocol}{told}" for name, protocol in results["protocol"].items()}
+    return results | {"protocol": protocols, "notes": [*results.get("notes", ()), *marks, *notes]}
 
 
 def with_task(
@@ -182,8 +213,9 @@ def with_task(
         return results, failures
     try:
         with jax.set_mesh(opened.mesh):
+            learned = as_learned(opened.recipe, opened.objective.augment, test)
             found = own_task(
-                opened.objective, opened.state, test, settings.seed, settings.batch_size, settings.label, settings.target,
+                opened.objective, opened.state, learned, settings.seed, settings.batch_size, settings.label, settings.target,
                 BadRecords(settings.max_bad_fraction),
             )  # fmt: skip
     except Exception as error:  # told at the end, as what fails in a row is
@@ -198,7 +230,9 @@ def from_scratch(
     tolerance = Lenient(settings.max_bad_fraction)
     classes = classes_of(train, settings.label, tolerance(train))
     heard = lambda title: Progress(title, "examples", logger.info, status)  # noqa: E731
-    return SupervisedFit(encoder, opened.objective.augment, classes, settings.label, settings.target, tolerance, heard)
+    augment, section = opened.objective.augment, opened.recipe.data
+    views = partial(cropped, augment=augment, place=section.crop, mode=section.resize)
+    return SupervisedFit(encoder, augment, classes, settings.label, settings.target, tolerance, heard, views)
 
 
 def settings_of(opened: Opened, probes: tuple[Entry, ...] | None, allow: tuple[str, ...]) -> suite.Settings:

@@ -19,6 +19,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.evaluate.baselines import Lenient
 from ssl_jax.evaluate.cache import Cache
 from ssl_jax.evaluate.classes import labels_of, numbered_alike
+from ssl_jax.evaluate.clean import Audit, beside
 from ssl_jax.evaluate.features import Split
 from ssl_jax.evaluate.instruments import Probe, encoders_of, fields_of, needs_of, probes_of, refusal, unmeasurable
 from ssl_jax.evaluate.intervals import interval_of_mean
@@ -96,6 +97,7 @@ def evaluate(
     origin: Origin | None = None,
     cache: Cache | None = None,
     status: Callable[[str], None] = lambda line: None,
+    audit: Audit | None = None,
     keep: Keep = lambda row, probe, records: None,
 ) -> dict[str, Any]:
     """Run the probes on the frozen features of named encoders and on their baselines.
@@ -117,6 +119,7 @@ def evaluate(
       origin: what features depend on beside the data; None: they are made anew.
       cache: where features are kept.
       status: told how far it is, every few seconds.
+      audit: which test records are in the pretraining data; probes are run without them as well.
       keep: given the row, the probe and what it has of each test record.
 
     Returns:
@@ -135,6 +138,7 @@ def evaluate(
     _check_labels(probes, train, test, settings.label)
     probes, notes = feasible(probes, train, settings.label, settings.max_bad_fraction)
     probes, refused = _measurable(probes, train, test)
+    probes = beside(probes, audit)
     for note in notes:
         say(note)
     reader = Reader(

@@ -45,10 +45,12 @@ class SupervisedFit:
         target: str | None = None,
         tolerance: Tolerance = strict,
         heard: Callable[[str], Tick] = lambda title: unheard,
+        views: Callable[..., Any] = lambda source, seed: source,
     ) -> None:
         self._heard = heard
         self._encoder, self._label, self._target, self._tolerance = encoder, label, target, tolerance
         self._objective = Supervised(encoder.module, Inputs(augment, encoder), classes, method=encoder.method)
+        self._views = views  # (source, seed=...) -> the source as it is learned from
         self._compiled = cache(self._compile)  # the draws of a few-label probe share one program
 
     def __call__(self, source: Any, examples: int, seed: int) -> tuple[Encoder, dict]:
@@ -57,7 +59,8 @@ class SupervisedFit:
         steps = max(1, examples // size)
         init, step = self._compiled(steps, seed)
         place, share = _places(size)
-        stream = batches(source, seed=seed, batch_size=size, bad=bad, process_index=share[0], process_count=share[1])
+        learned = self._views(source, seed=seed)
+        stream = batches(learned, seed=seed, batch_size=size, bad=bad, process_index=share[0], process_count=share[1])
         seen = (place(self._seen(source, batch)) for batch in stream)
         batch, tick = next(seen), self._heard(f"training on {len(source)} labels")
         state = init(batch)

@@ -67,6 +67,36 @@ def two_way_info_nce(u: Array, v: Array, temperature: float | Array) -> Mean:
     return Mean((forth.total + back.total) / 2, forth.weight)
 
 
+def passage_info_nce(
+    queries: Array,
+    passages: Array,
+    temperature: float | Array = 1.0,
+    hard_weight: float = 0.0,
+    same: Array | None = None,
+) -> Mean:
+    """Cross-entropy of each query's own passage among the passages of all queries (DPR, Karpukhin et al. 2020, arXiv 2004.04906,
+    eq. 2; SimCSE, Gao et al. 2021, arXiv 2104.08821, eq. 5).
+
+    Args:
+        queries: [B, D], normalised or not: similarities are products.
+        passages: [B, P, D]; the first of each query is its own, the others are its hard negatives.
+        temperature: t > 0.
+        hard_weight: added to the logit of a query's own hard negatives.
+        same: [B]; where two queries have the same number, the own passage of one is no negative of the other.
+    """
+    count, group = passages.shape[:2]
+    kind = wide(queries.dtype)
+    q, p = queries.astype(kind), passages.astype(kind).reshape(count * group, -1)
+    logits = (q @ p.T / temperature).reshape(count, count, group)
+    own = jnp.eye(count, dtype=bool)
+    positive = logits[jnp.arange(count), jnp.arange(count), 0]
+    logits = logits + hard_weight * (own[..., None] & (jnp.arange(group) > 0))
+    if same is not None:
+        twins = (same[:, None] == same) & ~own
+        logits = jnp.where(twins[..., None] & (jnp.arange(group) == 0), -jnp.inf, logits)
+    return matching(logits.reshape(count, -1), positive)
+
+
 def sigmoid_pairwise(u: Array, v: Array, scale: float | Array, bias: float | Array) -> Mean:
     """Every pair is a binary decision: same or not (Zhai et al. 2023, arXiv 2303.15343, eq. 1).
 

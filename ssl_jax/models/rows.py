@@ -198,6 +198,20 @@ class LayerNorm(nn.Module):
         return rows.astype(self.dtype).reshape(x.shape)
 
 
+class LayerNormWithoutBias(nn.Module):
+    """LayerNorm over the last axis to which nothing is added."""
+
+    epsilon: float = 1e-6
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[..., D] -> [..., D]."""
+        scale = self.param("scale", ones, x.shape[-1:])
+        rows = norm_rows(self.epsilon, x.reshape(-1, x.shape[-1]), scale, jnp.zeros_like(scale))
+        return rows.astype(self.dtype).reshape(x.shape)
+
+
 class RMSNorm(nn.Module):
     """RMSNorm over the last axis, with float32 statistics: no mean is taken off and nothing is added."""
 
@@ -211,4 +225,5 @@ class RMSNorm(nn.Module):
         return rows.astype(self.dtype).reshape(x.shape)
 
 
-NORMS: dict[str, type[LayerNorm] | type[RMSNorm]] = {"layer": LayerNorm, "rms": RMSNorm}
+Norm = LayerNorm | LayerNormWithoutBias | RMSNorm
+NORMS: dict[str, type[Norm]] = {"layer": LayerNorm, "layer_unbiased": LayerNormWithoutBias, "rms": RMSNorm}

@@ -15,6 +15,7 @@ from jax import Array
 from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
 from ssl_jax.models.attention import Rope
+from ssl_jax.models.condition import ModulatedNorm, NoiseEmbedding
 from ssl_jax.models.dropout import Dropout
 from ssl_jax.models.mask import Mask
 from ssl_jax.models.relative import RelativeBias
@@ -30,7 +31,8 @@ class TextTransformer(nn.Module):
     `positions`: a learned table of `length` rows, rotary positions (Su et al. 2021, arXiv 2104.09864; number i of a head is
     turned with number i + d / 2, as in Llama), T5's relative bias, or none. `causal` blocks see what came before. `types` > 0
     adds a learned vector for each token's type (BERT's sentences A and B). `embedding_norm` is a norm of the sum (BERT, BART).
-    `pool` is how `features` reads a text: its first token, the mean of its tokens, or its last token.
+    `pool` is how `features` reads a text: its first token, the mean of its tokens, or its last token. `condition` > 0 is the
+    width of what says how noisy the tokens are and modulates every block (MDLM's diffusion transformer).
     """
 
     vocabulary: int
@@ -58,8 +60,12 @@ class TextTransformer(nn.Module):
     attention_scale: float | None = None
     norm_epsilon: float = 1e-5
     rope_base: float = 10000.0
+    relative_buckets: int = 32
+    relative_furthest: int = 128
     dropout: float = 0.0  # of embeddings and branches
     attention_dropout: float = 0.0
+    qkv_bias: str = "all"  # all | none
+    condition: int = 0
 
     def __post_init__(self) -> None:
         for value, known, name in ((self.positions, POSITIONS, "positions"), (self.pool, READERS, "pool")):
@@ -74,11 +80,14 @@ class TextTransformer(nn.Module):
         if self.positions == "learned":
             self.places = table(self.length)
         if self.positions == "relative":
-            self.relative = RelativeBias(self.heads, both=not self.causal)
+            self.relative = RelativeBias(self.heads, self.relative_buckets, self.relative_furthest, not self.causal)
         if self.types:
             self.kinds = table(self.types)
         if self.embedding_norm:
             self.normed = NORMS[self.norm](self.norm_epsilon, self.dtype)
+        if self.condition:
+            self.condition_of = NoiseEmbedding(self.condition, self.dtype)
+            self.final = ModulatedNorm(self.norm, self.norm_epsilon, self.dtype)
         self.transformer = self._stack()
 
     def __call__(
@@ -89,30 +98,46 @@ class TextTransformer(nn.Module):
         types: Array | None = None,
         train: bool = False,
         memory: Memory | None = None,
+        noise: Array | None = None,
     ) -> Array:
         """States [B, T, D] of a text after the final norm; the randomness of training comes from the stream `noise`.
 
-        `types` int [B, T] is for models that have them; a decoder attends to `memory`, an encoder's states.
+        `types` int [B, T] is for models that have them; a decoder attends to `memory`, an encoder's states; `noise` [B] is for
+        models that have a `condition`.
         """
-        return self.states(self.embedded(tokens, positions, types), segments, positions, train, memory)
+        return self.states(self.embedded(tokens, positions, types), segments, positions, train, memory, noise)
 
     def embedded(self, tokens: Array, positions: Array, types: Array | None = None) -> Array:
         """What enters the stack, [B, T, D]."""
-        x = self.tokens(tokens)
+        return self.placed(self.tokens(tokens), positions, types)
+
+    def placed(self, x: Array, positions: Array, types: Array | None = None) -> Array:
+        """Embeddings of tokens `x` [B, T, D], with those of places and types."""
         if self.positions == "learned":
             x = x + self.places(positions)
         if self.types:
-            x = x + self.kinds(jnp.zeros_like(tokens) if types is None else types)
+            x = x + self.kinds(jnp.zeros_like(positions) if types is None else types)
         return (self.normed(x) if self.embedding_norm else x).astype(self.dtype)
 
     def states(
-        self, x: Array, segments: Array, positions: Array, train: bool = False, memory: Memory | None = None
+        self,
+        x: Array,
+        segments: Array,
+        positions: Array,
+        train: bool = False,
+        memory: Memory | None = None,
+        noise: Array | None = None,
     ) -> Array:
-        """What comes out of the stack for embedded tokens `x` [B, T, D]."""
+        """What comes out of the stack for embedded tokens `x` [B, T, D] that are as noisy as `noise` [B] says (None: 0)."""
         length = x.shape[1]
         bias = self.relative(length, length) if self.positions == "relative" else None
-        mask = Mask(segments > 0, self.causal, segments)
-        return self.transformer(x, mask, rope=self._rope(positions), train=train, bias=bias, memory=memory)
+        # Padding sees the first text, as in models that know no segments; nothing sees padding.
+        mask, rope = Mask(None, self.causal, jnp.maximum(segments, 1), segments), self._rope(positions)
+        if not self.condition:
+            return self.transformer(x, mask, rope=rope, train=train, bias=bias, memory=memory)
+        condition = self.condition_of(jnp.zeros(len(x)) if noise is None else noise)
+        x = self.transformer(x, mask, rope=rope, train=train, bias=bias, memory=memory, condition=condition)
+        return self.final(x, condition)
 
     def features(self, tokens: Array, segments: Array, positions: Array, train: bool = False) -> Array:
         """One row [B, D] for each text."""
@@ -129,7 +154,13 @@ class TextTransformer(nn.Module):
 
     def _stack(self) -> Transformer:
         style = Style(
-            self.norm, self.order, self.order == "pre", self.bias, self.kv_heads, self.head_width, self.attention_scale
+            self.norm,
+            self.order,
+            self.order == "pre" and not self.condition,
+            self.bias,
+            self.kv_heads,
+            self.head_width,
+            self.attention_scale,
         )
         return Transformer(
             self.depth,
@@ -141,6 +172,7 @@ class TextTransformer(nn.Module):
             self.attention,
             nn.initializers.normal(self.initial_std),
             self.mlp,
+            qkv_bias=self.qkv_bias,
             norm_epsilon=self.norm_epsilon,
             style=style,
             dropout=Dropout(self.dropout, self.attention_dropout, 0.0, self.dropout),
@@ -167,6 +199,55 @@ def last_token(states: Array, valid: Array) -> Array:
 READERS = {"class": first_token, "mean": mean_token, "last": last_token}
 
 
+class EncoderDecoder(nn.Module):
+    """One transformer reads a text, and another, which attends to it, writes: T5 and BART. They share the embedding of tokens.
+
+    `encoder` sees both directions, `decoder` is causal; both are of one width and vocabulary.
+    """
+
+    encoder: TextTransformer
+    decoder: TextTransformer
+
+    def __post_init__(self) -> None:
+        pairs = ((getattr(self.encoder, key), getattr(self.decoder, key), key) for key in ("vocabulary", "width"))
+        for ours, theirs, key in pairs:
+            if ours != theirs:
+                raise UserError(f"model.encoder.{key}={ours} and model.decoder.{key}={theirs} have to be the same")
+        if self.encoder.causal or not self.decoder.causal:
+            raise UserError(
+                "model.encoder must see both directions (causal=False), and model.decoder one (causal=True)"
+            )
+        super().__post_init__()
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens there are."""
+        return self.encoder.vocabulary
+
+    @property
+    def width(self) -> int:
+        """Of a state."""
+        return self.encoder.width
+
+    @property
+    def dtype(self) -> str:
+        """What both compute in."""
+        return self.encoder.dtype
+
+    def __call__(
+        self, source: tuple[Array, Array, Array], target: tuple[Array, Array, Array], train: bool = False
+    ) -> Array:
+        """States [B, T, D] of the decoder over what it has written. Source and target are each (tokens, segments, positions)."""
+        states = self.encoder(*source, train=train)
+        tokens, segments, positions = target
+        x = self.decoder.placed(self.encoder.tokens(tokens), positions)
+        return self.decoder.states(x, segments, positions, train, Memory(states, source[1] > 0))
+
+    def features(self, tokens: Array, segments: Array, positions: Array, train: bool = False) -> Array:
+        """One row [B, D] for each text, of the encoder."""
+        return self.encoder.features(tokens, segments, positions, train)
+
+
 class WordTable(nn.Module):
     """A last layer of its own: one row for each word."""
 
@@ -178,6 +259,19 @@ class WordTable(nn.Module):
     def __call__(self) -> Array:
         """[V, D]."""
         return self.param("table", nn.initializers.normal(self.initial_std), (self.vocabulary, self.width))
+
+
+class WordLayer(nn.Module):
+    """A last layer that starts at zero: one row and one number for each word (DiT's)."""
+
+    vocabulary: int
+    width: int
+
+    @nn.compact
+    def __call__(self) -> tuple[Array, Array]:
+        """[V, D] and [V]."""
+        zeros = nn.initializers.zeros_init()
+        return self.param("table", zeros, (self.vocabulary, self.width)), self.param("bias", zeros, (self.vocabulary,))
 
 
 class WordHead(nn.Module):
@@ -196,6 +290,20 @@ class WordHead(nn.Module):
         )
         rows = LayerNorm(self.norm_epsilon, self.dtype, name="norm")(nn.gelu(dense(states), approximate=False))
         return rows, self.param("bias", nn.initializers.zeros_init(), (self.vocabulary,))
+
+
+class TanhHead(nn.Module):
+    """A dense layer with tanh on a text's features: BERT's pooler."""
+
+    width: int
+    dtype: str = "float32"
+    initial_std: float = 0.02
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[..., D] -> [..., width]."""
+        init = nn.initializers.normal(self.initial_std)
+        return jnp.tanh(Dense(self.width, dtype=self.dtype, kernel_init=init, name="dense")(x))
 
 
 class SpanHead(nn.Module):

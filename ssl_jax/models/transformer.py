@@ -78,7 +78,7 @@ class Style:
     norm="rms", bias=False, scale=1.0. What differs in the MLP and its norms' epsilon are fields of `Transformer`.
     """
 
-    norm: str = "layer"  # layer | rms
+    norm: str = "layer"  # layer | layer_unbiased | rms
     order: str = "pre"  # the norm comes before a branch (pre) | after its sum (post)
     final_norm: bool = True
     bias: bool = True  # of dense layers; without it no queries, keys and values have one either
@@ -114,7 +114,9 @@ class Block(nn.Module):
     `layer_scale` multiplies each branch by a learned vector that starts there (Touvron et al. 2021, arXiv 2103.17239, eq. 4).
     `mlp="swiglu"` is `silu(x W_0) * (x W_1)` of width `mlp_dim` (Shazeer 2020, arXiv 2002.05202, eq. 6). `qkv_bias` may
     leave out the keys' bias ("query_value", as DINOv3 does: with rotary positions it is not redundant) or all of it ("none").
-    With a `Memory` there is a third branch between the two, with a norm of its own: attention to it.
+    With a `Memory` there is a third branch between the two, with a norm of its own: attention to it. A `condition` shifts and
+    scales what each norm gives and scales each branch, by a dense layer that starts at zero (Peebles, Xie 2022, arXiv 2212.09748,
+    adaLN-zero): the block then starts as the identity.
     """
 
     heads: int
@@ -140,11 +142,13 @@ class Block(nn.Module):
         rope: Rope,
         bias: Array | None = None,
         memory: Memory | None = None,
+        condition: Array | None = None,
     ) -> tuple[Array, Array | None]:
         """Packed tokens [B, S, D] -> packed tokens; the second value is what a scan collects (nothing).
 
         `rate` is this layer's probability to drop a branch, `mask` says who may attend to whom, `rope` holds the rotation
-        (cos, sin) of each section, or None, `bias` is added to the logits of self-attention, and `memory` is attended to.
+        (cos, sin) of each section, or None, `bias` is added to the logits of self-attention, `memory` is attended to, and
+        `condition` [B, C] modulates all branches.
         """
         width = x.shape[-1]
         dense = partial(Dense, dtype=self.dtype, kernel_init=self.kernel_init, use_bias=self.style.bias)
@@ -173,8 +177,10 @@ class Block(nn.Module):
         cross = {} if memory is None else {"norm_cross": partial(attention_to, memory)}
         branches: dict[str, Branch] = {"norm1": attention, **cross, "norm2": mlp}
         x = checkpoint_name(shard_batch(x), LAYER_INPUT)
-        for name, branch in branches.items():
-            x = ORDERS[self.style.order](partial(self._residual, rate), norm(name=name), branch, x)
+        changes = _modulations(condition, len(branches), width, self.dtype)
+        for (name, branch), change in zip(branches.items(), changes, strict=True):
+            normed, branch = _modulated(norm(name=name), branch, change)
+            x = ORDERS[self.style.order](partial(self._residual, rate), normed, branch, x)
         return x, None
 
     def _heads(self, h: Array, dense: Callable[..., Dense]) -> tuple[Array, ...]:
@@ -209,6 +215,32 @@ class Block(nn.Module):
         if self.drop.mode == "linear":
             return dropped_sequences(key, noisy, x, self.sections, rate)
         return subset_of_sequences(key, noisy, x, self.sections, self.drop)
+
+
+class Modulation(NamedTuple):
+    """What a condition does to a branch, each [B, 1, D]."""
+
+    shift: Array
+    scale: Array
+    gate: Array
+
+
+def _modulations(condition: Array | None, count: int, width: int, dtype: str) -> list[Modulation | None]:
+    """One for each of `count` branches; inside a compact method."""
+    if condition is None:
+        return [None] * count
+    made = Dense(3 * count * width, dtype=dtype, kernel_init=nn.initializers.zeros_init(), name="modulation")(condition)
+    parts = jnp.split(made[:, None], 3 * count, axis=-1)
+    return [Modulation(*parts[3 * i : 3 * i + 3]) for i in range(count)]
+
+
+def _modulated(norm: Norm, branch: Branch, change: Modulation | None) -> tuple[Norm, Branch]:
+    if change is None:
+        return norm, branch
+    return (
+        lambda x: norm(x) * (1 + change.scale) + change.shift,
+        lambda h, sections: branch(h, sections) * change.gate,
+    )
 
 
 class RecordedBlock(Block):
@@ -252,9 +284,10 @@ class Transformer(nn.Module):
         train: bool = False,
         bias: Array | None = None,
         memory: Memory | None = None,
+        condition: Array | None = None,
     ) -> Array:
         """Packed tokens [B, S, D] -> packed tokens, after the final norm. The arguments are those of `outputs`."""
-        return self.outputs(x, mask, sections, rope, train, bias, memory)[0]
+        return self.outputs(x, mask, sections, rope, train, bias, memory, condition)[0]
 
     @nn.compact
     def outputs(
@@ -266,6 +299,7 @@ class Transformer(nn.Module):
         train: bool = False,
         bias: Array | None = None,
         memory: Memory | None = None,
+        condition: Array | None = None,
         last: int = 0,
     ) -> tuple[Array, Array | None]:
         """The tokens after the final norm, and those after each of the `last` blocks [last, B, S, D], before it.
@@ -278,6 +312,7 @@ class Transformer(nn.Module):
             train: drop residual branches and numbers, with randomness from the stream `noise`.
             bias: added to the logits of self-attention in every block: [H, S, S] or [B, H, S, S], or 1 in a place of B or H.
             memory: what every block attends to between its own tokens and the MLP: an encoder's states.
+            condition: [B, C], what modulates every block (adaLN-zero).
             last: how many blocks' outputs are returned; None in their place where it is 0.
         """
         sections = sections or (Section(1, x.shape[1]),)
@@ -292,7 +327,7 @@ class Transformer(nn.Module):
             block,
             variable_axes={"params": 0},
             split_rngs={"params": True, NOISE: True},
-            in_axes=(0, *[nn.broadcast] * 4),
+            in_axes=(0, *[nn.broadcast] * 5),
             length=self.depth,
             unroll=self.unroll,
         )
@@ -300,7 +335,7 @@ class Transformer(nn.Module):
             self.heads, self.mlp_dim, self.dtype, self.attention, self.kernel_init, self.mlp, self.layer_scale,
             self.qkv_bias, self.norm_epsilon, sections, drop, self.style, dropout, name=STACK,
         )  # fmt: skip
-        x, layers = blocks(x, (drop or DropPath(0.0)).rates(self.depth), mask, rope, bias, memory)
+        x, layers = blocks(x, (drop or DropPath(0.0)).rates(self.depth), mask, rope, bias, memory, condition)
         return self._normed(x, sections), layers[-last:] if layers is not None and last else None
 
     def _normed(self, x: Array, sections: Sections) -> Array:

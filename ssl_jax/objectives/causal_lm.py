@@ -16,13 +16,13 @@ import numpy as np
 from flax import linen as nn
 from jax import Array
 
-from ssl_jax.data.panels import Panel, Texts
+from ssl_jax.data.panels import Panel
 from ssl_jax.data.text.views import TextViews
 from ssl_jax.errors import UserError
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.objectives.base import Batch, Column, Keys, Objective, Out, Progress, State, Views
 from ssl_jax.objectives.shared.forward import applied
-from ssl_jax.objectives.shared.language import following, last_layers, table_of, text_of, word_loss
+from ssl_jax.objectives.shared.language import following, last_layers, table_of, text_of, told_texts, word_loss
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,7 @@ class CausalLM(Objective):
         tokens, segments, _ = (np.asarray(x) for x in text_of(self.given(views)))
         guesses = np.asarray(self._guesses(params, self._states(params, views)))
         right = np.pad(guesses[:, :-1] == tokens[:, 1:], ((0, 0), (1, 0)))
-        rows = [
-            [list(zip(self.augment.pieces(t[s > 0]), np.where(r, "right", "")[s > 0], strict=True))]
-            for t, s, r in zip(tokens, segments, right, strict=True)
-        ]
-        return {"guesses": Texts(rows, ("text",))}
+        return {"guesses": told_texts(self.augment, tokens, segments, right, "right")}
 
     def _states(self, params: dict, views: Views, key: Array | None = None) -> Array:
         noise = {} if key is None else {"rngs": {"noise": key}}

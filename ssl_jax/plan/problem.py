@@ -17,6 +17,7 @@ from ssl_jax.devices.mesh import AXES, axis_sizes, batch_sharding, check_batch
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import Recipe, parse, plain
 from ssl_jax.recipe.component import with_model_option
+from ssl_jax.training.records import as_learned
 from ssl_jax.training.run import batch_like, build, compiled, state_like
 from ssl_jax.training.step import Setup, TrainState, init_state
 
@@ -72,7 +73,8 @@ def problem(config: Mapping[str, Any], allow: tuple[str, ...] = ()) -> Problem:
     recipe = parse(config, allow)
     source, declared = _source(recipe)
     setup = build(recipe, len(source))
-    batch = batch_like(source, recipe.batch_size, BadRecords(1.0, None))
+    learned = as_learned(recipe, setup.objective.augment, source)
+    batch = batch_like(learned, recipe.batch_size, BadRecords(1.0, None))
     return Problem(plain(config), tuple(allow), recipe, len(source), setup, batch, declared)
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from ssl_jax.data.cropped import PLACES
+from ssl_jax.data.image.resize import MODES
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.batch_size import BATCH_RULES, RULES
 from ssl_jax.recipe.component import Component, Components
@@ -52,7 +54,11 @@ class Data:
     pretrain: the source of records to learn from; labels, if they have any, are not looked at.
     probe: the source of labelled records that probes are fitted on; None: no evaluation.
     test: the source of labelled records that probes are tested on; None: no evaluation.
+    crop: where random crops are cut. "device": of squares, to which the source brings every picture; "host": of whole pictures
+        at their own size, each decoded once for all of its views.
+    resize: how the host resizes a crop: "antialias" as Pillow and torchvision, or "fast", not antialiased, by OpenCV.
     threads: how many decode on the host; 0: the training thread does.
+    workers: how many processes decode on the host, in the place of threads.
     prefetch: batches that are kept ready.
     max_bad_fraction: the run stops when more of the records than this cannot be read.
     examples: how many records `pretrain` has, so that `ssl-jax plan` works where the data is not; training counts them.
@@ -61,13 +67,19 @@ class Data:
     pretrain: Component
     probe: Component | None = None
     test: Component | None = None
+    crop: str = "device"
+    resize: str = "antialias"
     threads: int = 0
+    workers: int = 0
     prefetch: int = 2
     max_bad_fraction: float = 0.001
     examples: int | None = None
 
     def __post_init__(self) -> None:
+        require(self.crop in PLACES, "data.crop", self.crop, " or ".join(PLACES))
+        require(self.resize in MODES, "data.resize", self.resize, " or ".join(MODES))
         require(self.threads >= 0, "data.threads", self.threads, "0 or more")
+        require(self.workers >= 0, "data.workers", self.workers, "0 or more")
         require(self.prefetch >= 0, "data.prefetch", self.prefetch, "0 or more")
         require(self.examples is None or self.examples > 0, "data.examples", self.examples, "greater than 0")
         require(0 <= self.max_bad_fraction <= 1, "data.max_bad_fraction", self.max_bad_fraction, "between 0 and 1")
@@ -339,6 +351,34 @@ class Evaluate:
         require(bool(self.label), "evaluate.label", self.label, "a field of the records")
 
 
+ACTIONS = ("none", "pause", "rollback")
+
+
+@dataclass(frozen=True)
+class Health:
+    """What a check looks at beside features, and what becomes of a run that it calls collapsed. How often: `evaluate.every`.
+
+    action: "none" tells it; "pause" saves the state and ends the run; "rollback" ends it and renames the checkpoints since the
+        last healthy check, so that the same command goes on from the one before.
+    views: augmented views of each record for LiDAR and alignment; 0: they are not measured.
+    noise_parts: parts of a batch whose gradients are compared for the gradient-noise scale; 0: it is not measured.
+    """
+
+    action: str = "none"
+    views: int = 0
+    noise_parts: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.action in ACTIONS, "health.action", self.action, f"one of {', '.join(ACTIONS)}")
+        for key in ("views", "noise_parts"):
+            require(
+                getattr(self, key) != 1 and getattr(self, key) >= 0,
+                f"health.{key}",
+                getattr(self, key),
+                "0, or 2 or more",
+            )
+
+
 @dataclass(frozen=True)
 class Log:
     """What is written while training.
@@ -387,6 +427,7 @@ class Recipe:
     checkpoint: when the state is saved.
     watch: what ends a run that goes wrong without an error.
     evaluate: how good the representation is.
+    health: what a check looks at beside features, and what becomes of a collapsed run.
     log: what is written while training.
     init_from: the run that this one starts from.
     batch_rules: what follows when `batch_size` is overridden, see `recipe/batch_size.py`.
@@ -407,6 +448,7 @@ class Recipe:
     checkpoint: Checkpoint = Checkpoint()
     watch: Watch = Watch()
     evaluate: Evaluate = Evaluate()
+    health: Health = Health()
     log: Log = Log()
     init_from: InitFrom = InitFrom()
     batch_rules: tuple = BATCH_RULES

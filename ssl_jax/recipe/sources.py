@@ -54,8 +54,8 @@ def name_as(option: str, default: str) -> Callable[[str], Options]:
 
 
 def absolute(path: str) -> str:
-    """A path from the root of the file system; links stay as they are."""
-    return os.path.abspath(os.path.expanduser(path))
+    """A path from the root of the file system; links stay as they are, and so do addresses of stores."""
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
 def of_tfds(rest: str) -> Options:
@@ -82,6 +82,19 @@ def of_arrays(rest: str) -> Options:
     return {"arrays": {"image": images} | ({} if labels is None else {"label": labels})}
 
 
+def of_index(rest: str) -> Options:
+    """The index file that `ssl-jax data subset` wrote, and the source that it chooses from."""
+    from ssl_jax.data.sources.indexed import read
+
+    index = absolute(rest)
+    source = read(index)["source"]
+    if "subset:" in source:
+        raise UserError(
+            f"{index!r} chooses from {source!r}; an index file chooses from a source, and not from another one"
+        )
+    return {"source": source, "index": index}
+
+
 def _beside(path: str, names: Iterable[tuple[str, str]]) -> str | None:
     """The file that is called like `path` with one part of its name replaced, if it is there."""
     folder, name = os.path.split(path)
@@ -94,11 +107,22 @@ SCHEMES = {
     "folder": Scheme(f"{_SOURCES}ImageFolder", path_as("root"), PICTURES),
     "list": Scheme(f"{_SOURCES}FileList", path_as("file"), PICTURES, (".txt", ".csv", ".tsv")),
     "tfds": Scheme(f"{_SOURCES}Tfds", of_tfds, ("size", "channels")),
+    "arrayrecord": Scheme(
+        f"{_SOURCES}ArrayRecords", path_as("files"), PICTURES, (".array_record", ".arrayrecord"), True
+    ),
+    "tar": Scheme(f"{_SOURCES}Tar", path_as("files"), PICTURES, (".tar",), True),
+    "parquet": Scheme(f"{_SOURCES}Parquet", path_as("files"), PICTURES, (".parquet",), True),
+    "raw": Scheme(f"{_SOURCES}Raw", path_as("files"), (), (".pixels.npy",), True),
     "idx": Scheme(f"{_SOURCES}Idx", of_idx, ("limit", "pixels"), ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
     "npy": Scheme(f"{_SOURCES}Arrays", of_arrays, ("limit", "pixels"), (".npy", ".npz")),
+    "subset": Scheme(f"{_SOURCES}Indexed", of_index),
     "embedded": Scheme(f"{_SOURCES}Embedded", name_as("split", "pretrain"), ("limit",)),
     "fashion_mnist": Scheme(f"{_SOURCES}FashionMNIST", name_as("split", "pretrain"), ("limit",)),
 }
+
+
+_DEFAULTS = ("embedded", "fashion_mnist")  # schemes after which nothing need follow
+_NAMED = (*_DEFAULTS, "tfds")  # schemes that are followed by a name, and no path
 
 
 def component(text: str, before: Mapping[str, Any], where: str, say: Say = lambda line: None) -> Options:
@@ -110,13 +134,22 @@ def component(text: str, before: Mapping[str, Any], where: str, say: Say = lambd
     found = named(text, where, say)
     scheme = SCHEMES[found.scheme]
     kept = {key: before[key] for key in scheme.takes if before.get(key) is not None}
-    return {"target": scheme.target, **kept, **scheme.options(found.rest), **_read(found.tail, where)}
+    made = {"target": scheme.target, **kept, **scheme.options(found.rest), **_read(found.tail, where)}
+    return resolved(made, before, where, say)
 
 
 def opened(text: str, where: str, say: Say = lambda line: None, **usual: Any) -> Any:
     """The source that a string names, for commands: `usual` options hold where the string says nothing else."""
     options = resolved(text, usual, where, say)
     return Component(options.pop("target"), options, where, slot=SOURCE).build()
+
+
+def written(text: str) -> str:
+    """A string that names a source, with its scheme, and with a path from the root of the file system."""
+    if text.startswith(_MIX):
+        return text
+    found = named(text, "SRC")
+    return found.with_rest(found.rest if found.scheme in _NAMED else absolute(found.rest))
 
 
 def resolved(value: Any, before: Mapping[str, Any], where: str, say: Say = lambda line: None) -> Any:
@@ -199,7 +232,7 @@ def _options(value: Any) -> Options:
 
 
 def usual_options(config: Mapping[str, Any]) -> Options:
-    """Options of a source where neither string nor recipe says them: pictures an eighth larger than what is cut from them."""
+    """Options of a source where neither string nor recipe says them: pictures a seventh larger than what is cut from them."""
     augment = config.get("augment")
     size = augment.get("size") if isinstance(augment, Mapping) else None
     longest = max(size) if isinstance(size, tuple) and size else size
@@ -226,7 +259,7 @@ def named(text: str, where: str, say: Say = lambda line: None) -> Named:
     """A string taken apart; a path that is there has the scheme that its name or content says, which is told to `say`."""
     head, *tail = _OPTIONS.split(text, maxsplit=1)
     scheme, rest = _scheme(head, where, say)
-    if not rest and scheme not in ("embedded", "fashion_mnist"):
+    if not rest and scheme not in _DEFAULTS:
         raise UserError(f"{where}={shown(text)}: nothing follows '{scheme}:'; say where the records are")
     return Named(scheme, rest, "".join(tail))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ssl_jax import __version__
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import parse
-from ssl_jax.report import charts, scores, sections
+from ssl_jax.report import charts, data_card, scores, sections
 from ssl_jax.report.charts import Picture
 from ssl_jax.report.html import document, el
 from ssl_jax.report.record import Record, read
@@ -62,6 +62,7 @@ def html(record: Record, curves: list[Picture], groups: Groups, problems: list[s
         scores.section(record),
         sections.curves(curves),
         sections.samples(groups, problems),
+        data_card.panel(record.card) if record.card else None,
         sections.config(record),
         sections.environment(record),
         sections.bad_records(record),
@@ -76,13 +77,15 @@ def drawn(recipe: Recipe, workdir: Path) -> tuple[Groups, list[str]]:
         return {}, ["the recipe turns them off (log.pictures=False)"]
     from ssl_jax.report import figures
     from ssl_jax.training.ownership import ForeignCheckpoint
+    from ssl_jax.training.records import as_learned
     from ssl_jax.training.run import build
 
     trained = cache(lambda: figures.restore(recipe, workdir))
 
     def given() -> list[Picture]:
         source = recipe.data.pretrain.build()
-        return figures.given(recipe, build(recipe, len(source)), source)
+        setup = build(recipe, len(source))
+        return figures.given(recipe, setup, as_learned(recipe, setup.objective.augment, source))
 
     def known() -> list[Picture]:
         pictures, told = figures.of_features(recipe, trained())

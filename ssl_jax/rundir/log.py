@@ -183,8 +183,8 @@ class MetricsLog:
 
     def progress(self, step: int, **shown: Any) -> None:
         """The progress line. `shown` may hold loss, lr, examples_per_s, speeds (unit -> amount a second, where examples are
-        not all), data_wait (a fraction of the time), checkpoint_age (seconds since the last checkpoint, or None) and health
-        (a word); what is missing is left out."""
+        not all), data_wait (a fraction of the time), slowest_stage (of batches on their way), checkpoint_age (seconds since the
+        last checkpoint, or None) and health (a word); what is missing is left out."""
         self._times.append((step, self.clock()))
         (first, since), (last, now) = self._times[0], self._times[-1]
         left = (self.total_steps - step) * (now - since) / (last - first) if last > first else None
@@ -236,10 +236,11 @@ def progress_line(
     examples_per_s: float | None = None,
     speeds: Mapping[str, float] = MappingProxyType({}),
     data_wait: float | None = None,
+    slowest_stage: str | None = None,
     checkpoint_age: float | None = None,
     health: str | None = None,
 ) -> str:
-    """`step 120/2000 6% | loss 4.321 | lr 1.00e-03 | 1,234 examples/s | data wait 3% | ETA 1m20s | ...`, one line."""
+    """`step 120/2000 6% | loss 4.321 | lr 1.00e-03 | 1,234 examples/s | data wait 3% (decode) | ETA 1m20s`, one line."""
     parts = [f"step {step}/{total} {100 * step // max(total, 1)}%"]
     if loss is not None:
         parts.append(f"loss {float(loss):.4g}")
@@ -249,7 +250,8 @@ def progress_line(
         parts.append(f"{float(examples_per_s):,.0f} examples/s")
     parts += [f"{rounded(speed)} {unit}/s" for unit, speed in speeds.items()]
     if data_wait is not None:
-        parts.append(f"data wait {100 * float(data_wait):.0f}%")
+        percent = round(100 * float(data_wait))
+        parts.append(f"data wait {percent}%" + (f" ({slowest_stage})" if percent and slowest_stage else ""))
     parts.append("ETA " + ("?" if seconds_left is None else short_time(seconds_left)))
     parts.append("no checkpoint yet" if checkpoint_age is None else f"checkpoint {short_time(checkpoint_age)} ago")
     if health:

@@ -158,5 +158,5 @@ def _copied(path: Path, suffix: str = "") -> Path:
 
 
 def _without_speeds(record: dict[str, Any]) -> str:
-    numbers = {k: v for k, v in record.items() if not k.endswith("_per_s") and k != "data_wait"}
+    numbers = {k: v for k, v in record.items() if not k.endswith("_per_s") and not k.startswith("data_")}
     return json.dumps(numbers, sort_keys=True)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 
+from ssl_jax.data import stages
 from ssl_jax.data.units import Records, Units, per_second
 from ssl_jax.recipe import Recipe
 from ssl_jax.rundir.log import MetricsLog, NoLog, logger
@@ -39,6 +40,7 @@ class Monitor:
         checkpoint_age: seconds since the last save, or None.
         every: steps between lines.
         units: what a batch of this process holds besides examples (`data/units.py`); every process holds as much.
+        readers: how many threads or processes make the batches.
     """
 
     def __init__(
@@ -48,10 +50,12 @@ class Monitor:
         checkpoint_age: Callable[[], float | None],
         every: int,
         units: Callable[[Records], Units] = lambda batch: {},
+        readers: int = 1,
     ) -> None:
         self._log, self._batch_size, self._age, self._every = log, recipe.batch_size, checkpoint_age, every
         self._patience = recipe.optimizer.max_nonfinite_steps
         self._units = units
+        self._readers = readers
         self._pending: Dispatch | None = None
         self._bad: deque[tuple[int, list[int]]] = deque(maxlen=self._patience)
         self._health: str | None = None
@@ -105,13 +109,19 @@ class Monitor:
     def _write(self, step: int, metrics: dict[str, Any]) -> None:
         elapsed = max(time.monotonic() - self._since, 1e-9)
         rates = {"examples_per_s": self._steps * self._batch_size / elapsed, "data_wait": self._waited / elapsed}
+        stage_shares = stages.shares(stages.taken(), elapsed, self._readers)
         speeds = {unit: amount / elapsed for unit, amount in self._done.items()}
-        self._log.write(step, **metrics, **rates, **{per_second(unit): speed for unit, speed in speeds.items()})
+        stated = {f"data_{name}": share for name, share in stage_shares.items()}
+        self._log.write(step, **metrics, **rates, **stated, **{per_second(u): speed for u, speed in speeds.items()})
         shown = {name: metrics[name] for name in ("loss", "lr")} | {"speeds": speeds}
-        self._log.progress(step, **shown, checkpoint_age=self._age(), health=self._health, **rates)
+        slowest = max(stage_shares, key=lambda name: stage_shares[name], default=None)
+        self._log.progress(
+            step, **shown, checkpoint_age=self._age(), health=self._health, slowest_stage=slowest, **rates
+        )
         self._start_anew()
 
     def _start_anew(self) -> None:
+        stages.taken()
         self._waited, self._steps, self._since = 0.0, 0, time.monotonic()
         self._done: Counter[str] = Counter()
 

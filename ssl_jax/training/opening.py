@@ -21,6 +21,12 @@ def data(source: Any) -> str:
     return f"data: {len(source):,} records{of} ({type(source).__name__}){told}"
 
 
+def pictures(place: str, by: Mapping[str, Any]) -> list[str]:
+    """`pictures: cut on the host, JPEG decoded by simplejpeg 1.9.0, ...`, of `cropped.pictures_by`; nothing without any."""
+    found = [f"{kind} by {library}" for kind, library in by.get("pictures", {}).items()]
+    return [f"pictures: random crops are cut on the {place}; {', '.join(found)}"] if found or place == "host" else []
+
+
 def devices(mesh: jax.sharding.Mesh) -> str:
     """`devices: 8 x NVIDIA H100, mesh data 4 x fsdp 2`; axes of a single device are left out."""
     kind = mesh.devices.flat[0].device_kind

@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.pipeline import BadRecords
+from ssl_jax.data.cropped import cropped
+from ssl_jax.data.pipeline import BadRecords, examples
+from ssl_jax.recipe import Recipe
 
 Shapes = dict[str, jax.ShapeDtypeStruct]
 COUNTERS: Shapes = dict.fromkeys(
@@ -37,9 +39,15 @@ class Records:
 
 
 def records_of(source: Any, bad: BadRecords) -> Records:
-    """Those of a source, by its first record that can be read."""
-    fields = {name: np.asarray(value) for name, value in bad.read(source, 0)[1].items()}
-    return Records(len(source), {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in fields.items()})
+    """Those of a source, by its first record that can be read, as the pipeline delivers it."""
+    first = np.zeros(1, np.int64)
+    fields = {name: x for name, x in examples(source, first, first, bad).items() if name not in COUNTERS}
+    return Records(len(source), {name: jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for name, x in fields.items()})
+
+
+def as_learned(recipe: Recipe, augment: Any, source: Any) -> Any:
+    """A source as this recipe learns from it: its pictures whole or as crops, by `data.crop`."""
+    return cropped(source, augment, recipe.data.crop, recipe.data.resize, recipe.seed)
 
 
 def from_meta(meta: Mapping[str, Any]) -> Records:

@@ -41,6 +41,7 @@ class Opened:
     records: Records
     mesh: Mesh
     digest: str = ""  # of the checkpoint
+    data: str = ""  # the fingerprint of what it was trained on, "" where the checkpoint does not say
 
     @property
     def objective(self) -> Objective:
@@ -70,7 +71,7 @@ def reopened(workdir: Path, recipe: Recipe, step: int | None = None) -> Opened:
         counted = int(found.pop("step"))
         refuse_another_count(Path(workdir) / "checkpoints" / str(step), step, meta, lambda: counted)
         digest = checkpoints.digest(step)
-    return Opened(Path(workdir), recipe, setup, State(**found), step, records, mesh, digest)
+    return Opened(Path(workdir), recipe, setup, State(**found), step, records, mesh, digest, str(meta.get("data", "")))
 
 
 def shaped(recipe: Recipe, records: Records, mesh: Mesh) -> tuple[Setup, TrainState]:

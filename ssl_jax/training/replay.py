@@ -19,7 +19,7 @@ from ssl_jax.recipe import Recipe, parse
 from ssl_jax.recipe.values import fits, read_config, read_json
 from ssl_jax.rundir.identity import identity
 from ssl_jax.training.crash import arrays, diagnosis, readable
-from ssl_jax.training.records import records_of
+from ssl_jax.training.records import as_learned, records_of
 from ssl_jax.training.reopen import shaped
 from ssl_jax.training.step import TrainState
 
@@ -52,6 +52,7 @@ def replay(bundle: Path, allow: tuple[str, ...] = ()) -> tuple[str, bool]:
         raise UserError(f"{bundle}/bundle.json names records that the data does not have; bring it back from a copy")
     mesh = _mesh(recipe, record["mesh"])
     with jax.set_mesh(mesh):
+        source = as_learned(recipe, recipe.augment.build(), source)
         setup, like = shaped(recipe, records_of(source, BadRecords(recipe.data.max_bad_fraction)), mesh)
         state = _state(bundle, like, record)
         ids, epochs = (np.asarray(record[key], np.int64) for key in ("ids", "epochs"))

@@ -20,6 +20,7 @@ from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch, state_s
 from ssl_jax.errors import UserError
 from ssl_jax.objectives.shared.modules import computing_in, has, options_set, with_modules
 from ssl_jax.recipe import Recipe
+from ssl_jax.training.records import as_learned
 from ssl_jax.training.run import batch_like, build, compiled, state_like
 from ssl_jax.training.step import Setup, TrainState, init_state, value_and_gradient
 
@@ -169,5 +170,6 @@ def subject(recipe: Recipe, devices: tuple[jax.Device, ...], batch_size: int) ->
         )
     source = recipe.data.pretrain.build()
     setup = build(recipe, len(source))
+    source = as_learned(recipe, setup.objective.augment, source)
     setup = replace(setup, objective=computing_in(setup.objective, "float32"))
     return Subject(recipe, setup, source, batch_size, devices)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_jax.data.sources import Arrays, ImageFolder, Subset
+from ssl_jax.data.sources import Arrays, FileList, ImageFolder, Subset
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.baselines import Rows
-from ssl_jax.evaluate.classes import class_names, labels_of, numbered_alike
+from ssl_jax.evaluate.classes import class_names, labelled, labels_of, numbered_alike
 from ssl_jax.evaluate.suite import Settings, evaluate
 
 ABC = ("a", "b", "c")
@@ -77,3 +77,13 @@ def test_every_row_sees_classes_of_one_numbering(encoder, variables, make_signal
     whole = evaluate({"x": (encoder, variables)}, train, Arrays(test, classes=names), settings)
     shifted = Arrays(test | {"label": test["label"] - 1}, classes=names[1:])
     assert evaluate({"x": (encoder, variables)}, train, shifted, settings)["rows"] == whole["rows"]
+
+
+def test_records_without_a_label_are_left_out_where_a_source_lists_its_labels(tmp_path):
+    Image.new("L", (9, 9)).save(tmp_path / "0.png")
+    (tmp_path / "files.txt").write_text("0.png\tdog\n0.png\n0.png\tcat\n")
+    found = labelled(FileList(tmp_path / "files.txt", size=8))
+    assert (found.ids.tolist(), labels_of(found).tolist(), found.classes) == ([0, 2], [1, 0], ("cat", "dog"))
+    (tmp_path / "none.txt").write_text("0.png\t-1\n0.png\n")
+    for whole in (FileList(tmp_path / "none.txt", size=8), named(ABC), ImageFolder(tmp_path, size=8)):
+        assert labelled(whole) is whole

@@ -1,14 +1,11 @@
-"""The blocks of BERT, GPT-2, Llama, T5 and BART are the shared stack: whole forward passes, losses and gradients."""
+"""BERT, GPT-2, Llama, T5 and BART are `models.text`: whole forward passes, losses and gradients."""
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from ssl_jax.models.mask import Mask
-from ssl_jax.models.rows import LayerNorm
-from ssl_jax.models.transformer import Memory, Style, Transformer
+from ssl_jax.models.text import EncoderDecoder, TextTransformer, WordHead
 
 IGNORED = -100
 
@@ -49,7 +46,17 @@ def qkv(w, names, heads):
 
 def stacked(block, depth, norm=None):
     layers = jax.tree.map(lambda *x: jnp.stack(x), *[block(i) for i in range(depth)])
-    return {"params": {"blocks": layers} | ({} if norm is None else {"norm": norm})}
+    return {"blocks": layers} | ({} if norm is None else {"norm": norm})
+
+
+def table(weight):
+    return {"embedding": weight}
+
+
+def text(ids, real=None):
+    """Tokens, segments and positions of whole rows, or of those that are `real`."""
+    segments = jnp.ones_like(ids) if real is None else real.astype(int)
+    return ids, segments, jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
 
 
 def cross_entropy(logits, labels):
@@ -87,20 +94,27 @@ def bert(config, w, given):
             "fc1": linear(w, f"{at}.intermediate.dense"), "fc2": linear(w, f"{at}.output.dense"),
         }  # fmt: skip
 
-    epsilon = config["layer_norm_eps"]
-    style = Style(order="post", final_norm=False)
-    stack = Transformer(depth, heads, config["intermediate_size"], remat="none", norm_epsilon=epsilon, style=style)
-    normed = lambda x, name: LayerNorm(epsilon).apply({"params": norm(w, name)}, x)  # noqa: E731
+    epsilon, at = config["layer_norm_eps"], "bert.embeddings"
+    words, places, types = (w[f"{at}.{n}_embeddings.weight"] for n in ("word", "position", "token_type"))
+    model = TextTransformer(
+        *words.shape, depth, heads, config["intermediate_size"], len(places), types=len(types), embedding_norm=True,
+        order="post", norm_epsilon=epsilon, remat="none",
+    )  # fmt: skip
+    params = {
+        "tokens": table(words),
+        "places": table(places),
+        "kinds": table(types),
+        "transformer": stacked(block, depth),
+    }
+    params |= {"normed": norm(w, f"{at}.LayerNorm")}
     dense = lambda x, name: x @ w[f"{name}.weight"].T + w[f"{name}.bias"]  # noqa: E731
-    words, places, types = (w[f"bert.embeddings.{n}_embeddings.weight"] for n in ("word", "position", "token_type"))
-    ids = given["input_ids"]
-    x = normed(words[ids] + places[: ids.shape[1]] + types[given["token_type_ids"]], "bert.embeddings.LayerNorm")
-    x = stack.apply(stacked(block, depth), x, Mask(given["attention_mask"] == 1))
-    head = normed(
-        jax.nn.gelu(dense(x, "cls.predictions.transform.dense"), approximate=False),
-        "cls.predictions.transform.LayerNorm",
+    x = model.apply(
+        {"params": params}, *text(given["input_ids"], given["attention_mask"]), types=given["token_type_ids"]
     )
-    logits = head @ words.T + w["cls.predictions.bias"]
+    at = "cls.predictions"
+    head = {"dense": linear(w, f"{at}.transform.dense"), "norm": norm(w, f"{at}.transform.LayerNorm")}
+    rows, bias = WordHead(len(words), epsilon).apply({"params": head | {"bias": w[f"{at}.bias"]}}, x)
+    logits = rows @ words.T + bias
     pair = dense(jnp.tanh(dense(x[:, 0], "bert.pooler.dense")), "cls.seq_relationship")
     mlm, nsp = cross_entropy(logits, given["labels"]), cross_entropy(pair, given["next_sentence_label"])
     return mlm + nsp, {"mlm": mlm, "nsp": nsp, "mlm_logits": logits, "nsp_logits": pair}
@@ -118,13 +132,14 @@ def gpt2(config, w, given):
             "norm2": norm(w, f"{at}.ln_2"), "fc1": conv(f"{at}.mlp.c_fc"), "fc2": conv(f"{at}.mlp.c_proj"),
         }  # fmt: skip
 
-    ids, words = given["input_ids"], w["transformer.wte.weight"]
-    x = words[ids] + w["transformer.wpe.weight"][: ids.shape[1]]
-    stack = Transformer(
-        depth, heads, w["transformer.h.0.mlp.c_fc.bias"].size, remat="none", mlp="gelu_tanh",
-        norm_epsilon=config["layer_norm_epsilon"],
+    ids, words, places = given["input_ids"], w["transformer.wte.weight"], w["transformer.wpe.weight"]
+    model = TextTransformer(
+        *words.shape, depth, heads, w["transformer.h.0.mlp.c_fc.bias"].size, len(places), causal=True, mlp="gelu_tanh",
+        norm_epsilon=config["layer_norm_epsilon"], remat="none",
     )  # fmt: skip
-    logits = stack.apply(stacked(block, depth, norm(w, "transformer.ln_f")), x, Mask(causal=True)) @ words.T
+    params = {"tokens": table(words), "places": table(places)}
+    params |= {"transformer": stacked(block, depth, norm(w, "transformer.ln_f"))}
+    logits = model.apply({"params": params}, *text(ids)) @ words.T
     return cross_entropy(logits[:, :-1], ids[:, 1:]), {"logits": logits}
 
 
@@ -141,18 +156,14 @@ def llama(config, w, given):
             "fc2": linear(w, f"{at}.mlp.down_proj"),
         }  # fmt: skip
 
-    ids, head = given["input_ids"], config["hidden_size"] // heads
-    frequency = config["rope_parameters"]["rope_theta"] ** -(np.arange(0, head, 2) / head)
-    angle = np.arange(ids.shape[1])[:, None] * np.tile(frequency, 2)
-    style = Style(norm="rms", bias=False, kv_heads=few)
-    stack = Transformer(
-        depth, heads, config["intermediate_size"], remat="none", mlp="swiglu", norm_epsilon=config["rms_norm_eps"],
-        style=style,
+    ids, words = given["input_ids"], w["model.embed_tokens.weight"]
+    model = TextTransformer(
+        *words.shape, depth, heads, config["intermediate_size"], causal=True, positions="rope", norm="rms", bias=False,
+        mlp="swiglu", kv_heads=few, norm_epsilon=config["rms_norm_eps"], remat="none",
+        rope_base=config["rope_parameters"]["rope_theta"],
     )  # fmt: skip
-    rope = ((jnp.cos(angle), jnp.sin(angle)),)
-    params = stacked(block, depth, norm(w, "model.norm"))
-    x = stack.apply(params, w["model.embed_tokens.weight"][ids], Mask(causal=True), rope=rope)
-    logits = x @ w["lm_head.weight"].T
+    params = {"tokens": table(words), "transformer": stacked(block, depth, norm(w, "model.norm"))}
+    logits = model.apply({"params": params}, *text(ids)) @ w["lm_head.weight"].T
     return cross_entropy(logits[:, :-1], ids[:, 1:]), {"logits": logits}
 
 
@@ -160,20 +171,16 @@ def shifted(labels, start):
     return jnp.concatenate([jnp.full_like(labels[:, :1], start), labels[:, :-1]], axis=1)
 
 
-def buckets(length, config, both):
-    """T5's buckets of distances: exact when near, logarithmic when far."""
-    count, far = (config[f"relative_attention_{n}"] for n in ("num_buckets", "max_distance"))
-    distance = np.arange(length)[None] - np.arange(length)[:, None]
-    first = (distance > 0) * (count // 2) if both else 0
-    count, near = (count // 2, abs(distance)) if both else (count, np.maximum(-distance, 0))
-    exact = count // 2
-    log = exact + np.log(np.maximum(near, 1) / exact) / np.log(far / exact) * (count - exact)
-    return first + np.where(near < exact, near, np.minimum(log.astype(int), count - 1))
+def written(halves, words, given, start):
+    """States of the decoder over the labels."""
+    models, params = ({side: pair[i] for side, pair in halves.items()} for i in (0, 1))
+    params["encoder"]["tokens"] = table(words)
+    target = text(shifted(given["labels"], start))
+    return EncoderDecoder(**models).apply({"params": params}, text(given["input_ids"]), target)
 
 
 def t5(config, w, given):
-    heads = config["num_heads"]
-    style = Style(norm="rms", bias=False, scale=1.0, head_width=config["d_kv"])
+    heads, words = config["num_heads"], w["shared.weight"]
 
     def block(side, i):
         at = f"{side}.block.{i}.layer"
@@ -193,20 +200,19 @@ def t5(config, w, given):
             "cross_proj": joined(linear(w, f"{at}.1.EncDecAttention.o"), heads),
         }  # fmt: skip
 
-    def run(side, ids, depth, mask, memory):
-        stack = Transformer(
-            depth, heads, config["d_ff"], remat="none", mlp="geglu_tanh", norm_epsilon=config["layer_norm_epsilon"],
-            style=style,
+    def half(side, depth):
+        model = TextTransformer(
+            *words.shape, depth, heads, config["d_ff"], positions="relative", causal=side == "decoder", norm="rms", bias=False,
+            mlp="geglu_tanh", attention_scale=1.0, head_width=config["d_kv"], norm_epsilon=config["layer_norm_epsilon"],
+            relative_buckets=config["relative_attention_num_buckets"],
+            relative_furthest=config["relative_attention_max_distance"], remat="none",
         )  # fmt: skip
-        table = w[f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]
-        bias = jnp.moveaxis(table[buckets(ids.shape[1], config, side == "encoder")], -1, 0)
-        params = stacked(partial(block, side), depth, norm(w, f"{side}.final_layer_norm"))
-        return stack.apply(params, w["shared.weight"][ids], mask, bias=bias, memory=memory)
+        relative = {"table": w[f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]}
+        blocks = stacked(partial(block, side), depth, norm(w, f"{side}.final_layer_norm"))
+        return model, {"relative": relative, "transformer": blocks}
 
-    states = run("encoder", given["input_ids"], config["num_layers"], Mask(), None)
-    ids = shifted(given["labels"], config["decoder_start_token_id"])
-    out = run("decoder", ids, config["num_decoder_layers"], Mask(causal=True), Memory(states))
-    logits = out @ w["lm_head.weight"].T
+    halves = {side: half(side, config[f"num_{n}layers"]) for side, n in (("encoder", ""), ("decoder", "decoder_"))}
+    logits = written(halves, words, given, config["decoder_start_token_id"]) @ w["lm_head.weight"].T
     return cross_entropy(logits, given["labels"]), {"logits": logits}
 
 
@@ -227,19 +233,19 @@ def bart(config, w, given):
             "cross_proj": joined(linear(w, f"{at}.encoder_attn.out_proj"), heads),
         }  # fmt: skip
 
-    def run(side, ids, mask, memory):
+    def half(side):
         depth, heads, width = (config[f"{side}_{n}"] for n in ("layers", "attention_heads", "ffn_dim"))
-        places = w[f"model.{side}.embed_positions.weight"][2 : 2 + ids.shape[1]]
-        embedded = LayerNorm(1e-5).apply(
-            {"params": norm(w, f"model.{side}.layernorm_embedding")}, w["model.shared.weight"][ids] + places
-        )
-        style = Style(order="post", final_norm=False)
-        stack = Transformer(depth, heads, width, remat="none", norm_epsilon=1e-5, style=style)
-        return stack.apply(stacked(partial(block, side, heads), depth), embedded, mask, memory=memory)
+        places = w[f"model.{side}.embed_positions.weight"][2:]  # the first two are not used
+        model = TextTransformer(
+            *words.shape, depth, heads, width, len(places), causal=side == "decoder", embedding_norm=True, order="post",
+            norm_epsilon=1e-5, remat="none",
+        )  # fmt: skip
+        embedded = {"places": table(places), "normed": norm(w, f"model.{side}.layernorm_embedding")}
+        return model, embedded | {"transformer": stacked(partial(block, side, heads), depth)}
 
-    states = run("encoder", given["input_ids"], Mask(), None)
-    out = run("decoder", shifted(given["labels"], config["decoder_start_token_id"]), Mask(causal=True), Memory(states))
-    logits = out @ w["lm_head.weight"].T + w["final_logits_bias"]
+    words = w["model.shared.weight"]
+    halves = {side: half(side) for side in ("encoder", "decoder")}
+    logits = written(halves, words, given, config["decoder_start_token_id"]) @ words.T + w["final_logits_bias"]
     return cross_entropy(logits, given["labels"]), {"logits": logits}
 
 

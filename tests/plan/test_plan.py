@@ -66,7 +66,7 @@ def test_the_estimate_falls_with_recomputation_fsdp_and_rows(posed):
 def test_planning_needs_no_data_where_the_recipe_says_what_it_is(tmp_path):
     posed = problem(load("mae_vitl_in1k", []))
     assert (posed.declared, posed.examples) == (True, 1_281_167)
-    assert posed.batch["image"].shape == (4096, 256, 256, 3)
+    assert posed.batch["image/image"].shape == (4096, 1, 224, 224, 3), "crops that the host cuts"
     assert posed.batch["label"].shape == (4096,)
     with pytest.raises(UserError, match=r"no folder at .*\n.*data.examples"):
         problem(load("mae_vitl_in1k", ["--config.data.examples=None"]))

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from ssl_jax.recipe.fragments.common import evaluation
 from ssl_jax.recipe.fragments.image import IMAGENET_PIXELS, image_views, small_conv
 
-FOLDER, SIZE = "pictures", 64  # where they are; the side in pixels of the square that each becomes
+FOLDER, SIZE = "pictures", 64  # where they are; the side in pixels of what the encoder is given
 
 
 def part(start: float, stop: float) -> dict:
@@ -28,7 +28,13 @@ def get_config(arg: str = "") -> ConfigDict:
             **(dict(total_steps=4) if tiny else dict(total_epochs=200)),
             objective=dict(target="ssl_jax.objectives.simclr:SimCLR", temperature=0.2, hidden=(256,), out=64),
             model=small_conv(**(dict(widths=(8, 8, 8, 8)) if tiny else {})),
-            data=dict(pretrain=part(0.0, 0.8), probe=part(0.0, 0.8), test=part(0.8, 1.0), threads=0 if tiny else 4),
+            data=dict(
+                pretrain=part(0.0, 0.8),
+                probe=part(0.0, 0.8),
+                test=part(0.8, 1.0),
+                crop="host",
+                threads=0 if tiny else 4,
+            ),
             augment=image_views(SIZE, IMAGENET_PIXELS, views),
             optimizer=dict(name="adamw", lr=2e-3, reference_batch=256, weight_decay=1e-4),
             schedule=dict(name="cosine", warmup_percent=5),

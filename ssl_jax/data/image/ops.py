@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ssl_jax.data.image.boxes import BOX_DRAWS as BOX_DRAWS
+from ssl_jax.data.image.boxes import CROP_TRIES, central_box
+
 GREY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R 601 as torchvision rounds it
-CROP_TRIES = 10
-BOX_DRAWS = 2 * CROP_TRIES + 2  # an area and a ratio for each try, and a place
 INTERPOLATIONS = ("bilinear", "bicubic")
 
 # The default of a GPU is TF32 and of a TPU bfloat16: an error of a grey level in each crop, and another one on each
@@ -199,16 +200,6 @@ def random_boxes(
     top = jnp.where(found, _integer_below(uniform[:, -2], height - h + 1), central[0])
     left = jnp.where(found, _integer_below(uniform[:, -1], width - w + 1), central[1])
     return top, left, h, w
-
-
-def central_box(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of the largest central box with width/height within `ratio`."""
-    h, w = height, width
-    if width / height < ratio[0]:
-        h = round(width / ratio[0])
-    elif width / height > ratio[1]:
-        w = round(height * ratio[1])
-    return (height - h) // 2, (width - w) // 2, h, w
 
 
 def _integer_below(uniform: Array, bound: Array) -> Array:

@@ -6,31 +6,34 @@ from typing import Any
 
 import numpy as np
 
+from ssl_jax.data.image.pixels import Range
+
 
 def count(picture: Any) -> int:
     """How many channels an opened picture has: its pages, if it is a TIFF of several, or its bands."""
     return _pages(picture) if _pages(picture) > 1 else len(picture.getbands())
 
 
-def planes(picture: Any, channels: int) -> list[Any]:
-    """The channels of an opened picture, each a picture of one. ValueError where it has another number of them."""
+def planes(picture: Any, channels: int, pixels: Range | None) -> np.ndarray:
+    """The channels of an opened picture as uint8 [H, W, channels]; `pixels` says what is black and white where it is not 8-bit.
+
+    Raises:
+      ValueError: it has another number of channels, or they are not 8-bit and nobody said what is white.
+    """
     if count(picture) != channels:
         raise ValueError(f"a picture of {count(picture)} channels, where {channels} are asked for")
     if _pages(picture) == 1:
-        return list(picture.split()) if len(picture.getbands()) > 1 else [picture]
-    return [_page(picture, number) for number in range(channels)]
+        return _grey(picture, pixels).reshape(*picture.size[::-1], channels)
+    return np.stack([_grey(_page(picture, number), pixels) for number in range(channels)], axis=-1)
 
 
-def resized(plane: Any, size: int, box: tuple[float, float, float, float], scale: Any) -> np.ndarray:
-    """The `box` of a picture of one channel as uint8 [size, size]; `scale` says what is black and white where it is not 8-bit."""
-    from PIL import Image
-
-    if plane.mode != "L":
-        if scale is None:
-            raise ValueError(f"mode {plane.mode} channels: set `pixels` to what is black and white in them")
-        plane = Image.fromarray(255 * scale.unit(np.asarray(plane)))
-    square = np.asarray(plane.resize((size, size), Image.Resampling.BICUBIC, box))
-    return np.clip(np.rint(square), 0, 255).astype(np.uint8)
+def _grey(picture: Any, pixels: Range | None) -> np.ndarray:
+    values = np.asarray(picture)
+    if values.dtype == np.uint8:
+        return values
+    if pixels is None:
+        raise ValueError(f"mode {picture.mode} channels: set `pixels` to what is black and white in them")
+    return np.rint(255 * pixels.unit(values)).astype(np.uint8)
 
 
 def _pages(picture: Any) -> int:
@@ -39,4 +42,4 @@ def _pages(picture: Any) -> int:
 
 def _page(picture: Any, number: int) -> Any:
     picture.seek(number)
-    return picture.copy()
+    return picture

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ssl_jax.data.image import ops
+from ssl_jax.data.image.host import Crop
 from ssl_jax.errors import UserError
 
 Operation = Callable[[Array, Array], Array]  # (its uniform draws [B, n], images [B, H, W, C]) -> images
@@ -94,12 +95,25 @@ class ViewPolicy:
 
     def __call__(self, keys: Array, images: Array) -> Array:
         """Views [B, V, h, w, C] in [0, 1] of float32 `images` [B, H, W, C], one for each of the typed `keys` [B, V]."""
-        draws = jax.vmap(lambda key: jax.random.uniform(key, (DRAWS,)))(keys.reshape(-1))
-        x = self._crop(draws[:, SLICES["crop"]].reshape((*keys.shape, -1)), images)
-        x = x.reshape((-1, *x.shape[2:]))  # an example's views stay together: a sharded batch stays where it is
+        draws = _draws(keys)
+        return self._changed(draws, self._crop(draws[:, SLICES["crop"]].reshape((*keys.shape, -1)), images))
+
+    def of_crops(self, keys: Array, crops: Array) -> Array:
+        """The same views of float32 `crops` [B, V, h, w, C] that were cut on the host, with these keys."""
+        return self._changed(_draws(keys), crops)
+
+    def _changed(self, draws: Array, crops: Array) -> Array:
+        """The crops [B, V, h, w, C] after every operation, each by its own of the draws [B * V, DRAWS]."""
+        x = crops.reshape((-1, *crops.shape[2:]))  # an example's views stay together: a sharded batch stays where it is
         for name, operation in self.operations(x.shape[-1]).items():
             x = operation(draws[:, SLICES[name]], x)
-        return x.reshape((*keys.shape, *x.shape[1:]))
+        return x.reshape((*crops.shape[:2], *x.shape[1:]))
+
+    def on_host(self, name: str) -> Crop:
+        """What the host does of it, for views that take the draws of policy `name`."""
+        if self.pixels is None:
+            raise UserError(f"augment.views.{name} has no size; whole pictures differ in theirs: set augment.size")
+        return Crop(name, self.count, self.pixels, self.scale, self.ratio, self.interpolation)
 
     def operations(self, channels: int) -> dict[str, Operation]:
         """What happens after the crop to images [B * V, h, w, `channels`], by name and in order."""
@@ -145,6 +159,11 @@ class ViewPolicy:
             return ops.where(draws[:, 0] < chance, always(draws, x), x)
 
         return always if all(chance == 1 for chance in chances) else sometimes
+
+
+def _draws(keys: Array) -> Array:
+    """The uniforms [B * V, DRAWS] of the views with the typed keys [B, V]."""
+    return jax.vmap(lambda key: jax.random.uniform(key, (DRAWS,)))(keys.reshape(-1))
 
 
 def _between(uniform: Array, low: float, high: float) -> Array:

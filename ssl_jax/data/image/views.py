@@ -7,10 +7,9 @@ example depend on its key and the policy's name alone, never on its neighbours, 
 from __future__ import annotations
 
 import difflib
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, ClassVar, cast
 
 import jax
@@ -19,6 +18,7 @@ from jax import Array
 
 from ssl_jax.data.augment import Batch, Views, other_kinds
 from ssl_jax.data.image import ops
+from ssl_jax.data.image.host import HostCrops, view_numbers
 from ssl_jax.data.image.pixels import check_unit
 from ssl_jax.data.image.view_policy import ViewPolicy
 from ssl_jax.data.panels import Panel, Pictures
@@ -77,12 +77,17 @@ class ImageViews:
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
     def __call__(self, keys: Array, batch: Batch) -> Views:
-        """Views {name: float32 [B, V, h, w, C]} of `batch`, drawn from the typed keys [B] of its examples."""
-        images = self._images(batch)
-        return {
-            name: self._normalise(policy(_view_keys(keys, policy.like or name, policy.count), images))
-            for name, policy in self.policies.items()
-        }
+        """Views {name: float32 [B, V, h, w, C]} of `batch`, drawn from the typed keys [B] of its examples.
+
+        Where the host cut them (`host`), the batch holds `<key>/<name>` uint8 [B, V, h, w, C] in the place of images.
+        """
+        whole = cache(partial(self._images, batch))
+        return {name: self._normalise(self._views(keys, batch, name, whole)) for name in self.policies}
+
+    def host(self, mode: str = "antialias") -> HostCrops:
+        """The crops of all policies for whole pictures on the host; flips and colours are left to the device."""
+        crops = ((name, policy.on_host(policy.like or name)) for name, policy in self.policies.items())
+        return HostCrops(self.key, tuple(crops), mode)
 
     def evaluation(self, batch: Batch, policy: str = "") -> Batch:
         """{"image": float32 [B, h, w, C]}: the centre of the image at the evaluation size, without randomness.
@@ -111,6 +116,13 @@ class ImageViews:
     def denormalise(self, x: Array) -> Array:
         """Normalised images [..., C] -> [0, 1]."""
         return ops.unit(x * jnp.asarray(self.std, x.dtype) + jnp.asarray(self.mean, x.dtype))
+
+    def _views(self, keys: Array, batch: Batch, name: str, whole: Callable[[], Array]) -> Array:
+        policy, field = self.policies[name], f"{self.key}/{name}"
+        drawn = _view_keys(keys, policy.like or name, policy.count)
+        if field in batch:
+            return policy.of_crops(drawn, jnp.asarray(batch[field]).astype(jnp.float32) / 255)
+        return policy(drawn, whole())
 
     def _normalise(self, x: Array) -> Array:
         return (x - jnp.asarray(self.mean, x.dtype)) / jnp.asarray(self.std, x.dtype)
@@ -158,7 +170,7 @@ def panel_of_views(views: Array, denormalise: Callable[[Array], Array], note: st
 
 def _view_keys(keys: Array, name: str, count: int) -> Array:
     """Keys [B, `count`] of the views of policy `name`, from the keys [B] of the examples; the same in every process."""
-    views = jnp.array([zlib.crc32(f"{name} {view}".encode()) for view in range(count)], jnp.uint32)
+    views = jnp.asarray(view_numbers(name, count))
     return jax.vmap(lambda key: jax.vmap(partial(jax.random.fold_in, key))(views))(keys)
 
 

@@ -1,18 +1,24 @@
 """What records come from. Import sources from here; each kind has a file of its own."""
 
+from ssl_jax.data.sources.arrayrecord import ArrayRecords
 from ssl_jax.data.sources.arrays import Arrays
 from ssl_jax.data.sources.base import Source
 from ssl_jax.data.sources.embedded import Embedded
 from ssl_jax.data.sources.folder import ImageFolder
 from ssl_jax.data.sources.idx import FashionMNIST, Idx
+from ssl_jax.data.sources.indexed import Indexed
 from ssl_jax.data.sources.listed import FileList
 from ssl_jax.data.sources.mix import Mix
+from ssl_jax.data.sources.parquet import Parquet
 from ssl_jax.data.sources.pendulum import Pendulum
 from ssl_jax.data.sources.prepared import Tfds
+from ssl_jax.data.sources.raw import Raw
 from ssl_jax.data.sources.subset import Labelled, NamedPart, Subset
+from ssl_jax.data.sources.tar import Tar
 from ssl_jax.data.sources.wordnet import Definitions, Glosses, PackedGlosses
 
 __all__ = [
+    "ArrayRecords",
     "Arrays",
     "Definitions",
     "Embedded",
@@ -21,12 +27,16 @@ __all__ = [
     "Glosses",
     "Idx",
     "ImageFolder",
+    "Indexed",
     "Labelled",
     "Mix",
     "NamedPart",
     "PackedGlosses",
+    "Parquet",
     "Pendulum",
+    "Raw",
     "Source",
     "Subset",
+    "Tar",
     "Tfds",
 ]

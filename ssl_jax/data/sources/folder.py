@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from ssl_jax.data.sources.names import Names
 from ssl_jax.data.sources.pictures import EncodedPictures
 from ssl_jax.errors import UserError
 
+PICTURE, FOLDER, ODD, OTHER = "picture", "folder", "no regular file", "no picture by its suffix"
 Place = tuple[int, int]  # of a folder: its device and inode
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -122,33 +124,49 @@ def _notes(found: Listing) -> list[str]:
 
 
 def _walked(root: Path) -> Listing:
-    """What lies below `root`. Links are followed, but not to where they lie."""
-    pictures: list[str] = []
-    odd: list[str] = []
-    folders: list[str] = [""]
-    others, first_other = 0, ""
+    """What lies below `root`."""
+    found: dict[str, list[str]] = {PICTURE: [], FOLDER: [], ODD: []}
+    states, others, first_other = [], 0, ""
+    for kind, path in _names(root):
+        if kind == OTHER:  # counted, since there may be as many as pictures
+            others, first_other = others + 1, min(first_other or path, path)
+            continue
+        found[kind].append(path)
+        if kind == FOLDER:  # before it is listed, so that a change meanwhile is seen
+            states.append(listing.state(root / path))
+    pictures = sorted(found[PICTURE])
+    tops = sorted(folder for folder in found[FOLDER][1:] if "/" not in folder)
+    names, folders, odd = Names.of(pictures), Names.of(found[FOLDER]), Names.of(sorted(found[ODD]))
+    labels = _top_numbers(pictures, tops)
+    return Listing(names, labels, Names.of(tops), folders, np.array(states, np.int64), odd, others, first_other)
+
+
+def _top_numbers(paths: list[str], tops: list[str]) -> np.ndarray:
+    """The place in `tops` of the folder that each path starts with, int32 [N]; -1 where it starts with none."""
+    number = {name: place for place, name in enumerate(tops)}
+    return np.fromiter(
+        (number.get(path.partition("/")[0], -1) if "/" in path else -1 for path in paths), np.int32, len(paths)
+    )
+
+
+def _names(root: Path) -> Iterator[tuple[str, str]]:
+    """What each name below `root` is, and its path; a folder comes before what is in it, and "" is `root` itself.
+
+    Links are followed, but not to where they lie.
+    """
+    yield FOLDER, ""
     waiting: list[tuple[str, str, tuple[Place, ...]]] = [(str(root), "", (_place(os.stat(root)),))]
-    states = [listing.state(root)]
     while waiting:
         folder, prefix, above = waiting.pop()
         for entry in _entries(folder):
             path = prefix + entry.name
             if _is_folder(entry):
                 waiting.append((entry.path, f"{path}/", _deeper(entry, above)))
-                folders.append(path)
-                states.append(listing.state(entry.path))
+                yield FOLDER, path
             elif entry.name.lower().endswith(SUFFIXES):
-                (pictures if files.is_usable(entry) else odd).append(path)
+                yield PICTURE if files.is_usable(entry) else ODD, path
             else:
-                others, first_other = others + 1, min(first_other or path, path)
-    pictures.sort()
-    tops = sorted(folder for folder in folders[1:] if "/" not in folder)
-    number = {name: place for place, name in enumerate(tops)}
-    labels = np.array([number[path.partition("/")[0]] if "/" in path else -1 for path in pictures], np.int32)
-    return Listing(
-        Names.of(pictures), labels, Names.of(tops), Names.of(folders), np.array(states, np.int64), Names.of(sorted(odd)),
-        others, first_other,
-    )  # fmt: skip
+                yield OTHER, path
 
 
 def _deeper(entry: os.DirEntry[str], above: tuple[Place, ...]) -> tuple[Place, ...]:

@@ -100,7 +100,7 @@ def _read(file: Path) -> tuple[Names, list[str] | None]:
     if not rows:
         raise UserError(f"{str(file)!r} names no pictures; write a path a line")
     labels = [label for _, label in rows]
-    return Names.of(path for path, _ in rows), labels if any(labels) else None
+    return Names.of([path for path, _ in rows]), labels if any(labels) else None
 
 
 def _lines(text: str) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,8 @@
 """What lies in a folder of pictures: listed once, and again only where a folder in it has changed since.
 
 To list a million files takes seconds on a disk and minutes on a network; to ask a thousand folders whether a name was added,
-removed or changed (their time of modification and number) does not.
+removed or changed does not. What tells it is the time of the last change that the system keeps (ctime): unlike the time of
+modification, no copying program sets it back.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ssl_jax.data import kept
 from ssl_jax.data.sources.names import Names
 
 KEPT_FROM = 10_000  # pictures; fewer are listed in a moment
-_SETTLED = 2.0  # seconds after which a change of a folder is sure to change its time
+_SETTLED = 2.0  # seconds after which another change of a folder is sure to have another time
 _KIND, _LISTS = "folder-1", ("names", "tops", "folders", "odd", "other")
 
 
@@ -27,8 +28,8 @@ class Listing:
     """A folder's pictures, as paths below it in order, and what else was in it.
 
     names: of the pictures. labels: int32 [N], the place in `tops` of the folder that each lies in; -1 where it lies in none.
-    tops: the folders in it, in order. folders: all folders at any depth, "" for itself, and `states` int64 [F, 2], time of
-    modification and number of each. odd: names with a picture's suffix that are no regular files. others: how many files
+    tops: the folders in it, in order. folders: all folders at any depth, "" for itself, and `states` int64 [F, 2], time of the
+    last change and number of each. odd: names with a picture's suffix that are no regular files. others: how many files
     have another suffix, and `first_other` of them.
     """
 
@@ -44,14 +45,20 @@ class Listing:
 
 def listed(root: Path, walk: Callable[[Path], Listing]) -> Listing:
     """The listing of `root`, from the last time if no folder in it has changed, else by `walk(root)`."""
-    name = os.path.realpath(root)
-    found = _kept(name)
-    if found is not None and _is_unchanged(root, found):
-        return found
+    return _unchanged(root) or _listed_now(root, walk)
+
+
+def _unchanged(root: Path) -> Listing | None:
+    """The listing from the last time, if no folder in it has changed."""
+    found = _kept(os.path.realpath(root))
+    return found if found is not None and _is_unchanged(root, found) else None
+
+
+def _listed_now(root: Path, walk: Callable[[Path], Listing]) -> Listing:
     begun = time.time()
     made = walk(root)
     if len(made.names) >= KEPT_FROM and _is_settled(root, made, begun):
-        kept.write(_KIND, name, _arrays(made))
+        kept.write(_KIND, os.path.realpath(root), _arrays(made))
     return made
 
 
@@ -61,7 +68,7 @@ def state(path: str | os.PathLike[str]) -> tuple[int, int]:
         found = os.stat(path)
     except OSError:
         return 0, 0
-    return found.st_mtime_ns, found.st_ino
+    return found.st_ctime_ns, found.st_ino
 
 
 def _states(root: Path, folders: Names) -> np.ndarray:

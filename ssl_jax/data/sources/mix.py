@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.order import order_of
 from ssl_jax.data.sources.base import Record, Source, values_of
 from ssl_jax.errors import UserError
@@ -28,7 +30,7 @@ class Mix:
     of its source. All of this depends on seed and cursor alone.
 
     Records get a field `_source`, int32, the place of their source, which no encoder sees; they keep `label` only where all
-    sources have the same classes, and are otherwise to have the same fields and shapes.
+    sources have the same classes, and are otherwise to have the same fields and shapes, which is asked of the first of each.
 
     Args:
       sources: two or more.
@@ -36,7 +38,8 @@ class Mix:
       names: what they are called in lists; (): their numbers.
 
     Raises:
-      UserError: numbers that do not fit, or a weight that leaves a source less than one example in 10,000.
+      UserError: numbers that do not fit, a weight that leaves a source less than one example in 10,000, or sources whose
+        records do not fit into one batch.
     """
 
     sources: Sequence[Source]
@@ -59,6 +62,7 @@ class Mix:
         }.items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "notes", tuple(self._notes(named)))
+        _require_alike(self)
         # What only some sources have: a mixture has it where all of its sources do, and goes to worker processes.
         if all(hasattr(source, "batch") for source in self.sources):
             object.__setattr__(self, "batch", functools.partial(_batch, self))
@@ -178,7 +182,6 @@ def _batch(mix: Mix, ids: np.ndarray) -> Record:
     """The records `ids` [B], gathered from each source at once."""
     parts = np.searchsorted(mix._starts, ids, "right") - 1
     found = {int(part): _rows(mix, int(part), ids[parts == part]) for part in np.unique(parts)}
-    _require_alike(mix, found)
     rows = {name: np.empty((len(ids), *x.shape[1:]), x.dtype) for name, x in next(iter(found.values())).items()}
     for part, record in found.items():
         for name, values in record.items():
@@ -192,22 +195,23 @@ def _rows(mix: Mix, part: int, ids: np.ndarray) -> Record:
     return mix._own_fields(source.batch(ids - mix._starts[part]), np.full(len(ids), part))
 
 
-def _require_alike(mix: Mix, found: Mapping[int, Record]) -> None:
-    """UserError where the records of two sources do not fit into one batch."""
-    shapes = {part: {name: (x.shape[1:], str(x.dtype)) for name, x in rows.items()} for part, rows in found.items()}
-    first = next(iter(shapes))
-    for part, shape in shapes.items():
-        if shape != shapes[first]:
+def _require_alike(mix: Mix) -> None:
+    """UserError where the first records of two sources do not fit into one batch."""
+    firsts = [mix._own_fields(BadRecords(1.0).read(source, 0)[1], part) for part, source in enumerate(mix.sources)]
+    shapes = [{name: (np.shape(x), str(np.asarray(x).dtype)) for name, x in record.items()} for record in firsts]
+    for name, shape in zip(mix.names, shapes, strict=True):
+        if shape != shapes[0]:
             raise UserError(
-                f"the sources {mix.names[first]!r} and {mix.names[part]!r} of a mixture do not fit into one batch: "
-                f"{shapes[first]} and {shape}; bring them to one shape and type (`size` and `channels` of pictures)"
+                f"the sources {mix.names[0]!r} and {name!r} of a mixture do not fit into one batch: {shapes[0]} and {shape}; "
+                f"bring them to one shape and type (`size` and `channels` of pictures)"
             )
 
 
 def _check(sources: Any, weights: Any, names: Any) -> None:
-    if isinstance(sources, Mapping | str) or len(sources) < 2 or not all(hasattr(s, "__getitem__") for s in sources):
+    none = (str, Mapping)
+    if isinstance(sources, none) or len(sources) < 2 or any(isinstance(source, none) for source in sources):
         raise UserError("a mixture is made of two sources or more; name each with `target`, or by a string")
-    if len(weights) != len(sources) or not all(weight > 0 for weight in weights):
+    if len(weights) != len(sources) or not all(0 < weight < math.inf for weight in weights):
         raise UserError(f"weights={tuple(weights)} for {len(sources)} sources: give a number above 0 for each")
     if names and len(set(names)) != len(sources):
         raise UserError(f"names={tuple(names)} for {len(sources)} sources: give each one of its own")

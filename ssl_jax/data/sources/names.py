@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import overload
 
 import numpy as np
@@ -18,11 +18,10 @@ class Names(Sequence[str]):
         self.blob, self.ends = blob, ends
 
     @classmethod
-    def of(cls, names: Iterable[str]) -> Names:
+    def of(cls, names: Sequence[str]) -> Names:
         """The names, which may hold line feeds themselves."""
-        encoded = [name.encode("utf-8", "surrogateescape") for name in names]
-        ends = np.cumsum(np.fromiter((len(name) + 1 for name in encoded), np.int64, len(encoded))) - 1
-        return cls(np.frombuffer(b"".join(name + b"\n" for name in encoded), np.uint8), ends)
+        sizes = np.fromiter((len(_bytes(name)) + 1 for name in names), np.int64, len(names))
+        return cls(np.frombuffer(_bytes("".join(f"{name}\n" for name in names)), np.uint8), np.cumsum(sizes) - 1)
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -34,7 +33,7 @@ class Names(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | Names:
         """One name, or those of a slice."""
         if isinstance(index, slice):
-            return Names.of(self[i] for i in range(len(self))[index])
+            return Names.of([self[i] for i in range(len(self))[index]])
         if not 0 <= index < len(self):
             raise IndexError(f"name {index} of {len(self)}")
         start = self.ends[index - 1] + 1 if index else 0
@@ -55,3 +54,7 @@ class Names(Sequence[str]):
             return not len(self.blob)
         inside = self.ends[0] >= 0 and self.ends[-1] == len(self.blob) - 1 and bool(np.all(np.diff(self.ends) > 0))
         return inside and bool(np.all(self.blob[self.ends] == ord("\n")))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

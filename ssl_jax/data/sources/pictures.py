@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssl_jax.data.image import pixels as pixel_ranges
-from ssl_jax.data.image.decode import MAX_PIXELS, channels_of, decode_image, wide_values
+from ssl_jax.data.image.decode import MAX_PIXELS, channels_of, decode_image, decoded, wide_values
 from ssl_jax.data.sources.arrays import spread
 from ssl_jax.data.sources.base import Record
+from ssl_jax.data.stages import stage
 from ssl_jax.errors import UserError
 
 _SEEN = 64  # pictures that are looked at for numbers that are not 8-bit
@@ -34,6 +35,10 @@ class Decoding(NamedTuple):
     def __call__(self, data: bytes) -> np.ndarray:
         """The central square of a picture. Raises what `decode_image` does."""
         return decode_image(data, *self)
+
+    def whole(self, data: bytes) -> np.ndarray:
+        """All of a picture, uint8 [H, W, channels]. Raises what `decode_image` does."""
+        return decoded(data, self.channels, self.max_pixels, self.scale)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -78,7 +83,8 @@ class EncodedPictures:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         record = self.encoded(index)
-        return record | {"image": self.decoding(record["image"])}
+        with stage("decode"):
+            return record | {"image": self.decoding(record["image"])}
 
     @property
     def decoding(self) -> Decoding:

@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from ssl_jax.data.image.decode import MAX_PIXELS
 from ssl_jax.data.image.pixels import Range
 from ssl_jax.data.sources.base import Record
+from ssl_jax.data.sources.pictures import Decoding
 from ssl_jax.errors import UserError
 
 # A namespace (`huggingface:`) would download a script and run it; arguments after a comma would go to any constructor.
@@ -52,6 +54,7 @@ class Tfds:
     classes: tuple[str, ...] = field(init=False, repr=False)
     notes: tuple[str, ...] = field(init=False, repr=False)
     scale: Range | None = field(init=False, repr=False)
+    decoding: Decoding = field(init=False, repr=False)
     _wanted: dict[str, str] = field(init=False, repr=False)
     _records: Any = field(init=False, repr=False)
 
@@ -77,15 +80,16 @@ class Tfds:
         object.__setattr__(self, "notes", ("uint16 pixels: 0 is black and 65535 white",) if wide else ())
         object.__setattr__(self, "_wanted", wanted)
         object.__setattr__(self, "_records", records)
+        if self.size:  # without it, TFDS decodes, and there are no encoded pictures to give
+            object.__setattr__(self, "encoded", self._encoded)
+            object.__setattr__(self, "decoding", Decoding(self.size, self.channels, MAX_PIXELS, scale))
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Record:
-        if not 0 <= index < len(self):
-            raise IndexError(f"record {index} of {len(self)}")
-        found = self._records[int(index)]
-        return {new: self._value(new, found[old], index) for new, old in self._wanted.items()}
+        record = self._encoded(index)
+        return record | {"image": self.decoding(record["image"])} if self.size and "image" in record else record
 
     @staticmethod
     def example(size: int, channels: int = 3, **_: object) -> Record:
@@ -103,11 +107,16 @@ class Tfds:
         told = (info.full_name, self.split, len(self), split.num_bytes, tuple(split.shard_lengths), self._wanted)
         return hashlib.sha256(repr((*told, self.size, self.channels)).encode()).hexdigest()
 
-    def _value(self, name: str, value: Any, index: int) -> np.ndarray:
-        if name == "image" and self.size:
-            from ssl_jax.data.image.decode import decode_image
+    def _encoded(self, index: int) -> Record:
+        """A record whose image is the bytes of a picture, where there is a `size`."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        found = self._records[int(index)]
+        return {new: self._value(new, found[old], index) for new, old in self._wanted.items()}
 
-            return decode_image(value, self.size, self.channels, pixels=self.scale)
+    def _value(self, name: str, value: Any, index: int) -> Any:
+        if name == "image" and self.size:
+            return value
         if name == "label":
             if self.classes and value != -1 and not 0 <= value < len(self.classes):
                 raise UserError(

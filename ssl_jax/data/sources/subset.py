@@ -29,7 +29,7 @@ class Chosen:
         object.__setattr__(self, "classes", tuple(getattr(source, "classes", ())))
         object.__setattr__(self, "notes", tuple(getattr(source, "notes", ())))
         # What not every source has. Methods are those of the inner source for chosen records, and go to worker processes.
-        for name in ("batch", "encoded"):
+        for name in ("batch", "encoded", "texts"):
             if hasattr(source, name):
                 object.__setattr__(self, name, functools.partial(_of_chosen, getattr(source, name), ids))
         for name in ("labels", "decoding"):

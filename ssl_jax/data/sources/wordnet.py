@@ -11,13 +11,12 @@ import functools
 import io
 import lzma
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from ssl_jax.data.sources.arrays import Columns, check_split
-from ssl_jax.data.text.rows import Documents, bins, enclosed, packed, padded
+from ssl_jax.data.text.rows import Documents, packed, padded
 from ssl_jax.data.text.vocabulary import SHIPPED, Vocabulary, located, read_tokenizer, vocabulary_of
 
 _FILES = {
@@ -71,19 +70,15 @@ class PackedGlosses(Columns):
 
     def __post_init__(self) -> None:
         check_split(self.split, SPLITS)
-        glosses, words = _documents(self.split, "gloss"), vocabulary()
-        whole = [enclosed(glosses[i], words, self.length) for i in range(len(glosses))]
-        firsts = bins(np.array([len(d) for d in whole]), self.length)[: None if self.limit is None else self.limit + 1]
-        rows = [packed(whole[a:b], self.length, words.pad or 0) for a, b in pairwise(firsts)]
-        self._set({name: np.stack([row[name] for row in rows]) for name in rows[0]}, (), None)
+        self._set(packed(_documents(self.split, "gloss"), vocabulary(), self.length, self.limit), (), None)
 
 
 @dataclass(frozen=True, eq=False)
 class Definitions(Columns):
     """A term and its gloss in each record: `query` int32 [query_length] and `passage` int32 [length], padded; `label`.
 
-    The term is the first of the synset. `synset` int32 is the place of the gloss among the different glosses of the split:
-    records with the same number are no negatives of one another.
+    The term is the first of the synset. `synset` int32 is the place of the gloss among the different glosses here: records with
+    the same number are no negatives of one another.
     """
 
     split: str = "pretrain"
@@ -96,14 +91,16 @@ class Definitions(Columns):
         arrays, words = _arrays(), vocabulary()
         terms, glosses = _documents(self.split, "term"), _documents(self.split, "gloss")
         first = np.concatenate([[0], np.cumsum(arrays[f"{self.split}_terms"], dtype=np.int64)[:-1]])
-        named = Documents.of(np.concatenate([terms[i] for i in first]), terms.lengths[first])
+        count = len(glosses) if self.limit is None else min(self.limit, len(glosses))
+        named = terms.chosen(first[:count])
+        glosses = Documents(glosses.flat, glosses.starts[: count + 1])
         columns: dict[str, Any] = {
             "query": padded(named, words, self.query_length),
             "passage": padded(glosses, words, self.length),
-            "label": arrays[f"{self.split}_label"],
+            "label": arrays[f"{self.split}_label"][:count],
         }
         columns["synset"] = np.unique(columns["passage"], axis=0, return_inverse=True)[1].astype(np.int32)
-        self._set(columns, CLASSES, self.limit)
+        self._set(columns, CLASSES, None)
 
 
 def _documents(split: str, what: str) -> Documents:

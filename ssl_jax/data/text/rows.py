@@ -31,26 +31,21 @@ class Documents:
     def __getitem__(self, index: int) -> np.ndarray:
         return self.flat[self.starts[index] : self.starts[index + 1]]
 
+    def chosen(self, which: np.ndarray) -> Documents:
+        """Some of them."""
+        lengths = self.lengths[which]
+        return Documents.of(self.flat[np.repeat(self.starts[which], lengths) + _ranges(lengths)], lengths)
+
     @property
     def lengths(self) -> np.ndarray:
         """Tokens of each."""
         return np.diff(self.starts)
 
 
-def enclosed(tokens: np.ndarray, words: Vocabulary, length: int) -> np.ndarray:
-    """A document int32 of at most `length` tokens: the start sign, as much as there is room for, the end sign."""
-    start = () if words.start is None else (words.start,)
-    end = () if words.end is None else (words.end,)
-    return np.array([*start, *tokens[: length - len(start) - len(end)], *end], np.int32)
-
-
 def padded(documents: Documents, words: Vocabulary, length: int) -> np.ndarray:
     """Rows int32 [N, length], one document each, enclosed in its signs."""
-    rows = np.full((len(documents), length), words.pad or 0, np.int32)
-    for i in range(len(documents)):
-        document = enclosed(documents[i], words, length)
-        rows[i, : len(document)] = document
-    return rows
+    each = np.arange(len(documents))
+    return _laid_out(documents, words, length, each, np.zeros_like(each), len(documents))["tokens"]
 
 
 def bins(lengths: np.ndarray, length: int) -> np.ndarray:
@@ -70,14 +65,47 @@ def bins(lengths: np.ndarray, length: int) -> np.ndarray:
     return np.array(firsts, np.int64)
 
 
-def packed(documents: list[np.ndarray], length: int, pad: int = 0) -> dict[str, np.ndarray]:
-    """One row of whole documents: `tokens`, `segments` (from 1 on; 0 is padding) and `positions`, each int32 [length]."""
-    sizes = [len(d) for d in documents]
-    row = {
-        "tokens": np.concatenate(documents),
-        "segments": np.repeat(np.arange(1, len(documents) + 1), sizes),
-        "positions": np.concatenate([np.arange(size) for size in sizes]),
-    }
-    fill = {"tokens": pad, "segments": 0, "positions": 0}
-    room = length - sum(sizes)
-    return {name: np.pad(x, (0, room), constant_values=fill[name]).astype(np.int32) for name, x in row.items()}
+def packed(documents: Documents, words: Vocabulary, length: int, most: int | None = None) -> dict[str, np.ndarray]:
+    """At most so many rows of documents beside one another, in their order, each enclosed in its signs and cut to a row.
+
+    `tokens`, `segments` (from 1 on; 0 is padding) and `positions`, each int32 [rows, length].
+    """
+    sizes = np.minimum(documents.lengths + _signs(words), length)
+    firsts = bins(sizes, length)[: None if most is None else most + 1]
+    kept = Documents(documents.flat, documents.starts[: firsts[-1] + 1])
+    row = np.repeat(np.arange(len(firsts) - 1), np.diff(firsts))
+    begins = np.cumsum(sizes[: len(kept)]) - sizes[: len(kept)]
+    return _laid_out(kept, words, length, row, begins - begins[firsts[:-1]][row], len(firsts) - 1)
+
+
+def _signs(words: Vocabulary) -> int:
+    return (words.start is not None) + (words.end is not None)
+
+
+def _laid_out(
+    documents: Documents, words: Vocabulary, length: int, row: np.ndarray, offset: np.ndarray, rows: int
+) -> dict[str, np.ndarray]:
+    """Rows in which document i lies in `row[i]` from `offset[i]` on. Without a loop: there may be millions."""
+    first = int(words.start is not None)
+    inner = np.minimum(documents.lengths, length - _signs(words))
+    sizes = inner + _signs(words)
+    number = np.arange(len(row)) - np.searchsorted(row, row) + 1  # of a document in its row
+    made = {name: np.zeros(rows * length, np.int32) for name in ("tokens", "segments", "positions")}
+    made["tokens"] += words.pad or 0
+    start = row * length + offset
+    place = _ranges(sizes)
+    made["segments"][np.repeat(start, sizes) + place] = np.repeat(number, sizes)
+    made["positions"][np.repeat(start, sizes) + place] = place
+    place = _ranges(inner)
+    made["tokens"][np.repeat(start + first, inner) + place] = documents.flat[
+        np.repeat(documents.starts[:-1], inner) + place
+    ]
+    for sign, where in ((words.start, start), (words.end, start + first + inner)):
+        if sign is not None:
+            made["tokens"][where] = sign
+    return {name: x.reshape(rows, length) for name, x in made.items()}
+
+
+def _ranges(sizes: np.ndarray) -> np.ndarray:
+    """0 to n - 1 for each of `sizes`, after one another."""
+    return np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -84,9 +84,8 @@ class TextViews:
         """The tokens of each view, with the number of their segment where there are several."""
         arrays = [np.asarray(views[name]) for name in self.inputs[:2]]
         rows = [[self.told(t, s) for t, s in zip(*row, strict=True)] for row in zip(*arrays, strict=True)]
-        return {
-            "tokens": Texts(rows, tuple(f"view {i + 1}" for i in range(self.count)) if self.count > 1 else ("text",))
-        }
+        columns = arrays[0].shape[1]
+        return {"tokens": Texts(rows, tuple(f"view {i + 1}" for i in range(columns)) if columns > 1 else ("text",))}
 
     def told(self, tokens: np.ndarray, segments: np.ndarray) -> list[tuple[str, str]]:
         """Pieces (text, mark) of one row."""

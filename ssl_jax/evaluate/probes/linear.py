@@ -71,11 +71,22 @@ def fit_and_predict(split: Split, held: np.ndarray, strengths: Sequence[float]) 
     one standardisation, which sees the features of the held-out rows but not their labels. The least mean loss wins: on
     few labels accuracy moves in steps of whole examples and picks worse penalties (by half a point at 10 per class).
     """
+    logits, choice = fit_and_score(split, held, strengths)
+    return logits.argmax(-1), choice
+
+
+def fit_and_score(split: Split, held: np.ndarray, strengths: Sequence[float]) -> tuple[np.ndarray, Choice]:
+    """As `fit_and_predict`, the logits [N, K] of the test features."""
     x, test = standardise(split.train.x, split.test.x)
     ready = problem(x, split.train.labels, split.classes)
     choice = _choose(ready, x, split.train.labels, held, strengths) if len(held) else _unchosen(strengths)
-    final = fits(ready, [choice.strength])
-    return final.logits(test)[0].argmax(-1), choice
+    return fits(ready, [choice.strength]).logits(test)[0], choice
+
+
+def head_logits(split: Split, fraction: float = 0.2, seed: int = 0) -> tuple[np.ndarray, Choice]:
+    """Logits [N, K] of the test features by the head that this probe fits with its own penalties."""
+    held = held_out(split.train.labels, fraction, seed)
+    return fit_and_score(split, held[None] if held.any() else held[None][:0], STRENGTHS)
 
 
 def _choose(ready: Any, x: np.ndarray, y: np.ndarray, held: np.ndarray, strengths: Sequence[float]) -> Choice:

@@ -26,7 +26,7 @@ class Probe:
     An entry of `readings` is what stands side by side in a row: "own", "class", "class+mean", "class@-2+class@-1+mean". Where
     an encoder has none of them (raw input has no layers) its own features are taken. `norm`: "none" (DINOv2), "batch" (MAE:
     BatchNorm without scale and bias) or "train" (the moments of train). `optimizer`: "sgd", "lars" (MAE) or "adamw". Rates are
-    for a batch of 256 and grow with `batch_size`.
+    for a batch of 256 and grow with `batch_size`. `steps` takes the place of `epochs` where it is given.
 
     Fidelity: DINOv2 reports the best of its heads by accuracy on the set that it reports; here a slice of train chooses. No
     crops and flips: features are computed once.
@@ -38,6 +38,7 @@ class Probe:
     norm: str = "none"
     optimizer: str = "sgd"
     epochs: int = 10
+    steps: int | None = None
     warmup_epochs: int = 0
     batch_size: int = 256
     held_out: float = 0.1
@@ -59,16 +60,19 @@ class Probe:
     @property
     def protocol(self) -> str:
         """The protocol in a few words."""
+        long = f"{self.epochs} epochs" if self.steps is None else f"{self.steps} steps"
         grid = f"{len(self.rates)} learning rates x {len(self.decays)} decays x {len(self.readings)} readings"
         return (
-            f"linear (SGD): {self.optimizer}, {self.epochs} epochs of batches of {self.batch_size}, cosine, norm {self.norm}, "
+            f"linear (SGD): {self.optimizer}, {long} of batches of {self.batch_size}, cosine, norm {self.norm}, "
             f"{grid} by accuracy on {100 * self.held_out:g} % of train held out, refitted on all of train"
         )
 
     def run(self, split: Split) -> dict[str, Any]:
         """Test `accuracy` with `interval` and `chance`; the chosen `reading`, `rate`, `decay`; the `held_out` curve; counts."""
         held = held_out(split.train.labels, self.held_out, self.seed)
-        training = Training(RULES[self.optimizer], self.epochs, self.batch_size, self.warmup_epochs, self.seed)
+        training = Training(
+            RULES[self.optimizer], self.epochs, self.batch_size, self.warmup_epochs, self.seed, self.steps
+        )
         lanes = grid(self.rates, self.decays)
         choice = selected(self.candidates(split), CLASSES, split.train.labels, held, lanes, training)
         predicted = choice.outputs.argmax(-1)

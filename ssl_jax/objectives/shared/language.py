@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array
+from jax.typing import ArrayLike
 
+from ssl_jax.data.panels import Texts
+from ssl_jax.data.text.views import TextViews
 from ssl_jax.losses.mean import Mean
 from ssl_jax.losses.streamed.classes import linear_softmax_cross_entropy
 from ssl_jax.models.text import WordTable
@@ -40,6 +44,16 @@ def word_loss(
     return linear_softmax_cross_entropy(
         rows, table.astype(rows.dtype), words.reshape(-1), bias, weights.reshape(-1).astype(jnp.float32), method
     )
+
+
+def told_texts(augment: TextViews, tokens: ArrayLike, segments: ArrayLike, marked: ArrayLike, mark: str) -> Texts:
+    """Texts [B, T] for people, with a mark on the tokens that are `marked` [B, T]."""
+    arrays = (np.asarray(x) for x in (tokens, segments, marked))
+    rows = [
+        [list(zip(augment.pieces(t[s > 0]), np.where(m, mark, "")[s > 0], strict=True))]
+        for t, s, m in zip(*arrays, strict=True)
+    ]
+    return Texts(rows, ("text",))
 
 
 def following(tokens: Array, segments: Array) -> tuple[Array, Array]:

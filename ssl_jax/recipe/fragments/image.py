@@ -54,10 +54,14 @@ def fashion_data(arg: str) -> dict[str, Any]:
 
 
 def image_folders(root: str, size: int, threads: int = 16) -> dict[str, Any]:
-    """The `data` section for class folders `root/train` and `root/val`, decoded to `size` pixels on the host."""
+    """The `data` section for class folders `root/train` and `root/val`.
+
+    Random crops are cut from whole pictures on the host. Evaluation sees the central square, scaled to `size` pixels.
+    """
     target = "ssl_jax.data.sources:ImageFolder"
     train, test = ({"target": target, "root": f"{root}/{part}", "size": size} for part in ("train", "val"))
-    return {"pretrain": train, "probe": dict(train), "test": test, "threads": threads, "prefetch": 32}
+    sources = {"pretrain": train, "probe": dict(train), "test": test}
+    return {**sources, "crop": "host", "threads": threads, "prefetch": 32}
 
 
 def imagenet(root: str, size: int = 256) -> dict[str, Any]:

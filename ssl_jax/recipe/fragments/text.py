@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.fragments.common import evaluation
 
 WORDNET_TOKENS = 4096
+# What the blocks of published models do otherwise than a BERT that norms first; sizes are set beside them.
+BERT: dict[str, Any] = {"order": "post", "embedding_norm": True, "types": 2, "norm_epsilon": 1e-12, "pool": "class"}
+GPT2: dict[str, Any] = {"causal": True, "mlp": "gelu_tanh", "norm_epsilon": 1e-5}
+LLAMA: dict[str, Any] = {"causal": True, "positions": "rope", "norm": "rms", "bias": False, "mlp": "swiglu"}
+T5: dict[str, Any] = {
+    "positions": "relative",
+    "norm": "rms",
+    "bias": False,
+    "mlp": "geglu_tanh",
+    "attention_scale": 1.0,
+    "norm_epsilon": 1e-6,
+}
+DIT: dict[str, Any] = {
+    "positions": "rope",
+    "norm": "layer_unbiased",
+    "qkv_bias": "none",
+    "mlp": "gelu_tanh",
+    "condition": 128,
+}
 
 
 def text_model(vocabulary: int, width: int, depth: int, heads: int, length: int, **options: Any) -> dict[str, Any]:
     """The `model` section for a transformer on tokens, with an MLP four times as wide."""
     sizes = {"vocabulary": vocabulary, "width": width, "depth": depth, "heads": heads, "mlp_dim": 4 * width}
     return {"target": "ssl_jax.models.text:TextTransformer", **sizes, "length": length, **options}
+
+
+def encoder_decoder(vocabulary: int, width: int, depth: int, heads: int, length: int, **options: Any) -> dict[str, Any]:
+    """The `model` section for two transformers of one size, of which the second attends to the first."""
+    both = [text_model(vocabulary, width, depth, heads, length, causal=causal, **options) for causal in (False, True)]
+    return {"target": "ssl_jax.models.text:EncoderDecoder", "encoder": both[0], "decoder": both[1]}
 
 
 def text_views(**options: Any) -> dict[str, Any]:
@@ -36,10 +62,28 @@ def packed_glosses(split: str, tiny: bool, length: int) -> dict[str, Any]:
     }
 
 
-def wordnet_run(arg: str, examples: int, length: int = 64, packed: bool = False, **model: Any) -> dict[str, Any]:
+def definitions(tiny: bool) -> dict[str, Any]:
+    """The sections `data`, `augment` and `evaluate` of terms and their glosses; 500 of each split for `:tiny`."""
+    target = {"target": "ssl_jax.data.sources:Definitions", "limit": 500 if tiny else None}
+    return {
+        "data": {part: {**target, "split": part} for part in ("pretrain", "probe", "test")},
+        "augment": {"target": "ssl_jax.data.text.pairs:PairViews", "tokenizer": "wordnet"},
+        "evaluate": evaluation("passage", tiny) | {"shots": (10,)},
+    }
+
+
+def wordnet_run(
+    arg: str,
+    examples: int,
+    length: int = 64,
+    packed: bool = False,
+    make: Callable[..., dict[str, Any]] = text_model,
+    **model: Any,
+) -> dict[str, Any]:
     """Every section of a run of a small transformer on WordNet's glosses but objective and optimiser.
 
-    Rows of `length` tokens; `packed` ones hold several glosses. `arg` is "" or "tiny". `model` are options of the model.
+    Rows of `length` tokens; `packed` ones hold several glosses. `arg` is "" or "tiny". `model` are options of what `make`
+    makes.
     """
     if arg not in ("", "tiny"):
         raise UserError(f"a recipe of WordNet has no argument {arg!r}; append :tiny, or nothing")
@@ -51,7 +95,7 @@ def wordnet_run(arg: str, examples: int, length: int = 64, packed: bool = False,
         "seed": 0,
         "batch_size": 16 if tiny else 64,
         "total_examples": 64 if tiny else examples,
-        "model": text_model(**sizes | model),
+        "model": make(**sizes | model),
         "augment": text_views(),
         "data": {"pretrain": learned, **{part: glosses(part, tiny, length=64) for part in ("probe", "test")}},
         "schedule": {"name": "cosine", "warmup_percent": 5},

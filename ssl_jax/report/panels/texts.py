@@ -118,7 +118,10 @@ def _words(pieces: Iterable[Piece], styles: dict[str, Style]) -> Iterator[Word]:
         shown = text.replace("\n", "↵ ").replace("\t", " ")
         words = re.findall(r"\S+\s*|\s+", shown) or ([""] if mark else [])
         for number, word in enumerate(words, 1):
-            yield word, styles[mark] if number == len(words) else styles[mark]._replace(sign="")
+            style = (
+                styles[mark] if word.strip() or not shown.strip() else KNOWN[""]
+            )  # the space before a word is not marked
+            yield word, style if number == len(words) else style._replace(sign="")
 
 
 def _joined(pieces: Iterable[Piece]) -> Iterator[Piece]:

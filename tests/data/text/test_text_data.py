@@ -1,6 +1,5 @@
 """Text as data: vocabularies from tokenizer.json, rows of documents, the glosses that ship, what a view of a text is."""
 
-import itertools
 import json
 
 import jax
@@ -9,7 +8,7 @@ import pytest
 
 from ssl_jax.data.sources import Definitions, Glosses, PackedGlosses
 from ssl_jax.data.sources.wordnet import CLASSES, SPLITS
-from ssl_jax.data.text.rows import Documents, bins, enclosed, packed, padded
+from ssl_jax.data.text.rows import Documents, bins, packed, padded
 from ssl_jax.data.text.views import TextViews
 from ssl_jax.data.text.vocabulary import Vocabulary, read_tokenizer, vocabulary_of, word_starts
 from ssl_jax.errors import UserError
@@ -23,19 +22,23 @@ def added(*words: str, first: int) -> list[dict]:
 
 def test_rows_hold_every_document_whole_and_say_where_each_is():
     lengths = np.random.default_rng(0).integers(1, 9, 50)
-    documents = Documents.of(np.arange(lengths.sum()), lengths)
-    firsts = bins(lengths, 16)
-    assert firsts[0] == 0
-    assert firsts[-1] == 50
-    for a, b in itertools.pairwise(firsts):
-        row = packed([documents[i] for i in range(a, b)], 16)
-        found = [row["tokens"][row["segments"] == s] for s in range(1, b - a + 1)]
-        assert all(np.array_equal(d, documents[i]) for d, i in zip(found, range(a, b), strict=True))
-        assert all(
-            np.array_equal(row["positions"][row["segments"] == s], np.arange(lengths[a + s - 1]))
-            for s in range(1, b - a + 1)
-        )
-        assert b == 50 or lengths[a : b + 1].sum() > 16  # the next one had no room
+    documents, signs = Documents.of(np.arange(5, 5 + lengths.sum()), lengths), Vocabulary(2000, pad=0, start=2, end=3)
+    rows = packed(documents, signs, 16)
+    found = []
+    for row in range(len(rows["tokens"])):
+        tokens, segments, positions = (x[row] for x in rows.values())
+        assert (tokens[segments == 0] == 0).all()
+        for s in range(1, segments.max() + 1):
+            found.append(tokens[segments == s].tolist())
+            assert np.array_equal(positions[segments == s], np.arange(len(found[-1])))
+    assert found == [[2, *documents[i], 3] for i in range(50)]
+    filled = (rows["segments"] > 0).sum(axis=1)
+    first = np.flatnonzero(rows["tokens"][1:, 0] == 2) + 1
+    following = [int((rows["segments"][row] == 1).sum()) for row in first]
+    assert all(filled[row - 1] + n > 16 for row, n in zip(first, following, strict=True))  # the next one had no room
+    assert all(
+        np.array_equal(a, b[:2]) for a, b in zip(packed(documents, signs, 16, 2).values(), rows.values(), strict=True)
+    )
     with pytest.raises(UserError, match="document 3 has 17 tokens"):
         bins(np.array([1, 2, 3, 17]), 16)
 
@@ -44,7 +47,8 @@ def test_a_document_stands_between_its_signs_and_is_cut_to_the_row():
     documents = Documents.of(np.arange(5, 18), np.array([2, 11]))
     rows = padded(documents, WORDS, 6)
     assert rows.tolist() == [[2, 5, 6, 3, 0, 0], [2, 7, 8, 9, 10, 3]]
-    assert enclosed(np.array([7]), Vocabulary(20), 6).tolist() == [7]
+    assert padded(documents, Vocabulary(20), 3).tolist() == [[5, 6, 0], [7, 8, 9]]
+    assert documents.chosen(np.array([1, 0])).flat.tolist() == [*range(7, 18), 5, 6]
 
 
 def test_signs_are_found_under_the_names_that_tokenizers_give_them():

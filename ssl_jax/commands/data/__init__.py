@@ -1,0 +1,1 @@
+"""The commands `ssl-jax data ...`: look at data, prepare it, choose from it."""
