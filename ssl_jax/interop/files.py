@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from ssl_jax.data.files import opened as opened_regular
 from ssl_jax.errors import UserError
@@ -159,10 +160,6 @@ class Safetensors(Mapping[str, np.ndarray]):
 
 def _read(path: Path) -> Any:
     """An open safetensors file."""
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError:
-        raise UserError(f"{path}: to read it, pip install ssl_jax[hub], which brings safetensors") from None
     try:
         _check_header(path)
         return safe_open(path, "numpy")
