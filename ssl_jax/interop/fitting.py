@@ -119,15 +119,14 @@ def resampled(table: np.ndarray, before: Grid | None, here: Grid | None, rows: i
 
 
 def other_channels(kernel: np.ndarray, window: int, rows: int) -> np.ndarray | None:
-    """A patch embedding [window x C, D] for K channels: their sum for one, else repeated in turn and scaled by C / K, so that
-    inputs alike in all channels give what they gave."""
+    """A patch embedding [window x C, D] for K channels: those of C in turn where K is a multiple of it, else their mean for each,
+    times C / K, so that inputs alike in all channels give what they gave."""
     if kernel.shape[0] % window or rows % window:
         return None
     before, here = kernel.shape[0] // window, rows // window
     apart = kernel.reshape(window, before, -1)
-    if here == 1:
-        return apart.sum(axis=1)
-    return (apart[:, np.arange(here) % before] * (before / here)).reshape(rows, -1).astype(kernel.dtype)
+    each = apart if here % before == 0 else apart.mean(axis=1, keepdims=True)
+    return (each[:, np.arange(here) % each.shape[1]] * (before / here)).reshape(rows, -1).astype(kernel.dtype)
 
 
 def grid_here(module: Any, size: tuple[int, ...] | None, rows: int) -> Grid | None:
