@@ -187,7 +187,8 @@ def test_public_weights_start_student_and_teacher_alike_with_positions_of_anothe
         "resized: patch_embed/kernel [48, 16] to [16, 16], positions [8, 16] to [15, 16]; new: mask_token"
         in caplog.text
     )
-    student, teacher = after.params["encoder"], after.extra["teacher"]["encoder"]
+    student, teacher = (dict(x["encoder"]) for x in (after.params, after.extra["teacher"]))
+    assert all((x.pop("mask_token") != 0).all() for x in (student, teacher))  # as it was drawn
     jax.tree.map(np.testing.assert_array_equal, student, teacher)
     kernel = variables["params"]["transformer"]["blocks"]["qkv"]["kernel"]
     np.testing.assert_array_equal(student["transformer"]["blocks"]["qkv"]["kernel"], kernel)
