@@ -42,7 +42,7 @@ class Report(NamedTuple):
 
     def told(self) -> str:
         """In one line."""
-        beside = f"; beside it, not needed: {some(self.beside)}" if self.beside else ""
+        beside = f"; beside it, not needed: {some(self.beside, 3)}" if self.beside else ""
         return (
             f"{len(self.loaded)} arrays loaded; resized: {some(self.resized)}; new: {some(self.new)}; "
             f"left over: {some((*self.unused, *self.left_over))}{beside}"
@@ -141,7 +141,7 @@ def grid_here(module: Any, size: tuple[int, ...] | None, rows: int) -> Grid | No
     return grid if math.prod(grid) == rows else None
 
 
-def some(names: Iterable[str]) -> str:
+def some(names: Iterable[str], most: int = SHOWN) -> str:
     """The first of some names, and how many more there are."""
     names = tuple(names)
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "") or "none"
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "") or "none"
