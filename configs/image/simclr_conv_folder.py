@@ -16,7 +16,7 @@ def get_config(arg: str = "") -> ConfigDict:
     tiny = arg == "tiny"
     views = dict(count=2, scale=(0.2, 1.0), flip=0.5, jitter=(0.4, 0.4, 0.4, 0.1), jitter_prob=0.8, grey=0.2)
     run = folder_run(tiny, 64, batch_size=256, epochs=100)
-    labels = {} if tiny else dict(baselines=("random", "supervised"), supervised_examples=10_000)
+    labels = dict(baselines=("random", "supervised"), supervised_examples=4_000, supervised_few_examples=1_000)
     return ConfigDict(
         run
         | dict(
@@ -24,6 +24,6 @@ def get_config(arg: str = "") -> ConfigDict:
             model=small_conv(),
             augment=folder_views(tiny, 64, image=views),
             optimizer=dict(name="adamw", lr=2e-3, reference_batch=256, weight_decay=1e-4),
-            evaluate=run["evaluate"] | labels | (dict(supervised_few_examples=2_000) if labels else {}),
+            evaluate=run["evaluate"] | ({} if tiny else labels | dict(shots=(10,))),
         )
     )

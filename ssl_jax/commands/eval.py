@@ -20,6 +20,9 @@ OVERRIDES = "--config.evaluate."  # what of the run's recipe may be changed
 def options(parser: ArgumentParser) -> None:
     """Add its options."""
     add_workdir(parser, "a run directory written by ssl-jax train")
+    parser.add_argument(
+        "--data", metavar="SRC", help="labelled pictures to evaluate on, where the recipe has none or others are wanted"
+    )
     parser.add_argument("--probes", metavar="A,B", help="linear, knn, fewshot; default: the recipe's")
     parser.add_argument("--step", type=int, metavar="N", help="which checkpoint; default: the newest")
     parser.add_argument(
@@ -47,5 +50,6 @@ def run(arguments: Namespace) -> None:
         options: dict[str, Any] = {} if arguments.encoder is None else {"encoder": ",".join(arguments.encoder)}
         options |= {"overrides": arguments.overrides} if arguments.overrides else {}
         options |= {"out": Path(arguments.out)} if arguments.out else {}
+        options |= {"data": arguments.data} if arguments.data else {}
         terminal.tell(evaluate_run(workdir, probes, arguments.step, allow, **options))
     terminal.tell(os.path.join(arguments.out or arguments.workdir.rstrip("/"), "eval"))

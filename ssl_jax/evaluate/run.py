@@ -20,6 +20,7 @@ from ssl_jax.evaluate.online import encoder_named, names_of
 from ssl_jax.evaluate.own_task import missing_fields, own_task, with_own_task
 from ssl_jax.evaluate.supervised import SupervisedFit
 from ssl_jax.objectives.base import Encoder
+from ssl_jax.recipe.own_data import tested_on
 from ssl_jax.rundir.log import logger
 from ssl_jax.rundir.terminal import tell
 from ssl_jax.rundir.writing import written
@@ -38,17 +39,24 @@ def evaluate_run(
     encoder: str | Sequence[str] | None = None,
     overrides: Sequence[str] = (),
     out: Path | None = None,
+    data: str = "",
 ) -> str:
     """Probe the checkpoint of `step` (default: the newest), write eval/<probe>.json into the run (or `out`), and return the
     table.
 
     `probes` and `encoder` (a name, or several) default to the recipe's; code from outside `ssl_jax` is imported only if
-    `allow` names its package. `overrides` change the recipe's section `evaluate`. The pretraining data is not needed.
+    `allow` names its package. `overrides` change the recipe's section `evaluate`. `data` names labelled data in the place of the
+    recipe's (`recipe/splits.py`). The pretraining data is not needed.
     Raises what kept a part of the table from being measured, or all of it from being written, after the rest was printed.
     """
     recipe = recipe_of(workdir, allow, overrides)
+    recipe = tested_on(data, recipe, logger.info) if data else recipe
     if recipe.data.probe is None or recipe.data.test is None:
-        raise UserError("the recipe has no data.probe and data.test; name labelled sources there to evaluate")
+        raise UserError(
+            "the recipe has no data.probe and data.test, since what was learnt from had no labels. Without them `ssl-jax report` "
+            "shows losses, health, and pictures beside their nearest neighbours; with some labelled pictures of the same kind, a "
+            f"folder for each class: ssl-jax eval --workdir {workdir} --data FOLDER"
+        )
     opened = reopened(workdir, recipe, step)
     names = names_of(encoder or recipe.evaluate.encoder)
     chosen = {name: encoder_named(opened.objective, name) for name in names}

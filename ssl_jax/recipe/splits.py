@@ -59,7 +59,9 @@ def _with_few_wide(whole: Options, source: Source, where: str, say: Say) -> Opti
     found = source.few_wide() if hasattr(source, "few_wide") else None
     if found is None:
         return whole
-    say(f"{where}: of the pictures some are of more than 8 bits; {found.low:g} is black in them and {found.high:g} white")
+    say(
+        f"{where}: of the pictures some are of more than 8 bits; {found.low:g} is black in them and {found.high:g} white"
+    )
     return whole | {"pixels": tuple(found)}
 
 

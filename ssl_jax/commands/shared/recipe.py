@@ -24,8 +24,6 @@ def here() -> Machine:
     return this_machine()
 
 
-
-
 Say = Callable[[str], None]
 
 

@@ -204,7 +204,14 @@ def folder_run(tiny: bool, size: int, batch_size: int, epochs: int, encoder: str
     `--data` names the pictures; one in ten may be unreadable. `size` is that of the views. `tiny` takes embedded images.
     """
     folder = {"target": "ssl_jax.data.sources:ImageFolder", "root": "data/pictures", "size": round(size * 8 / 7)}
-    data = {"pretrain": folder, "crop": "host", "threads": 8, "prefetch": 8, "max_bad_fraction": 0.1, "examples": 50_000}
+    data = {
+        "pretrain": folder,
+        "crop": "host",
+        "threads": 8,
+        "prefetch": 8,
+        "max_bad_fraction": 0.1,
+        "examples": 50_000,
+    }
     frozen = {"encoder": encoder, "probes": ("linear", "knn", "fewshot"), "baselines": ("random",), "every_percent": 10}
     return {
         "seed": 0,
