@@ -65,7 +65,7 @@ def run(arguments: Namespace) -> None:
 
     flags = flags_to_allow(recipe.objective.needed, arguments.config or "", arguments.allow)
     words = ["--workdir", arguments.workdir, *(word for flag in flags for word in ("--allow", flag))]
-    following = "report" if recipe.data.test is None else "eval"
+    following = "report" if arguments.data and recipe.data.test is None else "eval"
     terminal.tell(f"{arguments.workdir}\nNext: ssl-jax {following} {shlex.join(words)}")
 
 

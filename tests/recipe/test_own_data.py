@@ -124,4 +124,6 @@ def test_the_same_line_resumes_with_what_was_chosen_whatever_machine_it_is(folde
 
 def test_without_a_recipe_or_data_both_are_named(capsys):
     assert main(["train", "--workdir", "run"]) == 2
-    assert "train needs --config RECIPE, or --data with a folder of pictures" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "train needs --config RECIPE." in told
+    assert "For pictures of your own one is chosen: --data FOLDER" in told

@@ -38,8 +38,9 @@ def recipe_of(arguments: Namespace, say: Say = terminal.tell, machine: Callable[
 
     if arguments.config is None and arguments.data is None:
         raise UserError(
-            f"{arguments.command} needs --config RECIPE, or --data with a folder of pictures or other data. {listing()}\n"
-            "To resume a run with its own recipe: --config its/directory/config.json"
+            f"{arguments.command} needs --config RECIPE. {listing()}\n"
+            "To resume a run with its own recipe: --config its/directory/config.json. For pictures of your own one is chosen: "
+            "--data FOLDER"
         )
     if arguments.cpu_devices is not None:
         pretend_cpu_devices(arguments.cpu_devices)
