@@ -37,7 +37,7 @@ def _run(argv: list[str]) -> int:
         terminal.complain(f"ssl-jax: {error}")
         return FIXABLE
     except KeyboardInterrupt:
-        terminal.complain("\nssl-jax: interrupted; the same `ssl-jax train` command resumes from the last checkpoint")
+        terminal.complain("\nssl-jax: interrupted; run the same command again: what was saved is not lost")
         return INTERRUPTED
     except SystemExit as stop:  # argparse after --help and --version
         return stop.code if isinstance(stop.code, int) else FAILED

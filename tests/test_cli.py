@@ -315,7 +315,7 @@ def test_mistakes_are_one_message_and_exit_code_2(tmp_path, monkeypatch, capsys,
         (
             KeyboardInterrupt(),
             130,
-            "\nssl-jax: interrupted; the same `ssl-jax train` command resumes from the last checkpoint\n",
+            "\nssl-jax: interrupted; run the same command again: what was saved is not lost\n",
         ),
         (ZeroDivisionError("a bug"), 1, "ZeroDivisionError: a bug\n"),
     ],

@@ -25,8 +25,9 @@ from ssl_jax.data import files
 from ssl_jax.data.bad import BadRecord
 from ssl_jax.data.image.shrink import as_png, shrunk
 from ssl_jax.data.sources import manifest
+from ssl_jax.data.sources.beside import LABELS
 from ssl_jax.data.sources.packed import Value, pack
-from ssl_jax.data.sources.raw import LABELS, PIXELS
+from ssl_jax.data.sources.raw import PIXELS
 from ssl_jax.errors import UserError
 
 _UNFINISHED = ".unfinished"  # a folder in the one that is made: the plan, and what is known of each finished file
@@ -138,7 +139,7 @@ def _make(source: Any, job: Plan, folder: Path, number: int, advance: Advance, s
         _put(folder / _UNFINISHED / f"{number:05d}.json", json.dumps(made._asdict()).encode())
     except (OSError, RuntimeError) as error:  # the latter is what the writer of ArrayRecord raises
         raise UserError(
-            f"{str(folder)!r} cannot be written to ({error}); what is finished is kept: start the same command again"
+            f"{str(folder)!r} cannot be written to ({error}); what is finished is kept: make room, and start the same command"
         ) from error
     return made
 
@@ -210,9 +211,13 @@ def _write_encoded(folder: Path, name: str, records: Iterator[Mapping[str, Any]]
     path = folder / f"{name}.array_record"
     with _beside(path) as beside:
         writer = ArrayRecordWriter(str(beside), "group_size:1,uncompressed")
-        count = sum(writer.write(pack(record)) is None for record in records)
+        labels = []
+        for record in records:
+            writer.write(pack(record))
+            labels.append(record.get("label", -1))
         writer.close()
-        return _kept(beside, path, count)
+        names = _kept(beside, path, len(labels))
+    return names + _write_labels(folder, name, labels)
 
 
 def _write_pixels(folder: Path, name: str, records: Iterator[Mapping[str, Any]]) -> list[str]:
@@ -230,12 +235,18 @@ def _write_pixels(folder: Path, name: str, records: Iterator[Mapping[str, Any]])
             file.seek(0)
             _head(file, (len(labels), *shape))
         names = _kept(beside, path, len(labels))
-    if not names or max(labels) < 0:
-        return names
-    with _beside(folder / f"{name}{LABELS}") as beside:
+    return names + _write_labels(folder, name, labels)
+
+
+def _write_labels(folder: Path, name: str, labels: list[int]) -> list[str]:
+    """Labels beside the file of their records; none where there are none."""
+    if max(labels, default=-1) < 0:
+        return []
+    path = folder / f"{name}{LABELS}"
+    with _beside(path) as beside:
         with beside.open("wb") as file:
             np.save(file, np.array(labels, np.int32))
-        return names + _kept(beside, folder / f"{name}{LABELS}", len(labels))
+        return _kept(beside, path, len(labels))
 
 
 def _head(file: Any, shape: tuple[int, ...]) -> None:

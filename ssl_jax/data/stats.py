@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssl_jax.data.image.shrink import opened
+from ssl_jax.data.image.decode import opened
 from ssl_jax.data.sources.base import Source
 from ssl_jax.errors import UserError
 

@@ -6,8 +6,10 @@ memory. What a process finds of bad records comes with the batch it found it in,
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
+import platform
 import shutil
 import signal
 import threading
@@ -32,6 +34,7 @@ from ssl_jax.errors import UserError
 Batch = dict[str, np.ndarray]
 Read = Callable[[int, BadRecords], Batch]  # the batch of a step; goes to the processes by pickle
 Fields = dict[str, tuple[tuple[int, ...], str, int]]  # field -> shape, dtype and place
+_HEAP = {-3: 1 << 25, -1: 1 << 28}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of <malloc.h>
 _SHM = Path("/dev/shm")
 _task: Task  # in a worker: what it was started for
 
@@ -120,7 +123,15 @@ def _begin(task: Task, parent: int) -> None:
     global _task
     _task = task
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _keep_large_blocks()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _keep_large_blocks() -> None:
+    """Have glibc reuse the memory of pictures: to give it back and clear it anew is an eighth of the time of two views."""
+    if platform.libc_ver()[0] == "glibc":
+        for option, value in _HEAP.items():
+            ctypes.CDLL(None).mallopt(option, value)
 
 
 def _end_with(parent: int) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from ssl_jax.data.look import Look, look
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.component import Component
 from ssl_jax.recipe.loading import overridden
-from ssl_jax.recipe.schema import Recipe
 from ssl_jax.recipe.slots import SOURCE
 from ssl_jax.recipe.sources import Options, Say, options_of, usual_options
 from ssl_jax.recipe.splits import Splits, splits_of
@@ -39,17 +37,6 @@ def learning_from(text: str, config: Mapping[str, Any], overrides: Sequence[str]
     found = _looked(splits.pretrain, say)
     on_data = _fitted({**config, "data": _data(config["data"], splits)}, found)
     return overridden(on_data, overrides, say)
-
-
-def tested_on(text: str, recipe: Recipe, say: Say) -> Recipe:
-    """A recipe whose probes learn from, and are tested on, the labelled data that a string names. UserError without labels."""
-    splits = splits_of(text, _own(recipe.data.pretrain.options), WHERE, say)
-    if splits.probe is None or splits.test is None:
-        raise UserError(
-            f"{WHERE} {text} has no labels, or too few records; name pictures that have a folder for each class"
-        )
-    probe, test = (_component(part, f"data.{name}") for name, part in (("probe", splits.probe), ("test", splits.test)))
-    return replace(recipe, data=replace(recipe.data, probe=probe, test=test))
 
 
 def _usual(config: Mapping[str, Any], overrides: Sequence[str]) -> Options:
@@ -97,9 +84,5 @@ def _for_channels(values: Any, channels: int) -> Any:
 
 
 def _built(options: Options) -> Any:
-    return _component(options, WHERE).build()
-
-
-def _component(options: Options, where: str) -> Component:
     inner = {key: value for key, value in options.items() if key != "target"}
-    return Component(options["target"], inner, where, slot=SOURCE)
+    return Component(options["target"], inner, WHERE, slot=SOURCE).build()

@@ -86,9 +86,13 @@ def guard():
 
 @pytest.fixture(scope="module")
 def modules():
-    """Every module of ssl_jax, imported, but the one that needs torch."""
+    """Every module of ssl_jax, imported, but those that need torch."""
     names = [m.name for m in pkgutil.walk_packages(ssl_jax.__path__, "ssl_jax.")]
-    return [importlib.import_module(n) for n in names if not n.endswith(("torch_mae", "__main__", "peers.worker"))]
+    return [
+        importlib.import_module(n)
+        for n in names
+        if not n.endswith(("torch_mae", "torch_input", "__main__", "peers.worker"))
+    ]
 
 
 def classes(modules):

@@ -119,3 +119,17 @@ def test_five_steps_and_a_resumed_run(tmp_path, tmp_path_factory, monkeypatch, k
     assert train(tmp_path / "run", source) == straight
     assert sorted(straight) == [1, 2, 3, 4, 5]
     assert np.all(np.isfinite(list(straight.values())))
+
+
+@pytest.mark.slow
+def test_formats_give_the_same_losses_with_crops_from_worker_processes(tmp_path, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv(kept.WHERE, "off")
+    monkeypatch.setenv("SSL_JAX_COMPILE_CACHE", str(tmp_path_factory.getbasetemp() / "compiled"))
+    found = {}
+    for kind in (*WRITERS, "prepared"):
+        (tmp_path / kind).mkdir()
+        source = SETS[kind](tmp_path / kind)
+        for workers in (0, 2):
+            options = ("--config.data.crop=host", f"--config.data.workers={workers}")
+            found[kind, workers] = train(tmp_path / f"run-{kind}-{workers}", source, *options)
+    assert all(losses == found["tar", 0] for losses in found.values())

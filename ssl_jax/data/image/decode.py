@@ -24,7 +24,7 @@ _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _JPEG = b"\xff\xd8\xff"
 _PLAIN_SPACES = ("RGB", "YCbCr", "Gray", "GRAY")  # of a JPEG; what remains is kinds of CMYK
 _OPENCV = ("JPEG", "PNG", "WEBP")  # formats that OpenCV decodes faster, to the same pixels
-_TURNED = (b"Exif\0\0", b"tiff:Orientation")  # a JPEG without either is upright
+_APP1, _SCAN = 0xE1, 0xDA  # segments of a JPEG: what EXIF and XMP lie in, and where the pixels begin
 _ORIENTATION = 0x0112  # EXIF's tag
 _TURNS = (0, 3, 1, 5, 4, 6, 2)  # Pillow's transposition (`Image.Transpose`) that undoes EXIF's orientation 2, 3, ... 8
 _WIDE = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # one channel of 16-bit or 32-bit numbers
@@ -67,7 +67,7 @@ def wide_values(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray | None:
 
     Raises what `decoded` does.
     """
-    picture = _opened(data)
+    picture = opened(data)
     if picture.mode not in _WIDE or picture.size[0] * picture.size[1] > max_pixels:
         return None
     return np.asarray(picture)
@@ -92,7 +92,7 @@ def _by_simplejpeg(data: bytes, channels: int, max_pixels: int, at_least: int | 
             by = 1 if at_least is None else _shrunk_by(min(height, width), at_least)
             sides = {"min_height": -(-height // by), "min_width": -(-width // by)}
             picture = simplejpeg.decode_jpeg(data, "RGB" if channels == 3 else "GRAY", **sides)
-            return _turned(picture, orientation(_opened(data))) if _may_be_turned(data) else picture
+            return _turned(picture, orientation(opened(data))) if _may_be_turned(data) else picture
     return None
 
 
@@ -103,13 +103,9 @@ def _shrunk_by(side: int, at_least: int) -> int:
 
 def _by_opencv(picture: Any, data: bytes, channels: int) -> np.ndarray | None:
     """What OpenCV reads as Pillow does: an opaque 8-bit `picture` of three formats; None for anything else, and damaged ones."""
-    cv2 = optional("cv2")
-    if (
-        cv2 is None
-        or picture.format not in _OPENCV
-        or picture.mode not in ("RGB", "L")
-        or picture.has_transparency_data
-    ):
+    cv2, seen = optional("cv2"), picture.format == "JPEG" and optional("simplejpeg") is not None  # and refused
+    plain = picture.format in _OPENCV and picture.mode in ("RGB", "L") and not picture.has_transparency_data
+    if cv2 is None or seen or not plain:
         return None
     kind = cv2.IMREAD_COLOR_RGB if channels == 3 else cv2.IMREAD_GRAYSCALE
     found = cv2.imdecode(np.frombuffer(data, np.uint8), kind | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -117,14 +113,17 @@ def _by_opencv(picture: Any, data: bytes, channels: int) -> np.ndarray | None:
 
 
 def _by_pillow(data: bytes, channels: int, max_pixels: int, pixels: Range | None, at_least: int | None) -> np.ndarray:
-    picture = _opened(data)
+    picture = opened(data)
     width, height = picture.size
     if width * height > max_pixels:
         raise ValueError(f"{width}x{height} picture: more than {max_pixels} pixels")
     if min(width, height) < MIN_SIDE:
         raise ValueError(f"{width}x{height} picture: the shorter side must be at least {MIN_SIDE} pixels")
     if picture.mode not in _MODES and (pixels is None or picture.mode not in _WIDE):
-        raise ValueError(f"mode {picture.mode} picture among 8-bit ones: set `pixels` to what is black and white in it")
+        raise ValueError(
+            f"mode {picture.mode} picture among 8-bit ones: set `pixels` of the source to what is black and white in it, such as "
+            "(0, 65535); the others stay as they are"
+        )
     turn = orientation(picture)
     if at_least is not None:
         picture.draft(None, (at_least, at_least))
@@ -142,7 +141,7 @@ def _by_pillow(data: bytes, channels: int, max_pixels: int, pixels: Range | None
 
 def channels_of(data: bytes) -> int:
     """How many channels a picture has. Raises what `decoded` does for what is none."""
-    return count(_opened(data))
+    return count(opened(data))
 
 
 def orientation(picture: Any) -> int:
@@ -159,7 +158,11 @@ def upright(picture: Any, turn: int) -> Any:
 
 
 def _may_be_turned(data: bytes) -> bool:
-    return any(mark in data for mark in _TURNED)
+    """Whether a JPEG has EXIF or XMP. Looks at the heads of its segments only, as far as the pixels."""
+    place = 2
+    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] not in (_APP1, _SCAN):
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return place + 4 > len(data) or data[place + 1] != _SCAN
 
 
 def _turned(x: np.ndarray, turn: int) -> np.ndarray:
@@ -169,7 +172,7 @@ def _turned(x: np.ndarray, turn: int) -> np.ndarray:
     return np.ascontiguousarray(x[:: -1 if down else 1, :: -1 if right else 1])
 
 
-def _opened(data: bytes) -> Any:
+def opened(data: bytes) -> Any:
     """The picture, of which only the header was read."""
     from PIL import Image, UnidentifiedImageError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from ssl_jax.data.image.decode import MAX_PIXELS, MIN_SIDE, _opened, orientation, upright
+from ssl_jax.data.image.decode import MAX_PIXELS, MIN_SIDE, opened, orientation, upright
 
 QUALITY = 92  # of JPEGs that are written
 _LOSSY = ("JPEG", "WEBP", "AVIF")
@@ -31,11 +31,6 @@ def shrunk(data: bytes, short_side: int | None, max_pixels: int = MAX_PIXELS) ->
     if short_side is None or min(width, height) <= short_side or _wide(picture):
         return data
     return _written(_scaled(picture, short_side), picture.format in _LOSSY)
-
-
-def opened(data: bytes) -> Any:
-    """The picture of an encoded one, of which only the header was read. ValueError for what is none of a known format."""
-    return _opened(data)
 
 
 def as_png(pixels: Any) -> bytes:

@@ -12,12 +12,14 @@ import numpy as np
 
 from ssl_jax.data.sources import packed, shards
 from ssl_jax.data.sources.base import Record
+from ssl_jax.data.sources.beside import labels_beside
 from ssl_jax.data.sources.fields import chosen, label_of
 from ssl_jax.data.sources.manifest import classes_beside
 from ssl_jax.data.sources.pictures import EncodedPictures
 from ssl_jax.data.sources.shards import Shard
 from ssl_jax.errors import UserError
 
+SUFFIX = ".array_record"
 _READER = "readahead_buffer_size:0,max_parallelism:0"  # for reads from any place
 _SEEN = 16  # records that are looked at for labels
 
@@ -50,9 +52,7 @@ class ArrayRecords(EncodedPictures):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        found = shards.find(
-            self.files, ".array_record", "ArrayRecord files, as in arrayrecord:/data/train*.array_record"
-        )
+        found = shards.find(self.files, SUFFIX, "ArrayRecord files, as in arrayrecord:/data/train*.array_record")
         shards.require_local(found, "ArrayRecord files")
         object.__setattr__(self, "classes", tuple(self.classes) or classes_beside(found[0].path))
         object.__setattr__(self, "shards", found)
@@ -77,6 +77,18 @@ class ArrayRecords(EncodedPictures):
         return {
             k: v for k, v in self._record(index).items() if k not in ("image", "label") and not isinstance(v, bytes)
         }
+
+    def values(self, name: str) -> np.ndarray | None:
+        """All labels [N], where `ssl-jax data prepare` wrote them beside the files; None for other fields."""
+        if name != "label" or not self.labelled:
+            return None
+        counts = np.diff(self.starts).tolist()
+        each = [labels_beside(s.path, SUFFIX, n) for s, n in zip(self.shards, counts, strict=True)]
+        found = [labels for labels in each if labels is not None]
+        if len(found) < len(each):
+            return None
+        labels = np.concatenate(found)
+        return labels if labels.max() < (len(self.classes) or 2**31) else None
 
     def name_of(self, index: int) -> str:
         """The shard of a record and its number there, and the name that it had where it was prepared from."""

@@ -31,7 +31,10 @@ def label_of(value: Any, classes: Sequence[str]) -> np.ndarray:
 
 
 def chosen(values: Mapping[str, Any], fields: Mapping[str, str]) -> Record:
-    """The further fields of a record, `{"tokens": "ids"}`: what stands in a file as `ids`. KeyError where it does not."""
+    """The further fields of a record, `{"tokens": "ids"}`: what stands in a file as `ids`. ValueError where nothing does."""
+    missing = [old for old in fields.values() if values.get(old) is None]
+    if missing:
+        raise ValueError(f"the record has no field {missing[0]!r}")
     return {
         new: values[old] if isinstance(values[old], str) else np.asarray(values[old]) for new, old in fields.items()
     }

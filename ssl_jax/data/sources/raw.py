@@ -13,11 +13,12 @@ from ssl_jax.data import files
 from ssl_jax.data.sources import shards
 from ssl_jax.data.sources.arrays import check_labels
 from ssl_jax.data.sources.base import Record
+from ssl_jax.data.sources.beside import labels_beside, load
 from ssl_jax.data.sources.manifest import classes_beside
 from ssl_jax.data.sources.shards import Shard
 from ssl_jax.errors import UserError
 
-PIXELS, LABELS = ".pixels.npy", ".labels.npy"
+PIXELS = ".pixels.npy"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Raw:
                 f"{found[odd].path!r} holds pictures of {shapes[odd][1:]} and others of {shapes[0][1:]}; name one set"
             )
         classes = classes_beside(found[0].path)
-        labels = np.concatenate([_beside(shard, shape[0]) for shard, shape in zip(found, shapes, strict=True)])
+        labels = np.concatenate([_labels(shard, shape[0]) for shard, shape in zip(found, shapes, strict=True)])
         check_labels(np.maximum(labels, 0), len(classes) or None)
         object.__setattr__(self, "shards", found)
         object.__setattr__(self, "starts", np.cumsum([0, *(shape[0] for shape in shapes)]))
@@ -101,29 +102,13 @@ class _Mapped:
 @functools.lru_cache(maxsize=256)
 def _pixels(shard: Shard) -> _Mapped:
     shards.require_same(shard)
-    pixels = _load(shard.path, "r")
+    pixels = load(shard.path, mapped=True)
     if pixels.dtype != np.uint8 or pixels.ndim != 4:
         raise UserError(f"{shard.path!r} holds {pixels.dtype} {pixels.shape}, and pixels are uint8 [N, S, S, C]")
     return _Mapped(pixels, files.uncut(shard.path))
 
 
-def _beside(shard: Shard, count: int) -> np.ndarray:
-    """The labels beside a file of pixels; all -1 where there are none."""
-    try:
-        labels = _load(shard.path.removesuffix(PIXELS) + LABELS, None)
-    except FileNotFoundError:
-        return np.full(count, -1, np.int32)
-    if labels.shape != (count,) or labels.dtype != np.int32 or labels.min(initial=0) < -1:
-        raise UserError(
-            f"the labels beside {shard.path!r} are {labels.dtype} {labels.shape}, and not int32 [{count}] from -1"
-        )
-    return labels
-
-
-def _load(path: str, mmap_mode: Any) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-    except FileNotFoundError:
-        raise
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path!r} cannot be read as an array ({error}); prepare it again") from error
+def _labels(shard: Shard, count: int) -> np.ndarray:
+    """The labels of a file of pixels; all -1 where there are none."""
+    found = labels_beside(shard.path, PIXELS, count)
+    return np.full(count, -1, np.int32) if found is None else found

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ssl_jax.data import files, stores
 from ssl_jax.data.sources import manifest
 from ssl_jax.data.sources.arrays import spread
+from ssl_jax.data.sources.beside import LABELS
 from ssl_jax.errors import UserError
 
 _MOST = 100_000  # files of one pattern
@@ -54,8 +55,8 @@ class Place(NamedTuple):
 def find(pattern: str | os.PathLike[str], suffix: str, what: str) -> tuple[Shard, ...]:
     """The regular files that `pattern` names, those of `*`, `?` and `[...]` in the order of their names.
 
-    A folder stands for the files in it that end in `suffix`; `what` says in a message what to name. The manifest that
-    `ssl-jax data prepare` leaves beside its files is none of them.
+    A folder stands for the files in it that end in `suffix`; `what` says in a message what to name. Manifest and labels
+    that `ssl-jax data prepare` leaves beside its files are none of them.
 
     Raises:
       UserError: none, one that a brace names is not there, one that is no regular file, or more than 100,000.
@@ -145,7 +146,7 @@ def _found(path: str, suffix: str) -> Iterable[str | stores.Found]:
         return sorted(glob.glob(f"{glob.escape(path)}/*{suffix}"))
     if not glob.has_magic(path) or os.path.exists(path):
         return [path]
-    return sorted(name for name in glob.glob(path) if os.path.basename(name) != manifest.NAME)
+    return sorted(name for name in glob.glob(path) if not name.endswith((f"/{manifest.NAME}", LABELS)))
 
 
 def _choices(inside: str) -> Iterator[str]:

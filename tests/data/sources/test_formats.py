@@ -102,6 +102,8 @@ def test_some_labels_may_be_missing_or_wrong(tmp_path):
     with pytest.raises(ValueError, match="the label 'two' is no whole number"):
         source[3]
     assert source.values("label") is None
+    with pytest.raises(ValueError, match="the record has no field 'txt'"):
+        Tar(str(tmp_path / "a.tar"), size=SIZE, fields={"text": "txt"})[0]
     with pytest.raises(ValueError, match=r"the label 2 is outside of \[0, 2\)"):
         Tar(str(tmp_path / "a.tar"), size=SIZE, classes=("x", "y"))[0]
 

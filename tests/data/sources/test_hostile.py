@@ -10,6 +10,7 @@ from PIL import Image
 from small_sets import add, encoded, picture, write_arrayrecord, write_parquet
 
 from ssl_jax.data import kept
+from ssl_jax.data.sources import parquet as parquet_source
 from ssl_jax.data.sources import tar_members
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.sources import opened
@@ -191,6 +192,14 @@ def test_parquet_that_is_sound_and_hostile(tmp_path):
         ):
             with pytest.raises(ValueError, match=told):
                 source[index]
+
+
+def test_a_row_group_that_unfolds_is_left_before_it_is_whole(tmp_path, monkeypatch):
+    name = write_parquet(tmp_path)
+    monkeypatch.setattr(parquet_source, "_LARGEST", 100)
+    monkeypatch.setattr(parquet_source, "_GROUPS", parquet_source._Groups())
+    with pytest.raises(ValueError, match=r"row group 0 of .* has more than 100 bytes"):
+        opened(name, "x", size=SIZE)[0]
 
 
 @pytest.mark.parametrize(
