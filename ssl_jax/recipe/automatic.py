@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ssl_jax.data.look import Look
+from ssl_jax.errors import UserError
 
 GIB = 2**30
 
@@ -57,6 +58,7 @@ ON_ACCELERATOR = (
     Suited("simclr_resnet50_folder", "SimCLR, ResNet-50", 100_000, LARGE, 256, 80 << 20, 200, (50_000, 10_000_000)),
     Suited("dino_vits_folder", "DINO, ViT-S/16", float("inf"), LARGE, 256, 20 << 20, 100, (50_000, 30_000_000)),
 )
+FEWEST = 16
 _STEM = 64  # pixels up to which a ResNet's first layers keep the size
 
 
@@ -77,7 +79,11 @@ class Choice(NamedTuple):
 
 
 def choose(pictures: Look, machine: Machine) -> Choice:
-    """The recipe for these pictures on this machine, the same whenever it is asked."""
+    """The recipe for these pictures on this machine, the same whenever it is asked. UserError for fewer than 16."""
+    if pictures.count < FEWEST:
+        raise UserError(
+            f"{pictures.count} pictures are too few to learn from; name {FEWEST} at least, or a recipe with --config"
+        )
     suited = next(s for s in (ON_CPU if machine.platform == "cpu" else ON_ACCELERATOR) if pictures.count <= s.most)
     sizes = _sizes(suited, pictures, machine)
     overrides = tuple(f"--config.{key}={value}" for key, value in _settings(suited, sizes, machine).items())

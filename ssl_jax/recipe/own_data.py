@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ssl_jax.data.look import Look, look
@@ -35,8 +37,28 @@ def learning_from(text: str, config: Mapping[str, Any], overrides: Sequence[str]
     """
     splits = splits_of(text, _usual(config, overrides), WHERE, say)
     found = _looked(splits.pretrain, say)
+    if found is not None:
+        _refuse_other_records(text, config["augment"])
     on_data = _fitted({**config, "data": _data(config["data"], splits)}, found)
     return overridden(on_data, overrides, say)
+
+
+def refuse_within(workdir: str, text: str) -> None:
+    """UserError where a run would write its pictures among those that it learns from."""
+    place = text.removeprefix("folder:").partition("?")[0]
+    if os.path.isdir(place) and Path(workdir).resolve().is_relative_to(Path(place).resolve()):
+        raise UserError(
+            f"--workdir {workdir} lies in {WHERE} {text}, and what is written there would be learnt from; use another"
+        )
+
+
+def _refuse_other_records(text: str, augment: Mapping[str, Any]) -> None:
+    """UserError where a recipe is for something else than pictures."""
+    kind = str(augment.get("target", "")).removeprefix("ssl_jax.data.").partition(".")[0]
+    if kind in ("text", "audio", "series"):
+        raise UserError(
+            f"{WHERE} {text} holds pictures, and the recipe is for {kind}; leave --config out, or name one for images"
+        )
 
 
 def _usual(config: Mapping[str, Any], overrides: Sequence[str]) -> Options:

@@ -52,7 +52,7 @@ def test_a_look_finds_sizes_classes_and_what_cannot_be_read(folder):
     ("found", "machine", "recipe", "settings"),
     [
         (pictures(320), CPU, "simclr_conv_folder", {"augment.size": 64, "batch_size": 64, "total_examples": 9600}),
-        (pictures(12), CPU, "simclr_conv_folder", {"batch_size": 8, "total_examples": 6000}),
+        (pictures(16), CPU, "simclr_conv_folder", {"batch_size": 8, "total_examples": 6000}),
         (pictures(10**6, 40), CPU, "simclr_conv_folder", {"augment.size": 32, "batch_size": 256}),
         (pictures(5_000, 60), GPU, "simclr_resnet18_folder", {"augment.size": 48, "model.stem": "small"}),
         (pictures(50_000), GPU, "simclr_resnet50_folder", {"augment.size": 224, "model.dtype": "bfloat16"}),
@@ -120,6 +120,29 @@ def test_the_same_line_resumes_with_what_was_chosen_whatever_machine_it_is(folde
     assert "resumed at step 2 of 2" in again.out + again.err
     assert (tmp_path / "run" / "config.json").read_bytes() == config
     assert json.loads(config)["data"]["test"]["target"].endswith("NamedPart")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["--data", "photos", "--workdir", "photos/run"],
+            "--workdir photos/run lies in --data photos, and what it writes",
+        ),
+        (["--data", "photos/a?labelled=False", "--workdir", "photos/a"], "--workdir photos/a lies in --data photos/a"),
+        (["--data", "few", "--workdir", "run"], "2 pictures are too few to learn from; name 16 at least"),
+        (["--data", "photo", "--workdir", "run"], "--data='photo': no such file or folder"),
+        (["--data", "photos", "--workdir", "run", "--config", "mlm_bert_wordnet:tiny"], "the recipe is for text"),
+    ],
+)
+def test_what_cannot_be_learnt_from_is_one_message(folder, capsys, words, told):
+    for i in range(2):
+        Image.new("RGB", (20, 20)).save(
+            (folder.parent / "few").mkdir(exist_ok=True) or folder.parent / "few" / f"{i}.png"
+        )
+    assert main(["train", *words]) == 2
+    assert told in capsys.readouterr().err
+    assert not (folder.parent / "run").exists()
 
 
 def test_without_a_recipe_or_data_both_are_named(capsys):

@@ -59,10 +59,12 @@ def _config(arguments: Namespace, say: Say, machine: Callable[[], Machine]) -> C
     from ml_collections import ConfigDict
 
     from ssl_jax.recipe import load, plain
-    from ssl_jax.recipe.own_data import learning_from
+    from ssl_jax.recipe.own_data import learning_from, refuse_within
 
     if arguments.data is None:
         return load(arguments.config, arguments.overrides, say)
+    if getattr(arguments, "workdir", None):
+        refuse_within(arguments.workdir, arguments.data)
     base = load(arguments.config, (), say) if arguments.config else _chosen(arguments, say, machine)
     return ConfigDict(learning_from(arguments.data, plain(base), arguments.overrides, say))
 
