@@ -56,14 +56,9 @@ def write(root: Path, classes: tuple[str, ...]) -> None:
 def ssl_jax(folder: Path, *words: str) -> tuple[int, str]:
     """Exit code and output of a command, on the machine as it is: without the eight devices of the tests."""
     env = {key: value for key, value in os.environ.items() if key not in ("XLA_FLAGS", "SSL_JAX_COMPILE_CACHE")}
+    command = [sys.executable, "-m", "ssl_jax", *words]
     done = subprocess.run(
-        [sys.executable, "-m", "ssl_jax", *words],
-        cwd=folder,
-        env=env,
-        stdout=-1,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
+        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     return done.returncode, done.stdout
 
