@@ -127,7 +127,7 @@ def test_the_same_line_resumes_with_what_was_chosen_whatever_machine_it_is(folde
     [
         (
             ["--data", "photos", "--workdir", "photos/run"],
-            "--workdir photos/run lies in --data photos, and what it writes",
+            "--workdir photos/run lies in --data photos, and what is written",
         ),
         (["--data", "photos/a?labelled=False", "--workdir", "photos/a"], "--workdir photos/a lies in --data photos/a"),
         (["--data", "few", "--workdir", "run"], "2 pictures are too few to learn from; name 16 at least"),
