@@ -22,6 +22,7 @@ ADDED = {
     "data.workers": 0,
     "evaluate.label": "label",
     "optimizer.options": None,
+    "phases": (),
     "schedule.options": None,
 }
 
@@ -30,9 +31,10 @@ def with_added_keys(config: dict[str, Any]) -> dict[str, Any]:
     """A plain recipe in which every key of `ADDED` is said, where its section is there."""
     full = {key: dict(value) if isinstance(value, dict) else value for key, value in config.items()}
     for path, value in ADDED.items():
-        section, _, key = path.partition(".")
-        if isinstance(full.get(section), dict):
-            full[section].setdefault(key, value)
+        section, _, key = path.rpartition(".")
+        place = full.get(section) if section else full
+        if isinstance(place, dict):
+            place.setdefault(key, value)
     return full
 
 

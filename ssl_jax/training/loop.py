@@ -34,7 +34,7 @@ class Intervals:
 
 @dataclass
 class Loop:
-    """A run under way. `state`, `step` and `owed` move, all else stays.
+    """A run under way. `state`, `step`, `owed` and `stopped` move, all else stays.
 
     steps: the compiled program for each number of steps in a dispatch.
     online: the check of the representation; what it finds is written.
@@ -58,6 +58,7 @@ class Loop:
     state: TrainState
     step: int = 0
     owed: bool = False  # a checkpoint that is due
+    stopped: bool = False  # it was told to, before its end or at it
     ran: set[int] = field(default_factory=set)
 
     def run(self) -> None:
@@ -65,9 +66,9 @@ class Loop:
         while self.step < self.every.total:
             before = self.step
             self.dispatch()
-            stopping = self.stop.requested()
-            self.between(before, self.step == self.every.total or stopping)
-            if stopping:
+            self.stopped = self.stop.requested()
+            self.between(before, self.step == self.every.total or self.stopped)
+            if self.stopped:
                 return
 
     def dispatch(self) -> None:
