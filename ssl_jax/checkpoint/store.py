@@ -65,9 +65,10 @@ class Checkpoints:
         if not read_only and is_first():
             self._files.tidy()
 
-    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
+    def save(self, step: int, state: Any, meta: dict[str, Any], proven: Callable[[], bool] = lambda: True) -> None:
         """Start saving. Returns when the state was copied to the host; a step that was saved already is left alone.
 
+        `proven` is asked in the background once all is written, and may wait: where it says no, the step gets no name.
         A save that fails is told and training goes on. UserError when `max_failures` in a row have failed.
         """
         self.wait()
@@ -80,7 +81,7 @@ class Checkpoints:
                 raise OSError(problem or "the first process cannot write")
             items = ocp.args.Composite(state=ocp.args.StandardSave(named(state)), meta=ocp.args.JsonSave(meta))
             self._orbax.save(self._files.saving(step), args=items, force=True)
-            future = self._pool.submit(self._publish, step)
+            future = self._pool.submit(self._publish, step, proven)
         except Exception as error:  # orbax has no common class of errors
             future = Future()
             future.set_exception(error)
@@ -139,6 +140,20 @@ class Checkpoints:
                 "back from a copy, or start the same command again to train from the beginning"
             )
         return None if found == NONE else found
+
+    def roll_back(self, step: int, reason: str) -> int | None:
+        """Rename the checkpoints after `step`, so that a run resumes from the newest one that is left: its step, or None."""
+        self.wait()
+        if is_first():
+            self._in_place()
+            self._files.set_aside_after(step, "unhealthy", reason)
+        left = [found for found in self._files.steps() if found <= step]
+        newest = agreed(left[-1] if left else NONE)
+        return None if newest == NONE else newest
+
+    def digest(self, step: int) -> str:
+        """A SHA-256 of every byte of the checkpoint of `step`, by its manifest."""
+        return self._files.digest(step)
 
     def meta(self, step: int | None = None) -> dict[str, Any]:
         """What was saved beside the state at `step` (default: the newest)."""
@@ -208,12 +223,16 @@ class Checkpoints:
         verdict = THERE if step in self._files.steps() else BLOCKED if problem else SAVE
         return agreed(verdict), problem
 
-    def _publish(self, step: int) -> None:
+    def _publish(self, step: int, proven: Callable[[], bool]) -> None:
         """In the background: wait for orbax, then name the step. Nothing else touches orbax until this has ended."""
         self._orbax.wait_until_finished()
+        good = proven()
         if is_first():
             self._in_place()
-            self._files.publish(step, self._keep, self._keep_every)
+            if good:
+                self._files.publish(step, self._keep, self._keep_every)
+            else:
+                self._files.drop_partial(step)
 
     def _failed(self, step: int, reason: str) -> None:
         self._failures += 1

@@ -7,8 +7,10 @@ import json
 import math
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +41,8 @@ class BadRecords:
 
     A record whose read raises is replaced by another one of the same source, chosen by a hash of its number, so that
     what replaces what depends on nothing else. Each bad record is listed once, in `entries` and, with `path`, as a JSON
-    line appended to that file (lines that an earlier run left there are not repeated).
+    line appended to that file (lines that an earlier run left there are not repeated): by `append`, where a run that may be
+    moved gives one.
 
     The run stops with a `UserError`
       * as soon as more than `limit_fraction` of all records are known to be bad, or
@@ -52,7 +55,13 @@ class BadRecords:
     `UserError`s of the source itself pass through.
     """
 
-    def __init__(self, limit_fraction: float = 0.001, path: str | Path | None = None, total: int | None = None) -> None:
+    def __init__(
+        self,
+        limit_fraction: float = 0.001,
+        path: str | Path | None = None,
+        total: int | None = None,
+        append: Callable[[str], None] | None = None,
+    ) -> None:
         if not 0 <= limit_fraction <= 1:
             raise UserError(f"max_bad_fraction={limit_fraction} is not a fraction; use a number from 0 to 1")
         self.limit_fraction = limit_fraction
@@ -63,6 +72,7 @@ class BadRecords:
         self._bad: dict[int, BadRecord] = {}
         self._lock = threading.Lock()
         self._written = _already_in(self.path)
+        self._append = append or (_nowhere if self.path is None else partial(_appended, self.path))
 
     @property
     def count(self) -> int:
@@ -145,16 +155,24 @@ class BadRecords:
         return "; ".join(f"{bad.name} ({bad.reason})" for bad in list(self._bad.values())[:3])
 
     def _list(self, bad: BadRecord) -> None:
-        if self.path is not None and bad.index not in self._written:
-            # A full disk does not stop the run here: the record is counted, and listed by the next run that meets it.
-            with suppress(OSError), self.path.open("a", encoding="ascii") as file:
-                file.write(json.dumps(asdict(bad)) + "\n")
+        if bad.index not in self._written:
+            self._append(json.dumps(asdict(bad)) + "\n")
 
 
 def substitute(index: int, attempt: int, total: int) -> int:
     """The record in [0, total) that stands in for record `index` at the given attempt: a hash of both."""
     digest = hashlib.blake2b(f"{index} {attempt}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") % total
+
+
+def _nowhere(line: str) -> None:
+    pass
+
+
+def _appended(path: Path, line: str) -> None:
+    """A full disk does not stop the run here: the record is counted, and listed by the next run that meets it."""
+    with suppress(OSError), path.open("a", encoding="ascii") as file:
+        file.write(line)
 
 
 def _already_in(path: Path | None) -> set[int]:

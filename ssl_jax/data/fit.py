@@ -1,8 +1,8 @@
-"""Do records hold what the augmentation takes them for? Asked once of a few, before anything is compiled."""
+"""Do records hold what the augmentation takes them for? Asked of a few before a run, and of each as it is read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -12,18 +12,21 @@ import numpy as np
 from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.image.pixels import Range
 from ssl_jax.data.sources.arrays import spread
+from ssl_jax.data.sources.checked import Check, checked
 from ssl_jax.errors import UserError
 
 _LOOKED_AT = 16  # records, evenly spread
-Check = Callable[[Iterable[Mapping[str, Any]]], None]
 
 
-def check_records(augment: Any, source: Any, bad: BadRecords) -> None:
-    """UserError where some records of `source` are not what `augment.check(records)` wants, or that of one of its parts."""
+def check_records(augment: Any, source: Any, bad: BadRecords) -> Any:
+    """`source`; where its records have floats, each is looked at when it is read: one that is not what `augment.check(records)`
+    wants, or that of one of its parts, is a bad record. UserError where this is so of one of a few."""
     checks = list(_checks(augment))
     records = [bad.read(source, int(i))[1] for i in spread(len(source), _LOOKED_AT)] if checks else []
     for check in checks:
         check(records)
+    floats = any(np.asarray(value).dtype.kind == "f" for record in records for value in record.values())
+    return checked(source, checks) if floats else source
 
 
 def check_scales(sources: Mapping[str, Any]) -> None:

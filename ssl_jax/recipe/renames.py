@@ -20,7 +20,15 @@ ADDED = {
     "data.crop": "device",
     "data.resize": "antialias",
     "data.workers": 0,
+    "evaluate.cache_gib": 8.0,
     "evaluate.label": "label",
+    "health.action": "none",
+    "health.noise_parts": 0,
+    "health.views": 0,
+    "init_from.weights": "",
+    "init_from.module": "encoder",
+    "init_from.partial": False,
+    "init_from.download": False,
     "optimizer.options": None,
     "phases": (),
     "schedule.options": None,
@@ -28,11 +36,11 @@ ADDED = {
 
 
 def with_added_keys(config: dict[str, Any]) -> dict[str, Any]:
-    """A plain recipe in which every key of `ADDED` is said, where its section is there."""
+    """A whole plain recipe in which every key of `ADDED` is said; its section may be younger than the recipe."""
     full = {key: dict(value) if isinstance(value, dict) else value for key, value in config.items()}
     for path, value in ADDED.items():
         section, _, key = path.rpartition(".")
-        place = full.get(section) if section else full
+        place = full.setdefault(section, {}) if section else full
         if isinstance(place, dict):
             place.setdefault(key, value)
     return full

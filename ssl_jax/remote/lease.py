@@ -15,10 +15,12 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ssl_jax.errors import UserError
+from ssl_jax.remote.moving import Pulse
 from ssl_jax.remote.store import Store, StoreAway
 from ssl_jax.rundir.log import logger
 
@@ -30,7 +32,9 @@ class Lease:
     """A lease that is held, renewed by a thread until `release`. `on_loss` is called once if another run took it over."""
 
     def __init__(self, store: Store, number: int, seconds: float) -> None:
-        self.store, self.number, self.lost = store, number, False
+        # A renewal that hangs is given up early enough for another one, and what is uploaded says nothing of it.
+        self.store = replace(store, still=seconds / 2, moved=Pulse())
+        self.number, self.lost = number, False
         self.on_loss: Callable[[], None] = lambda: None
         self._seconds, self._beats, self._end = seconds, 0, threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)

@@ -59,11 +59,15 @@ class Mirror:
         self._thread.start()
 
     def finish(self, patience: float) -> str:
-        """Send what is left. What kept it from being sent, if that lasted for `patience` seconds; or nothing."""
+        """Send what is left. What kept it from being sent, if that lasted for `patience` seconds; or nothing.
+
+        While parts of files arrive it waits for as long as they take. A request that hangs is a problem after `store.still`
+        seconds, so that this ends whatever the store does.
+        """
         started = time.monotonic()
         self._ending.set()
         while not self._done.wait(POLL_SECONDS):
-            if self._problem and time.monotonic() - max(started, self._away_since) > patience:
+            if self._problem and time.monotonic() - max(started, self._away_since, self.store.moved.at) > patience:
                 break
         self._given_up.set()
         shutil.rmtree(self._pins(), ignore_errors=True)

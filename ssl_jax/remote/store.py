@@ -1,4 +1,4 @@
-"""Objects under one address of a store, such as `s3://bucket/runs/x`. The only file that imports fsspec.
+"""Objects under one address of a store, such as `s3://bucket/runs/x`. With `moving.py`, the only files that import fsspec.
 
 Names are relative to the address. Whatever a client library raises because the store does not answer, or not as it should,
 is `StoreAway`; FileNotFoundError means that there is no such object (or bucket).
@@ -12,15 +12,20 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ssl_jax.errors import UserError
+from ssl_jax.remote.moving import Pulse, asked
 
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 CLIENTS = {"s3": ("s3fs", "s3"), "gs": ("gcsfs", "gcs")}  # scheme -> module of the client, and the extra that brings it
-REQUEST_SECONDS = 60
+CONNECT_SECONDS = 5
+REQUEST_SECONDS = 60  # how long an answer may take once all of a request was sent
+STILL_SECONDS = 300  # how long nothing of a request may move, with the repetitions of its client
+WRITTEN = ("LastModified", "mtime", "created")  # where clients keep when an object was written
+SLOWEST = 10**6  # bytes a second that objects are expected to move at, where their parts are not heard of
 
 
 class StoreAway(OSError):
@@ -47,15 +52,20 @@ def local_only(path: str | os.PathLike[str], what: str) -> str:
 
 @dataclass(frozen=True)
 class Store:
-    """The objects under `address`, by way of `client`, a file system of fsspec."""
+    """The objects under `address`, by way of `client`, a file system of fsspec.
+
+    A request of which nothing moves for `still` seconds is given up; `moved` says when a part of a file last arrived.
+    """
 
     address: str
     client: Any
+    still: float = STILL_SECONDS
+    moved: Pulse = field(default_factory=Pulse, compare=False)
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
         """Name -> bytes of every object whose name is `prefix` or lies below it."""
         with _answers():
-            found = self.client.find(self._at(prefix), detail=True)
+            found = self._ask("find", self._at(prefix), detail=True)
         root = self.client._strip_protocol(self.address).rstrip("/") + "/"
         sizes = {path.removeprefix(root): int(entry["size"]) for path, entry in found.items() if path.startswith(root)}
         return {name: size for name, size in sizes.items() if _stays_below(name) and _within(name, prefix)}
@@ -63,19 +73,20 @@ class Store:
     def read(self, name: str) -> bytes:
         """An object, whole."""
         with _answers():
-            return self.client.cat_file(self._at(name))
+            return self._ask("cat_file", self._at(name))
 
     def write(self, objects: Mapping[str, bytes]) -> None:
         """Put several objects in the place of whatever is there, at a time."""
         if objects:
             with _answers():
-                self.client.pipe({self._at(name): data for name, data in objects.items()})
+                sent = sum(map(len, objects.values()))
+                self._ask("pipe", {self._at(name): data for name, data in objects.items()}, sent=sent)
 
     def create(self, name: str, data: bytes) -> bool:
         """Make an object unless there is one: the store decides, so one of several that try succeeds."""
         try:
             with _answers():
-                self.client.pipe_file(self._at(name), data, mode="create")
+                self._ask("pipe_file", self._at(name), data, mode="create")
         except FileExistsError:
             return False
         return True
@@ -83,13 +94,14 @@ class Store:
     def written(self, name: str) -> float:
         """When an object was written, in seconds by the store's clock."""
         with _answers():
-            return self.client.modified(self._at(name)).timestamp()
+            about = self._ask("info", self._at(name))
+        return next(about[key] for key in WRITTEN if key in about).timestamp()
 
     def upload(self, files: Mapping[str, Path]) -> None:
         """Several files at a time, each to its name."""
         if files:
             with _answers():
-                self.client.put([str(path) for path in files.values()], [self._at(name) for name in files])
+                self._ask("put", [str(path) for path in files.values()], [self._at(name) for name in files])
 
     def download(self, files: Mapping[str, Path]) -> None:
         """Several objects at a time, each to its file, which is there whole or not at all."""
@@ -98,15 +110,15 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
         if files:
             with _answers():
-                self.client.get([self._at(name) for name in files], [str(path) for path in beside.values()])
+                self._ask("get", [self._at(name) for name in files], [str(path) for path in beside.values()])
         for name, path in files.items():
             beside[name].replace(path)
 
     def move(self, names: Mapping[str, str]) -> None:
         """Rename objects, by copies inside the store; the first that is named is the first to go."""
-        if names:
+        for name, new in names.items():
             with _answers():
-                self.client.copy([self._at(name) for name in names], [self._at(name) for name in names.values()])
+                self._ask("copy", [self._at(name)], [self._at(new)])
         for name in names:
             self.remove([name])
 
@@ -114,7 +126,11 @@ class Store:
         """Remove objects; those that are gone already are no error."""
         if names:
             with _answers(), suppress(FileNotFoundError):
-                self.client.rm([self._at(name) for name in names])
+                self._ask("rm", [self._at(name) for name in names])
+
+    def _ask(self, verb: str, *words: Any, sent: int = 0, **options: Any) -> Any:
+        still = self.still + sent / SLOWEST
+        return asked(self.client, verb, *words, still=still, moved=self.moved, **options)
 
     def _at(self, name: str) -> str:
         return f"{self.address}/{name}".rstrip("/")
@@ -134,7 +150,8 @@ def store_at(address: str) -> Store:
     scheme, path = ADDRESS.fullmatch(address).groups()  # type: ignore[union-attr]
     if not path.strip("/"):
         raise UserError(f"{address} names no bucket; write {scheme}://BUCKET/FOLDER")
-    return Store(address.rstrip("/"), _client(scheme))
+    still = float(os.environ.get("SSL_JAX_STILL_SECONDS", STILL_SECONDS))
+    return Store(address.rstrip("/"), _client(scheme), still)
 
 
 def _client(scheme: str) -> Any:
@@ -158,10 +175,11 @@ def _client(scheme: str) -> Any:
 
 
 def _patience(scheme: str) -> dict[str, Any]:
-    """What bounds one request, so that a network that swallows packets is noticed."""
+    """What bounds an answer, so that a network that swallows packets is noticed; the clients ask again, some times."""
     if scheme == "gs":
-        return {"requests_timeout": REQUEST_SECONDS}
-    return {"config_kwargs": {"connect_timeout": 5, "read_timeout": REQUEST_SECONDS}}
+        aiohttp = importlib.import_module("aiohttp")
+        return {"requests_timeout": aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=REQUEST_SECONDS)}
+    return {"config_kwargs": {"connect_timeout": CONNECT_SECONDS, "read_timeout": REQUEST_SECONDS}}
 
 
 @contextmanager

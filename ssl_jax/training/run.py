@@ -25,7 +25,7 @@ from ssl_jax.devices.agreement import comparing, modules, places
 from ssl_jax.devices.distributed import is_first, lost_peers_explained
 from ssl_jax.devices.fatal import fatal_signals_told
 from ssl_jax.devices.memory import out_of_memory_explained
-from ssl_jax.devices.mesh import check_batch, make_mesh, state_shardings
+from ssl_jax.devices.mesh import batch_sharding, check_batch, make_mesh, place_batch, state_shardings
 from ssl_jax.devices.replicas import ReplicaCheck
 from ssl_jax.devices.signals import Stop, stop_requests
 from ssl_jax.devices.watchdog import Watchdog
@@ -35,14 +35,18 @@ from ssl_jax.models.attention import flash_choices
 from ssl_jax.objectives.base import Objective
 from ssl_jax.optim import optimizers
 from ssl_jax.recipe import Duration, InitFrom, Recipe, from_json, to_json
+from ssl_jax.recipe.schema import require
 from ssl_jax.rundir.identity import Identity, identity
+from ssl_jax.rundir.lines import Lines
 from ssl_jax.rundir.log import MetricsLog, NoLog, logger, read_metrics
 from ssl_jax.rundir.workdir import Workdir
 from ssl_jax.training import opening, rate, spikes
 from ssl_jax.training.crash import bundle_on_divergence
+from ssl_jax.training.digests import augment_digest
 from ssl_jax.training.init_from import initialised_from
 from ssl_jax.training.loop import Intervals, Loop
 from ssl_jax.training.monitor import Monitor
+from ssl_jax.training.noise_scale import gradient_noise
 from ssl_jax.training.ownership import new_owner, owner_on_resume, refuse_another_count, trained_differently
 from ssl_jax.training.phases import Stretch, ahead, check_crossing, crossed, refuse_another_phase, stretches
 from ssl_jax.training.records import as_learned, records_of
@@ -80,8 +84,8 @@ def build(recipe: Recipe, num_examples: int, origin: int = 0) -> Setup:
     )  # fmt: skip
 
 
-def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> TrainState:
-    """Train, or resume, in an open run directory; returns the final state, or that of the step where it was told to stop.
+def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> None:
+    """Train, or resume, in an open run directory, to the end or to the step where it is told to stop.
 
     Raises UserError for what the user can fix: sizes that do not fit the mesh, other data than the checkpoint's (unless
     `allow_data_change`), too many unreadable records, a loss that stays non-finite, checkpoints that cannot be saved, memory
@@ -98,12 +102,13 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> Tr
             with ExitStack() as open_parts:
                 loop = _begun(recipe, workdir, part, outlets, watchdog, allow_data_change, open_parts, state)
                 loop.run()
+                if loop.checked:
+                    _say()(loop.cost_of_checks())
             state = loop.state
-            if loop.stopped:
+            if loop.stopped or loop.ended:
                 break
         outlets.saved.finish()
         _tell_the_end(loop, given.stretch.end, outlets.bad)
-    return loop.state
 
 
 class Given(NamedTuple):
@@ -158,10 +163,12 @@ def _given(recipe: Recipe, workdir: Workdir, allow_data_change: bool) -> Given:
     for line in (opening.devices(mesh), *places()):
         say(line)
     check_batch(recipe.batch_size, mesh, max(setup.accumulation, setup.gradient_cache))
+    augment = augment_digest(setup.objective.augment)
     if is_first():
-        here = {"data": fingerprint, "records": len(source), "processes": jax.process_count()} | pictures_by(source)
+        here = {"data": fingerprint, "augment": augment, "records": len(source), "processes": jax.process_count()}
+        here |= pictures_by(source)
         workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), **here)
-    meta = {"data": fingerprint, "batch_size": recipe.batch_size, "recipe": to_json(workdir.config)}
+    meta = {"data": fingerprint, "augment": augment, "batch_size": recipe.batch_size, "recipe": to_json(workdir.config)}
     return Given(source, setup, mesh, meta, Stretch("", recipe, 0, setup.total_steps, 0), records)
 
 
@@ -187,12 +194,13 @@ def _in_phase(recipe: Recipe, given: Given, stretch: Stretch) -> Given:
         source = as_learned(stretch.recipe, setup.objective.augment, records)
         facts |= {"records": len(source), "fingerprint of the data": fingerprint, "last step": stretch.end}
     check_batch(recipe.batch_size, given.mesh, max(setup.accumulation, setup.gradient_cache))
-    meta = given.meta | {"data": fingerprint, "phase": stretch.to_meta()}
+    augment = augment_digest(setup.objective.augment)
+    meta = given.meta | {"data": fingerprint, "augment": augment, "phase": stretch.to_meta()}
     return given._replace(source=source, setup=setup, meta=meta, stretch=stretch)
 
 
 def _batch(given: Given, recipe: Recipe, bad: BadRecords) -> dict[str, jax.ShapeDtypeStruct]:
-    return batch_like(given.source, recipe.batch_size, bad)
+    return batch_like(check_records(given.setup.objective.augment, given.source, bad), recipe.batch_size, bad)
 
 
 def _outlets(recipe: Recipe, workdir: Workdir, given: Given, stack: ExitStack) -> Outlets:
@@ -207,7 +215,9 @@ def _outlets(recipe: Recipe, workdir: Workdir, given: Given, stack: ExitStack) -
     stack.enter_context(closing(saved))
     own = "" if is_first() else f".{jax.process_index()}"
     stack.enter_context(fatal_signals_told(workdir.path / f"train{own}.log"))
-    return Outlets(log, stop, saved, BadRecords(recipe.data.max_bad_fraction, workdir.path / f"bad_records{own}.jsonl"))
+    listed = stack.enter_context(closing(Lines(workdir.path / f"bad_records{own}.jsonl")))
+    bad = BadRecords(recipe.data.max_bad_fraction, listed.path, append=listed.append)
+    return Outlets(log, stop, saved, bad)
 
 
 def _log(workdir: Workdir, total: int, tensorboard: bool) -> MetricsLog | NoLog:
@@ -227,7 +237,7 @@ def _begun(
     """The loop at its first step, or at that of the newest checkpoint, or where the phase `before` ended."""
     say, (source, setup, mesh, meta, stretch, _), (log, stop, saved, bad) = _say(), given, outlets
     whole, recipe = recipe, stretch.recipe
-    check_records(setup.objective.augment, source, bad)
+    source = check_records(setup.objective.augment, source, bad)
     records = records_of(source, bad)
     like = _told_shapes(recipe, given, records.batch(recipe.batch_size))
     say("everything is written to %s", workdir.path)
@@ -245,17 +255,15 @@ def _begun(
             workdir.accept(owner)
         log.cut_back(-1 if step is None else step, _lost_at_most(every.save, every.total))
     else:
-        step, found, owner = (
-            stretch.first,
-            crossed(setup, before, like, records.batch(recipe.batch_size)),
-            identity(workdir.path),
-        )
+        found = crossed(setup, before, like, records.batch(recipe.batch_size))
+        step, owner = stretch.first, identity(workdir.path)
     meta |= {"run": owner.name}
     stream = stack.enter_context(closing(batches_from(step or 0, recipe, source, bad)))
     check = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
     check_scales({"pretrain": source, "probe": check.source})
     check_channels(getattr(setup.objective, "augment", None), {"pretrain": source, "probe": check.source})
-    online = opening.first_timed(say, "compiling and making the first check of the features", check)
+    measure = _with_noise(check, given, recipe, bad) if recipe.health.noise_parts else check
+    online = opening.first_timed(say, "compiling and making the first check of the features", measure)
     programs = {
         n: opening.first_timed(say, opening.program(n), compiled(setup, n, like)) for n in {every.per_dispatch, 1}
     }
@@ -267,16 +275,28 @@ def _begun(
             found = initialised(setup, records.batch(recipe.batch_size), like, recipe.init_from)
         log.write(0, **online(found))
 
-    def save(step: int, state: TrainState) -> None:
+    def save(step: int, state: TrainState, proven: Callable[[], bool]) -> None:
         workdir.check_place()
-        saved.save(step, state, meta | {"cursor": step * recipe.batch_size})
+        saved.save(step, state, meta | {"cursor": step * recipe.batch_size}, proven)
 
     loop = Loop(
-        every, mesh, programs, stream, log, monitor, saved, stop, watchdog, online, ReplicaCheck(mesh, like),
-        UsableCheck(like), save, found, step or 0,
+        every, mesh, programs, stream, log, monitor, saved, stop, watchdog, online,
+        lambda: check.last_healthy, recipe.health.action, ReplicaCheck(mesh, like), UsableCheck(like), save, found, step or 0,
     )  # fmt: skip
     stack.enter_context(bundle_on_divergence(workdir, setup, source, meta["data"], lambda: loop.state, mesh))
     return loop
+
+
+def _with_noise(
+    check: OnlineCheck, given: Given, recipe: Recipe, bad: BadRecords
+) -> Callable[[TrainState], dict[str, Any]]:
+    """The check, and the noise scale of the gradient of the run's first batch."""
+    parts, setup, mesh = recipe.health.noise_parts, given.setup, given.mesh
+    require(recipe.batch_size % parts == 0, "health.noise_parts", parts, f"a divisor of batch_size={recipe.batch_size}")
+    measured = jax.jit(partial(gradient_noise, setup, parts=parts))
+    with closing(batches_from(0, recipe, given.source, bad)) as stream:
+        batch = place_batch(next(stream), batch_sharding(mesh))
+    return lambda state: check(state) | {"gradient_noise_scale": float(measured(state, batch))}
 
 
 def _told_shapes(recipe: Recipe, given: Given, batch: dict[str, jax.ShapeDtypeStruct]) -> TrainState:
@@ -308,7 +328,7 @@ def _kept(
 def _tell_the_end(loop: Loop, total: int, bad: BadRecords) -> None:
     if bad.count:
         logger.warning("%d records could not be read and were replaced; see %s", bad.count, bad.path)
-    if loop.step < total:
+    if loop.step < total and not loop.ended:
         place = "stopped by %s at step %d of %d; the same command resumes there"
         logger.warning(place, loop.stop.reason, loop.step, total)
 
@@ -340,10 +360,10 @@ def state_like(
 def initialised(
     setup: Setup, batch: dict[str, jax.ShapeDtypeStruct], like: TrainState, init_from: InitFrom
 ) -> TrainState:
-    """The state before the first step, on the shardings of `like`; with the parameters of another run, if one is named."""
+    """The state before the first step, on the shardings of `like`; with those of another run or of public weights, if named."""
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), batch)
     state = jax.jit(partial(init_state, setup), out_shardings=jax.tree.map(lambda x: x.sharding, like))(zeros)
-    if init_from.workdir:
+    if init_from.workdir or init_from.weights:
         state = initialised_from(init_from, setup.objective, state)
     return jax.block_until_ready(state)  # here a lack of memory is an exception; where a value is read, jax aborts
 

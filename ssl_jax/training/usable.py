@@ -37,11 +37,16 @@ class UsableCheck:
         bad = [name for name, fine in zip(self._names, np.isfinite(found), strict=True) if not fine]
         if bad:
             more = f" and {len(bad) - MOST} more" if len(bad) > MOST else ""
-            raise UserError(
-                f"step {int(state.step)} left parameters that cannot be used: not finite, or too large, in "
-                f"{', '.join(bad[:MOST])}{more}.\nThat state was not saved, and earlier checkpoints are as they were. Lower "
-                "optimizer.lr (add --allow-config-change optimizer.lr) or set optimizer.clip; it resumes at the newest checkpoint"
-            )
+            raise unusable(int(state.step), f"not finite, or too large, in {', '.join(bad[:MOST])}{more}")
+
+
+def unusable(step: int, why: str) -> UserError:
+    """The refusal to promise the state that `step` left."""
+    return UserError(
+        f"step {step} left parameters that cannot be used: {why}.\nThat state was not saved, and earlier checkpoints are as "
+        "they were. Lower optimizer.lr (add --allow-config-change optimizer.lr) or set optimizer.clip; it resumes at the newest "
+        "checkpoint"
+    )
 
 
 def squares(state: Any) -> Array:

@@ -10,7 +10,7 @@ VIEWS = dict(
 )
 KINDS = {
     "floats": dict(pretrain=dict(floats=True)),
-    "bad": dict(pretrain=dict(bad=(3,)), probe=dict(bad=(5, 6)), test=dict(bad=(7,))),
+    "bad": dict(pretrain=dict(bad=(3,), floats=(9,)), probe=dict(bad=(5, 6)), test=dict(bad=(7,))),
     "no_probe": dict(pretrain=dict(labels="all"), probe=None, test=None),
     "minus": dict(pretrain=dict(labels="minus"), probe=dict(labels="minus"), test=dict(labels="none")),
 }

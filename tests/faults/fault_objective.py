@@ -27,12 +27,13 @@ class Numbers:
     `delay` seconds pass at each read, and the records `bad` cannot be read. `hold` = (read, file) waits from that read on
     until there is such a file, which ties what a test does to a step whatever the speed of the machine. `labels` are one of four
     ("all"), -1 ("minus"), all different ("single") or not there ("none"); with `floats`,
-    pixels are 0.0 and 255.0.
+    pixels are 0.0 and 255.0; where those are record numbers, other records have 0.0 and 1.0.
     """
 
     def __init__(
         self, count: int = 64, log: str = "", stall: tuple[int, ...] = (), delay: float = 0.0, salt: str = "",
-        bad: tuple[int, ...] = (), hold: tuple[int, str] | tuple[()] = (), labels: str = "all", floats: bool = False,
+        bad: tuple[int, ...] = (), hold: tuple[int, str] | tuple[()] = (), labels: str = "all",
+        floats: bool | tuple[int, ...] = False,
     ) -> None:  # fmt: skip
         self.count, self.log, self.stall, self.delay, self.salt, self.reads = count, log, tuple(stall), delay, salt, 0
         self.bad, self.hold, self.labels = tuple(bad), tuple(hold), labels
@@ -57,7 +58,8 @@ class Numbers:
             os.close(file)
         image = np.random.default_rng(i).integers(0, 256, (SIDE, SIDE, 1), dtype=np.uint8)
         if self.floats:
-            image = np.where(image > 128, 255, 0).astype(np.float32)
+            white = 255 if self.floats is True or i in self.floats else 1
+            image = np.where(image > 128, white, 0).astype(np.float32)
         label = {"all": i % 4, "minus": -1, "single": i}.get(self.labels)
         return {"image": image} | ({} if label is None else {"label": np.int32(label)})
 

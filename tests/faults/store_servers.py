@@ -23,6 +23,13 @@ def absent(scheme: str) -> list[str]:
     return [module for module in NEEDED[scheme] if importlib.util.find_spec(module) is None]
 
 
+def env_of(scheme: str, port: int) -> dict[str, str]:
+    """What makes a client find the store at `port`."""
+    at = f"http://127.0.0.1:{port}"
+    keys = {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_DEFAULT_REGION": "us-east-1"}
+    return {"AWS_ENDPOINT_URL": at} | keys if scheme == "s3" else {"STORAGE_EMULATOR_HOST": at}
+
+
 class Server:
     """One of the stores, with a bucket named `bucket`; `env` is what finds it."""
 
@@ -31,9 +38,7 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        at = f"http://127.0.0.1:{port}"
-        keys = {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_DEFAULT_REGION": "us-east-1"}
-        self.env = {"AWS_ENDPOINT_URL": at} | keys if scheme == "s3" else {"STORAGE_EMULATOR_HOST": at}
+        self.env = env_of(scheme, port)
         command = [sys.executable, __file__, scheme, str(port), str(folder)]
         paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
         with (folder / "server.log").open("w") as log:

@@ -22,7 +22,8 @@ def lines(kind, workdir, evaluated=("0",)):
 
 
 def test_a_few_unreadable_records_end_no_command(tmp_path):
-    """One in the pretraining, two in the probe and one in the test split, of 64 each, where 1 in 20 is allowed."""
+    """Two in the pretraining (one of which would be clipped), two in the probe and one in the test split, of 64 each, where 1
+    in 20 is allowed."""
     quick = ("0", "--config.evaluate.probes=knn,", "--config.evaluate.baselines=raw,supervised")
     said = commands(tmp_path / "said", *lines("bad", tmp_path / "run", quick))
     assert "left out 2 of 64 records that cannot be read: 5 (ValueError: truncated); 6 (" in said
@@ -31,6 +32,11 @@ def test_a_few_unreadable_records_end_no_command(tmp_path):
     assert list(found) == ["pretrained (student)", "raw input", "supervised"]
     assert {(row["n_train"], row["n_test"]) for row in found.values()} == {(62, 63)}
     assert not (tmp_path / "run/eval/linear.json").exists()
+    listed = map(json.loads, (tmp_path / "run/bad_records.jsonl").read_text().splitlines())
+    assert {bad["index"]: bad["reason"].partition(";")[0] for bad in listed} == {
+        3: "ValueError: truncated",
+        9: "ValueError: 'image' holds float32 from 0 to 255",
+    }
 
 
 @pytest.mark.parametrize(

@@ -196,16 +196,14 @@ def test_norms_that_are_not_finite_are_named():
     UsableCheck(fine)(fine)
 
 
-@pytest.mark.parametrize(("lr", "total", "saved"), [("1e30", 2, []), ("1e10", 24, [1, 2])])
+@pytest.mark.parametrize(("lr", "total", "saved"), [("1e30", 2, []), ("1e10", 24, [1, 2]), ("1e10", 2, [])])
 def test_parameters_that_cannot_be_used_are_not_saved(tmp_path, lr, total, saved):
     workdir = tmp_path / "run"
     options = [f"--config.optimizer.lr={lr}", f"--config.total_steps={total}", "--config.checkpoint.every_steps=1"]
     run = trained(workdir, *options[: 2 if total == 2 else 3], "--config.log.tensorboard=True", code=2)
     assert saved_steps(workdir) == saved  # not while steps are left out, which would push the good ones out
     told = (
-        "left parameters that cannot be used"
-        if lr == "1e30"
-        else "move it away, and the same command resumes at step 1"
+        "left parameters that cannot be used" if total == 2 else "move it away, and the same command resumes at step 1"
     )
     assert told in run.said()
 

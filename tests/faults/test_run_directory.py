@@ -3,7 +3,10 @@
 import json
 import shutil
 
+import numpy as np
 from fault_runs import Run, losses, saved_steps, trained
+
+from ssl_jax.data.order import order
 
 DEAD_BOARD = """
 import errno, signal, threading
@@ -18,14 +21,17 @@ EventsWriter._write_serialized_event = full
 """
 
 
-def held(workdir, gate):
-    """A run that waits for the file `gate` before its third epoch."""
-    return Run(workdir, f"--config.data.pretrain.hold=(66, '{gate}')", name=gate.name)
+LAST = int(order(0, np.array([63]), 64)[0][0])  # the last record of the first epoch
+
+
+def held(workdir, gate, *options):
+    """A run that waits for the file `gate` at the end of its first epoch."""
+    return Run(workdir, f"--config.data.pretrain.hold=(60, '{gate}')", *options, name=gate.name)
 
 
 def test_a_run_that_was_moved_leaves_its_old_place_alone(tmp_path):
     workdir, gate, second_gate = tmp_path / "run", tmp_path / "gate", tmp_path / "second"
-    with held(workdir, gate) as first:
+    with held(workdir, gate, f"--config.data.pretrain.bad=({LAST},)", "--config.data.max_bad_fraction=0.05") as first:
         first.until_step(5)
         workdir.rename(tmp_path / "elsewhere")
         with held(workdir, second_gate) as second:
@@ -38,6 +44,8 @@ def test_a_run_that_was_moved_leaves_its_old_place_alone(tmp_path):
             assert not (tmp_path / "elsewhere" / "LOCK").exists()
             assert max(losses(tmp_path / "elsewhere")) >= 7  # its metrics went with it
             assert max(losses(workdir)) < 8
+            assert f'"index": {LAST},' in (tmp_path / "elsewhere" / "bad_records.jsonl").read_text()
+            assert not (workdir / "bad_records.jsonl").exists()
             second_gate.touch()
             assert second.wait() == 0, second.said()
 

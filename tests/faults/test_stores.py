@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 
 import pytest
 from fault_objective import __file__ as OBJECTIVE
 from fault_runs import RECIPE, Run, free_port, losses
-from store_servers import EXTRA, Server, absent
+from store_servers import EXTRA, Server, absent, env_of
 
 from ssl_jax.remote import steps
 from ssl_jax.remote.mirror import Mirror
@@ -195,6 +196,35 @@ def saved(folder, step) -> None:
         (saving / "state" / name).write_bytes(os.urandom(7))
     manifest.write(saving)
     saving.rename(saving.with_name(str(step)))
+
+
+@pytest.fixture
+def silent():
+    """A port that takes every connection, and neither reads nor answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_a_store_that_takes_connections_and_never_answers_keeps_no_run_waiting(silent, scheme, monkeypatch, tmp_path):
+    if missing := absent(scheme):
+        pytest.skip(f"{scheme}:// is not tried without {', '.join(missing)}")
+    for key, value in env_of(scheme, silent).items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("SSL_JAX_STILL_SECONDS", "0.5")
+    store = store_at(f"{scheme}://silent/run")
+    type(store.client).clear_instance_cache()
+    store = store_at(store.address)
+    (tmp_path / "metrics.jsonl").write_text("")
+    (tmp_path / ".large").write_bytes(bytes(2**23))  # more than a socket holds
+    begun = time.monotonic()
+    with pytest.raises(StoreAway, match=r"nothing of it moved, for 0\.5 s"):
+        store.upload({"large": tmp_path / ".large"})
+    mirror = Mirror(store, tmp_path, None)
+    mirror.start()
+    assert "nothing of it moved" in mirror.finish(patience=0.1)
+    assert time.monotonic() - begun < 30
+    type(store.client).clear_instance_cache()
 
 
 @pytest.mark.slow

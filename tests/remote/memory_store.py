@@ -11,7 +11,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from ssl_jax.checkpoint import manifest
 from ssl_jax.remote.store import Store
 
-ASKED = ("find", "cat_file", "pipe_file", "pipe", "modified", "put", "get", "copy", "rm")
+ASKED = ("find", "cat_file", "pipe_file", "pipe", "info", "put", "get", "copy", "rm")
 
 
 class Client:

@@ -135,6 +135,32 @@ def test_loss_and_gradient_are_equal_on_mixed_meshes(name, batch):
     check_meshes(name, batch, MORE_MESHES)
 
 
+def losses_on(mesh, setup, state, batch, count=20):
+    """The losses of `count` steps from `state` on `mesh`."""
+    with jax.set_mesh(mesh):
+        state = jax.device_put(state, state_shardings(state, mesh))
+        placed, step, found = place_batch(batch, batch_sharding(mesh)), jax.jit(partial(train_step, setup)), []
+        for _ in range(count):
+            state, metrics = step(state, placed)
+            found.append(float(metrics["loss"]))
+    return np.array(found)
+
+
+@pytest.mark.slow
+def test_what_twenty_steps_differ_by_on_two_meshes_is_rounding_that_the_steps_multiply(batch):
+    """In float32 a hundred times more than the first step does; in float64, where there is next to none, it is nothing."""
+    setup, state = setup_of("simclr_batchnorm"), started("simclr_batchnorm")
+    meshes = make_mesh(devices=jax.devices()[:1]), make_mesh()
+    one, eight = (losses_on(mesh, setup, state, batch) for mesh in meshes)
+    apart = abs(eight / one - 1)
+    assert apart[0] <= 1e-6
+    assert apart.max() > 1e-5
+    with jax.enable_x64(True):
+        exact, state = replace(setup, objective=in_double(setup.objective)), double(state)
+        one, eight = (losses_on(mesh, exact, state, batch) for mesh in meshes)
+    assert abs(eight / one - 1).max() <= 1e-9
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAPER)
 def test_loss_and_gradient_are_equal_on_every_mesh_to_1e9_in_float64(name, batch):

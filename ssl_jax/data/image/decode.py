@@ -120,7 +120,10 @@ def _by_pillow(data: bytes, channels: int, max_pixels: int, pixels: Range | None
     if min(width, height) < MIN_SIDE:
         raise ValueError(f"{width}x{height} picture: the shorter side must be at least {MIN_SIDE} pixels")
     if picture.mode not in _MODES and (pixels is None or picture.mode not in _WIDE):
-        raise ValueError(f"mode {picture.mode} picture among 8-bit ones: set `pixels` to what is black and white in it")
+        raise ValueError(
+            f"mode {picture.mode} picture among 8-bit ones: set `pixels` of the source to what is black and white in it, such as "
+            "(0, 65535); the others stay as they are"
+        )
     turn = orientation(picture)
     if at_least is not None:
         picture.draft(None, (at_least, at_least))

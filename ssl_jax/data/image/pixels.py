@@ -73,8 +73,9 @@ def of_floats(low: float, high: float) -> Range:
 def check_unit(records: Iterable[Mapping[str, Any]], key: str) -> None:
     """UserError where the float images in the field `key` of `records` are not in [0, 1]: they would be clipped."""
     images = [x for x in (np.asarray(r[key]) for r in records if key in r) if x.dtype.kind == "f" and x.size]
-    finite = [x[np.isfinite(x)] for x in images]
-    low, high = min((x.min() for x in finite if x.size), default=0), max((x.max() for x in finite if x.size), default=0)
+    numbers = [x for x in images if not np.isnan(np.fmin.reduce(x, None))]  # an image of NaN alone is left to the step
+    low = min((np.fmin.reduce(x, None) for x in numbers), default=0)
+    high = max((np.fmax.reduce(x, None) for x in numbers), default=0)
     if low < -_SLACK or high > 1 + _SLACK:
         raise UserError(
             f"'{key}' holds {images[0].dtype} from {low:g} to {high:g}; images are uint8, or floats in [0, 1]: say "
