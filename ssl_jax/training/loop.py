@@ -27,13 +27,17 @@ Batches = Iterator[dict[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Intervals:
-    """Every how many steps something is due (0: never), of `total`, with so many `per_dispatch`."""
+    """Every how many steps something is due (0: never), up to step `total`, with so many `per_dispatch`.
+
+    `final`: whether the run ends there, and not only a phase of it.
+    """
 
     total: int
     per_dispatch: int
     save: int
     check: int
     compare: int
+    final: bool = True
 
 
 @dataclass
@@ -121,10 +125,15 @@ class Loop:
             self.watchdog.beat(self.step, "check")
             self.sound(self.state)  # before every save, so that none is made of copies that differ
         if saving:
-            self.keep(self.goes_on if (last or self.ended) and self.monitor.applied else lambda: None)
+            self.keep(self.goes_on if self.parting and self.monitor.applied else lambda: None)
         if self.ended:
             heed.paused(self.step, self.found)
         return None
+
+    @property
+    def parting(self) -> bool:
+        """Whether no step is made after this one, of this phase or the next."""
+        return self.stopped or self.ended or (self.every.final and self.step == self.every.total)
 
     def check(self) -> None:
         """Measure the representation, and write it down."""

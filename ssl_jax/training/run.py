@@ -246,6 +246,7 @@ def _begun(
     every = Intervals(
         stretch.end, recipe.mesh.steps_per_dispatch, given.steps(whole, recipe.checkpoint.every),
         given.steps(whole, recipe.evaluate.every), given.steps(whole, recipe.watch.replicas),
+        final=stretch.end == whole.steps(len(given.records)),
     )  # fmt: skip
     if stretch.name:
         say("phase %s: steps %d to %d", stretch.name, stretch.first + 1, stretch.end)
