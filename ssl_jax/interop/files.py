@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from ssl_jax.data.files import opened as opened_regular
 from ssl_jax.errors import UserError
-from ssl_jax.interop.hub import cached, is_repository
+from ssl_jax.interop.hub import cached, is_repository, snapshot
 from ssl_jax.interop.pickled import PICKLED, unpickled
 from ssl_jax.interop.rules import Tensors
 from ssl_jax.recipe.values import fits, read_json
 
 LARGEST_HEADER = 32 << 20  # bytes; that of a model of 10,000 tensors has about one million
 WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "diffusion_pytorch_model.safetensors")
+RUN = "checkpoints"  # a folder that run directories have
 INDEX = "model.safetensors.index.json"
 DAMAGED = "it is damaged or no such file; fetch it again and compare its digest"
 
@@ -57,6 +59,16 @@ def opened(path: str | os.PathLike[str], download: bool = False) -> Weights:
     raise UserError(f"{path}: no such file or folder of weights; name a .safetensors file, or a folder that has one")
 
 
+def is_weights(word: str, download: bool = False) -> bool:
+    """Whether a word names weights and no run directory: a file, a folder with one, a repository that is here or fetched."""
+    place = Path(word).expanduser()
+    if place.is_dir():
+        return not (place / RUN).is_dir() and any(p.suffix in (".safetensors", *PICKLED) for p in place.glob("*"))
+    if os.path.lexists(place):
+        return place.suffix in (".safetensors", *PICKLED)
+    return is_repository(word) and (download or snapshot(word) is not None)
+
+
 def single(path: Path) -> Weights:
     """One file, with the config.json beside it."""
     if path.suffix in PICKLED:
@@ -66,6 +78,8 @@ def single(path: Path) -> Weights:
 
 def folder(path: Path) -> Weights:
     """A folder that has `model.safetensors`, shards with their index, or one weight file of another name."""
+    if (path / RUN).is_dir():
+        raise UserError(f"{path} is a run directory; start from it with init_from.workdir={path}, or ssl-jax export it")
     if (path / INDEX).exists():
         return Weights(Safetensors(sharded(path)), config_of(path), str(path))
     known = [path / name for name in WEIGHTS if (path / name).exists()]
@@ -146,10 +160,6 @@ class Safetensors(Mapping[str, np.ndarray]):
 
 def _read(path: Path) -> Any:
     """An open safetensors file."""
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError:
-        raise UserError(f"{path}: to read it, pip install ssl_jax[hub], which brings safetensors") from None
     try:
         _check_header(path)
         return safe_open(path, "numpy")

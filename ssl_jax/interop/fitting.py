@@ -26,6 +26,9 @@ class Grids(NamedTuple):
     here: Grid | None = None
 
 
+UNKNOWN = Grids()
+
+
 class Report(NamedTuple):
     """What became of a file: names of our arrays that were loaded as they are, that were resized (with both shapes), that start
     anew, that the encoder here has no place for; and names in the file that were left, of the encoder and beside it."""
@@ -39,10 +42,10 @@ class Report(NamedTuple):
 
     def told(self) -> str:
         """In one line."""
-        beside = f"; beside it, not needed: {_some(self.beside)}" if self.beside else ""
+        beside = f"; beside it, not needed: {some(self.beside)}" if self.beside else ""
         return (
-            f"{len(self.loaded)} arrays loaded; resized: {_some(self.resized)}; new: {_some(self.new)}; "
-            f"left over: {_some((*self.unused, *self.left_over))}{beside}"
+            f"{len(self.loaded)} arrays loaded; resized: {some(self.resized)}; new: {some(self.new)}; "
+            f"left over: {some((*self.unused, *self.left_over))}{beside}"
         )
 
     @property
@@ -67,7 +70,7 @@ def refuse_partial(report: Report, what: str, remedy: str) -> None:
 
 
 def fitted(
-    arrays: Mapping[str, np.ndarray], wanted: Shapes, grids: Grids = Grids(), patch: Any = 1
+    arrays: Mapping[str, np.ndarray], wanted: Shapes, grids: Grids = UNKNOWN, patch: Any = 1
 ) -> tuple[dict[str, np.ndarray], Report]:
     """The arrays that have a place in `wanted`, in its shapes, and the report. UserError for sizes that are of another model."""
     shared = [path for path in wanted if path in arrays]
@@ -139,6 +142,7 @@ def grid_here(module: Any, size: tuple[int, ...] | None, rows: int) -> Grid | No
     return grid if math.prod(grid) == rows else None
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str]) -> str:
+    """The first of some names, and how many more there are."""
     names = tuple(names)
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "") or "none"

@@ -27,9 +27,8 @@ def cached(repository: str, download: bool = False) -> Path:
 
     UserError where it is not there, unless `download`, which needs the library.
     """
-    root = cache() / f"models--{repository.replace('/', '--')}"
     if not download:
-        found = _snapshot(root)
+        found = snapshot(repository)
         if found is None:
             raise UserError(
                 f"{repository}: no such file or folder, and no repository of this name in {cache()}; add --download to fetch "
@@ -48,7 +47,9 @@ def cached(repository: str, download: bool = False) -> Path:
         ) from error
 
 
-def _snapshot(root: Path) -> Path | None:
+def snapshot(repository: str) -> Path | None:
+    """The folder of a repository in the cache, if it is there."""
+    root = cache() / f"models--{repository.replace('/', '--')}"
     reference, snapshots = root / "refs" / "main", root / "snapshots"
     if reference.is_file():
         named = snapshots / reference.read_text(encoding="utf-8", errors="replace")[:64].strip()

@@ -41,7 +41,7 @@ def inputs(module: nn.Module, channels: int) -> tuple[Any, ...]:
         return text
     if isinstance(module, EncoderDecoder):
         return text, text
-    axes = (32, 32)
+    axes: tuple[int, ...] = (32, 32)
     if isinstance(module, ViT):
         patch = sides(module.patch)
         axes = tuple(n * p for n, p in zip(module.grid or (1,) * len(patch), patch, strict=True))

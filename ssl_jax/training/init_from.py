@@ -53,11 +53,17 @@ def initialised_from(section: InitFrom, objective: Objective, state: TrainState)
 
 def _from_weights(section: InitFrom, objective: Objective, state: TrainState) -> TrainState:
     found: Imported = imported(section.weights, section.download)
-    grid = found.model.get("grid")
-    arrays = {path: x for path, x in flat(found.variables).items()}
     what = f"init_from.weights={section.weights} ({found.family.name})"
     remedy = f"Give model the options that `ssl-jax inspect {section.weights}` prints, or set init_from.partial=True"
-    return _with_encoder(section, objective, state, arrays, grid, (what, remedy), (found.left_over, found.beside))
+    return _with_encoder(
+        section,
+        objective,
+        state,
+        flat(found.variables),
+        found.model.get("grid"),
+        (what, remedy),
+        (found.left_over, found.beside),
+    )
 
 
 def _from_run(section: InitFrom, objective: Objective, state: TrainState) -> TrainState:
@@ -171,7 +177,7 @@ def encoder_of(section: InitFrom, saved: Shapes, wanted: Shapes, grids: Mapping[
     return {path: there[path] for path in here if path in there} if pairs and whole and not extra else None
 
 
-def differences(saved: Shapes, wanted: Shapes, grids: Mapping[str, Grids] = {}) -> list[str]:  # noqa: B006 (never written to)
+def differences(saved: Shapes, wanted: Shapes, grids: Mapping[str, Grids] = {}) -> list[str]:
     """A line for each array that is trained and does not fit."""
     names = sorted(name for name in saved.keys() | wanted.keys() if name.startswith(TRAINED))
     show = lambda entry: f"{entry[1]}{list(entry[0])}" if entry else "absent"  # noqa: E731
@@ -246,12 +252,12 @@ def _like(fresh: Any, saved: tuple[tuple[int, ...], str]) -> jax.ShapeDtypeStruc
 
 
 def _everywhere_on(fresh: Any) -> Any:
+    """The sharding of what is small enough to be on every device of the mesh."""
     sharding = getattr(fresh, "sharding", None)
-    mesh = getattr(sharding, "mesh", None) if sharding is not None else jax.sharding.get_mesh()
-    empty = mesh is None or mesh.empty
-    return (
-        (sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])) if empty else jax.NamedSharding(mesh, jax.P())
-    )
+    mesh = jax.sharding.get_mesh() if sharding is None else getattr(sharding, "mesh", None)
+    if mesh is None or mesh.empty:
+        return sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.NamedSharding(mesh, jax.P())
 
 
 def _placed(value: Any, fresh: Array) -> Array:
