@@ -22,9 +22,7 @@ def options(parser: ArgumentParser) -> None:
         "--format", default="safetensors", metavar="NAME", help="safetensors (default), timm, hf or stablehlo"
     )
     parser.add_argument("--out", type=path_of, metavar="FOLDER", help="the folder to write; created")
-    parser.add_argument(
-        "--encoder", metavar="NAME", help="which of the run's encoders, e.g. student, teacher; default: the recipe's"
-    )
+    parser.add_argument("--encoder", metavar="NAME", help="student, teacher, ...; default: the recipe's")
     parser.add_argument("--step", type=int, metavar="N", help="which checkpoint; default: the newest")
     add_allow(parser)
 

@@ -18,7 +18,7 @@ Config = dict[str, Any]
 
 
 class Inputs(NamedTuple):
-    """What an encoder sees: images of `size` = (height, width) and `channels`, of pixels with that `mean` and `std`; () for none."""
+    """What an encoder sees: images of `size` (height, width) and `channels`; `mean` and `std` of pixels; () for none."""
 
     size: tuple[int, ...] = ()
     channels: int = 0

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax import linen as nn
+from safetensors.numpy import save
 
 from ssl_jax.data.text.vocabulary import located
 from ssl_jax.errors import UserError
@@ -18,7 +19,7 @@ from ssl_jax.evaluate.online import encoder_named, names_of
 from ssl_jax.export import program
 from ssl_jax.export.card import About, card
 from ssl_jax.export.configs import FORMATS, Inputs, preprocessor_config
-from ssl_jax.export.weights import Exported, converted_to
+from ssl_jax.export.weights import converted_to
 from ssl_jax.objectives.base import Encoder
 from ssl_jax.recipe.values import to_json
 from ssl_jax.report.record import read
@@ -74,7 +75,10 @@ def _weights(
     module, kept = without_local_norm(chosen.module, variables)
     inputs = inputs_of(opened, chosen)
     made = converted_to(format, module, kept, inputs)
-    files: Files = {"config.json": json.dumps(made.config, indent=1) + "\n", WEIGHTS: _saved(made, format)}
+    files: Files = {
+        "config.json": json.dumps(made.config, indent=1) + "\n",
+        WEIGHTS: save(made.tensors, {"format": "pt"}),
+    }
     if format == "hf" and inputs.mean:
         files["preprocessor_config.json"] = json.dumps(preprocessor_config(inputs), indent=1) + "\n"
     if (tokenizer := getattr(opened.objective.augment, "tokenizer", "")) and located(tokenizer).is_file():
@@ -113,14 +117,6 @@ def inputs_of(opened: Opened, chosen: Encoder) -> Inputs:
     said = {key: getattr(opened.objective.augment, key, ()) for key in ("mean", "std")}
     each = {key: tuple(np.broadcast_to(x, channels).tolist()) for key, x in said.items() if x}
     return Inputs((height, width), channels, **each)
-
-
-def _saved(made: Exported, format: str) -> bytes:
-    try:
-        from safetensors.numpy import save
-    except ImportError:
-        raise UserError("to write weights, pip install ssl_jax[hub], which brings safetensors") from None
-    return save(made.tensors, {"format": "pt"})
 
 
 def _write(folder: Path, files: Files) -> None:

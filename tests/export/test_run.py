@@ -87,7 +87,14 @@ def test_an_exported_encoder_is_the_runs_and_its_card_says_what_is_known(run, ou
     own = imported(tmp_path / "safetensors")
     np.testing.assert_array_equal(built(own.model).apply(own.variables, inputs, method="features"), features)
     card = (tmp_path / "timm" / "README.md").read_text()
-    for said in ("after step 2", "d1ge57", "license:  # fill in", "| pretrained | 62.5 % |", "by the book", "* features are read by"):
+    for said in (
+        "after step 2",
+        "d1ge57",
+        "license:  # fill in",
+        "| pretrained | 62.5 % |",
+        "by the book",
+        "* features are read by",
+    ):
         assert said in card, said
     assert json.loads((tmp_path / "timm" / "recipe.json").read_text())["batch_size"] == 8
 

@@ -20,8 +20,25 @@ VIT = {**SIZES, "patch": 4, "grid": (4, 4)}
 LEARNED = {**VIT, "positions": "learned", "pool": "class"}
 TEXT = {**SIZES, "vocabulary": 50, "length": 12}
 BERT = {**TEXT, "types": 2, "embedding_norm": True, "order": "post", "pool": "class", "norm_epsilon": 1e-12}
-LLAMA = {**TEXT, "positions": "rope", "causal": True, "norm": "rms", "bias": False, "mlp": "swiglu", "pool": "last", "kv_heads": 1}
-DINOV3 = {**VIT, "grid": None, "positions": "rope", "registers": 4, "layer_scale": 0.1, "pool": "class", "norm_epsilon": 1e-5}
+LLAMA = {
+    **TEXT,
+    "positions": "rope",
+    "causal": True,
+    "norm": "rms",
+    "bias": False,
+    "mlp": "swiglu",
+    "pool": "last",
+    "kv_heads": 1,
+}
+DINOV3 = {
+    **VIT,
+    "grid": None,
+    "positions": "rope",
+    "registers": 4,
+    "layer_scale": 0.1,
+    "pool": "class",
+    "norm_epsilon": 1e-5,
+}
 
 KEPT = {
     "mae": ("timm", ViT(**VIT), "timm_vit"),
@@ -81,7 +98,9 @@ def test_pooling_is_told():
     cells = converted_to("timm", ViT(**VIT, cells=2), drawn(ViT(**VIT)), IMAGES)
     assert cells.told == ("features are read by model.cells=2, which timm_vit leaves to you",)
     mean = ViT(**LEARNED | {"pool": "mean"})
-    assert converted_to("hf", mean, drawn(mean), IMAGES).told == ("features are read by model.pool='mean', which hf_vit leaves to you",)
+    assert converted_to("hf", mean, drawn(mean), IMAGES).told == (
+        "features are read by model.pool='mean', which hf_vit leaves to you",
+    )
 
 
 REFUSED = {
