@@ -45,8 +45,8 @@ def _front(about: About) -> str:
 def _what(about: About) -> str:
     objective = str(about.record.config.get("objective", {}).get("target", "")).rpartition(":")[2]
     return (
-        f"# {about.record.path.resolve().name}\n\nThe {about.encoder} encoder of a run of {objective}, pretrained without labels, "
-        f"after step {about.step:,}. Exported by `ssl-jax export --format {about.format}`."
+        f"# {about.record.path.resolve().name}\n\nThe {about.encoder} encoder of a run of {objective}, pretrained without "
+        f"labels, after step {about.step:,}. Exported by `ssl-jax export --format {about.format}`."
     )
 
 

@@ -9,10 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from flax import linen as nn
+
 from ssl_jax.errors import UserError
 from ssl_jax.interop import bert, dinov2, dinov3, gpt2, hf_vit, llama, own, resnet, timm_vit
 from ssl_jax.interop.family import Family, Model
 from ssl_jax.interop.vit import ACTIVATIONS
+from ssl_jax.models.resnet import ResNet
+from ssl_jax.models.text import TextTransformer
+from ssl_jax.models.vit import ViT
 
 Config = dict[str, Any]
 
@@ -32,9 +37,10 @@ class Inputs(NamedTuple):
 
 
 class Form(NamedTuple):
-    """A family of a library, and how its config.json is written."""
+    """A family of a library, the kind of our encoders that it may hold, and how its config.json is written."""
 
     family: Family
+    kind: type[nn.Module]
     config: Callable[[Model, Inputs], Config]
 
 
@@ -53,7 +59,7 @@ def timm_vit_config(model: Model, inputs: Inputs) -> Config:
     sizes |= {"embed_dim": model["width"], "depth": model["depth"], "num_heads": model["heads"]}
     sizes |= {"mlp_ratio": model["mlp_dim"] * (2 if gated else 1) / model["width"]}
     parts = {"class_token": model["class_token"], "global_pool": "token" if model["pool"] == "class" else "avg"}
-    parts |= {"fc_norm": False, "qkv_bias": model["qkv_bias"] == "all", "init_values": model.get("layer_scale")}
+    parts |= {"fc_norm": False, "qkv_bias": one_bias(model), "init_values": model.get("layer_scale")}
     parts |= {"reg_tokens": 0, "no_embed_class": False} if gated else {}
     return _timm(
         "vit_giant_patch14_reg4_dinov2" if gated else "vit_base_patch16_224", model["width"], inputs, sizes | parts
@@ -83,7 +89,9 @@ def hf_vit_config(model: Model, inputs: Inputs) -> Config:
     need(inputs.size[:1] == inputs.size[1:], "transformers' ViTs see squares")
     kind = ("vit", "ViTModel") if model["class_token"] else ("ijepa", "IJepaModel")
     return (
-        _hf(*kind) | _sizes(model, inputs) | {"intermediate_size": model["mlp_dim"], "hidden_act": _activation(model)}
+        _hf(*kind)
+        | _sizes(model, inputs)
+        | {"intermediate_size": model["mlp_dim"], "hidden_act": _activation(model), "qkv_bias": one_bias(model)}
     )
 
 
@@ -95,7 +103,11 @@ def dinov2_config(model: Model, inputs: Inputs) -> Config:
     registers = {"num_register_tokens": model["registers"]} if model["registers"] else {}
     kind = ("dinov2_with_registers", "Dinov2WithRegistersModel") if registers else ("dinov2", "Dinov2Model")
     need("layer_scale" in model, "DINOv2 scales the output of its layers")
-    ratio = {"mlp_ratio": inner // width if inner % width == 0 else inner / width, "use_swiglu_ffn": gated}
+    ratio = {
+        "mlp_ratio": inner // width if inner % width == 0 else inner / width,
+        "use_swiglu_ffn": gated,
+        "qkv_bias": one_bias(model),
+    }
     return (
         _hf(*kind)
         | _sizes(model, inputs)
@@ -174,11 +186,17 @@ def _hf(kind: str, architecture: str) -> Config:
     return {"model_type": kind, "architectures": [architecture], "torch_dtype": "float32"}
 
 
+def one_bias(model: Model) -> bool:
+    """Whether queries, keys and values have biases, where a library has one word for all three."""
+    need(model["qkv_bias"] != "query_value", "it has no words for model.qkv_bias='query_value'")
+    return bool(model["qkv_bias"] == "all")
+
+
 def _sizes(model: Model, inputs: Inputs) -> Config:
     return {
         "hidden_size": model["width"], "num_hidden_layers": model["depth"], "num_attention_heads": model["heads"],
         "image_size": inputs.size[0], "patch_size": model["patch"], "num_channels": inputs.channels,
-        "layer_norm_eps": model["norm_epsilon"], "qkv_bias": model["qkv_bias"] == "all",
+        "layer_norm_eps": model["norm_epsilon"],
         "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
     }  # fmt: skip
 
@@ -191,10 +209,14 @@ def _activation(model: Model) -> str:
 
 # What --format may say, and the families that are tried in turn.
 FORMATS: Mapping[str, tuple[Form, ...]] = {
-    "safetensors": (Form(own.OWN, own_config),),
-    "timm": (Form(timm_vit.VIT, timm_vit_config), Form(resnet.RESNET, timm_resnet_config)),
+    "safetensors": (Form(own.OWN, nn.Module, own_config),),
+    "timm": (Form(timm_vit.VIT, ViT, timm_vit_config), Form(resnet.RESNET, ResNet, timm_resnet_config)),
     "hf": (
-        Form(hf_vit.VIT, hf_vit_config), Form(dinov2.DINOV2, dinov2_config), Form(dinov3.DINOV3, dinov3_config),
-        Form(bert.BERT, bert_config), Form(gpt2.GPT2, gpt2_config), Form(llama.LLAMA, llama_config),
+        Form(hf_vit.VIT, ViT, hf_vit_config),
+        Form(dinov2.DINOV2, ViT, dinov2_config),
+        Form(dinov3.DINOV3, ViT, dinov3_config),
+        Form(bert.BERT, TextTransformer, bert_config),
+        Form(gpt2.GPT2, TextTransformer, gpt2_config),
+        Form(llama.LLAMA, TextTransformer, llama_config),
     ),
-}  # fmt: skip
+}

@@ -102,7 +102,7 @@ def without_local_norm(module: nn.Module, variables: Mapping[str, Any]) -> tuple
     """An encoder without the norm that only small crops of training went through."""
     if not getattr(module, "local_norm", False):
         return module, variables
-    stack = {key: x for key, x in variables["params"]["transformer"].items() if key != "local_norm"}
+    stack = {key: x for key, x in variables["params"]["transformer"].items() if key != "norm_local"}
     return module.clone(local_norm=False), {**variables, "params": {**variables["params"], "transformer": stack}}
 
 

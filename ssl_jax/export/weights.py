@@ -37,14 +37,14 @@ class Exported(NamedTuple):
 
 def converted_to(name: str, module: nn.Module, variables: Mapping[str, Any], inputs: Inputs) -> Exported:
     """An encoder in the format of that name. UserError, with the reason of each family that was tried, where there is none."""
-    section, reasons = section_of(module, inputs), []
-    for form in FORMATS[name]:
+    section = section_of(module, inputs)
+    forms = [form for form in FORMATS[name] if isinstance(module, form.kind)]
+    reasons = [] if forms else [f"  it holds {', '.join(dict.fromkeys(form.kind.__name__ for form in FORMATS[name]))}"]
+    for form in forms:
         try:
             return _tried(form, module, section, variables, inputs)
         except UserError as error:
             reasons.append(f"  {form.family.name}: {str(error).splitlines()[0]}")
-        except (KeyError, TypeError, ValueError, AttributeError):
-            reasons.append(f"  {form.family.name}: it is of another kind than {type(module).__name__}")
     raise UserError(
         f"--format {name} cannot say what this {type(module).__name__} is:\n" + "\n".join(reasons)
         + "\nWrite --format safetensors, which holds every encoder, or --format stablehlo, which computes it"
@@ -67,7 +67,10 @@ def _tried(
     form: Form, module: nn.Module, section: Mapping[str, Any], variables: Mapping[str, Any], inputs: Inputs
 ) -> Exported:
     config = form.config(section, inputs)
-    tensors = exported(form.family, section, variables)
+    try:
+        tensors = exported(form.family, section, variables)
+    except (ValueError, LookupError, TypeError) as error:  # a table of names that is of another form
+        raise UserError(f"its arrays have no place there ({error})") from error
     found = converted(Weights(tensors, plain(config), f"the {form.family.name} that was written"))
     if found.family is not form.family:
         raise UserError(f"what was written would be read as {found.family.name}")

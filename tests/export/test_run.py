@@ -26,7 +26,8 @@ TOY = str(Path(__file__).parent / "toy_export.py")
 ALLOW = ("toy_export",)
 ACCURACY = {"probe": "linear", "title": "linear", "value": "accuracy", "unit": "percent"}
 MEASURED = {
-    "probe": "linear", "protocol": "by the book", "columns": [ACCURACY], "step": 2, "train": {"records": 60}, "test": {"records": 40},
+    "probe": "linear", "protocol": "by the book", "columns": [ACCURACY], "step": 2,
+    "train": {"records": 60}, "test": {"records": 40},
     "rows": {"pretrained": {"accuracy": 0.625}, "random init": {"accuracy": 0.5}},
 }  # fmt: skip
 

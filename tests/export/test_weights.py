@@ -106,7 +106,7 @@ def test_pooling_is_told():
 REFUSED = {
     "registers": ("timm", ViT(**LEARNED, registers=2), "timm keeps positions of registers apart; write --format hf"),
     "epsilon": ("timm", ViT(**LEARNED, norm_epsilon=1e-5), "it has no words for model.norm_epsilon=1e-05"),
-    "resnet": ("hf", ResNet(18), "hf_vit: it is of another kind than ResNet"),
+    "resnet": ("hf", ResNet(18), "it holds ViT, TextTransformer"),
     "stem": ("timm", ResNet(18, "small"), "timm's have a stem of 7 x 7"),
     "rope": ("hf", ViT(**DINOV3, rope_places="indices"), "it has no words for model.rope_places='indices'"),
     "order": ("hf", TextTransformer(**BERT | {"order": "pre"}), "bert: the other model has no place for transformer/norm"),
