@@ -60,8 +60,8 @@ def _training(about: About) -> str:
     lines = [
         f"* objective: `{config.get('objective', {}).get('target')}`",
         f"* data: `{json.dumps(data, sort_keys=True)}`, {env.get('records', '?')} records, fingerprint `{env.get('data', '?')}`",
-        f"* augmentation: `{config.get('augment', {}).get('target')}`, digest `{env.get('augment', '?')}`",
-        f"* batches of {config.get('batch_size')}, seed {config.get('seed')}, run `{env.get('run', '?')}`",
+        f"* augmentation: `{config.get('augment', {}).get('target')}`",
+        f"* batches of {config.get('batch_size')}, seed {config.get('seed')}",
         f"* software: {_versions(env)}",
     ]
     return "\n".join(
@@ -70,10 +70,10 @@ def _training(about: About) -> str:
 
 
 def _versions(env: Mapping[str, Any]) -> str:
-    found = env.get("versions")
-    return (
-        ", ".join(f"{name} {version}" for name, version in found.items()) if isinstance(found, dict) else "not recorded"
-    )
+    packages = env.get("packages")
+    own = {"ssl_jax": f"{env.get('ssl_jax', '?')} ({env.get('commit', '?')})", "python": env.get("python", "?")}
+    found = own | (packages if isinstance(packages, dict) else {})
+    return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
 def _results(about: About) -> str:
