@@ -6,6 +6,7 @@ from ssl_jax.recipe import load
 
 
 def get_config(arg: str = "") -> ConfigDict:
+    """The tiny MAE recipe, in two phases."""
     run = load("mae_vit_fashion:tiny").to_dict()
     phases = (
         dict(name="coarse", percent=75, objective=dict(mask_ratio=0.6)),
