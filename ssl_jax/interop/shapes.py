@@ -27,6 +27,9 @@ def built(model: Model) -> nn.Module:
 
 def wanted(module: nn.Module, channels: int) -> Shapes:
     """Shapes of the parameters of an encoder by path; BatchNorm's statistics are below `batch_stats/`."""
+    module = (
+        module.clone(remat="none") if hasattr(module, "remat") else module
+    )  # which changes no shape, and is quicker
     made: Mapping[str, Any] = jax.eval_shape(module.init, jax.random.key(0), *inputs(module, channels))
     shapes = flatten_dict(made["params"], sep="/") | {
         f"batch_stats/{path}": x for path, x in flatten_dict(made.get("batch_stats", {}), sep="/").items()
@@ -54,7 +57,7 @@ def require_whole(found: Shapes, expected: Shapes, where: str) -> None:
         f"  {path}: {list(found[path]) if path in found else 'absent'}, not {list(shape)}"
         for path, shape in expected.items()
         if found.get(path) != shape
-    ]
+    ] + [f"  {path}: no place in the model" for path in found if path not in expected and path != "mask_token"]
     if lines:
         more = f"\n  and {len(lines) - 8} more" if len(lines) > 8 else ""
         raise UserError(
