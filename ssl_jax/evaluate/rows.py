@@ -124,7 +124,7 @@ class Table:
 
 def kinds_of(encoders: Mapping[str, Encoder]) -> dict[str, str]:
     """Each encoder by name -> the first that differs from it in nothing but where its parameters lie: its kind."""
-    forms = {name: replace(encoder, path=(), stats=()) for name, encoder in encoders.items()}
+    forms = {name: replace(encoder, path=(), stats=(), made=as_it_is) for name, encoder in encoders.items()}
     return {name: next(other for other in forms if forms[other] == form) for name, form in forms.items()}
 
 

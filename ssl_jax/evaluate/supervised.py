@@ -17,7 +17,7 @@ from ssl_jax.data.pipeline import batches
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.baselines import Tolerance, strict
 from ssl_jax.evaluate.features import hidden_fields, unlabelled
-from ssl_jax.objectives.base import Encoder, State
+from ssl_jax.objectives.base import Encoder, State, as_it_is
 from ssl_jax.objectives.supervised import Supervised
 from ssl_jax.optim import optimizers, schedules
 from ssl_jax.training.step import Setup, init_state, train_step
@@ -61,7 +61,7 @@ class SupervisedFit:
             state, _ = step(state, batch)
             batch = next(stream)
         stats = ("extra", "batch_stats", "encoder") if self._encoder.stats else ()
-        encoder = replace(self._encoder, path=("params", "encoder"), stats=stats)
+        encoder = replace(self._encoder, path=("params", "encoder"), stats=stats, made=as_it_is)
         return encoder, encoder.variables(State(state.params, state.extra))
 
     def _seen(self, source: Any, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

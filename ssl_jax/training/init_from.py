@@ -31,6 +31,7 @@ from ssl_jax.training.step import TrainState
 
 Shapes = Mapping[str, tuple[tuple[int, ...], str]]  # name -> shape and dtype
 TRAINED = ("params.", "extra.teacher.")
+ENCODER = ("params.encoder.", "extra.batch_stats.encoder.")
 
 
 def initialised_from(section: InitFrom, objective: Objective, state: TrainState) -> TrainState:
@@ -48,7 +49,10 @@ def initialised_from(section: InitFrom, objective: Objective, state: TrainState)
         refuse_foreign(folder, step, meta)
         saved, fresh = checkpoints.shapes(step), named({"params": state.params, "extra": state.extra})
         wanted = {name: (tuple(x.shape), str(x.dtype)) for name, x in fresh.items()}
-        refuse_differences(section.workdir, step, saved, wanted)
+        encoder_alone = bool(objective.labels)  # it has a head of its own
+        saved = {k: v for k, v in saved.items() if k in wanted and k.startswith(ENCODER)} if encoder_alone else saved
+        must = {k: v for k, v in wanted.items() if k.startswith(ENCODER)} if encoder_alone else wanted
+        refuse_differences(section.workdir, step, saved, must)
         taken = [name for name in wanted if fits(name, saved.get(name), wanted[name])]
         like = {name: _like(fresh[name], saved[name][0]) for name in taken}
         refuse_another_count(

@@ -31,7 +31,7 @@ from ssl_jax.devices.watchdog import Watchdog
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.online import OnlineCheck
 from ssl_jax.models.attention import flash_choices
-from ssl_jax.objectives.base import Objective
+from ssl_jax.objectives.base import Objective, State
 from ssl_jax.optim import optimizers
 from ssl_jax.recipe import Duration, InitFrom, Recipe, from_json, to_json
 from ssl_jax.rundir.identity import Identity
@@ -131,6 +131,7 @@ def _given(recipe: Recipe, workdir: Workdir, allow_data_change: bool) -> Given:
         fingerprint = source.fingerprint()
         say(opening.data(source))
         setup = build(recipe, len(source))
+        setup.objective.check_source(source)
         source = as_learned(recipe, setup.objective.augment, source)
         facts |= {"records": len(source), "fingerprint of the data": fingerprint, "total steps": setup.total_steps}
         facts |= {"--allow-data-change": allow_data_change} | modules(recipe.objective.allow)
@@ -288,8 +289,22 @@ def initialised(
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), batch)
     state = jax.jit(partial(init_state, setup), out_shardings=jax.tree.map(lambda x: x.sharding, like))(zeros)
     if init_from.workdir:
-        state = initialised_from(init_from, setup.objective, state)
+        state = _started_from(init_from, setup, state, like)
     return jax.block_until_ready(state)  # here a lack of memory is an exception; where a value is read, jax aborts
+
+
+def _started_from(init_from: InitFrom, setup: Setup, fresh: TrainState, like: TrainState) -> TrainState:
+    """The fresh state with another run's parameters, each where training has it."""
+    objective = setup.objective
+    filled = initialised_from(init_from, objective, fresh._replace(**objective.whole(as_state(fresh))._asdict()))
+    out = jax.tree.map(lambda x: x.sharding, as_state(like))
+    parted = jax.jit(objective.parted, out_shardings=out)(as_state(filled), jax.random.fold_in(jax.random.key(setup.seed), 3))
+    return fresh._replace(**parted._asdict())
+
+
+def as_state(state: TrainState) -> State:
+    """What of it an objective knows."""
+    return State(state.params, state.extra)
 
 
 def batches_from(
