@@ -30,7 +30,7 @@ def get_config(arg: str = "") -> ConfigDict:
             batch_size=32 if tiny else 64,
             total_examples=256 if tiny else 16_000,
             objective=objective | dict(adapt=objective["adapt"] | options),
-            model=small_vit(width, depth, heads, 7, class_token=False, remat="none", unroll=depth, **adapter),
+            model=small_vit(width, depth, heads, 7, class_token=False, remat="none", cells=1, unroll=depth, **adapter),
             data=data | dict(pretrain=few_labels(data["probe"], 10 if tiny else 100)),
             augment=image_views(28, FASHION_PIXELS, dict(count=1, scale=(0.6, 1.0), flip=0.5)),
             optimizer=dict(name="adamw", lr=RATES.get(way, 1e-3), b2=0.999, weight_decay=0.05)

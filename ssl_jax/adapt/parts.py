@@ -95,4 +95,6 @@ def check_regex(pattern: str, option: str) -> None:
 
 def none_matches(pattern: str, params: Tree) -> str:
     """The end of a message: what could have matched."""
-    return f"{pattern!r} matches no parameter of the encoder; there are {', '.join(path for path, _ in leaves_of(params))}"
+    return (
+        f"{pattern!r} matches no parameter of the encoder; there are {', '.join(path for path, _ in leaves_of(params))}"
+    )

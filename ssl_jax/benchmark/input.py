@@ -101,15 +101,15 @@ def photo(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def per_core(photos: Sequence[bytes], rounds: int) -> dict[str, dict[str, float]]:
-    """Photographs a second of processor time, by what is done: decoding alone, or with random crops of 224 pixels.
+def per_core(photos: Sequence[bytes], rounds: int, names: Sequence[str] = ()) -> dict[str, dict[str, float]]:
+    """Photographs a second of processor time, by what is done (`ACTS`): decoding alone, or with crops of 224 pixels.
 
     Each has a process of its own, as in a loader, so that nobody works in memory that another has warmed.
     """
     given = photos, drawn_boxes(len(photos))
     with ExitStack() as stack:
         alone = partial(ProcessPoolExecutor, 1, multiprocessing.get_context("spawn"), _hold, given)
-        pools = {name: stack.enter_context(alone()) for name in ACTS}
+        pools = {name: stack.enter_context(alone()) for name in names or ACTS}
         found = alternate({name: partial(_elsewhere, pool, name) for name, pool in pools.items()}, rounds + 1)
     return {name: _rates(readings[1:], len(photos)) for name, readings in found.items()}  # the first warms up
 

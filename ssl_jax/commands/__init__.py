@@ -12,7 +12,10 @@ from typing import Protocol, cast
 
 NAMES = (
     "train",
+    "finetune",
     "eval",
+    "embed",
+    "audit",
     "preview",
     "report",
     "verify",
@@ -22,6 +25,7 @@ NAMES = (
     "data prepare",
     "data stats",
     "data subset",
+    "data card",
 )
 # The first words of commands that have two, and what they are about.
 GROUPS = {"data": "look at data, prepare it, choose from it"}

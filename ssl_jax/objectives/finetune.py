@@ -27,7 +27,7 @@ from ssl_jax.losses.mixing import Mixed, cutmix, mixup
 from ssl_jax.losses.tasks import TASKS, Task, smoothed
 from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.models.transformer import NOISE
-from ssl_jax.objectives.base import Batch, Column, Encoder, Keys, Out, Progress, State, Views
+from ssl_jax.objectives.base import Batch, Encoder, Keys, Out, Progress, State, Views
 from ssl_jax.objectives.shared.ema import ema_update
 from ssl_jax.objectives.shared.forward import applied, arrays_of, init_variables, single
 from ssl_jax.objectives.supervised import Supervised
@@ -60,11 +60,6 @@ class Finetune(Supervised):
     cutmix: float = 0.0
     average: float = 0.0
 
-    validated = (
-        Column(title="fine-tuned", value="accuracy", unit="percent"),
-        Column(title="squared error", value="error", unit="number"),
-    )
-
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise UserError(f"objective.task={self.task!r} is unknown; use one of {', '.join(TASKS)}")
@@ -80,7 +75,10 @@ class Finetune(Supervised):
     def modules(self) -> Mapping[str, nn.Module]:
         """The encoder, and one linear layer that starts near zero."""
         dtype, init = getattr(self.encoder, "dtype", "float32"), nn.initializers.truncated_normal(HEAD_STD)
-        return {"encoder": self.encoder, "head": ProjectionHead((), self.classes, "none", dtype=dtype, kernel_init=init)}
+        return {
+            "encoder": self.encoder,
+            "head": ProjectionHead((), self.classes, "none", dtype=dtype, kernel_init=init),
+        }
 
     @property
     def kind(self) -> Task:
@@ -133,7 +131,9 @@ class Finetune(Supervised):
             view, targets = self._mixed(key_mix, view, targets)
         logits, stats = self._logits(params, extra, view, key_noise, train=True)
         new = {} if stats is None else {"encoder": stats}
-        return Out({self.kind.name: self.kind.loss(logits, targets)}, self.kind.measures(logits, labels), batch_stats=new)
+        return Out(
+            {self.kind.name: self.kind.loss(logits, targets)}, self.kind.measures(logits, labels), batch_stats=new
+        )
 
     def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:
         """Move the average of what is learned."""
@@ -159,10 +159,12 @@ class Finetune(Supervised):
         found = np.asarray(source[0].get(self.label, ())) if labels is None else labels
         if not found.size:
             fields = ", ".join(sorted(source[0]))
-            raise UserError(f"objective.label={self.label!r}: the records have no such field, only {fields}; name labelled data")
+            raise UserError(
+                f"objective.label={self.label!r}: the records have no such field, only {fields}; name labelled data"
+            )
         if self.kind.counted:
             self._check_counted(found)
-        elif labels is None and found.size != self.classes or labels is not None and found[0].size != self.classes:
+        elif (labels is None and found.size != self.classes) or (labels is not None and found[0].size != self.classes):
             raise UserError(
                 f"objective.classes={self.classes}: {self.label!r} holds {found[0].size if labels is not None else found.size} "
                 f"numbers in each record; set it to that"
@@ -213,7 +215,9 @@ class Finetune(Supervised):
         variables = {"params": encoder} | ({} if stats is None else {"batch_stats": stats})
         takes_train = "train" in inspect.signature(getattr(self.encoder, self.method)).parameters
         mode = {"train": train and (learns or stats is None)} if takes_train else {}
-        read = partial(self.encoder.apply, variables, *arrays, method=self.method, rngs={NOISE: key}, **mode)
+        read = partial(
+            self.encoder.apply, variables, *arrays, method=self.method, rngs={NOISE: key} if train else None, **mode
+        )
         if not learns:
             return read(), None
         h, changed = read(mutable=["batch_stats"])

@@ -69,7 +69,9 @@ OBJECTIVE = Slot(
     ("ssl_jax.objectives",),
     ("ssl_jax.objectives.base:Objective",),
     inside=Slot(
-        "a Linen module, or an adaptation (ssl_jax.adapt.base:Adaptation)", ("ssl_jax.models", "ssl_jax.adapt"), (LINEN, ADAPTATION)
+        "a Linen module, or an adaptation (ssl_jax.adapt.base:Adaptation)",
+        ("ssl_jax.models", "ssl_jax.adapt"),
+        (LINEN, ADAPTATION),
     ),
 )
 PROBE = Slot("a probe (a class with columns and run)", ("ssl_jax.evaluate.probes",), members=("columns", "run"))

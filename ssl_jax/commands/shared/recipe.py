@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ssl_jax.commands.shared.cpu_devices import pretend_cpu_devices
 from ssl_jax.errors import UserError
@@ -16,7 +17,7 @@ def recipe_of(arguments: Namespace, say: Callable[[str], None] = terminal.tell) 
 
     `say` is told what followed an overridden batch size.
     """
-    from ssl_jax.recipe import load, neighbours, parse
+    from ssl_jax.recipe import load
     from ssl_jax.recipe.files import listing
 
     if arguments.config is None:
@@ -26,14 +27,19 @@ def recipe_of(arguments: Namespace, say: Callable[[str], None] = terminal.tell) 
         )
     if arguments.cpu_devices is not None:
         pretend_cpu_devices(arguments.cpu_devices)
-    allow = allowed(arguments.allow)
     config = load(arguments.config, arguments.overrides, say)
-    recipe = parse(config, allow=(*neighbours(arguments.config), *allow))
-    recipe.check()
-    from ssl_jax.optim import optimizers
+    return config, checked(arguments, config)
 
+
+def checked(arguments: Namespace, config: Any) -> Any:
+    """The Recipe in a ConfigDict that is complete, with the code that the user allowed; UserError for what does not exist."""
+    from ssl_jax.optim import optimizers
+    from ssl_jax.recipe import neighbours, parse
+
+    recipe = parse(config, allow=(*neighbours(arguments.config or ""), *allowed(arguments.allow)))
+    recipe.check()
     optimizers.check(recipe.optimizer, recipe.schedule, recipe.objective.allow)
-    return config, recipe
+    return recipe
 
 
 def allowed(names: Sequence[str]) -> tuple[str, ...]:

@@ -126,7 +126,9 @@ def listed_labels(source: Source, label: str) -> np.ndarray:
     """All labels [N] of a source that gives them without reading records, -1 where there is none; UserError for others."""
     labels = values_of(source, label)
     if labels is None or labels.ndim != 1 or not np.any(labels >= 0):
-        raise UserError(f"no record of the source has a {label!r}, or it does not list one for each; name a labelled source")
+        raise UserError(
+            f"no record of the source has a {label!r}, or it does not list one for each; name a labelled source"
+        )
     return labels
 
 

@@ -54,7 +54,7 @@ def plain_finetuning(before: Mapping[str, Any]) -> dict[str, Any]:
         "total_epochs": 20,
         "objective": finetuning(),
         "model": before["model"],
-        "data": {"pretrain": before["data"]["probe"]},
+        "data": {**before["data"], "pretrain": before["data"]["probe"], "examples": None},
         "augment": _views_of(before["augment"], VIEWS),
         "optimizer": {"name": "adamw", "lr": 1e-3, "b2": 0.999} | ({"layer_decay": 0.75} if stacked else {}),
         "schedule": {"name": "cosine", "warmup_percent": 10},
