@@ -4,8 +4,8 @@
     ssl-jax finetune --from runs/simclr_vit --config finetune_vit_fashion:lora --workdir runs/lora
     ssl-jax finetune --from none --config finetune_vit_fashion --workdir runs/scratch
 
-The argument is what is learned of the encoder: full (default), linear, last, norms, biases, adapters or lora; or tiny. The records
-are those of the first draw of the probe `fewshot`. `ssl-jax train` trains it from scratch.
+The argument is what is learned of the encoder: full (default), linear, last, norms, biases, adapters or lora; or tiny. The
+records are those of the first draw of the probe `fewshot`. `ssl-jax train` trains it from scratch.
 """
 
 from ml_collections import ConfigDict

@@ -28,7 +28,7 @@ def options(parser: ArgumentParser) -> None:
         dest="source",
         type=path_of,
         metavar="DIR|PATH|none",
-        help="the run (or weights) to start from; none: from scratch",
+        help="the run to start from; none: from scratch",
     )
     parser.add_argument(
         "--data",

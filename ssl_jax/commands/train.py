@@ -23,4 +23,5 @@ def options(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Pretrain, or resume."""
     notes: list[str] = []
-    trained(arguments, *recipe_of(arguments, notes.append), notes)
+    config, recipe = recipe_of(arguments, notes.append)
+    trained(arguments, config, recipe, notes)

@@ -7,7 +7,7 @@ import numpy as np
 from ssl_jax.errors import UserError
 
 
-def drawn(labels: np.ndarray, shots: int, seed: int, number: int) -> np.ndarray:
+def draw(labels: np.ndarray, shots: int, seed: int, number: int) -> np.ndarray:
     """Indices [classes * shots] of `shots` records of every class, for the `number`-th draw of this seed.
 
     Raises:

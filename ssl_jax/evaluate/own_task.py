@@ -36,8 +36,9 @@ def own_task(
     """Metrics of `objective.validate` over all records of `source`, each counted once, and their number `n_test`.
 
     Empty for an objective that has none. Views are the objective's `held_out_views`, from `seed`; labels are shown to those only
-    that learned from them. Batches are of nearly equal size, at most `batch_size`: where rows of a batch meet (BatchNorm, negatives),
-    a small rest would be another task. In the place of records that cannot be read, which `bad` counts, others are seen twice.
+    that learned from them. Batches are of nearly equal size, at most `batch_size`: where rows of a batch meet (BatchNorm,
+    negatives), a small rest would be another task. In the place of records that cannot be read, which `bad` counts, others are
+    seen twice.
     """
     bad = BadRecords(0.0) if bad is None else bad
     hidden = _hidden(objective, source, label, target)

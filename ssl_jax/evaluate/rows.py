@@ -16,7 +16,7 @@ from ssl_jax.evaluate.baselines import Fit, encoded_splits, random_weights, raw_
 from ssl_jax.evaluate.classes import class_names
 from ssl_jax.evaluate.features import Split
 from ssl_jax.evaluate.reader import PLAIN, Reader, there
-from ssl_jax.objectives.base import Encoder
+from ssl_jax.objectives.base import Encoder, as_it_is
 
 if TYPE_CHECKING:
     from ssl_jax.evaluate.suite import Settings

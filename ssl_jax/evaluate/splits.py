@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 
 from ssl_jax.data.few import by_class
+from ssl_jax.data.few import draw as draw
 
 
 def folds(labels: np.ndarray, count: int, seed: int) -> np.ndarray:

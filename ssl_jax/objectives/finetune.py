@@ -33,6 +33,7 @@ from ssl_jax.objectives.shared.forward import applied, arrays_of, init_variables
 from ssl_jax.objectives.supervised import Supervised
 
 HEAD_STD = 2e-5  # of a new head: the first steps change the encoder little (MAE, BEiT)
+FULL = Full()
 MIXED_ROWS = "mixup and cutmix mix rows of the batch, and a microbatch has others; set both to 0"
 
 
@@ -43,7 +44,7 @@ class Finetune(Supervised):
     classes: how many the label has, or how many numbers.
     label: the field of the records that is learned.
     method: what is read of the encoder: features [B, F], or, for `task="tokens"`, a row for every token ("__call__").
-    task: "class", "classes" (several of them: the label is [K] of 0 and 1), "numbers" or "tokens" (the label is [T], -1 for none).
+    task: "class", "classes" (several: the label is [K] of 0 and 1), "numbers" or "tokens" (the label is [T], -1 for none).
     adapt: what is learned of the encoder, a class of `ssl_jax/adapt`.
     smoothing: how much of a target is spread over all classes.
     mixup, cutmix: alpha of each, 0 for none; with both, a batch has one of them, at even odds.
@@ -54,7 +55,7 @@ class Finetune(Supervised):
     """
 
     task: str = "class"
-    adapt: Adaptation = Full()
+    adapt: Adaptation = FULL
     smoothing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -91,7 +92,7 @@ class Finetune(Supervised):
         return (self.label,)
 
     def init(self, key: Array, views: Views) -> State:
-        """`params`: what is learned of the encoder, and the head. `extra`: `frozen`, `batch_stats`, `average`, where there are any."""
+        """`params`: what is learned of the encoder, and the head. `extra`, as needed: `frozen`, `batch_stats`, `average`."""
         key_encoder, key_head, key_adapt = jax.random.split(key, 3)
         view = arrays_of(single(self.given(views)))
         encoder, stats = init_variables(self.encoder, key_encoder, *view, method=self.method)
@@ -193,7 +194,7 @@ class Finetune(Supervised):
             return MIXED_ROWS
         return super().accumulation_refusal(extra) if self.adapt.changes_statistics else None
 
-    def _mixed(self, key: Array, images: Array, targets: Array) -> Mixed:
+    def _mixed(self, key: Array, images: Any, targets: Array) -> Mixed:
         key, key_which = jax.random.split(key)
         ways = [(mix, alpha) for mix, alpha in ((mixup, self.mixup), (cutmix, self.cutmix)) if alpha]
         made = [mix(key, images, targets, alpha) for mix, alpha in ways]
@@ -215,7 +216,7 @@ class Finetune(Supervised):
         variables = {"params": encoder} | ({} if stats is None else {"batch_stats": stats})
         takes_train = "train" in inspect.signature(getattr(self.encoder, self.method)).parameters
         mode = {"train": train and (learns or stats is None)} if takes_train else {}
-        read = partial(
+        read: Any = partial(
             self.encoder.apply, variables, *arrays, method=self.method, rngs={NOISE: key} if train else None, **mode
         )
         if not learns:

@@ -25,8 +25,9 @@ LONGEST = 300  # characters of a dotted path
 class Slot:
     """What one place in a recipe takes.
 
-    `takes` says it in words. Classes of ssl_jax come from its `rooms`; all extend one of the classes `bases` ("package.module:Name",
-    none for any) and have the `members`. Components among the options of such a class go by the slot `inside`, or by this one.
+    `takes` says it in words. Classes of ssl_jax come from its `rooms`; all extend one of the classes `bases`
+    ("package.module:Name", none for any) and have the `members`. Components among the options of such a class go by
+    the slot `inside`, or by this one.
     """
 
     takes: str

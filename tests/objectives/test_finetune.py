@@ -177,14 +177,14 @@ class Records:
 
 
 REFUSED = [
-    (dict(task="rank"), None, "task='rank' is unknown"),
-    (dict(smoothing=1.0), None, "smoothing=1.0"),
-    (dict(classes=0), None, "classes=0"),
-    (dict(classes=2), LABELS, "classes=2: 'label' goes up to 2; set --config.objective.classes=3"),
-    (dict(), np.where(LABELS == 1, -1, LABELS), "4 of 12 records have no 'label'"),
-    (dict(), LABELS.astype(np.float32), "task=numbers"),
-    (dict(label="kind"), LABELS, "label='kind': the records have no such field, only image, label"),
-    (dict(task="numbers", classes=2), LABELS.astype(np.float32), "holds 1 numbers"),
+    ({"task": "rank"}, None, "task='rank' is unknown"),
+    ({"smoothing": 1.0}, None, "smoothing=1.0"),
+    ({"classes": 0}, None, "classes=0"),
+    ({"classes": 2}, LABELS, "classes=2: 'label' goes up to 2; set --config.objective.classes=3"),
+    ({}, np.where(LABELS == 1, -1, LABELS), "4 of 12 records have no 'label'"),
+    ({}, LABELS.astype(np.float32), "task=numbers"),
+    ({"label": "kind"}, LABELS, "label='kind': the records have no such field, only image, label"),
+    ({"task": "numbers", "classes": 2}, LABELS.astype(np.float32), "holds 1 numbers"),
 ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ssl_jax.data import files
-from ssl_jax.data.few import drawn, share
+from ssl_jax.data.few import draw, share
 from ssl_jax.data.order import order
 from ssl_jax.data.sources.base import Source, values_of
 from ssl_jax.data.sources.subset import Chosen, require_source
@@ -47,7 +47,7 @@ class FewLabels(Chosen):
 
     def _few(self, labels: np.ndarray) -> np.ndarray:
         if self.per_class is not None:
-            return drawn(labels, self.per_class, self.seed, self.draw)
+            return draw(labels, self.per_class, self.seed, self.draw)
         return share(labels, self.percent or 0.0, self.seed, self.draw)
 
 
@@ -55,8 +55,8 @@ class FewLabels(Chosen):
 class Named(Chosen):
     """The records of `source` that the text file `names` lists, a name a line, in the order of the source.
 
-    A name is what the source calls a record (`name_of`; in a folder, the path below it) or its last part, as in the published lists
-    of 1 % and 10 % of ImageNet's files. `rest` takes all others.
+    A name is what the source calls a record (`name_of`; in a folder, the path below it) or its last part, as in the published
+    lists of 1 % and 10 % of ImageNet's files. `rest` takes all others.
 
     Raises:
       UserError: no such file, a source without names, or names that no record has.

@@ -11,6 +11,9 @@ from ssl_jax.evaluate.splits import draw
 LABELS = np.array([0] * 40 + [1] * 10 + [2] * 5 + [-1] * 3, np.int32)
 
 
+UNLABELLED = Arrays({"image": np.zeros((2, 1, 1, 1), np.uint8)})
+
+
 class Records:
     """Labels, some of them -1."""
 
