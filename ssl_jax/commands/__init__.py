@@ -22,6 +22,7 @@ NAMES = (
     "plan",
     "replay",
     "recipes",
+    "inspect",
     "data prepare",
     "data stats",
     "data subset",

@@ -28,7 +28,7 @@ def options(parser: ArgumentParser) -> None:
         dest="source",
         type=path_of,
         metavar="DIR|PATH|none",
-        help="the run to start from; none: from scratch",
+        help="a run or a weight file to start from; none: from scratch",
     )
     parser.add_argument(
         "--data",
@@ -92,6 +92,8 @@ def _started(arguments: Namespace, recipe: Plain | None, say: Callable[[str], No
         if recipe is None:
             raise UserError("--from none: there is no model to train from scratch; add --config RECIPE, which has one")
         return recipe
+    if not _is_run(arguments.source):
+        return _of_weights(arguments.source, recipe)
     before = _pretrained(arguments.source)
     if recipe is None:
         if before["data"].get("probe") is None and not arguments.data:
@@ -102,6 +104,28 @@ def _started(arguments: Namespace, recipe: Plain | None, say: Callable[[str], No
     return of_pretrained(
         recipe, before, os.path.abspath(arguments.source) if "://" not in arguments.source else arguments.source
     )
+
+
+def _is_run(source: str) -> bool:
+    """Whether it is the address of a run: in a store, or a folder with a recipe and checkpoints, or none that is there."""
+    path = Path(source)
+    return "://" in source or not path.exists() or (path / "checkpoints").is_dir()
+
+
+def _of_weights(path: str, recipe: Plain | None) -> Plain:
+    """The recipe with the encoder of public weights: their model, and pixels as they were trained on."""
+    from ssl_jax.interop.importing import imported
+
+    if recipe is None:
+        raise UserError(f"--from {path}: weights do not say what views to learn from; add --config RECIPE")
+    found = imported(path)
+    kept = {key: recipe["model"][key] for key in ("drop_path", "remat", "dtype", "adapter") if key in recipe["model"]}
+    return {
+        **recipe,
+        "model": {**found.model, **kept},
+        "augment": {**recipe["augment"], **found.pixels},
+        "init_from": {**recipe.get("init_from", {}), "weights": os.path.abspath(path)},
+    }
 
 
 def _pretrained(folder: str) -> Plain:
