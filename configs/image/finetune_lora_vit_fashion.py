@@ -25,7 +25,7 @@ def get_config(arg: str = "") -> ConfigDict:
             model=small_vit(width, depth, heads, 7, class_token=False, remat="none", cells=1, unroll=depth),
             data=data | dict(pretrain=few_labels(data["probe"], 10 if tiny else 100)),
             augment=image_views(28, FASHION_PIXELS, dict(count=1, scale=(0.6, 1.0), flip=0.5)),
-            optimizer=dict(name="adamw", lr=5e-3, b2=0.999, weight_decay=0.05),
+            optimizer=dict(name="adamw", lr=1e-2, b2=0.999, weight_decay=0.05),
             schedule=dict(name="cosine", warmup_percent=10),
             checkpoint=dict(every_percent=50),
             evaluate=own_evaluation(),
