@@ -13,7 +13,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.evaluate.protocols import protocol_named
 from ssl_jax.evaluate.run import Asked, evaluated, telling
 from ssl_jax.evaluate.sources import probe_and_test
-from ssl_jax.interop.importing import Imported, imported
+from ssl_jax.interop.importing import Imported, digest, imported
 from ssl_jax.objectives.base import State
 from ssl_jax.recipe import Recipe, parse
 from ssl_jax.recipe.component import Component
@@ -47,18 +47,18 @@ def evaluate_weights(weights: str, asked: Asked, download: bool = False) -> str:
         config = overridden(as_config(config_of(found, asked.data, weights, download), "the recipe"), asked.overrides)
         recipe = parse(config, allow=asked.allow)
         replace_file(asked.out / "config.json", to_json(config))
-        return evaluated(opened(recipe, asked.out), asked, named, *probe_and_test(recipe), status)
+        return evaluated(opened(recipe, asked.out, digest(found)), asked, named, *probe_and_test(recipe), status)
 
 
-def opened(recipe: Recipe, folder: Path) -> Opened:
-    """The encoder as a run that was not trained."""
+def opened(recipe: Recipe, folder: Path, digest: str) -> Opened:
+    """The encoder as a run that was not trained; features that were kept are found again by the `digest` of the weights."""
     mesh = mesh_here(recipe)
     source: Any = recipe.data.pretrain.build()
     records = records_of(source, BadRecords(recipe.data.max_bad_fraction))
     with jax.set_mesh(mesh):
         setup, like = shaped(recipe, records, mesh)
         state = initialised(setup, records.batch(recipe.batch_size), like, recipe.init_from)
-    return Opened(folder, recipe, setup, State(state.params, state.extra), 0, records, mesh)
+    return Opened(folder, recipe, setup, State(state.params, state.extra), 0, records, mesh, digest)
 
 
 def config_of(found: Imported, data: str, weights: str, download: bool = False) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Report(NamedTuple):
 
     def told(self) -> str:
         """In one line."""
-        beside = f"; beside it, not needed: {some(self.beside)}" if self.beside else ""
+        beside = f"; beside it, not needed: {some(self.beside, 3)}" if self.beside else ""
         return (
             f"{len(self.loaded)} arrays loaded; resized: {some(self.resized)}; new: {some(self.new)}; "
             f"left over: {some((*self.unused, *self.left_over))}{beside}"
@@ -120,15 +120,14 @@ def resampled(table: np.ndarray, before: Grid | None, here: Grid | None, rows: i
 
 
 def other_channels(kernel: np.ndarray, window: int, rows: int) -> np.ndarray | None:
-    """A patch embedding [window x C, D] for K channels: their sum for one, else repeated in turn and scaled by C / K, so that
-    inputs alike in all channels give what they gave."""
+    """A patch embedding [window x C, D] for K channels: those of C in turn where K is a multiple of it, else their mean for each,
+    times C / K, so that inputs alike in all channels give what they gave."""
     if kernel.shape[0] % window or rows % window:
         return None
     before, here = kernel.shape[0] // window, rows // window
     apart = kernel.reshape(window, before, -1)
-    if here == 1:
-        return apart.sum(axis=1)
-    return (apart[:, np.arange(here) % before] * (before / here)).reshape(rows, -1).astype(kernel.dtype)
+    each = apart if here % before == 0 else apart.mean(axis=1, keepdims=True)
+    return (each[:, np.arange(here) % each.shape[1]] * (before / here)).reshape(rows, -1).astype(kernel.dtype)
 
 
 def grid_here(module: Any, size: tuple[int, ...] | None, rows: int) -> Grid | None:
@@ -143,7 +142,7 @@ def grid_here(module: Any, size: tuple[int, ...] | None, rows: int) -> Grid | No
     return grid if math.prod(grid) == rows else None
 
 
-def some(names: Iterable[str]) -> str:
+def some(names: Iterable[str], most: int = SHOWN) -> str:
     """The first of some names, and how many more there are."""
     names = tuple(names)
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "") or "none"
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "") or "none"

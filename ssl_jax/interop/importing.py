@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -154,6 +155,15 @@ def flat(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     stats = flatten_dict(variables.get("batch_stats", {}), sep="/")
     found = flatten_dict(variables["params"], sep="/") | {STATS + path: x for path, x in stats.items()}
     return {path: np.asarray(x) for path, x in found.items()}
+
+
+def digest(found: Imported) -> str:
+    """Of all numbers and their names: two files with the same digest have the same encoder."""
+    made = hashlib.sha256()
+    for path, x in sorted(flat(found.variables).items()):
+        made.update(f"{path} {x.shape} {x.dtype}\n".encode())
+        made.update(np.ascontiguousarray(x).data)
+    return made.hexdigest()
 
 
 def as_float32(x: np.ndarray) -> np.ndarray:

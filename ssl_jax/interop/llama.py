@@ -49,13 +49,15 @@ def model(facts: Facts) -> dict[str, Any]:
         raise UserError(
             f"config.json has rope_type={kind!r}; rescaled rotary positions are not built here, only 'default'"
         )
+    few = facts.config.get("num_key_value_heads", heads)
     width, query = facts.shape("embed_tokens.weight")[1], facts.shape("layers.0.self_attn.q_proj.weight")[0]
     return text_model(
         facts, "embed_tokens.weight", "layers.{}.", heads, facts.shape("layers.0.mlp.gate_proj.weight")[0],
         length=facts.config.get("max_position_embeddings", 2048), causal=True, positions="rope", norm="rms", bias=False,
-        mlp="swiglu", pool="last", kv_heads=facts.config.get("num_key_value_heads", heads),
+        mlp="swiglu", pool="last",
         norm_epsilon=float(facts.config.get("rms_norm_eps", 1e-6)),
         rope_base=float(rope.get("rope_theta") or facts.config.get("rope_theta", 10000.0)),
+        **({} if few == heads else {"kv_heads": few}),
         **({} if query == width else {"head_width": query // heads}),
     )  # fmt: skip
 

@@ -27,6 +27,9 @@ def built(model: Model) -> nn.Module:
 
 def wanted(module: nn.Module, channels: int) -> Shapes:
     """Shapes of the parameters of an encoder by path; BatchNorm's statistics are below `batch_stats/`."""
+    module = (
+        module.clone(remat="none") if hasattr(module, "remat") else module
+    )  # which changes no shape, and is quicker
     made: Mapping[str, Any] = jax.eval_shape(module.init, jax.random.key(0), *inputs(module, channels))
     shapes = flatten_dict(made["params"], sep="/") | {
         f"batch_stats/{path}": x for path, x in flatten_dict(made.get("batch_stats", {}), sep="/").items()

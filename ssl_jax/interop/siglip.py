@@ -42,7 +42,7 @@ def model(facts: Facts) -> dict[str, Any]:
     width = facts.shape(f"{EMBEDDED}.weight")[0]
     section = vit_model(
         facts, EMBEDDED, LAYER, f"{LAYER.format(0)}mlp.fc1.weight", heads_of(facts, width, "num_attention_heads"),
-        positions="learned", class_token=False, mlp=mlp_named(facts, "hidden_act") if inner else "gelu_tanh",
+        positions="learned", class_token=False, mlp=mlp_named(facts, "hidden_act") if "hidden_act" in inner else "gelu_tanh",
         norm_epsilon=float(inner.get("layer_norm_eps", 1e-6)),
     )  # fmt: skip
     return section | grid_of_table(facts, facts.shape(PLACES)[0], section["patch"], "image_size")

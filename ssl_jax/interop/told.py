@@ -17,7 +17,7 @@ def told(found: Imported) -> str:
         f"{found.where}: {found.family.name} ({found.family.about})",
         f"encoder: {count:,} parameters in {len(arrays)} arrays, {4 * count / 2**20:,.1f} MiB in float32",
         *([f"its names begin with {found.prefix!r}"] if found.prefix else []),
-        *([f"beside it, not read: {some(found.beside)}"] if found.beside else []),
+        *([f"beside it, not read: {some(found.beside, 3)}"] if found.beside else []),
         *([f"no place for: {some(found.left_over)}"] if found.left_over else []),
         "",
         f"model={section(found.model)}",
