@@ -123,7 +123,7 @@ def _of_weights(path: str, recipe: Plain | None) -> Plain:
     return {
         **recipe,
         "model": {**found.model, **kept},
-        "augment": {**recipe["augment"], **found.pixels},
+        "augment": {**recipe["augment"], **found.pixels} | ({"size": found.size} if found.size else {}),
         "init_from": {**recipe.get("init_from", {}), "weights": os.path.abspath(path)},
     }
 
