@@ -100,7 +100,8 @@ def with_own_task(
     rows = [rows] if isinstance(rows, str) else [row for row in rows if row in results["rows"]]
     columns = columns_of(found, declared)
     names = ", ".join(column["value"] for column in columns)
-    protocol = f"own task: {names} of the pretext task on the test records, BatchNorm on the statistics of a batch"
+    norm = "BatchNorm of a pretext task on the statistics of a batch"
+    protocol = f"own task: {names} of what was trained, on the test records; {norm}"
     return results | {
         "protocol": results["protocol"] | {PROBE: protocol},
         "columns": [*results["columns"], *(dict(column) | {"probe": PROBE} for column in columns)],
