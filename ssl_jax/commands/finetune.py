@@ -11,7 +11,7 @@ from typing import Any
 from ssl_jax.commands.shared.cpu_devices import pretend_cpu_devices
 from ssl_jax.commands.shared.options import add_config, add_workdir, path_of
 from ssl_jax.commands.shared.recipe import checked
-from ssl_jax.commands.shared.training import add_processes, add_resuming, trained
+from ssl_jax.commands.shared.training import add_processes, add_resuming, join, trained
 from ssl_jax.errors import UserError
 
 ABOUT = "learn labels from a pretrained encoder, all or a part of it; starting again with the same directory resumes"
@@ -30,11 +30,6 @@ def options(parser: ArgumentParser) -> None:
         metavar="DIR|PATH|none",
         help="a run or a weight file to start from; none: from scratch",
     )
-    parser.add_argument(
-        "--data",
-        metavar="SRC",
-        help="labelled records, in place of the recipe's: folder:/photos, tar:, list:, ... or a path",
-    )
     add_config(parser)
     add_workdir(parser, "the run directory; created, or resumed")
     add_resuming(parser)
@@ -49,7 +44,9 @@ def run(arguments: Namespace) -> None:
         pretend_cpu_devices(arguments.cpu_devices)
     notes: list[str] = []
     config = composed(arguments, notes.append)
-    trained(arguments, config, checked(arguments, config), notes)
+    recipe = checked(arguments, config)
+    join(arguments)
+    trained(arguments, config, recipe, notes)
 
 
 def composed(arguments: Namespace, say: Callable[[str], None]) -> Any:

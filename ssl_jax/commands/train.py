@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from functools import cache, partial
 
 from ssl_jax.commands.shared.options import add_config, add_workdir
-from ssl_jax.commands.shared.recipe import recipe_of
-from ssl_jax.commands.shared.training import add_processes, add_resuming, trained
+from ssl_jax.commands.shared.recipe import here, recipe_of
+from ssl_jax.commands.shared.training import add_processes, add_resuming, join, trained
 
 ABOUT = "pretrain without labels; starting again with the same directory resumes"
-EXAMPLE = "ssl-jax train --config mae_vit_fashion:tiny --workdir runs/x --config.optimizer.lr=1e-3"
+EXAMPLE = """ssl-jax train --data /photos --workdir runs/x
+  ssl-jax train --config mae_vit_fashion:tiny --workdir runs/x --config.optimizer.lr=1e-3"""
 
 
 def options(parser: ArgumentParser) -> None:
@@ -23,5 +25,7 @@ def options(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Pretrain, or resume."""
     notes: list[str] = []
-    config, recipe = recipe_of(arguments, notes.append)
+    join_once = cache(partial(join, arguments))
+    config, recipe = recipe_of(arguments, notes.append, lambda: join_once() or here())
+    join_once()
     trained(arguments, config, recipe, notes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssl_jax.interop import bart, bert, dinov2, dinov3, gpt2, hf_vit, llama, resnet, siglip, t5, timm_vit, vjepa2
+from ssl_jax.interop import bart, bert, clip, dinov2, dinov3, gpt2, hf_vit, llama, resnet, siglip, t5, timm_vit, vjepa2
 from ssl_jax.interop.family import Family
 
 FAMILIES: tuple[Family, ...] = (
@@ -11,6 +11,7 @@ FAMILIES: tuple[Family, ...] = (
     dinov2.DINOV2,
     dinov3.DINOV3,
     siglip.SIGLIP,
+    clip.CLIP,
     hf_vit.VIDEOMAE,
     vjepa2.VJEPA2,
     resnet.RESNET,

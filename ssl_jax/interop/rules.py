@@ -98,6 +98,13 @@ def write(rules: Iterable[Rule], arrays: Tensors) -> dict[str, np.ndarray]:
 
 def _written(each: Rule, arrays: Tensors) -> dict[str, np.ndarray]:
     ours = tuple(np.asarray(arrays[path]) for path in each.ours)
+    try:
+        return _each_written(each, ours)
+    except ValueError as error:
+        raise UserError(f"{' and '.join(each.ours)} cannot be written: {error}; write another format") from error
+
+
+def _each_written(each: Rule, ours: Arrays) -> dict[str, np.ndarray]:
     rows = [ours] if each.layers is None else zip(*ours, strict=True)
     return {
         name: np.ascontiguousarray(tensor)

@@ -57,7 +57,7 @@ def require_whole(found: Shapes, expected: Shapes, where: str) -> None:
         f"  {path}: {list(found[path]) if path in found else 'absent'}, not {list(shape)}"
         for path, shape in expected.items()
         if found.get(path) != shape
-    ]
+    ] + [f"  {path}: no place in the model" for path in found if path not in expected and path != "mask_token"]
     if lines:
         more = f"\n  and {len(lines) - 8} more" if len(lines) > 8 else ""
         raise UserError(

@@ -107,6 +107,17 @@ def after(rows: int) -> Transform:
     return each(lambda x: x[rows:], lambda x: np.concatenate([np.zeros((rows, *x.shape[1:]), x.dtype), x]))
 
 
+def without(shape: tuple[int, ...]) -> Transform:
+    """What we have and they do not: zeros in ours, nothing in theirs. ValueError for numbers that would be lost."""
+
+    def write(arrays: Arrays) -> Arrays:
+        if np.any(arrays[0]):
+            raise ValueError("it is not zero, and the other model has none")
+        return ()
+
+    return Transform(lambda arrays: (np.zeros(shape, np.float32),), write)
+
+
 def constant(value: Callable[[], np.ndarray]) -> Transform:
     """What they keep in a file and we compute: nothing in ours."""
     return Transform(lambda arrays: (), lambda arrays: (value(),))

@@ -45,7 +45,13 @@ def vit_model(facts: Facts, embed: str, layers: str, hidden: str, heads: int, **
     return {"target": TARGET, **sizes, **options}
 
 
-ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+    "relu": "relu",
+}
 
 
 def mlp_named(facts: Facts, *keys: str) -> str:

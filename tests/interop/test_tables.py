@@ -60,6 +60,7 @@ CASES = [
     ("dinov2", LEARNED | {"layer_scale": 0.5, "registers": 2}, {"layerscale_value": 0.5}),
     ("dinov3", VIT | {"positions": "rope", "registers": 2, "layer_scale": 1.0, "mlp": "swiglu"} | V3, {}),
     ("siglip", LEARNED | {"class_token": False, "pool": "mean", "mlp": "gelu_tanh"}, {}),
+    ("clip", LEARNED | {"mlp": "quick_gelu", "embedding_norm": True, "norm_epsilon": 1e-5}, {}),
     ("videomae", CLIP | {"positions": "sequence", "qkv_bias": "query_value"}, {"layer_norm_eps": 1e-6}),
     ("vjepa2", CLIP | {"width": 24, "positions": "rope"} | INDICES, {}),
     ("resnet", {"target": "ssl_jax.models.resnet:ResNet", "depth": 18, "width": 4}, {}),
@@ -82,7 +83,10 @@ BY_NAME = {family.name: family for family in FAMILIES}
 def drawn(model, seed=0):
     """Random variables of a `model` section."""
     rng, module = np.random.default_rng(seed), built(model)
-    return nested({path: rng.normal(size=s).astype(np.float32) for path, s in wanted(module, 3).items()})
+    arrays = {path: rng.normal(size=s).astype(np.float32) for path, s in wanted(module, 3).items()}
+    if model.get("embedding_norm") and "patch" in model:  # CLIP has no bias there
+        arrays["patch_embed/bias"][:] = 0
+    return nested(arrays)
 
 
 @pytest.mark.parametrize(("name", "model", "config"), CASES, ids=range(len(CASES)))

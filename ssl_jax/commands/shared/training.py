@@ -47,7 +47,6 @@ def trained(arguments: Namespace, config: Any, recipe: Any, notes: Sequence[str]
     from ssl_jax.rundir.log import logger
     from ssl_jax.training.run import run
 
-    distributed.start(arguments.coordinator, arguments.processes, arguments.process_id)
     with (
         run_directory(arguments.workdir) as folder,
         distributed.open_together(folder, config, arguments.allow_config_change) as workdir,
@@ -58,4 +57,12 @@ def trained(arguments: Namespace, config: Any, recipe: Any, notes: Sequence[str]
         run(recipe, workdir, allow_data_change=arguments.allow_data_change)
     flags = flags_to_allow(recipe.objective.needed, arguments.config or "", arguments.allow)
     words = ["--workdir", arguments.workdir, *(word for flag in flags for word in ("--allow", flag))]
-    terminal.tell(f"{arguments.workdir}\nNext: ssl-jax eval {shlex.join(words)}")
+    following = "report" if arguments.data and recipe.data.test is None else "eval"
+    terminal.tell(f"{arguments.workdir}\nNext: ssl-jax {following} {shlex.join(words)}")
+
+
+def join(arguments: Namespace) -> None:
+    """Meet the other processes of the run, before jax looks for devices."""
+    from ssl_jax.devices import distributed
+
+    distributed.start(arguments.coordinator, arguments.processes, arguments.process_id)
