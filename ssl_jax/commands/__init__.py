@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 NAMES = (
     "train",
+    "finetune",
     "eval",
     "embed",
     "export",

@@ -35,17 +35,18 @@ def own_task(
 ) -> dict[str, float]:
     """Metrics of `objective.validate` over all records of `source`, each counted once, and their number `n_test`.
 
-    Empty for an objective that has none. Views are drawn as in training, from `seed`. Batches are of nearly equal size, at
-    most `batch_size`: where rows of a batch meet (BatchNorm, negatives), a small rest would be another task. In the place of
-    records that cannot be read, which `bad` counts, others are seen twice.
+    Empty for an objective that has none. Views are the objective's `held_out_views`, from `seed`; labels are shown to those only
+    that learned from them. Batches are of nearly equal size, at most `batch_size`: where rows of a batch meet (BatchNorm,
+    negatives), a small rest would be another task. In the place of records that cannot be read, which `bad` counts, others are
+    seen twice.
     """
     bad = BadRecords(0.0) if bad is None else bad
-    hidden = hidden_fields(source, label, target)
+    hidden = _hidden(objective, source, label, target)
 
     @jax.jit
     def measured(batch: Batch, ids: Array) -> dict[str, Mean]:
         keys = Keys(example_keys(seed, ids * 0, ids), step_key(seed, 0))
-        views = objective.views(keys, batch, Progress(0, 1))
+        views = objective.held_out_views(keys, batch, Progress(0, 1))
         return objective.validate(state.params, state.extra, views, step_key(seed, 1))
 
     sums: dict[str, Mean] = {}
@@ -62,18 +63,24 @@ def missing_fields(
     objective: Objective, wanted: Iterable[str], source: Any, label: str = "label", target: str | None = None
 ) -> list[str]:
     """The fields that pretraining had, that the records of `source` lack, and without which there are no views."""
-    hidden = hidden_fields(source, label, target)
+    hidden = _hidden(objective, source, label, target)
     missing = sorted(set(wanted) - set(BadRecords(1.0).read(source, 0)[1]) - set(hidden))
     return missing if missing and not _has_views(objective, source, hidden) else []
 
 
-def _has_views(objective: Objective, source: Any, hidden: Iterable[str | None]) -> bool:
+def _hidden(objective: Objective, source: Any, label: str, target: str | None) -> tuple[str, ...]:
+    """The fields that the objective may not see; the empty name, so that there is always one."""
+    hidden = hidden_fields(source, label, target)
+    return ("", *(name for name in hidden if name and name not in objective.labels))
+
+
+def _has_views(objective: Objective, source: Any, hidden: Iterable[str]) -> bool:
     """Whether the objective makes views of such records. Traces and computes nothing."""
     ids = np.zeros(1, np.int32)
     batch = unlabelled(examples(source, ids, ids, BadRecords(1.0)), *hidden)
     keys = Keys(example_keys(0, jnp.asarray(ids), jnp.asarray(ids)), step_key(0, 0))
     try:
-        jax.eval_shape(lambda records: objective.views(keys, records, Progress(0, 1)), batch)
+        jax.eval_shape(lambda records: objective.held_out_views(keys, records, Progress(0, 1)), batch)
     except (KeyError, UserError):
         return False
     return True
@@ -93,7 +100,8 @@ def with_own_task(
     rows = [rows] if isinstance(rows, str) else [row for row in rows if row in results["rows"]]
     columns = columns_of(found, declared)
     names = ", ".join(column["value"] for column in columns)
-    protocol = f"own task: {names} of the pretext task on the test records, BatchNorm on the statistics of a batch"
+    norm = "BatchNorm of a pretext task on the statistics of a batch"
+    protocol = f"own task: {names} of what was trained, on the test records; {norm}"
     return results | {
         "protocol": results["protocol"] | {PROBE: protocol},
         "columns": [*results["columns"], *(dict(column) | {"probe": PROBE} for column in columns)],

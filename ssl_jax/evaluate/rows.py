@@ -16,7 +16,7 @@ from ssl_jax.evaluate.baselines import Fit, encoded_splits, random_weights, raw_
 from ssl_jax.evaluate.classes import class_names
 from ssl_jax.evaluate.features import Split
 from ssl_jax.evaluate.reader import PLAIN, Reader, there
-from ssl_jax.objectives.base import Encoder
+from ssl_jax.objectives.base import Encoder, as_it_is
 
 if TYPE_CHECKING:
     from ssl_jax.evaluate.suite import Settings
@@ -138,7 +138,7 @@ class Table:
 
 def kinds_of(encoders: Mapping[str, Encoder]) -> dict[str, str]:
     """Each encoder by name -> the first that differs from it in nothing but where its parameters lie: its kind."""
-    forms = {name: replace(encoder, path=(), stats=()) for name, encoder in encoders.items()}
+    forms = {name: replace(encoder, path=(), stats=(), made=as_it_is) for name, encoder in encoders.items()}
     return {name: next(other for other in forms if forms[other] == form) for name, form in forms.items()}
 
 

@@ -6,14 +6,15 @@ import hashlib
 
 import numpy as np
 
-from ssl_jax.errors import UserError
+from ssl_jax.data.few import by_class
+from ssl_jax.data.few import draw as draw
 
 
 def folds(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """A fold number in [0, count) for each of `labels` [N]; every class is spread as evenly as it can be."""
     rng = np.random.default_rng(seed)
     number, start = np.empty(len(labels), np.int64), 0
-    for members in _by_class(labels):
+    for members in by_class(labels):
         # Going on where the last class ended keeps the folds equal in size too.
         number[rng.permutation(members)] = (start + np.arange(len(members))) % count
         start += len(members)
@@ -24,34 +25,12 @@ def held_out(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """Bool [N]: about `fraction` of every class of `labels`, at least one record but never all of a class."""
     rng = np.random.default_rng(seed)
     mask = np.zeros(len(labels), bool)
-    for members in _by_class(labels):
+    for members in by_class(labels):
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         mask[rng.permutation(members)[:count]] = True
     return mask
 
 
-def draw(labels: np.ndarray, shots: int, seed: int, number: int) -> np.ndarray:
-    """Indices [classes * shots] of `shots` records of every class, for the `number`-th draw of this seed.
-
-    Raises:
-      UserError: a class has fewer labels than `shots`.
-    """
-    rng = np.random.default_rng([seed, shots, number])
-    chosen = []
-    for members in _by_class(labels):
-        if len(members) < shots:
-            raise UserError(
-                f"class {labels[members[0]]} has {len(members)} labels in the probe split, fewer than shots={shots}; "
-                f"use at most {min(len(m) for m in _by_class(labels))}, or a larger probe split"
-            )
-        chosen.append(rng.permutation(members)[:shots])
-    return np.sort(np.concatenate(chosen))
-
-
 def digest(ids: np.ndarray) -> str:
     """SHA-256 (first 16 hex digits) of record ids: which records a number was measured on."""
     return hashlib.sha256(np.ascontiguousarray(ids, "<i8").data).hexdigest()[:16]
-
-
-def _by_class(labels: np.ndarray) -> list[np.ndarray]:
-    return [np.flatnonzero(labels == c) for c in np.unique(labels)]

@@ -19,7 +19,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.evaluate.features import hidden_fields, unlabelled
 from ssl_jax.evaluate.progress import Tick, unheard
 from ssl_jax.evaluate.reader import Tolerance, strict
-from ssl_jax.objectives.base import Encoder, State
+from ssl_jax.objectives.base import Encoder, State, as_it_is
 from ssl_jax.objectives.supervised import Supervised
 from ssl_jax.optim import optimizers, schedules
 from ssl_jax.training.step import Setup, init_state, train_step
@@ -69,7 +69,7 @@ class SupervisedFit:
             batch = next(seen)
             tick(done * size, steps * size)
         stats = ("extra", "batch_stats", "encoder") if self._encoder.stats else ()
-        encoder = replace(self._encoder, path=("params", "encoder"), stats=stats)
+        encoder = replace(self._encoder, path=("params", "encoder"), stats=stats, made=as_it_is)
         return encoder, encoder.variables(State(state.params, state.extra))
 
     def _seen(self, source: Any, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -14,8 +15,8 @@ from ssl_jax.models.grid import Grid, resize_tokens, sides
 from ssl_jax.models.vit import INTERPOLATION_OFFSET
 
 Shapes = Mapping[str, tuple[int, ...]]
-# What an encoder may lack, since it starts as well without: methods that hide patches have it, others do not.
-SPARE = ("mask_token",)
+# What an encoder may lack, since it starts as well without: the token of methods that hide patches, and adapters.
+SPARE = re.compile(r"(^|/)(mask_token$|adapter\d*/)")
 SHOWN = 8
 
 
@@ -51,12 +52,12 @@ class Report(NamedTuple):
     @property
     def lacking(self) -> tuple[str, ...]:
         """What starts anew though an encoder cannot do without."""
-        return tuple(name for name in self.new if name.rpartition("/")[2] not in SPARE)
+        return tuple(name for name in self.new if not SPARE.search(name))
 
     @property
     def lost(self) -> tuple[str, ...]:
         """What the file has of its encoder and this one has no place for."""
-        return (*(name for name in self.unused if name.rpartition("/")[2] not in SPARE), *self.left_over)
+        return (*(name for name in self.unused if not SPARE.search(name)), *self.left_over)
 
 
 def refuse_partial(report: Report, what: str, remedy: str) -> None:

@@ -66,6 +66,7 @@ class TextTransformer(nn.Module):
     attention_dropout: float = 0.0
     qkv_bias: str = "all"  # all | none
     condition: int = 0
+    adapter: int = 0  # the width of bottlenecks after all branches; 0: none
 
     def __post_init__(self) -> None:
         for value, known, name in ((self.positions, POSITIONS, "positions"), (self.pool, READERS, "pool")):
@@ -176,6 +177,7 @@ class TextTransformer(nn.Module):
             norm_epsilon=self.norm_epsilon,
             style=style,
             dropout=Dropout(self.dropout, self.attention_dropout, 0.0, self.dropout),
+            adapter=self.adapter,
         )
 
 

@@ -108,6 +108,20 @@ class Memory(NamedTuple):
         return Mask(self.valid, False, *((None, None) if self.segments is None else (queries.segments, self.segments)))
 
 
+class Bottleneck(nn.Module):
+    """`x + GELU(x W_0) W_1` through `width` numbers; W_1 starts at zero."""
+
+    width: int
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[..., D] -> [..., D]."""
+        down = Dense(self.width, dtype=self.dtype, name="down")
+        up = Dense(x.shape[-1], dtype=self.dtype, kernel_init=nn.initializers.zeros_init(), name="up")
+        return x + up(ACTIVATIONS["gelu"](down(x)))
+
+
 class Block(nn.Module):
     """LayerNorm, self-attention, LayerNorm, MLP, each branch with a residual (Dosovitskiy et al. 2020, eq. 2-3).
 
@@ -116,7 +130,8 @@ class Block(nn.Module):
     leave out the keys' bias ("query_value", as DINOv3 does: with rotary positions it is not redundant) or all of it ("none").
     With a `Memory` there is a third branch between the two, with a norm of its own: attention to it. A `condition` shifts and
     scales what each norm gives and scales each branch, by a dense layer that starts at zero (Peebles, Xie 2022, arXiv 2212.09748,
-    adaLN-zero): the block then starts as the identity.
+    adaLN-zero): the block then starts as the identity. `adapter` > 0 is the width of a bottleneck after each branch, which starts
+    as nothing (Houlsby et al. 2019, arXiv 1902.00751).
     """
 
     heads: int
@@ -132,6 +147,7 @@ class Block(nn.Module):
     drop: DropPath | None = None
     style: Style = Style()
     dropout: Dropout = Dropout()
+    adapter: int = 0
 
     @nn.compact
     def __call__(
@@ -179,7 +195,7 @@ class Block(nn.Module):
         x = checkpoint_name(shard_batch(x), LAYER_INPUT)
         changes = _modulations(condition, len(branches), width, self.dtype)
         for (name, branch), change in zip(branches.items(), changes, strict=True):
-            normed, branch = _modulated(norm(name=name), branch, change)
+            normed, branch = _modulated(norm(name=name), self._adapted(name, branch), change)
             x = ORDERS[self.style.order](partial(self._residual, rate), normed, branch, x)
         return x, None
 
@@ -198,6 +214,13 @@ class Block(nn.Module):
         head = self.style.head_width or h.shape[-1] // self.heads
         query = dense((self.heads, head), name=f"{prefix}query")(h)
         return query, dense((2, self.style.kv_heads or self.heads, head), name=f"{prefix}key_value")(other)
+
+    def _adapted(self, name: str, branch: Branch) -> Branch:
+        """The branch and, where there are adapters, the one of its own after it."""
+        if not self.adapter:
+            return branch
+        bottleneck = Bottleneck(self.adapter, self.dtype, name=name.replace("norm", "adapter"))
+        return lambda h, sections: bottleneck(branch(h, sections))
 
     def _dropped(self, x: Array, rate: float) -> Array:
         return dropped(self.make_rng(NOISE), x, rate) if rate else x
@@ -274,6 +297,7 @@ class Transformer(nn.Module):
     local_prefix: int = 0
     style: Style = Style()
     dropout: Dropout = Dropout()
+    adapter: int = 0
 
     def __call__(
         self,
@@ -333,7 +357,7 @@ class Transformer(nn.Module):
         )
         blocks = stack(
             self.heads, self.mlp_dim, self.dtype, self.attention, self.kernel_init, self.mlp, self.layer_scale,
-            self.qkv_bias, self.norm_epsilon, sections, drop, self.style, dropout, name=STACK,
+            self.qkv_bias, self.norm_epsilon, sections, drop, self.style, dropout, self.adapter, name=STACK,
         )  # fmt: skip
         x, layers = blocks(x, (drop or DropPath(0.0)).rates(self.depth), mask, rope, bias, memory, condition)
         return self._normed(x, sections), layers[-last:] if layers is not None and last else None

@@ -93,6 +93,7 @@ class ViT(nn.Module):
     rope_rescale: float = 1.0
     embedding_norm: bool = False
     local_norm: bool = False  # class token and registers of all sizes but the first have a final LayerNorm of their own
+    adapter: int = 0  # the width of bottlenecks after all branches (Houlsby et al. 2019); 0: none
 
     @property
     def prefix(self) -> int:
@@ -184,7 +185,7 @@ class ViT(nn.Module):
         stack = Transformer(
             self.depth, self.heads, self.mlp_dim, self.dtype, self.remat, self.unroll, self.attention,
             self._kernel_init, self.mlp, self.layer_scale, self.qkv_bias, self.norm_epsilon, drop,
-            self.prefix if self.local_norm else 0, name="transformer",
+            self.prefix if self.local_norm else 0, adapter=self.adapter, name="transformer",
         )  # fmt: skip
         turned = self._rotations(grids, keep or none, train)
         x = _pack(sequences)
@@ -208,9 +209,10 @@ class ViT(nn.Module):
     def features(self, image: Array, train: bool = False) -> Array:
         """Pooled features [B, F] of whole images: what probes see. F is D, times the number of cells.
 
-        `train` has no effect (no dropout, no BatchNorm).
+        `train` draws stochastic depth and rotary scales where there is a stream `noise`; without it, it has no effect.
         """
-        tokens = self(image)
+        noisy = train and self.has_rng(NOISE)
+        tokens = self.crops((image[:, None],), train=noisy)[0][:, 0]
         if self.pool == "class":
             return tokens[:, 0]
         return cell_means(tokens[:, self.prefix :], grid_of(image.shape, self.patch), self.cells)

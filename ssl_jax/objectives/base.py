@@ -58,6 +58,11 @@ class State(NamedTuple):
     extra: dict
 
 
+def as_it_is(state: State) -> State:
+    """The state itself."""
+    return state
+
+
 class Keys(NamedTuple):
     """The two scopes of randomness on data.
 
@@ -91,6 +96,7 @@ class Encoder:
     `path` points into `{"params": params, "extra": extra}`; `stats` likewise at its `batch_stats`, if it has any.
     `module.apply(variables, *inputs, method=method)` returns [B, F]; another `method` than `features` reads another layer.
     `plain` gives numbers [B, F] of records without the module (the raw row); None takes the inputs, flattened.
+    `made` is where the paths lead: the trainer's state, or what is made of it where parameters lie in several places.
     """
 
     module: nn.Module
@@ -100,10 +106,11 @@ class Encoder:
     stats: tuple[str, ...] = ()
     method: str = "features"
     plain: Callable[[Batch], Array] | None = None
+    made: Callable[[State], State] = as_it_is
 
     def variables(self, state: State) -> dict:
         """The Flax variables of this encoder inside `state`."""
-        tree = {"params": state.params, "extra": state.extra}
+        tree = self.made(State(state.params, state.extra))._asdict()
         variables = {"params": _at(tree, self.path)}
         return variables | ({"batch_stats": _at(tree, self.stats)} if self.stats else {})
 
@@ -157,6 +164,11 @@ class Objective:
     def modules(self) -> Mapping[str, nn.Module]:
         """Every module by the name of its parameters in `params`. `plan`, `verify` and parameter rules know no other."""
         return dict(self.encoder) if isinstance(self.encoder, Mapping) else {"encoder": self.encoder}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The fields with labels that it learns from; () for a method that needs none."""
+        return ()
 
     @property
     def view(self) -> str:
@@ -217,6 +229,21 @@ class Objective:
         Each but `chance` is a column of the table, shown as `validated` says.
         """
         return {}
+
+    def held_out_views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
+        """What `validate` is given of a batch of records; drawn as in training where that is part of the task."""
+        return self.views(keys, batch, progress)
+
+    def whole(self, state: State) -> State:
+        """The state with every parameter in its place, where training has some of them elsewhere: what `init_from` fills."""
+        return state
+
+    def parted(self, state: State, key: Array) -> State:
+        """The inverse of `whole`, as training has it; `key` is for parameters that come new."""
+        return state
+
+    def check_source(self, source: Any) -> None:
+        """Raise UserError for records that it cannot learn from."""
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """What the model is given, for people, without parameters. Used by `ssl-jax preview`."""

@@ -50,7 +50,7 @@ def require(ok: bool, key: str, value: Any, rule: str) -> None:
 class Data:
     """Where examples come from.
 
-    pretrain: the source of records to learn from; labels, if they have any, are not looked at.
+    pretrain: the source of records to learn from; labels, if they have any, only the objective `Finetune` looks at.
     probe: the source of labelled records that probes are fitted on; None: no evaluation.
     test: the source of labelled records that probes are tested on; None: no evaluation.
     crop: where random crops are cut. "device": of squares, to which the source brings every picture; "host": of whole pictures

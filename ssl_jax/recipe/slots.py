@@ -25,13 +25,14 @@ LONGEST = 300  # characters of a dotted path
 class Slot:
     """What one place in a recipe takes.
 
-    `takes` says it in words. Classes of ssl_jax come from its `rooms`; all extend the class `base` ("package.module:Name", ""
-    for any) and have the `members`. Components among the options of such a class go by the slot `inside`, or by this one.
+    `takes` says it in words. Classes of ssl_jax come from its `rooms`; all extend one of the classes `bases`
+    ("package.module:Name", none for any) and have the `members`. Components among the options of such a class go by
+    the slot `inside`, or by this one.
     """
 
     takes: str
     rooms: tuple[str, ...]
-    base: str = ""
+    bases: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
     inside: Slot | None = None
 
@@ -43,7 +44,7 @@ class Slot:
     def accepts(self, found: type) -> bool:
         """Whether `found` is of this kind, wherever it comes from."""
         lacking = [name for name in self.members if not any(name in vars(c) for c in found.__mro__)]
-        return not lacking and (not self.base or issubclass(found, _base(self.base)))
+        return not lacking and (not self.bases or issubclass(found, tuple(map(_base, self.bases))))
 
     def classes(self) -> Iterator[type]:
         """Every public class of ssl_jax that may stand here. Imports the modules of the rooms."""
@@ -61,13 +62,18 @@ SOURCE = Slot(
     ("ssl_jax.data.sources", *MODALITIES),
     members=("__len__", "__getitem__", "fingerprint"),
 )
-MODEL = Slot("a Linen module (flax.linen.Module)", ("ssl_jax.models",), base="flax.linen:Module")
+LINEN, ADAPTATION = "flax.linen:Module", "ssl_jax.adapt.base:Adaptation"
+MODEL = Slot("a Linen module (flax.linen.Module)", ("ssl_jax.models",), (LINEN,))
 AUGMENT = Slot("an augment (a class with __call__ and evaluation)", MODALITIES, members=("__call__", "evaluation"))
 OBJECTIVE = Slot(
     "an objective (a subclass of ssl_jax.objectives.base:Objective)",
     ("ssl_jax.objectives",),
-    base="ssl_jax.objectives.base:Objective",
-    inside=MODEL,
+    ("ssl_jax.objectives.base:Objective",),
+    inside=Slot(
+        "a Linen module, or an adaptation (ssl_jax.adapt.base:Adaptation)",
+        ("ssl_jax.models", "ssl_jax.adapt"),
+        (LINEN, ADAPTATION),
+    ),
 )
 PROBE = Slot("a probe (a class with columns and run)", ("ssl_jax.evaluate.probes",), members=("columns", "run"))
 

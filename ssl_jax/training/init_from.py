@@ -21,7 +21,7 @@ from jax import Array
 
 from ssl_jax.checkpoint.store import Checkpoints, named
 from ssl_jax.errors import UserError
-from ssl_jax.interop.fitting import Grids, fitted, grid_here, refuse_partial, resampled, square
+from ssl_jax.interop.fitting import SPARE, Grids, fitted, grid_here, refuse_partial, resampled, square
 from ssl_jax.interop.importing import Imported, flat, imported
 from ssl_jax.models.grid import Grid, sides
 from ssl_jax.objectives.base import Objective
@@ -171,9 +171,9 @@ def encoder_of(section: InitFrom, saved: Shapes, wanted: Shapes, grids: Mapping[
     """Path in the encoder -> name in the other run, of its teacher where it has one, if all that this encoder needs fits."""
     here = _places(section.module, wanted)
     there = _places(section.module, saved, teacher=True) or _places(section.module, saved)
-    pairs = {path: (there.get(path, ""), name) for path, name in here.items() if not path.endswith("mask_token")}
+    pairs = {path: (there.get(path, ""), name) for path, name in here.items() if not SPARE.search(path)}
     whole = all(fits(name, saved.get(old), wanted[name], grids.get(name)) for old, name in pairs.values())
-    extra = [path for path in there if path not in here and not path.endswith("mask_token")]
+    extra = [path for path in there if path not in here and not SPARE.search(path)]
     return {path: there[path] for path in here if path in there} if pairs and whole and not extra else None
 
 

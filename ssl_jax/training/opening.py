@@ -41,6 +41,12 @@ def parameters(params: Mapping[str, Any]) -> str:
     return f"parameters: {sum(sizes.values()):,} ({parts})"
 
 
+def frozen(extra: Mapping[str, Any]) -> str:
+    """`; frozen: 85,000`, of what an objective keeps so; nothing where all parameters learn."""
+    held = sum(prod(leaf.shape) for leaf in jax.tree.leaves(extra.get("frozen", {})))
+    return f"; frozen: {held:,}" if held else ""
+
+
 def plan(batch_size: int, total_steps: int, records: int) -> str:
     """`plan: 2,000 steps of 256 records, 8.5 epochs`."""
     return f"plan: {total_steps:,} steps of {batch_size:,} records, {total_steps * batch_size / records:.3g} epochs"

@@ -31,8 +31,9 @@ from ssl_jax.devices.signals import Stop, stop_requests
 from ssl_jax.devices.watchdog import Watchdog
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.online import OnlineCheck
+from ssl_jax.evaluate.own_task import own_task
 from ssl_jax.models.attention import flash_choices
-from ssl_jax.objectives.base import Objective
+from ssl_jax.objectives.base import Objective, State
 from ssl_jax.optim import optimizers
 from ssl_jax.recipe import Duration, InitFrom, Recipe, from_json, to_json
 from ssl_jax.recipe.schema import require
@@ -151,6 +152,7 @@ def _given(recipe: Recipe, workdir: Workdir, allow_data_change: bool) -> Given:
         fingerprint = records.fingerprint()
         say(opening.data(records))
         setup = build(recipe, len(records))
+        setup.objective.check_source(records)
         source = as_learned(recipe, setup.objective.augment, records)
         facts |= {"records": len(source), "fingerprint of the data": fingerprint, "total steps": setup.total_steps}
         facts |= {"--allow-data-change": allow_data_change} | modules(recipe.objective.allow)
@@ -264,7 +266,8 @@ def _begun(
     check_scales({"pretrain": source, "probe": check.source})
     check_channels(getattr(setup.objective, "augment", None), {"pretrain": source, "probe": check.source})
     measure = _with_noise(check, given, recipe, bad) if recipe.health.noise_parts else check
-    online = opening.first_timed(say, "compiling and making the first check of the features", measure)
+    first = opening.first_timed(say, "compiling and making the first check of the features", measure)
+    online = partial(tested_at_end, recipe, setup, first)
     programs = {
         n: opening.first_timed(say, opening.program(n), compiled(setup, n, like)) for n in {every.per_dispatch, 1}
     }
@@ -305,7 +308,7 @@ def _told_shapes(recipe: Recipe, given: Given, batch: dict[str, jax.ShapeDtypeSt
     say = _say()
     with flash_choices() as chosen:
         like = state_like(given.setup, batch, given.mesh, recipe.mesh.rules, recipe.mesh.offload)
-    say(opening.parameters(like.params))
+    say(opening.parameters(like.params) + opening.frozen(like.extra))
     for name, reason in sorted(chosen):
         say("attention=flash computes with %s: %s", name, reason)
     return like
@@ -324,6 +327,26 @@ def _kept(
         told_rate(saved.meta(step)["recipe"], recipe, len(given.records), state)
     _say()("resumed at step %d of %d", step, recipe.steps(len(given.records)))
     return step, state, owner
+
+
+def tested_at_end(
+    recipe: Recipe, setup: Setup, check: Callable[[TrainState], dict[str, Any]], state: TrainState
+) -> dict[str, Any]:
+    """What `check` finds and, after the last step, what the test says of what learned from labels."""
+    last = int(state.step) == setup.total_steps
+    return check(state) | (tested(recipe, setup.objective, state) if last else {})
+
+
+def tested(recipe: Recipe, objective: Objective, state: TrainState) -> dict[str, float]:
+    """`test_accuracy` and the like, of what learned from labels, on `data.test`; {} for others, and where there is none."""
+    if not objective.labels or recipe.data.test is None:
+        return {}
+    with opening.timed(_say(), "testing on the records that were kept apart"):
+        source, bad = recipe.data.test.build(), BadRecords(recipe.data.max_bad_fraction)
+        objective.check_source(source)
+        learned = as_learned(recipe, objective.augment, source)
+        found = own_task(objective, as_state(state), learned, recipe.seed, label=recipe.evaluate.label, bad=bad)
+    return {f"test_{name}": value for name, value in found.items() if name != "n_test"}
 
 
 def _tell_the_end(loop: Loop, total: int, bad: BadRecords) -> None:
@@ -365,8 +388,24 @@ def initialised(
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), batch)
     state = jax.jit(partial(init_state, setup), out_shardings=jax.tree.map(lambda x: x.sharding, like))(zeros)
     if init_from.workdir or init_from.weights:
-        state = initialised_from(init_from, setup.objective, state)
+        state = _started_from(init_from, setup, state, like)
     return jax.block_until_ready(state)  # here a lack of memory is an exception; where a value is read, jax aborts
+
+
+def _started_from(init_from: InitFrom, setup: Setup, fresh: TrainState, like: TrainState) -> TrainState:
+    """The fresh state with another run's parameters, each where training has it."""
+    objective = setup.objective
+    filled = initialised_from(init_from, objective, fresh._replace(**objective.whole(as_state(fresh))._asdict()))
+    out = jax.tree.map(lambda x: x.sharding, as_state(like))
+    parted = jax.jit(objective.parted, out_shardings=out)(
+        as_state(filled), jax.random.fold_in(jax.random.key(setup.seed), 3)
+    )
+    return fresh._replace(**parted._asdict())
+
+
+def as_state(state: TrainState) -> State:
+    """What of it an objective knows."""
+    return State(state.params, state.extra)
 
 
 def batches_from(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ssl_jax.commands.shared.cpu_devices import pretend_cpu_devices
 from ssl_jax.errors import UserError
@@ -33,7 +33,6 @@ def recipe_of(arguments: Namespace, say: Say = terminal.tell, machine: Callable[
     `say` is told what followed an overridden batch size, and what was found in the data and decided. Where there is no --config
     the recipe is chosen for the `machine`.
     """
-    from ssl_jax.recipe import neighbours, parse
     from ssl_jax.recipe.files import listing
 
     if arguments.config is None and arguments.data is None:
@@ -44,14 +43,19 @@ def recipe_of(arguments: Namespace, say: Say = terminal.tell, machine: Callable[
         )
     if arguments.cpu_devices is not None:
         pretend_cpu_devices(arguments.cpu_devices)
-    allow = allowed(arguments.allow)
     config = _config(arguments, say, machine)
-    recipe = parse(config, allow=(*neighbours(arguments.config or ""), *allow))
-    recipe.check()
-    from ssl_jax.optim import optimizers
+    return config, checked(arguments, config)
 
+
+def checked(arguments: Namespace, config: Any) -> Any:
+    """The Recipe in a ConfigDict that is complete, with the code that the user allowed; UserError for what does not exist."""
+    from ssl_jax.optim import optimizers
+    from ssl_jax.recipe import neighbours, parse
+
+    recipe = parse(config, allow=(*neighbours(arguments.config or ""), *allowed(arguments.allow)))
+    recipe.check()
     optimizers.check(recipe.optimizer, recipe.schedule, recipe.objective.allow)
-    return config, recipe
+    return recipe
 
 
 def _config(arguments: Namespace, say: Say, machine: Callable[[], Machine]) -> ConfigDict:

@@ -37,12 +37,14 @@ SLICES = {
     "grey": slice(34, 35),
     "blur": slice(35, 37),
     "solarize": slice(37, 38),
+    "erase": slice(38, 43),
 }
 
 
 @dataclass(frozen=True)
 class ViewPolicy:
-    """Draws `count` views of one size, in the order crop, translate, flip, jitter, grey, blur, solarize.
+    """Draws `count` views of one size, in the order crop, translate, flip, jitter, grey, blur, solarize,
+    erase.
 
     size: rows and columns of a view; an int stands for a square, None for the size of the image.
     scale, ratio: area as a fraction of the image's, and width/height, of the random resized crop. A scale of (1, 1)
@@ -56,7 +58,9 @@ class ViewPolicy:
     grey_first: grey comes before the jitter, as in MoCo v1, and not after it.
     blur_sigma: range of the Gaussian's standard deviation in pixels; blur_kernel: its taps, None for 3 sigma each way.
     solarize_threshold: pixels from here on are inverted.
-    flip, jitter_prob, grey, blur, solarize: probabilities; a tuple has one for each of the `count` views (BYOL, DINO).
+    erase_scale, erase_ratio: area as a fraction of the view's, and width/height, of a box that gets the mean colour of its view
+        (Zhong et al. 2017, arXiv 1708.04896; there random numbers, or the mean of the data). It is cut off at the border.
+    flip, jitter_prob, grey, blur, solarize, erase: probabilities; a tuple has one for each of the `count` views (BYOL, DINO).
     like: the name of another policy whose draws this one takes, and so its crops and flips if `scale`, `ratio` and `flip`
         are the same: the same views at another size, or without distortions (DINOv3's Gram teacher).
     """
@@ -78,6 +82,9 @@ class ViewPolicy:
     blur_kernel: int | None = None
     solarize: Probability = 0.0
     solarize_threshold: float = 0.5
+    erase: Probability = 0.0
+    erase_scale: tuple[float, float] = (0.02, 0.33)
+    erase_ratio: tuple[float, float] = (0.3, 3.3)
     like: str | None = None
 
     def __post_init__(self) -> None:
@@ -124,8 +131,9 @@ class ViewPolicy:
             "grey": self._sometimes(self.grey, _grey(channels)),
             "blur": self._sometimes(self.blur, _blur(self.blur_sigma, self.blur_kernel)),
             "solarize": self._sometimes(self.solarize, lambda draws, x: ops.solarize(x, self.solarize_threshold)),
+            "erase": self._sometimes(self.erase, partial(_erase, self.erase_scale, self.erase_ratio)),
         }
-        order = ("translate", "flip", "grey", "jitter", "blur", "solarize") if self.grey_first else steps
+        order = ("translate", "flip", "grey", "jitter", "blur", "solarize", "erase") if self.grey_first else steps
         return {name: step for name in order if (step := steps[name]) is not None}
 
     def _crop(self, draws: Array, images: Array) -> Array:
@@ -185,6 +193,22 @@ def _grey(channels: int) -> Operation | None:
 def _blur(sigma: tuple[float, float], kernel: int | None) -> Operation:
     taps = kernel or 2 * math.ceil(3 * sigma[1]) + 1
     return lambda draws, x: ops.gaussian_blur(x, _between(draws[:, 0], *sigma), taps)
+
+
+def _erase(scale: tuple[float, float], ratio: tuple[float, float], draws: Array, x: Array) -> Array:
+    """Images [R, h, w, C] with a box of their mean colour; draws [R, 4]: area, ratio, and both places of the centre."""
+    height, width = x.shape[1:3]
+    area = _between(draws[:, 0], *scale) * height * width
+    aspect = jnp.exp(_between(draws[:, 1], *map(math.log, ratio)))
+    rows = _stretch(draws[:, 2], jnp.sqrt(area / aspect), height)
+    columns = _stretch(draws[:, 3], jnp.sqrt(area * aspect), width)
+    box = (rows[:, :, None] & columns[:, None, :])[..., None]
+    return jnp.where(box, x.mean((1, 2), keepdims=True), x)
+
+
+def _stretch(centre: Array, length: Array, size: int) -> Array:
+    """Bool [R, `size`]: places within half of `length` [R] of the centre [R], which is a fraction."""
+    return jnp.abs(jnp.arange(size) + 0.5 - centre[:, None] * size) < length[:, None] / 2
 
 
 # -------------------------------------------------------------------------------------------------------- colour jitter
@@ -282,8 +306,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "blur_sigma": (lambda pair: _increasing(pair, 0, math.inf), "(low, high) in pixels with 0 < low <= high"),
     "blur_kernel": (lambda n: n is None or (n >= 1 and n % 2 == 1), "an odd number of taps, or None"),
     "solarize_threshold": (lambda value: 0 <= value <= 1, "a pixel value in [0, 1]"),
+    "erase_scale": (lambda pair: _increasing(pair, 0, 1), "(low, high) with 0 < low <= high <= 1"),
+    "erase_ratio": (lambda pair: _increasing(pair, 0, math.inf), "(low, high) of width/height with 0 < low <= high"),
 }
-_PROBABILITIES = ("flip", "jitter_prob", "grey", "blur", "solarize")
+_PROBABILITIES = ("flip", "jitter_prob", "grey", "blur", "solarize", "erase")
 
 
 def _check(policy: ViewPolicy) -> None:

@@ -4,6 +4,7 @@ from ssl_jax.data.sources.arrayrecord import ArrayRecords
 from ssl_jax.data.sources.arrays import Arrays
 from ssl_jax.data.sources.base import Source
 from ssl_jax.data.sources.embedded import Embedded
+from ssl_jax.data.sources.few import Balanced, FewLabels, Named
 from ssl_jax.data.sources.folder import ImageFolder
 from ssl_jax.data.sources.idx import FashionMNIST, Idx
 from ssl_jax.data.sources.indexed import Indexed
@@ -20,9 +21,11 @@ from ssl_jax.data.sources.wordnet import Definitions, Glosses, PackedGlosses
 __all__ = [
     "ArrayRecords",
     "Arrays",
+    "Balanced",
     "Definitions",
     "Embedded",
     "FashionMNIST",
+    "FewLabels",
     "FileList",
     "Glosses",
     "Idx",
@@ -30,6 +33,7 @@ __all__ = [
     "Indexed",
     "Labelled",
     "Mix",
+    "Named",
     "NamedPart",
     "PackedGlosses",
     "Parquet",

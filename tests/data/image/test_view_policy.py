@@ -160,7 +160,9 @@ def test_operations_own_their_draws():
     assert len(set(owners)) == len(owners)
     assert set(SLICES) == {
         "crop",
-        *ViewPolicy(translate=1, flip=1.0, jitter=(1, 1, 1, 0.5), grey=1.0, blur=1.0, solarize=1.0).operations(3),
+        *ViewPolicy(
+            translate=1, flip=1.0, jitter=(1, 1, 1, 0.5), grey=1.0, blur=1.0, solarize=1.0, erase=1.0
+        ).operations(3),
     }
 
 
