@@ -63,7 +63,12 @@ def _told(made: dict[str, Any], folder: Path) -> str:
     from ssl_jax.data.text.tokenize import SAMPLE
 
     asked, per_token = made["plan"]["tokenizer"], made["bytes"] / made["tokens"]
-    learned = f", trained on {min(SAMPLE, made['bytes']) / 1e6:.3g} MB of the text at most" if ":" in asked else ""
+    few = (
+        ", fewer than asked: the text gives no more"
+        if ":" in asked and made["vocabulary"] < int(asked.split(":")[1])
+        else ""
+    )
+    learned = f"{few}, trained on {min(SAMPLE, made['bytes']) / 1e6:.3g} MB of the text at most" if ":" in asked else ""
     lines = [
         f"{made['documents']:,} documents of {made['tokens']:,} tokens, {per_token:.2f} bytes each",
         f"a vocabulary of {made['vocabulary']:,}{learned}",

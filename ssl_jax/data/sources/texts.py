@@ -25,8 +25,8 @@ from ssl_jax.data.sources.fields import label_of
 from ssl_jax.data.sources.lines import Spans, lines, spans
 from ssl_jax.data.sources.shards import Shard
 from ssl_jax.data.text.rows import Documents, padded
-from ssl_jax.data.text.tokenizer import digest_of, encoded, load
-from ssl_jax.data.text.vocabulary import Vocabulary, read_tokenizer, vocabulary_of
+from ssl_jax.data.text.tokenizer import encoded, load
+from ssl_jax.data.text.vocabulary import Vocabulary, digest_of, read_tokenizer, vocabulary_of
 from ssl_jax.errors import UserError
 
 Fields = dict[str, Any]
@@ -129,6 +129,11 @@ class Texts:
         words.require("pad", by="a row of one text")
         return words
 
+    @property
+    def tokenizer_digest(self) -> str:
+        """SHA-256 of the tokenizer; "" where none is given."""
+        return digest_of(self.tokenizer) if self.tokenizer else ""
+
     @functools.cached_property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes in their order, where labels are names: found by reading all records."""
@@ -204,8 +209,7 @@ class Texts:
 
     def _digest(self) -> Any:
         """A SHA-256 that has seen the options."""
-        words = digest_of(self.tokenizer) if self.tokenizer else ""
-        told = (self.text, self.label, self.score, words, self.length, self.query_length)
+        told = (self.text, self.label, self.score, self.tokenizer_digest, self.length, self.query_length)
         return hashlib.sha256(f"{told}\n".encode())
 
 

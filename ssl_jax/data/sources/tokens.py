@@ -27,10 +27,10 @@ ENTRY = np.dtype([("end", "<i8"), ("bytes", "<i8"), ("hash", "<u8")])
 
 
 class Table(NamedTuple):
-    """Of each document: where its tokens begin among all tokens of all files, how many there are, its bytes and hash. [D] each."""
+    """Of each document [D]: where its tokens begin among all tokens of all files, how many there are, its bytes and hash."""
 
     begin: np.ndarray
-    count: np.ndarray
+    length: np.ndarray
     size: np.ndarray
     key: np.ndarray
 
@@ -87,11 +87,11 @@ class TokenShards:
         words.require("end", by="a row of several texts")
         documents, offsets = _table(Path(self.root), said)
         kept = documents if self.split is None else documents.chosen(_in(self.split, documents.key, self.heldout))
-        if not len(kept.count):
+        if not len(kept.length):
             raise UserError(
-                f"split={self.split!r} holds none of {len(documents.count)} documents; change heldout={self.heldout}"
+                f"split={self.split!r} holds none of {len(documents.length)} documents; change heldout={self.heldout}"
             )
-        sizes = kept.count + (words.start is not None) + (words.end is not None)
+        sizes = kept.length + (words.start is not None) + (words.end is not None)
         if self.pack == "whole":
             sizes = np.minimum(sizes, self.length) if self.long == "cut" else sizes
             firsts = bins(sizes, self.length)
@@ -101,7 +101,7 @@ class TokenShards:
             starts = np.append(np.arange(0, total, self.length), total)
         for name, value in {
             "words": words,
-            "notes": (f"{len(kept.count):,} documents of {int(kept.count.sum()):,} tokens",),
+            "notes": (f"{len(kept.length):,} documents of {int(kept.length.sum()):,} tokens",),
             "_said": said,
             "_documents": kept,
             "_offsets": offsets,
@@ -124,7 +124,7 @@ class TokenShards:
 
     def document(self, index: int) -> np.ndarray:
         """The tokens of a document of the split, without signs."""
-        return self._read(int(self._documents.begin[index]), int(self._documents.count[index]))
+        return self._read(int(self._documents.begin[index]), int(self._documents.length[index]))
 
     @property
     def bytes(self) -> int:
@@ -135,6 +135,11 @@ class TokenShards:
     def largest_token(self) -> int:
         """The largest token of the corpus, which a model's table has to hold."""
         return int(self._said["largest"])
+
+    @property
+    def tokenizer_digest(self) -> str:
+        """SHA-256 of the tokenizer."""
+        return str(self._said["tokenizer"])
 
     @staticmethod
     def example(length: int = 1024, **_: object) -> Record:
@@ -205,8 +210,8 @@ def _table(root: Path, said: Mapping[str, Any]) -> tuple[Table, np.ndarray]:
     entries = [_entries(root / f"{name}{DOCUMENTS}", said["digest"]) for name in said["names"]]
     offsets = np.cumsum([0, *(int(entry["end"][-1]) for entry in entries)])
     begin = np.concatenate([_begins(entry) + at for entry, at in zip(entries, offsets[:-1], strict=True)])
-    count = np.concatenate([entry["end"] - _begins(entry) for entry in entries])
-    return Table(begin, count, *(np.concatenate([e[name] for e in entries]) for name in ("bytes", "hash"))), offsets
+    length = np.concatenate([entry["end"] - _begins(entry) for entry in entries])
+    return Table(begin, length, *(np.concatenate([e[name] for e in entries]) for name in ("bytes", "hash"))), offsets
 
 
 def _begins(entry: np.ndarray) -> np.ndarray:

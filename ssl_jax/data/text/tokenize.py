@@ -29,9 +29,9 @@ from ssl_jax.data.sources import manifest
 from ssl_jax.data.sources.arrays import spread
 from ssl_jax.data.sources.texts import Document, Empty, Part, Texts
 from ssl_jax.data.sources.tokens import DOCUMENTS, ENTRY, FORMAT, TOKENIZER, TOKENS
-from ssl_jax.data.text.tokenizer import digest_of, encoded_all, load
+from ssl_jax.data.text.tokenizer import encoded_all, load
 from ssl_jax.data.text.train import asked, trained
-from ssl_jax.data.text.vocabulary import Vocabulary, located, read_tokenizer, vocabulary_of
+from ssl_jax.data.text.vocabulary import Vocabulary, digest_of, located, read_tokenizer, vocabulary_of
 from ssl_jax.errors import UserError
 
 PART = 32 << 20  # bytes of text that become one file

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import chain
@@ -43,12 +42,6 @@ def library() -> Any:
     except ImportError as error:
         raise UserError("reading and writing text needs the package tokenizers: pip install 'ssl_jax[text]'") from error
     return tokenizers
-
-
-def digest_of(name: str) -> str:
-    """SHA-256 of a `tokenizer.json`, in hex."""
-    read_tokenizer(name)
-    return hashlib.sha256(located(name).read_bytes()).hexdigest()
 
 
 def encoded(tokenizer: Any, text: str, most: int | None = None) -> list[int]:
