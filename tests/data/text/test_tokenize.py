@@ -113,7 +113,7 @@ def test_parts_made_in_any_order_and_again_give_the_same_bytes(corpus, tmp_path,
     with pytest.raises(KeyboardInterrupt):
         made(corpus, folder, monkeypatch, advance=stopped)
     with pytest.raises(UserError, match="are not made, number 3 first"):
-        merged(source, job, folder)
+        merged(source, job, folder, 0.001)
     for number in reversed(range(3, len(source.parts(job.part)))):
         shard(source, job, folder, number)
     path = folder / "00001-of-00006.tokens.npy"
