@@ -12,6 +12,7 @@ from ssl_jax.data.sources.lines import lines, spans
 from ssl_jax.data.sources.shards import of
 from ssl_jax.data.text.tokenizer import encoded, encoded_all, load, pieces
 from ssl_jax.errors import UserError
+from ssl_jax.recipe import load as recipe_of
 from ssl_jax.recipe.sources import component, opened
 
 TOPICS = [
@@ -155,3 +156,19 @@ def test_a_recipe_gives_its_texts_tokenizer_and_length(tmp_path):
     (tmp_path / "gpt.json").write_text(json.dumps({"model": {"vocab": {"a": 0}}}))
     with pytest.raises(UserError, match="a row of one text needs the token 'pad'"):
         JsonLines(file, text="body", tokenizer=str(tmp_path / "gpt.json"))[0]
+
+
+def test_overrides_of_a_recipe_may_stand_in_any_order(tmp_path, monkeypatch):
+    (tmp_path / "own.json").write_text(json.dumps({"model": {"vocab": {"a": 0}}}))
+    monkeypatch.chdir(tmp_path)
+    words = [
+        f"--config.{text}" for text in ("data.pretrain=jsonl:a.jsonl", "augment.tokenizer=own.json", "model.depth=2")
+    ]
+    found = [recipe_of("mlm_bert_wordnet:tiny", order) for order in (words, words[::-1])]
+    assert found[0].to_dict() == found[1].to_dict()
+    made = found[0].data.pretrain
+    assert (made.tokenizer, made.length, found[0].augment.tokenizer) == (
+        str(tmp_path / "own.json"),
+        128,
+        made.tokenizer,
+    )
