@@ -91,6 +91,13 @@ def test_json_lines_and_parquet_give_the_same_labelled_texts(tmp_path):
         assert [told(source, i) for i in range(4)] == [record["body"] for record in TOPICS]
         assert source.classes == ("ant", "cat", "dog")
         assert source.values("label").tolist() == [int(source[i]["label"]) for i in range(4)] == [1, 2, 0, 1]
+    column = pa.array([b"a cat", b"caf\xe9", b"an ant"]).view(pa.utf8())
+    pq.write_table(pa.table({"body": column}), tmp_path / "bad.parquet")
+    bad = ParquetTexts(str(tmp_path / "bad.parquet"), text="body", **WORDS)
+    assert [told(bad, i) for i in (0, 2)] == ["a cat", "an ant"]
+    assert [d.fields is None for part in bad.parts(1) for d in bad.documents(part)] == [False, True, False]
+    with pytest.raises(ValueError, match="utf-8"):
+        bad[1]
     numbers = JsonLines(file, text="body", label="n", **WORDS)
     assert (numbers.classes, numbers.values("label").tolist()) == ((), [0, 1, 0, 1])
 
