@@ -63,7 +63,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     arguments.command = _whole_name(arguments)
     if unknown:
         raise UserError(f"{arguments.command} has no option {unknown[0]!r}{_suggestion(unknown[0], arguments)}")
-    if getattr(arguments, "workdir", "") is None:
+    if getattr(arguments, "workdir", "") is None and not getattr(arguments, "encoder", None):  # which may name a run
         raise UserError(f"{arguments.command} needs --workdir DIR. See ssl-jax {arguments.command} --help")
     foreign = [text for text in overrides if not text.startswith(_changeable(arguments))]
     if foreign:

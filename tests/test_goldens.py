@@ -20,7 +20,7 @@ import pytest
 
 from ssl_jax.data.image import ops
 from ssl_jax.data.image.views import ImageViews
-from ssl_jax.evaluate.probes.health import rankme
+from ssl_jax.evaluate.spectrum import alpha_req, lidar, rankme
 from ssl_jax.losses.contrastive import nt_xent
 from ssl_jax.models.grid import patchify, sincos
 from ssl_jax.models.vit import ViT
@@ -298,6 +298,12 @@ def check_momentum(entry, arrays, close):
 
 def check_rankme(entry, arrays, close):
     close(rankme(arrays["X"]), arrays["rankme"])
+    close(lidar(arrays["E"], entry["config"]["delta"], entry["config"]["lidar_eps"]), arrays["lidar"])
+
+
+def check_alpha_req(entry, arrays, close):
+    first, last = entry["config"]["fit_range_1based"]
+    close(alpha_req(arrays["X"], first, last), arrays["alpha"])
 
 
 def check_augmentation(entry, arrays, close):
@@ -330,6 +336,7 @@ CHECKS = {
     "LARS": check_lars,
     "momentum schedules": check_momentum,
     "RankMe and LiDAR": check_rankme,
+    "alpha-ReQ": check_alpha_req,
     "augmentation primitives": check_augmentation,
 }
 

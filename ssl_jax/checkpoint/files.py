@@ -6,6 +6,7 @@ is complete, and survives a power cut. One that turns out damaged is renamed, ne
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Iterator
@@ -36,6 +37,10 @@ class StepDirectories:
         numbered = (p for p in self.path.iterdir() if p.name.isdecimal() and str(int(p.name)) == p.name)
         return sorted(int(p.name) for p in numbered if manifest.exists(p))
 
+    def digest(self, step: int) -> str:
+        """A SHA-256 of the manifest of `step`, which has one of every file."""
+        return hashlib.sha256((self.path / str(step) / manifest.NAME).read_bytes()).hexdigest()
+
     def check(self, step: int) -> None:
         """CheckpointCorrupt unless every file of `step` is what was written."""
         if step not in self._sound:
@@ -61,6 +66,11 @@ class StepDirectories:
         """Set aside what stands where `step` will be saved, if this object neither wrote nor checked it."""
         if step in self.steps() and step not in self._sound:
             self._set_aside(step, "stranger", "it came from elsewhere while this run trained")
+
+    def set_aside_after(self, step: int, word: str, reason: str) -> None:
+        """Rename the checkpoints of later steps to `<step>.<word>-<time>`, the newest first."""
+        for later in reversed([found for found in self.steps() if found > step]):
+            self._set_aside(later, word, reason)
 
     def saving(self, step: int) -> Path:
         """Where `step` is written until it is complete."""

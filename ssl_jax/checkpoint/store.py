@@ -141,6 +141,20 @@ class Checkpoints:
             )
         return None if found == NONE else found
 
+    def roll_back(self, step: int, reason: str) -> int | None:
+        """Rename the checkpoints after `step`, so that a run resumes from the newest one that is left: its step, or None."""
+        self.wait()
+        if is_first():
+            self._in_place()
+            self._files.set_aside_after(step, "unhealthy", reason)
+        left = [found for found in self._files.steps() if found <= step]
+        newest = agreed(left[-1] if left else NONE)
+        return None if newest == NONE else newest
+
+    def digest(self, step: int) -> str:
+        """A SHA-256 of every byte of the checkpoint of `step`, by its manifest."""
+        return self._files.digest(step)
+
     def meta(self, step: int | None = None) -> dict[str, Any]:
         """What was saved beside the state at `step` (default: the newest)."""
         return self._read(self.step_or_newest(step), meta=ocp.args.JsonRestore())["meta"]

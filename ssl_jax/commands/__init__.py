@@ -13,6 +13,8 @@ from typing import Protocol, cast
 NAMES = (
     "train",
     "eval",
+    "embed",
+    "audit",
     "preview",
     "report",
     "verify",
@@ -23,6 +25,7 @@ NAMES = (
     "data stats",
     "data subset",
     "data tokenize",
+    "data card",
 )
 # The first words of commands that have two, and what they are about.
 GROUPS = {"data": "look at data, prepare it, tokenise it, choose from it"}

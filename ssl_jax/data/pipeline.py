@@ -103,21 +103,28 @@ def _from_threads(
     return _until_closed(iterator)
 
 
-def once(source: Source, batch_size: int, bad: BadRecords | None = None) -> Iterator[tuple[Batch, np.ndarray]]:
-    """Every record exactly once, in order: `({field: [B, ...], "_id": [B], "_epoch": [B]}, valid bool [B])`.
+def once(
+    source: Source,
+    batch_size: int,
+    bad: BadRecords | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Every record exactly once, in order: `({field: [B/P, ...], "_id": [B/P], "_epoch": [B/P]}, valid bool [B/P])`.
 
     All batches have `batch_size` rows, so that one compiled function serves them all: the last is filled up with copies
     of its last record. Those rows are not valid, and neither are the substitutes of records that cannot be read; with
-    `bad=None` the first such record is a `UserError`.
+    `bad=None` the first such record is a `UserError`. Of P processes each gets its rows, as in `batches`.
     """
-    _check(source, batch_size, 0, 0, 1)
+    _check(source, batch_size, 0, process_index, process_count)
     bad = BadRecords(0.0) if bad is None else bad
+    rows = batch_size // process_count
     for start in range(0, len(source), batch_size):
-        cursor = start + np.arange(batch_size)
+        cursor = start + process_index * rows + np.arange(rows)
         ids = np.minimum(cursor, len(source) - 1)
         used, batch = _gather(source, ids, np.zeros_like(ids), bad)
         valid = (cursor < len(source)) & (used == ids)
-        yield batch | {"_id": used.astype(np.int32), "_epoch": np.zeros(batch_size, np.int32)}, valid
+        yield batch | {"_id": used.astype(np.int32), "_epoch": np.zeros(rows, np.int32)}, valid
 
 
 def examples(source: Source, ids: np.ndarray, epochs: np.ndarray, bad: BadRecords) -> Batch:
@@ -172,7 +179,12 @@ def _stack(pairs: list[tuple[int, dict[str, Any]]]) -> Batch:
 
 
 def _shapes(record: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    return {name: (np.shape(value), np.asarray(value).dtype) for name, value in record.items()}
+    return {name: (np.shape(value), _kind(np.asarray(value).dtype)) for name, value in record.items()}
+
+
+def _kind(dtype: np.dtype) -> np.dtype:
+    """A type, whatever the length of its words."""
+    return np.dtype(dtype.kind) if dtype.kind in "US" else dtype
 
 
 def _told(shapes: dict[str, tuple[tuple[int, ...], np.dtype]]) -> str:

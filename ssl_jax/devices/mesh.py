@@ -88,7 +88,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
 
 def check_batch(batch_size: int, mesh: Mesh | AbstractMesh, microbatches: int = 1) -> None:
     """UserError, naming the axes and the nearest valid sizes, unless every device gets the same number of rows."""
-    shards = _shards(mesh) * microbatches
+    shards = batch_shards(mesh) * microbatches
     if batch_size % shards:
         below, above = batch_size // shards * shards, (batch_size // shards + 1) * shards
         near = " or ".join(str(n) for n in (below, above) if n > 0)
@@ -110,12 +110,13 @@ def shard_batch(x: Array) -> Array:
 def batch_split(examples: int) -> tuple[str, ...] | None:
     """The axes of the mesh in use over which so many examples are split; None where they are not."""
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or not set(BATCH_AXES) <= set(mesh.axis_names) or examples % _shards(mesh):
+    if mesh.empty or not set(BATCH_AXES) <= set(mesh.axis_names) or examples % batch_shards(mesh):
         return None
     return BATCH_AXES
 
 
-def _shards(mesh: Any) -> int:
+def batch_shards(mesh: Any) -> int:
+    """Over how many devices a batch is split."""
     return int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
 
 

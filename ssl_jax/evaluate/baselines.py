@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import chain, islice
 from typing import Any
 
@@ -13,13 +13,17 @@ import numpy as np
 from jax import Array
 
 from ssl_jax.data.pipeline import BadRecords, once
-from ssl_jax.evaluate.features import Split, extract_all, hidden_fields, raw, split_of, unlabelled
+from ssl_jax.evaluate.classes import class_names
+from ssl_jax.evaluate.features import Change, Features, Split, hidden_fields, split_of, unlabelled
+from ssl_jax.evaluate.reader import PLAIN, Reader, Tolerance, Weights, strict
+from ssl_jax.evaluate.readings import OWN
 from ssl_jax.objectives.base import Batch, Encoder
 
 _CALIBRATION = 256  # records in a batch that BatchNorm statistics are taken from
 
 # fit(source, examples, seed): an encoder trained from scratch with the labels of `source`, and its variables.
 Fit = Callable[[Any, int, int], tuple[Encoder, dict]]
+Identity = Mapping[str, Any] | None  # what weights depend on beside how they are made here; None: nothing is kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +54,6 @@ class Rows:
     def fingerprint(self) -> str:
         """That of the source, and which records."""
         return f"{self.source.fingerprint()}[{','.join(str(i) for i in self.ids)}]"
-
-
-Tolerance = Callable[
-    [Any], BadRecords
-]  # what counts the records of a source that cannot be read, and ends the work at a limit
-
-
-def strict(source: Any) -> BadRecords:
-    """The first record that cannot be read ends the work."""
-    return BadRecords(0.0)
 
 
 class Lenient:
@@ -113,42 +107,62 @@ def _inputs(encoder: Encoder, batch: Batch) -> list[Array]:
     return [fields[name] for name in encoder.inputs]
 
 
-def raw_split(
-    encoder: Encoder, train: Any, test: Any, classes: int | None = None, tolerance: Tolerance = strict, **options: Any
-) -> Split:
-    """What there is without the encoder, as features. `options` are those of `raw`."""
-    trained, tested = (raw(encoder, source, bad=tolerance(source), **options) for source in (train, test))
-    return split_of(trained, tested, classes)
+def raw_split(encoder: Encoder, train: Any, test: Any, classes: int | None = None, reader: Reader = PLAIN) -> Split:
+    """What there is without the encoder, as features."""
+    trained, tested = (
+        reader.raw(encoder, train, "raw input, probe split"),
+        reader.raw(encoder, test, "raw input, test split"),
+    )
+    split = split_of(trained, tested, classes)
+    again = lambda change: split.test._replace(x=reader.raw(encoder, test, "raw input, changed", change).x)  # noqa: E731
+    return replace(split, again=again, names=class_names(train, reader.label))
 
 
 def encoded_splits(
-    encoders: Mapping[str, tuple[Encoder, dict]],
+    weights: Mapping[str, Weights],
     train: Any,
     test: Any,
     classes: int | None = None,
-    tolerance: Tolerance = strict,
-    **options: Any,
+    reader: Reader = PLAIN,
+    title: str = "features",
 ) -> dict[str, Callable[[], Split]]:
     """Frozen features of both sources by each encoder, read once for all of them; each is looked at when it is called.
 
-    Records that cannot be read are left out, as many as `tolerance` allows.
+    Records that cannot be read are left out, as many as the `reader` allows.
     """
-    trained, tested = (extract_all(encoders, source, bad=tolerance(source), **options) for source in (train, test))
-    return {name: partial(split_of, trained[name], tested[name], classes) for name in encoders}
+    parts = (("probe", train), ("test", test))
+    trained, tested = (reader.features(weights, source, f"{title}, {name} split") for name, source in parts)
+
+    def split(name: str) -> Split:
+        own = split_of(trained[name, OWN], tested[name, OWN], classes)
+        readings = {r: _with(own, trained[n, r], tested[n, r]) for n, r in trained if n == name and (n, r) in tested}
+
+        def again(change: Change) -> Features:
+            return own.test._replace(x=reader.changed(weights[name], test, f"{title}, changed", change).x)
+
+        return replace(own, readings=readings, again=again, names=class_names(train, reader.label))
+
+    return {name: partial(split, name) for name in weights}
 
 
-def encoded_split(encoder: Encoder, variables: dict, train: Any, test: Any, **options: Any) -> Split:
-    """Frozen features of both sources. `options` are `classes`, `tolerance` and those of `extract`."""
-    return encoded_splits({"x": (encoder, variables)}, train, test, **options)["x"]()
+def _with(split: Split, train: Features, test: Features) -> Split:
+    """The split with other features of the same records."""
+    trained, tested = (old._replace(x=new.x, grid=new.grid) for old, new in ((split.train, train), (split.test, test)))
+    return replace(split, train=trained, test=tested)
 
 
-def random_splits(
-    encoders: Mapping[str, Encoder], seed: int, train: Any, test: Any, **options: Any
-) -> dict[str, Callable[[], Split]]:
-    """As `encoded_splits`, of encoders that were never trained."""
-    fields = {key: options[key] for key in ("label", "target", "tolerance") if key in options}
-    fresh = {name: (encoder, random_variables(encoder, train, seed, **fields)) for name, encoder in encoders.items()}
-    return encoded_splits(fresh, train, test, **options)
+def encoded_split(weights: Weights, train: Any, test: Any, **options: Any) -> Split:
+    """Frozen features of both sources by one encoder. `options` are those of `encoded_splits`."""
+    return encoded_splits({"x": weights}, train, test, **options)["x"]()
+
+
+def random_weights(
+    encoder: Encoder, source: Any, seed: int, reader: Reader = PLAIN, identity: Identity = None
+) -> Weights:
+    """An encoder that was never trained."""
+    make = lambda: (encoder, random_variables(encoder, source, seed, reader.label, reader.target, reader.tolerance))  # noqa: E731
+    drawn = None if identity is None else {**identity, "random": seed, "statistics": source.fingerprint()}
+    return Weights(cache(make), drawn)
 
 
 def supervised_split(
@@ -159,16 +173,27 @@ def supervised_split(
     train: Any,
     test: Any,
     classes: int | None = None,
-    **options: Any,
+    reader: Reader = PLAIN,
+    title: str = "supervised",
+    identity: Identity = None,
 ) -> Split:
     """Features of an encoder trained from scratch on the labels of `train`, for `examples` examples.
 
     Few-label probes get one encoder for each draw, trained on the drawn labels only, for `few_examples`.
     """
-    whole = encoded_split(*fit(train, examples, seed), train, test, classes=classes, **options)
+
+    def trained(source: Any, examples: int) -> Weights:
+        learnt = {"supervised": examples, "seed": seed, "labels of": source.fingerprint(), "label": reader.label}
+        return Weights(
+            cache(partial(fit, source, examples, seed)), None if identity is None else {**identity, **learnt}
+        )
+
+    whole = encoded_split(trained(train, examples), train, test, classes=classes, reader=reader, title=title)
 
     def learn(rows: np.ndarray) -> Split:
         drawn = Rows(train, whole.train.ids[rows])  # rows of features, and some records may have none
-        return encoded_split(*fit(drawn, few_examples, seed), drawn, test, classes=whole.classes, **options)
+        weights = trained(drawn, few_examples)
+        few = f"{title}, {len(rows)} labels"
+        return encoded_split(weights, drawn, test, classes=whole.classes, reader=reader, title=few)
 
     return replace(whole, learn=learn)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +16,24 @@ from ssl_jax.data.sources import Subset
 from ssl_jax.devices.mesh import replicate
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.features import Features, collect, standardise
-from ssl_jax.evaluate.probes.health import embedding_measures, measures, named, ridge_accuracy, verdict
+from ssl_jax.evaluate.probes.health import (
+    HEALTHY,
+    assignment_measures,
+    embedding_measures,
+    judgement,
+    measures,
+    named,
+    ridge_accuracy,
+    view_measures,
+)
 from ssl_jax.objectives.base import Batch, Encoder, Objective, State
 from ssl_jax.recipe import Recipe
 
 
 class OnlineCheck:
     """Call it with a training state: `{"health": word, "feature_std": ..., "rankme": ..., "probe_accuracy": ...}`.
+
+    Where the word is not `healthy`, `health_reason` says why and `health_since` the step of the first check that said so.
 
     The features are those of the recipe's `evaluate.encoder` on `evaluate.health_examples` records of the probe source:
     a fixed random half fits the probe, the other half scores it. Without a probe source the pretraining one is used, and
@@ -39,8 +50,11 @@ class OnlineCheck:
         self._bad = BadRecords(recipe.data.max_bad_fraction, total=len(source))
         self._label, self._target = recipe.evaluate.label, recipe.evaluate.target or None
         self._encoders = {name: encoder_named(objective, name) for name in names_of(recipe.evaluate.encoder)}
-        self._outputs = jax.jit(lambda state, batch: replicate(outputs(objective, self._encoders, state, batch)))
+        views = recipe.health.views
+        self._outputs = jax.jit(lambda state, batch: replicate(outputs(objective, self._encoders, state, batch, views)))
         self._history = [h for h in history if "health" in h]
+        #: The step of the newest check that said so; None where none did.
+        self.last_healthy = max((h["step"] for h in self._history if h["health"] == HEALTHY), default=None)
 
     def __call__(self, state: Any) -> dict[str, Any]:
         """Measure `state` (anything with `params` and `extra`, and perhaps a `step`)."""
@@ -56,20 +70,51 @@ class OnlineCheck:
         for number, name in enumerate(self._encoders):
             x = seen.pop(f"features/{name}")
             found |= named(measures(_rows(x)) | probed(x), name if number else "")
-        for key, z in seen.items():
-            found |= named(embedding_measures(z.x), key.partition("/")[2] if len(seen) > 1 else "")
+        for kind, measured in _KINDS.items():
+            of_kind = {key.partition("/")[2]: z.x for key, z in seen.items() if key.startswith(f"{kind}/")}
+            for name, z in of_kind.items():
+                found |= named(measured(z), name if len(of_kind) > 1 else "")
         step = getattr(state, "step", None)
         self._history.append(found | ({} if step is None else {"step": int(step)}))
-        return {"health": verdict(self._history)} | found
+        word, reason, since = judgement(self._history)
+        if word == HEALTHY:
+            self.last_healthy = self._history[-1].get("step")
+            return {"health": word} | found
+        return {"health": word, "health_reason": reason, "health_since": since} | found
 
 
-def outputs(objective: Objective, encoders: Mapping[str, Encoder], state: State, batch: Batch) -> dict[str, Array]:
-    """What a check looks at, of a batch of records: `features/<encoder>` and `embeddings/<name>`, float32 [B, F]."""
+# What is measured of the outputs of each kind, beside the features.
+_KINDS = {"embeddings": embedding_measures, "assignments": assignment_measures, "views": view_measures}
+
+
+def outputs(
+    objective: Objective, encoders: Mapping[str, Encoder], state: State, batch: Batch, views: int = 0
+) -> dict[str, Array]:
+    """What a check looks at, of a batch of records, float32: `features/<encoder>`, `embeddings/<name>` and `assignments/<name>`
+    [B, F], and with `views` the features `views/<encoder>` [B, views, F] of so many augmented views of each record."""
     features = {
         f"features/{name}": encoder.features(encoder.variables(state), batch) for name, encoder in encoders.items()
     }
-    compared = objective.embeddings(state.params, state.extra, batch)
-    return features | {f"embeddings/{name}": z.astype(jnp.float32) for name, z in compared.items()}
+    parts = {
+        "embeddings": objective.embeddings(state.params, state.extra, batch),
+        "assignments": objective.assignments(state.params, state.extra, batch),
+        "views": {name: view_features(objective, e, state, batch, views) for name, e in encoders.items() if views},
+    }
+    return features | {f"{kind}/{k}": z.astype(jnp.float32) for kind, found in parts.items() for k, z in found.items()}
+
+
+def view_features(objective: Objective, encoder: Encoder, state: State, batch: Batch, views: int) -> Array:
+    """Features [B, views, F] of augmented views of each record, drawn from the place in the batch and the number of the view."""
+    rows, variables = jnp.arange(len(next(iter(batch.values())))), encoder.variables(state)
+
+    def one(number: Array) -> Array:
+        keys = jax.vmap(lambda row: jax.random.fold_in(jax.random.fold_in(jax.random.key(0), number), row))(rows)
+        drawn = objective.augment(keys, batch)
+        given = (drawn[name][:, 0] for name in encoder.inputs)
+        seen = cast(Array, encoder.module.apply(variables, *given, method=encoder.method))
+        return seen.reshape(len(rows), -1, seen.shape[-1]).mean(axis=1)
+
+    return jnp.moveaxis(jax.lax.map(one, jnp.arange(views)), 0, 1)
 
 
 def probed(features: Features) -> dict[str, float]:

@@ -7,18 +7,15 @@ evaluations of the same run find again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
-from jax.sharding import Mesh
-
 from ssl_jax.errors import UserError
-from ssl_jax.evaluate.baselines import Fit, Lenient, encoded_splits, random_splits, raw_split, supervised_split
+from ssl_jax.evaluate.baselines import Fit, encoded_splits, random_weights, raw_split, supervised_split
 from ssl_jax.evaluate.classes import class_names
 from ssl_jax.evaluate.features import Split
+from ssl_jax.evaluate.reader import PLAIN, Reader, there
 from ssl_jax.objectives.base import Encoder
 
 if TYPE_CHECKING:
@@ -38,9 +35,19 @@ class Group(NamedTuple):
     make: Callable[[], Mapping[str, Makes]]
 
 
+class Origin(NamedTuple):
+    """What features depend on beside the data and the reading, as plain data: `checkpoint`, and the `code` of every row."""
+
+    checkpoint: str
+    code: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Table:
-    """What the rows are made of. `encoders` are all of the objective, `chosen` have a row, `compared` have one together."""
+    """What the rows are made of. `encoders` are all of the objective, `chosen` have a row, `compared` have one together.
+
+    Without an `origin` nothing is known of where features come from, and none are kept.
+    """
 
     encoders: Encoders
     chosen: tuple[str, ...]
@@ -49,7 +56,8 @@ class Table:
     test: Any
     settings: Settings
     trainer: Trainer | None = None
-    mesh: Mesh | None = None
+    reader: Reader = PLAIN
+    origin: Origin | None = None
 
     def groups(self) -> list[Group]:
         """All of them, in the order of the table. UserError for unknown encoders and baselines."""
@@ -59,17 +67,24 @@ class Table:
         return [self.pretrained(), *(g for name in BASELINES if name in self.settings.baselines for g in made[name]())]
 
     def pretrained(self) -> Group:
-        """The encoders as they were trained, on their mesh."""
-        trained = {name: self.encoders[name] for name in self.needed}
-        make = partial(_on, self.mesh, partial(encoded_splits, trained, **self.data))
+        """The encoders as they were trained."""
+        trained = {
+            name: there(*self.encoders[name], self.identity(name, checkpoint=self.origin and self.origin.checkpoint))
+            for name in self.needed
+        }
+        make = partial(encoded_splits, trained, title="pretrained", **self.data)
         return _together("pretrained", {name: row_of(name) for name in self.chosen}, self.compared, make)
 
     def random(self) -> list[Group]:
         """The same modules with fresh weights, one draw for each kind."""
-        kinds = {self.kinds[name]: self.encoders[self.kinds[name]][0] for name in self.needed}
+        seed, kinds = self.settings.seed + 1, dict.fromkeys(self.kinds[name] for name in self.needed)
 
         def make() -> dict[str, Makes]:
-            made = random_splits(kinds, self.settings.seed + 1, **self.data)
+            drawn = {
+                kind: random_weights(self.encoders[kind][0], self.train, seed, self.reader, self.identity(kind))
+                for kind in kinds
+            }
+            made = encoded_splits(drawn, title=BASELINES["random"], **self.data)
             return made | {name: made[self.kinds[name]] for name in self.needed}
 
         return [_together(BASELINES["random"], self.titled("random"), self.compared, make)]
@@ -84,13 +99,20 @@ class Table:
         if self.trainer is None:
             return []
         titles = self.titled("supervised").items()
-        return [_alone(row, partial(self.learnt, self.trainer, self.encoders[kind][0])) for kind, row in titles]
+        return [_alone(row, partial(self.learnt, self.trainer, kind, row)) for kind, row in titles]
 
-    def learnt(self, trainer: Trainer, encoder: Encoder) -> Split:
+    def learnt(self, trainer: Trainer, kind: str, row: str) -> Split:
         """Features of an encoder trained from scratch on the labels."""
         wanted = self.settings
         few = wanted.supervised_few_examples or wanted.supervised_examples
-        return supervised_split(trainer(encoder), wanted.supervised_examples, few, wanted.seed, **self.data)
+        return supervised_split(
+            trainer(self.encoders[kind][0]), wanted.supervised_examples, few, wanted.seed,
+            title=row, identity=self.identity(kind), **self.data,
+        )  # fmt: skip
+
+    def identity(self, encoder: str, **facts: Any) -> dict[str, Any] | None:
+        """What the weights of an encoder depend on, whatever they are."""
+        return None if self.origin is None else {"code": self.origin.code, "encoder": encoder} | facts
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -100,16 +122,8 @@ class Table:
     @property
     def data(self) -> dict[str, Any]:
         """What every maker of features is given."""
-        wanted = self.settings
-        read: dict[str, Any] = {"label": wanted.label, "target": wanted.target, "batch_size": wanted.batch_size}
-        read["tolerance"] = self.tolerance
-        classes = len(class_names(self.train, wanted.label)) or None
-        return {"train": self.train, "test": self.test, "classes": classes} | read
-
-    @cached_property
-    def tolerance(self) -> Lenient:
-        """What counts the records that cannot be read."""
-        return Lenient(self.settings.max_bad_fraction)
+        classes = len(class_names(self.train, self.settings.label)) or None
+        return {"train": self.train, "test": self.test, "classes": classes, "reader": self.reader}
 
     @cached_property
     def kinds(self) -> dict[str, str]:
@@ -162,8 +176,3 @@ def _known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
     for name in names:
         if name not in known:
             raise UserError(f"evaluate.{what}: {name!r} is unknown; use any of {', '.join(known)}")
-
-
-def _on(mesh: Mesh | None, make: Callable[[], Any]) -> Any:
-    with nullcontext() if mesh is None else jax.set_mesh(mesh):
-        return make()

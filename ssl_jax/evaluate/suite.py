@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -15,18 +16,28 @@ from jax.sharding import Mesh
 
 from ssl_jax.data.pipeline import BadRecords
 from ssl_jax.errors import UserError
+from ssl_jax.evaluate.baselines import Lenient
+from ssl_jax.evaluate.cache import Cache
 from ssl_jax.evaluate.classes import labels_of, numbered_alike
+from ssl_jax.evaluate.clean import Audit, beside
 from ssl_jax.evaluate.features import Split
-from ssl_jax.evaluate.instruments import Probe, encoders_of, probes_of, refusal
-from ssl_jax.evaluate.rows import BASELINES, Encoders, Group, Table, Trainer
+from ssl_jax.evaluate.instruments import Probe, encoders_of, fields_of, needs_of, probes_of, refusal, unmeasurable
+from ssl_jax.evaluate.intervals import interval_of_mean
+from ssl_jax.evaluate.progress import Progress
+from ssl_jax.evaluate.reader import Reader
+from ssl_jax.evaluate.readings import OWN
+from ssl_jax.evaluate.rows import BASELINES, Encoders, Group, Origin, Table, Trainer
 from ssl_jax.evaluate.rows import row_of as row_of
 from ssl_jax.evaluate.shots import feasible
 from ssl_jax.recipe.probes import PROBES, Entry
 from ssl_jax.recipe.values import fits, read_json
 from ssl_jax.rundir.log import rounded
-from ssl_jax.rundir.writing import own_folder, replace_file
+from ssl_jax.rundir.writing import own_folder, replace_file, replacing
 
 _MEASURED_ON = ("step", "seed", "train", "test", "label", "target")  # rows of one table have these in common
+
+PerRecord = dict[str, np.ndarray]  # arrays with a row for each test record
+Keep = Callable[[str, str, PerRecord], None]
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,11 @@ def evaluate(
     say: Callable[[str], None] = lambda line: None,
     mesh: Mesh | None = None,
     chosen: Sequence[str] | None = None,
+    origin: Origin | None = None,
+    cache: Cache | None = None,
+    status: Callable[[str], None] = lambda line: None,
+    audit: Audit | None = None,
+    keep: Keep = lambda row, probe, records: None,
 ) -> dict[str, Any]:
     """Run the probes on the frozen features of named encoders and on their baselines.
 
@@ -97,9 +113,14 @@ def evaluate(
       trainer: makes the supervised baseline of an encoder: `trainer(encoder)(source, examples, seed) -> (encoder,
         variables)`. Without it there is none.
       step: the training step of the encoders, for the record.
-      say: told what is about to happen.
-      mesh: where the variables of `encoders` lie, if on several devices; baselines are made on one.
+      say: told what is about to happen, and what was done.
+      mesh: where the variables of `encoders` lie, if on several devices; all rows are made there.
       chosen: names of the encoders that get a row; None for all.
+      origin: what features depend on beside the data; None: they are made anew.
+      cache: where features are kept.
+      status: told how far it is, every few seconds.
+      audit: which test records are in the pretraining data; probes are run without them as well.
+      keep: given the row, the probe and what it has of each test record.
 
     Returns:
       Plain data: `protocol`, `columns`, `rows` (row -> probe -> what the probe returned) and what identifies the data.
@@ -114,15 +135,28 @@ def evaluate(
     shared = {key: value for key, value in asdict(settings).items() if key not in ("probes", "allow")}
     probes = probes_of((*settings.probes, "health"), shared, settings.allow)
     compared = tuple(dict.fromkeys(filter(None, map(encoders_of, probes.values()))))
-    groups = Table(encoders, chosen, compared, train, test, settings, trainer, mesh).groups()
     _check_labels(probes, train, test, settings.label)
     probes, notes = feasible(probes, train, settings.label, settings.max_bad_fraction)
+    probes, refused = _measurable(probes, train, test)
+    probes = beside(probes, audit)
     for note in notes:
         say(note)
+    reader = Reader(
+        settings.label, settings.target, settings.batch_size,
+        fields=tuple(dict.fromkeys(name for probe in probes.values() for name in fields_of(probe))),
+        readings=tuple(dict.fromkeys(reading for probe in probes.values() for reading in needs_of(probe))),
+        tolerance=Lenient(settings.max_bad_fraction), cache=cache or Cache(),
+        heard=lambda title: Progress(title, "records", say, status), mesh=mesh,
+    )  # fmt: skip
+    groups = Table(encoders, chosen, compared, train, test, settings, trainer, reader, origin).groups()
+    if refused and not set(probes) - {
+        "health"
+    }:  # nothing to set beside: what else is wrong is found, without long work
+        groups = groups[:1]
 
     def measured(group: Group) -> Measured:
         say(f"evaluating: {', '.join(group.rows)}")
-        return _measure(group, probes)  # one group's features in memory for each worker
+        return _measure(group, probes, say, keep)  # one group's features in memory for each worker
 
     found = _each(measured, groups, settings.workers)
     rows = {row: results for part in found for row, results in part.rows.items()}
@@ -140,7 +174,7 @@ def evaluate(
         "rows": rows,
         "notes": list(notes),
     }
-    failures = {where: error for part in found for where, error in part.failures.items()}
+    failures = refused | {where: error for part in found for where, error in part.failures.items()}
     if failures:
         raise Incomplete(results, failures)
     return results
@@ -175,6 +209,7 @@ def save(
         content = {
             "probe": probe,
             "protocol": protocol,
+            "named": results.get("named"),
             **{key: results.get(key) for key in ("encoders", *_MEASURED_ON)},
             "columns": [c for c in results["columns"] if c["probe"] == probe],
             "rows": {name: row[probe] for name, row in results["rows"].items() if probe in row},
@@ -182,6 +217,16 @@ def save(
         replace_file(path, json.dumps(merged(_read(path), content, say), indent=1, allow_nan=False) + "\n")
         paths.append(path)
     return paths
+
+
+def save_records(kept: Mapping[tuple[str, str], PerRecord], directory: str | Path) -> None:
+    """Write what was measured of each test record, by row and probe: `<row>/<name>` in `<directory>/eval/records/<probe>.npz`."""
+    for probe in dict.fromkeys(probe for _, probe in kept):
+        arrays: dict[str, Any] = {
+            f"{row}/{name}": x for (row, of), records in kept.items() if of == probe for name, x in records.items()
+        }
+        with replacing(own_folder(own_folder(Path(directory) / "eval") / "records") / f"{probe}.npz") as file:
+            np.savez(file, **arrays)
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
@@ -207,7 +252,14 @@ class Measured(NamedTuple):
     failures: dict[str, Exception]
 
 
-def _measure(group: Group, probes: Mapping[str, Probe]) -> Measured:
+def _measurable(probes: Mapping[str, Probe], train: Any, test: Any) -> tuple[dict[str, Probe], dict[str, Exception]]:
+    """The probes that these sources suffice for, and why the others cannot measure."""
+    reasons = {name: unmeasurable(probe, train, test) for name, probe in probes.items()}
+    refused: dict[str, Exception] = {name: UserError(reason) for name, reason in reasons.items() if reason}
+    return {name: probe for name, probe in probes.items() if name not in refused}, refused
+
+
+def _measure(group: Group, probes: Mapping[str, Probe], say: Callable[[str], None], keep: Keep) -> Measured:
     """Every probe on every row of a group. What fails leaves the rest alone."""
     done = Measured({}, {})
     try:
@@ -221,19 +273,41 @@ def _measure(group: Group, probes: Mapping[str, Probe]) -> Measured:
             done.failures[row] = error
             continue
         for name, probe in probes.items():
-            if encoders_of(probe) == towers:
-                _run(done, row, name, probe, split)
+            if encoders_of(probe) == towers and _has_readings(probe, split):
+                started = time.monotonic()
+                _run(done, row, name, probe, split, keep)
+                ended = "failed" if f"{row}, {name}" in done.failures else "done"
+                say(f"{row}, {name}: {ended} in {time.monotonic() - started:.1f} s")
     return done
 
 
-def _run(done: Measured, row: str, name: str, probe: Probe, split: Split) -> None:
+def _has_readings(probe: Probe, split: Split) -> bool:
+    """Whether the encoder gives anything of what the probe asks for; its own features it always gives."""
+    needs, own_tokens = needs_of(probe), getattr(probe, "tokens", False) and split.train.x.ndim == 3
+    return not needs or own_tokens or any(reading == OWN or reading in split.readings for reading in needs)
+
+
+def _run(done: Measured, row: str, name: str, probe: Probe, split: Split, keep: Keep) -> None:
     try:
         refused = refusal(probe, split)
         if refused:
             raise UserError(refused)
-        done.rows.setdefault(row, {})[name] = probe.run(split)
+        result, records = parted(probe.run(split), split.test.ids, getattr(probe, "seed", 0))
+        done.rows.setdefault(row, {})[name] = result
+        if records:
+            keep(row, name, records)
     except Exception as error:
         done.failures[f"{row}, {name}"] = error
+
+
+def parted(result: dict[str, Any], ids: np.ndarray, seed: int) -> tuple[dict[str, Any], PerRecord]:
+    """A result without its `records`, with the interval of the mean of `correct` where it has none; and these, with the test
+    records' `ids`."""
+    records = {name: np.asarray(values) for name, values in result.get("records", {}).items()}
+    plain = {key: value for key, value in result.items() if key != "records"}
+    if "correct" in records and "interval" not in result:
+        plain["interval"] = interval_of_mean(records["correct"], seed)
+    return plain, {"ids": ids, **records} if records else {}
 
 
 def _each(measured: Callable[[Group], Measured], groups: list[Group], workers: int) -> list[Measured]:

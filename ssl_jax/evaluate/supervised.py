@@ -14,9 +14,11 @@ from jax import Array
 from ssl_jax.data.augment import Augment, Batch, Views
 from ssl_jax.data.panels import Panel
 from ssl_jax.data.pipeline import batches
+from ssl_jax.devices.mesh import batch_sharding, batch_shards, place_batch
 from ssl_jax.errors import UserError
-from ssl_jax.evaluate.baselines import Tolerance, strict
 from ssl_jax.evaluate.features import hidden_fields, unlabelled
+from ssl_jax.evaluate.progress import Tick, unheard
+from ssl_jax.evaluate.reader import Tolerance, strict
 from ssl_jax.objectives.base import Encoder, State
 from ssl_jax.objectives.supervised import Supervised
 from ssl_jax.optim import optimizers, schedules
@@ -30,7 +32,8 @@ class SupervisedFit:
     """`fit(source, examples, seed) -> (encoder, variables)`: `encoder` from scratch, on its inputs of the views of `augment`.
 
     AdamW at 1e-3 with weight decay 0.05, 5 % warm-up and a cosine to zero, batches of 128 (or all of a smaller source),
-    cross-entropy of the field `label` through a linear layer on the features that probes see.
+    cross-entropy of the field `label` through a linear layer on the features that probes see. It runs on the devices of the mesh
+    in use; `heard` makes what is told how far a training is.
     """
 
     def __init__(
@@ -41,8 +44,10 @@ class SupervisedFit:
         label: str = "label",
         target: str | None = None,
         tolerance: Tolerance = strict,
+        heard: Callable[[str], Tick] = lambda title: unheard,
         views: Callable[..., Any] = lambda source, seed: source,
     ) -> None:
+        self._heard = heard
         self._encoder, self._label, self._target, self._tolerance = encoder, label, target, tolerance
         self._objective = Supervised(encoder.module, Inputs(augment, encoder), classes, method=encoder.method)
         self._views = views  # (source, seed=...) -> the source as it is learned from
@@ -53,13 +58,16 @@ class SupervisedFit:
         size, bad = min(BATCH, len(source)), self._tolerance(source)
         steps = max(1, examples // size)
         init, step = self._compiled(steps, seed)
+        place, share = _places(size)
         learned = self._views(source, seed=seed)
-        stream = (self._seen(source, batch) for batch in batches(learned, seed=seed, batch_size=size, bad=bad))
-        batch = next(stream)
+        stream = batches(learned, seed=seed, batch_size=size, bad=bad, process_index=share[0], process_count=share[1])
+        seen = (place(self._seen(source, batch)) for batch in stream)
+        batch, tick = next(seen), self._heard(f"training on {len(source)} labels")
         state = init(batch)
-        for _ in range(steps):
+        for done in range(1, steps + 1):
             state, _ = step(state, batch)
-            batch = next(stream)
+            batch = next(seen)
+            tick(done * size, steps * size)
         stats = ("extra", "batch_stats", "encoder") if self._encoder.stats else ()
         encoder = replace(self._encoder, path=("params", "encoder"), stats=stats)
         return encoder, encoder.variables(State(state.params, state.extra))
@@ -77,6 +85,17 @@ class SupervisedFit:
         lr = schedules.warmup_cosine(LEARNING_RATE, steps, steps // 20)
         setup = Setup(self._objective, optimizers.adamw(lr, lambda step: 0.05), seed, steps)
         return jax.jit(partial(init_state, setup)), jax.jit(partial(train_step, setup), donate_argnums=0)
+
+
+def _places(size: int) -> tuple[Callable[[dict[str, np.ndarray]], Any], tuple[int, int]]:
+    """What puts a batch of `size` on the devices of the mesh in use, and which process of how many reads it.
+
+    Where the devices do not divide it, each has all of it.
+    """
+    mesh = jax.sharding.get_mesh()
+    if mesh.empty or size % batch_shards(mesh):
+        return lambda batch: batch, (0, 1)
+    return partial(place_batch, sharding=batch_sharding(mesh)), (jax.process_index(), jax.process_count())
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from jax import Array
 from ssl_jax.devices.mesh import shard_batch
 from ssl_jax.errors import UserError
 from ssl_jax.models.grid import cell_means
+from ssl_jax.models.layer import Layer
 from ssl_jax.models.norm import Norm
 
 
@@ -51,6 +52,10 @@ class ConvNet(nn.Module):
         """Features [B, F] of images: the maps of `levels` flattened, or their means, at most `cells` per axis of each."""
         maps = self.maps(image, train)
         return jnp.concatenate([self._pooled(maps[level]) for level in self.levels], axis=-1)
+
+    def layers(self, image: Array, last: int) -> list[Layer]:
+        """The maps after each of the `last` layers."""
+        return [Layer(x) for x in self.maps(image)[-last:]]
 
     def _check(self) -> None:
         layers = len(self.widths)

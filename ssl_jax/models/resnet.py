@@ -9,6 +9,7 @@ from jax import Array
 
 from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
+from ssl_jax.models.layer import Layer
 from ssl_jax.models.norm import Norm
 
 # blocks per stage, bottleneck?
@@ -85,6 +86,10 @@ class ResNet(nn.Module):
                 )
                 x = block(x, train)
         return x
+
+    def layers(self, image: Array, last: int) -> list[Layer]:
+        """The map after the last stage, which is the only one that is handed out."""
+        return [Layer(self(image))][-last:]
 
     def features(self, image: Array, train: bool = False) -> Array:
         """Globally averaged features [B, F]."""

@@ -28,8 +28,9 @@ from ssl_jax.models.grid import (
     rope,
     sides,
 )
+from ssl_jax.models.layer import Layer
 from ssl_jax.models.mask import Mask
-from ssl_jax.models.rows import Dense
+from ssl_jax.models.rows import Dense, LayerNorm
 from ssl_jax.models.transformer import NOISE, Transformer
 
 # width, depth, heads, MLP width
@@ -107,7 +108,6 @@ class ViT(nn.Module):
         kept = None if keep is None else (keep[:, None],)
         return self.crops((image[:, None],), keep=kept, valid=valid)[0][:, 0]
 
-    @nn.compact
     def crops(
         self,
         images: tuple[Array, ...],
@@ -116,7 +116,22 @@ class ViT(nn.Module):
         valid: Array | None = None,
         train: bool = False,
     ) -> tuple[Array, ...]:
-        """Tokens [B, V, prefix + N, D] of the crops of every size, after the final LayerNorm.
+        """Tokens [B, V, prefix + N, D] of the crops of every size, after the final LayerNorm. The arguments are those of
+        `outputs`."""
+        return self.outputs(images, masks, keep, valid, train)[0]
+
+    @nn.compact
+    def outputs(
+        self,
+        images: tuple[Array, ...],
+        masks: tuple[Array | None, ...] | None = None,
+        keep: tuple[Array | None, ...] | None = None,
+        valid: Array | None = None,
+        train: bool = False,
+        last: int = 0,
+    ) -> tuple[tuple[Array, ...], Array | None]:
+        """Tokens [B, V, prefix + N, D] of the crops of every size, after the final LayerNorm, and before it those after each of
+        the `last` blocks, packed.
 
         What works on single tokens sees those of all crops in one array; attention is one call for each size.
 
@@ -126,6 +141,7 @@ class ViT(nn.Module):
             keep: for each size, [B, V, K] indices of the patches to encode, or None for all.
             valid: [B, K] as in `__call__`; only with one crop.
             train: draw stochastic depth and rotary scales from the stream `noise`.
+            last: how many blocks' outputs are returned; None in their place where it is 0.
         """
         self._check_axes(images)
         if keep is not None and self.positions == "rope" and self.drop_path and self.drop_path_mode == "subset":
@@ -168,10 +184,22 @@ class ViT(nn.Module):
             self._kernel_init, self.mlp, self.layer_scale, self.qkv_bias, self.norm_epsilon, drop,
             self.prefix if self.local_norm else 0, name="transformer",
         )  # fmt: skip
-        out = stack(_pack(sequences), Mask(valid), sections, self._rotations(grids, keep or none, train), train)
-        return tuple(
-            part.reshape(*s.shape[:3], -1) for part, s in zip(split_sections(out, sections), sequences, strict=True)
-        )
+        turned = self._rotations(grids, keep or none, train)
+        out, layers = stack.outputs(_pack(sequences), Mask(valid), sections, turned, train, last=last)
+        parts = zip(split_sections(out, sections), sequences, strict=True)
+        return tuple(part.reshape(*s.shape[:3], -1) for part, s in parts), layers
+
+    def layers(self, image: Array, last: int) -> list[Layer]:
+        """States of whole images after each of the `last` blocks, each normalised as the last one is (DINOv2's
+        `get_intermediate_layers(norm=True)`).
+        """
+        _, states = self.outputs((image[:, None],), last=last)
+        norm = LayerNorm(self.norm_epsilon, self.dtype, parent=None)
+        normed: Any = norm.apply({"params": self.variables["params"]["transformer"]["norm"]}, states)
+        grid = grid_of(image.shape, self.patch)
+        return [
+            Layer(x[:, self.prefix :].reshape(len(x), *grid, -1), x[:, 0] if self.class_token else None) for x in normed
+        ]
 
     def features(self, image: Array, train: bool = False) -> Array:
         """Pooled features [B, F] of whole images: what probes see. F is D, times the number of cells.

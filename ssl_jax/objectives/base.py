@@ -204,6 +204,13 @@ class Objective:
         """
         return {}
 
+    def assignments(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
+        """Soft assignments [B, K] to prototypes by name, the teacher's if there is one, for records as at evaluation; {}
+        where there
+        are none. Rows sum to 1. `health` measures their entropy, and how many prototypes are in use.
+        """
+        return {}
+
     def validate(self, params: dict, extra: dict, views: Views, key: Array) -> dict[str, Mean]:
         """Measures of the pretext task on held-out views (`accuracy`, `nats`, ...); {} where the loss is no task with answers.
 

@@ -96,6 +96,12 @@ class MSN(TokenTeacher):
         z, _ = self._head(params, extra, self.class_tokens(params, batch), "head")
         return {"head": prototype_scores(z[:, 0], params["prototypes"])}
 
+    def assignments(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
+        """The teacher's assignments [B, K] of class tokens, before sharpening and balancing."""
+        teacher = extra["teacher"]
+        z, _ = self._head(teacher, extra, self.class_tokens(teacher, batch), "teacher_head")
+        return {"head": jax.nn.softmax(prototype_scores(z[:, 0], params["prototypes"]) / self.temperature)}
+
     def warnings(self, batch_size: int) -> tuple[str, ...]:
         """Few rows for each prototype: the paper has 1024 for 1024."""
         return few_rows(batch_size, self.prototypes, 1.0) if self.sinkhorn_iterations else ()

@@ -17,7 +17,7 @@ from ssl_jax.losses.contrastive import normalize
 from ssl_jax.losses.mean import Mean
 from ssl_jax.losses.prototypes import prototype_cross_entropy, sinkhorn
 from ssl_jax.models.heads import Prototypes
-from ssl_jax.objectives.base import Out, Pairwise, Progress, State, Views
+from ssl_jax.objectives.base import Batch, Out, Pairwise, Progress, State, Views
 from ssl_jax.objectives.shared.forward import Chain, applied, init_variables
 from ssl_jax.objectives.shared.joint import JointEmbedding, few_rows, require_positive, spread
 from ssl_jax.objectives.shared.queue import check_queue, empty_queue, enqueue, is_full
@@ -68,6 +68,11 @@ class SwAV(JointEmbedding, Pairwise):
             check_queue(self.queue, batch)
             extra = extra | {"queue": empty_queue(self.queue, assigned, self.out)}
         return State(params, extra)
+
+    def assignments(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
+        """Soft assignments [B, K] at the student's temperature, before Sinkhorn, which depends on the batch."""
+        (z,) = self.embeddings(params, extra, batch).values()
+        return {"prototypes": jax.nn.softmax(self._scores(params, normalize(z)) / self.temperature)}
 
     def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[dict, dict]:
         """Unit vectors of `global` and `local` crops [B, V, out], and the new BatchNorm statistics."""

@@ -20,18 +20,22 @@ ADDED = {
     "data.crop": "device",
     "data.resize": "antialias",
     "data.workers": 0,
+    "evaluate.cache_gib": 8.0,
     "evaluate.label": "label",
+    "health.action": "none",
+    "health.noise_parts": 0,
+    "health.views": 0,
     "optimizer.options": None,
     "schedule.options": None,
 }
 
 
 def with_added_keys(config: dict[str, Any]) -> dict[str, Any]:
-    """A plain recipe in which every key of `ADDED` is said, where its section is there."""
+    """A whole plain recipe in which every key of `ADDED` is said; its section may be younger than the recipe."""
     full = {key: dict(value) if isinstance(value, dict) else value for key, value in config.items()}
     for path, value in ADDED.items():
         section, _, key = path.partition(".")
-        if isinstance(full.get(section), dict):
+        if isinstance(full.setdefault(section, {}), dict):
             full[section].setdefault(key, value)
     return full
 

@@ -324,6 +324,7 @@ class Evaluate:
     label: the field of the records that probes predict.
     target: the field of the records that the probe `regression` predicts; "": none.
     workers: rows of the table that are measured at a time, where one device is used.
+    cache_gib: how many GiB of features a run keeps in eval/features; 0: none.
     """
 
     encoder: str | tuple[str, ...] = "student"
@@ -338,14 +339,44 @@ class Evaluate:
     label: str = "label"
     target: str = ""
     workers: int = 1
+    cache_gib: float = 8.0
 
     def __post_init__(self) -> None:
+        require(self.cache_gib >= 0, "evaluate.cache_gib", self.cache_gib, "at least 0")
         for key in ("workers", "health_examples", "draws", "supervised_examples", "supervised_few_examples"):
             value = getattr(self, key)
             require(value is None or value > 0, f"evaluate.{key}", value, "greater than 0")
         require(all(s > 0 for s in self.shots), "evaluate.shots", self.shots, "numbers of labels greater than 0")
         require(bool(self.encoder), "evaluate.encoder", self.encoder, "the name of an encoder, or several")
         require(bool(self.label), "evaluate.label", self.label, "a field of the records")
+
+
+ACTIONS = ("none", "pause", "rollback")
+
+
+@dataclass(frozen=True)
+class Health:
+    """What a check looks at beside features, and what becomes of a run that it calls collapsed. How often: `evaluate.every`.
+
+    action: "none" tells it; "pause" saves the state and ends the run; "rollback" ends it and renames the checkpoints since the
+        last healthy check, so that the same command goes on from the one before.
+    views: augmented views of each record for LiDAR and alignment; 0: they are not measured.
+    noise_parts: parts of a batch whose gradients are compared for the gradient-noise scale; 0: it is not measured.
+    """
+
+    action: str = "none"
+    views: int = 0
+    noise_parts: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.action in ACTIONS, "health.action", self.action, f"one of {', '.join(ACTIONS)}")
+        for key in ("views", "noise_parts"):
+            require(
+                getattr(self, key) != 1 and getattr(self, key) >= 0,
+                f"health.{key}",
+                getattr(self, key),
+                "0, or 2 or more",
+            )
 
 
 @dataclass(frozen=True)
@@ -396,6 +427,7 @@ class Recipe:
     checkpoint: when the state is saved.
     watch: what ends a run that goes wrong without an error.
     evaluate: how good the representation is.
+    health: what a check looks at beside features, and what becomes of a collapsed run.
     log: what is written while training.
     init_from: the run that this one starts from.
     batch_rules: what follows when `batch_size` is overridden, see `recipe/batch_size.py`.
@@ -416,6 +448,7 @@ class Recipe:
     checkpoint: Checkpoint = Checkpoint()
     watch: Watch = Watch()
     evaluate: Evaluate = Evaluate()
+    health: Health = Health()
     log: Log = Log()
     init_from: InitFrom = InitFrom()
     batch_rules: tuple = BATCH_RULES

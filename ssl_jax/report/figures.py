@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 QUERIES = 10
 SEARCHED = 10_000  # records of the probe split among which neighbours are looked for
 MAPPED = 1_000  # test records on a map: t-SNE takes about 5 CPU-seconds for so many
+SPARE = 6  # neighbours looked for beside those shown, since the query itself may be among them
 FEWEST = 10  # records without which a map says nothing
 
 
@@ -130,11 +131,13 @@ def _neighbours(
     test: Known, probe: Known, encoder: Encoder, augment: Any, name: str
 ) -> tuple[list[Picture], list[str]]:
     """For each panel that the augment makes of what the encoder is fed: test examples, each with what is nearest to it."""
-    from ssl_jax.evaluate.probes.knn import neighbours
+    from ssl_jax.evaluate.neighbours import neighbours
 
     queries = one_of_each(test.features.y, len(test.features.x), QUERIES)
-    _, found = neighbours(probe.features.x, test.features.x[queries], min(MOST, len(probe.features.x)))
-    rows = [row for i, near in zip(queries, found, strict=True) for row in (test.row(i), *map(probe.row, near))]
+    _, found = neighbours(probe.features.x, test.features.x[queries], min(MOST + SPARE, len(probe.features.x)))
+    groups = [others(test.row(i), list(map(probe.row, near))) for i, near in zip(queries, found, strict=True)]
+    columns = min(1 + MOST, *map(len, groups))
+    rows = [row for group in groups for row in group[:columns]]
     labels = None if None in (label := [row.label for row in rows]) else np.array(label)
     fed = encoder.preprocess(numbers([row.record for row in rows]))
     feeder = getattr(encoder.preprocess, "__self__", augment)  # where a record has several parts, that of this encoder
@@ -145,6 +148,18 @@ def _neighbours(
     known = Answers(len(queries), labels, getattr(test.source, "classes", ()), len(probe.features.x), name)
     file = "neighbours" if len(panels) == 1 else "neighbours_{}"
     return [_of_neighbours(file.format(key), panel, known) for key, panel in panels.items()], []
+
+
+def others(query: Row, near: Sequence[Row]) -> list[Row]:
+    """The query and those near it that are another record: where two sets share records, each is nearest to itself."""
+    kept = [row for row in near if not same_record(query.record, row.record)]
+    return [query, *(kept or near)]
+
+
+def same_record(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two records have the same content, whatever their labels."""
+    fields = [name for name in a if name != "label" and name in b]
+    return bool(fields) and all(np.array_equal(a[name], b[name]) for name in fields)
 
 
 def numbers(records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ssl_jax import __version__
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import parse
-from ssl_jax.report import charts, scores, sections
+from ssl_jax.report import charts, data_card, scores, sections
 from ssl_jax.report.charts import Picture
 from ssl_jax.report.html import document, el
 from ssl_jax.report.record import Record, read
@@ -62,6 +62,7 @@ def html(record: Record, curves: list[Picture], groups: Groups, problems: list[s
         scores.section(record),
         sections.curves(curves),
         sections.samples(groups, problems),
+        data_card.panel(record.card) if record.card else None,
         sections.config(record),
         sections.environment(record),
         sections.bad_records(record),

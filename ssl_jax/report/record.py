@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import plain
 from ssl_jax.recipe.values import fits, parsed_json, read_config, read_json
+from ssl_jax.report.data_card import CARD
 from ssl_jax.rundir.log import read_metrics
 
 
@@ -23,6 +24,7 @@ class Record:
     metrics: tuple[Mapping[str, Any], ...]
     evaluations: Mapping[str, Mapping[str, Any]]
     bad: tuple[Mapping[str, Any], ...]
+    card: Mapping[str, Any] = field(default_factory=dict)  # of its data, if `ssl-jax data card --out` wrote one there
 
     @property
     def step(self) -> int:
@@ -75,6 +77,7 @@ def read(workdir: Path) -> Record:
         tuple(_metrics(line) for line in read_metrics(workdir)),
         {name: _evaluation(each) for name, each in found.items() if fits(each, EVALUATION)},
         tuple(found for found in map(_parsed, lines) if found),
+        card if fits(card := _object(workdir / "card.json"), CARD) else {},
     )
 
 
@@ -93,6 +96,7 @@ ENV = {
     "commit": (str, None),
     "started": str,
     "data": str,
+    "augment": str,
     "records": int,
 }
 EVALUATION = {
@@ -104,7 +108,7 @@ EVALUATION = {
     "test?": {"records?": int},
 }
 RESULT = {"note": str, "interval": [NUMBER]}  # of a probe on a row; everything else that is shown is a number
-METRICS = {"health": str, "skipped": int}
+METRICS = {"health": str, "health_reason": str, "health_since": int, "skipped": int}
 
 
 def _metrics(line: Mapping[str, Any]) -> Mapping[str, Any]:

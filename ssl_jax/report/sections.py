@@ -90,6 +90,7 @@ def environment(record: Record) -> Html:
         "Started": env.get("started"),
         "Resumed": f"{len(env['earlier'])} times" if env.get("earlier") else None,
         "Data fingerprint": el("code", env["data"]) if env.get("data") else None,
+        "Augmentation digest": el("code", env["augment"]) if env.get("augment") else None,
     }
     known = [[k, v] for k, v in rows.items() if v not in (None, "")]
     body = table((), known) if known else el("p", "env.json is not there.", class_="note")
@@ -135,7 +136,11 @@ def _verdict(record: Record) -> Html:
     if not word:
         return el("p", el("strong", "not checked"), "no check of the features was logged yet.", class_="verdict")
     sign, meaning = HEALTH.get(word, ("", ""))
-    at = f" (step {record.checks[-1]['step']:,})"
+    at, why, since = (
+        f" (step {record.checks[-1]['step']:,})",
+        *map(record.checks[-1].get, ("health_reason", "health_since")),
+    )
+    meaning = f"{meaning} Since step {since:,}: {why}." if why and since is not None else meaning
     return el("p", el("strong", f"{sign} {word}"), f"{meaning}{at}", class_=f"verdict {word if word in HEALTH else ''}")
 
 

@@ -273,6 +273,17 @@ def _lock(place: Place) -> Iterator[None]:
         os.close(file)
 
 
+def is_active(path: Path) -> bool:
+    """Whether a process seems to train in a run directory now, by the record in its LOCK."""
+    try:
+        file = os.open(path / "LOCK", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    owner = _owner(file)
+    os.close(file)
+    return owner.get("host") != socket.gethostname() or alive(int(owner.get("pid", 0)) or -1)
+
+
 def _unlink_own(file: int, folder: int) -> None:
     """Remove LOCK from the directory that is held, wherever it lies now, if it is the open `file`."""
     with suppress(OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from ssl_jax.devices.mesh import batch_sharding, place_batch
 from ssl_jax.devices.signals import Stop
 from ssl_jax.devices.watchdog import Watchdog
 from ssl_jax.rundir.log import MetricsLog, NoLog
+from ssl_jax.training import heed
 from ssl_jax.training.monitor import Monitor
 from ssl_jax.training.step import TrainState
 from ssl_jax.training.usable import unusable
@@ -40,6 +42,7 @@ class Loop:
 
     steps: the compiled program for each number of steps in a dispatch.
     online: the check of the representation; what it finds is written.
+    action: `health.action`: what becomes of the run where the check finds that it has collapsed.
     sound, usable: refuse a state whose copies differ, and one that cannot be trained on.
     save: writes a checkpoint of the step that is given, and names it once the function with it says that it is good.
     """
@@ -54,6 +57,8 @@ class Loop:
     stop: Stop
     watchdog: Watchdog
     online: Callable[[TrainState], dict[str, Any]]
+    last_healthy: Callable[[], int | None]
+    action: str
     sound: Callable[[TrainState], None]
     usable: Callable[[TrainState], None]
     save: Callable[[int, TrainState, Callable[[], bool]], None]
@@ -63,15 +68,19 @@ class Loop:
     count: int = 1  # of steps in it
     owed: bool = False  # a checkpoint that is due
     ran: set[int] = field(default_factory=set)
+    found: dict[str, Any] = field(default_factory=dict)  # by the last check
+    ended: bool = False  # by what it found
+    checked: list[float] = field(default_factory=list)  # seconds of each check
+    begun: float = field(default_factory=time.monotonic)
 
     def run(self) -> None:
-        """To the end, or to the step where the run is told to stop."""
+        """To the end, or to the step where the run is told to stop, by a signal or by its health."""
         while self.step < self.every.total:
             before = self.step
             self.dispatch()
             stopping = self.stop.requested()
             self.between(before, self.step == self.every.total or stopping)
-            if stopping:
+            if stopping or self.ended:
                 return
 
     def dispatch(self) -> None:
@@ -104,17 +113,34 @@ class Loop:
         )  # parameters that the last loss was not finite with can wait
         if self.step == self.every.total or due(self.every.check, before, self.step):
             self.check()
+            if self.ended and self.action == "rollback":
+                return heed.rolled_back(self.step, self.found, self.last_healthy(), self.saved)
+            saving = saving or self.ended
         if saving or due(self.every.compare, before, self.step):
             self.watchdog.beat(self.step, "check")
             self.sound(self.state)  # before every save, so that none is made of copies that differ
         if saving:
-            self.keep(self.goes_on if last and self.monitor.applied else lambda: None)
+            self.keep(self.goes_on if (last or self.ended) and self.monitor.applied else lambda: None)
+        if self.ended:
+            heed.paused(self.step, self.found)
+        return None
 
     def check(self) -> None:
         """Measure the representation, and write it down."""
         self.watchdog.beat(self.step, "check")
         self.monitor.flush()
-        self.log.write(self.step, **self.monitor.health(self.online(self.state)))
+        start, before = time.monotonic(), self.found.get("health")
+        self.found = self.online(self.state)
+        self.checked.append(time.monotonic() - start)
+        self.log.write(self.step, **self.monitor.health(self.found))
+        heed.told(self.found, before)
+        self.ended = heed.ends(self.action, self.found)
+
+    def cost_of_checks(self) -> str:
+        """What share of the time since the first step went into checks."""
+        spent, whole = sum(self.checked), time.monotonic() - self.begun
+        each = spent / max(1, len(self.checked))
+        return f"{len(self.checked)} checks of the features took {100 * spent / whole:.1f} % of the time, {each:.2f} s each"
 
     def keep(self, proof: Callable[[], None]) -> None:
         """A checkpoint of this step, which gets its name when `proof` was given. That may use the state up."""

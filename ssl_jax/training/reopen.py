@@ -40,6 +40,8 @@ class Opened:
     step: int
     records: Records
     mesh: Mesh
+    digest: str = ""  # of the checkpoint
+    data: str = ""  # the fingerprint of what it was trained on, "" where the checkpoint does not say
 
     @property
     def objective(self) -> Objective:
@@ -68,7 +70,8 @@ def reopened(workdir: Path, recipe: Recipe, step: int | None = None) -> Opened:
         found = checkpoints.part({"step": like.step, "params": like.params, "extra": like.extra}, step)
         counted = int(found.pop("step"))
         refuse_another_count(Path(workdir) / "checkpoints" / str(step), step, meta, lambda: counted)
-    return Opened(Path(workdir), recipe, setup, State(**found), step, records, mesh)
+        digest = checkpoints.digest(step)
+    return Opened(Path(workdir), recipe, setup, State(**found), step, records, mesh, digest, str(meta.get("data", "")))
 
 
 def shaped(recipe: Recipe, records: Records, mesh: Mesh) -> tuple[Setup, TrainState]:

@@ -24,7 +24,7 @@ from ssl_jax.devices.agreement import comparing, modules, places
 from ssl_jax.devices.distributed import is_first, lost_peers_explained
 from ssl_jax.devices.fatal import fatal_signals_told
 from ssl_jax.devices.memory import out_of_memory_explained
-from ssl_jax.devices.mesh import check_batch, make_mesh, state_shardings
+from ssl_jax.devices.mesh import batch_sharding, check_batch, make_mesh, place_batch, state_shardings
 from ssl_jax.devices.replicas import ReplicaCheck
 from ssl_jax.devices.signals import Stop, stop_requests
 from ssl_jax.devices.watchdog import Watchdog
@@ -34,15 +34,18 @@ from ssl_jax.models.attention import flash_choices
 from ssl_jax.objectives.base import Objective
 from ssl_jax.optim import optimizers
 from ssl_jax.recipe import Duration, InitFrom, Recipe, from_json, to_json
+from ssl_jax.recipe.schema import require
 from ssl_jax.rundir.identity import Identity
 from ssl_jax.rundir.lines import Lines
 from ssl_jax.rundir.log import MetricsLog, NoLog, logger, read_metrics
 from ssl_jax.rundir.workdir import Workdir
 from ssl_jax.training import opening, rate, spikes
 from ssl_jax.training.crash import bundle_on_divergence
+from ssl_jax.training.digests import augment_digest
 from ssl_jax.training.init_from import initialised_from
 from ssl_jax.training.loop import Intervals, Loop
 from ssl_jax.training.monitor import Monitor
+from ssl_jax.training.noise_scale import gradient_noise
 from ssl_jax.training.ownership import new_owner, owner_on_resume, refuse_another_count, trained_differently
 from ssl_jax.training.records import as_learned, records_of
 from ssl_jax.training.step import Setup as Setup
@@ -93,6 +96,8 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> No
         loop = _begun(recipe, workdir, given, outlets, watchdog, allow_data_change, stack)
         loop.run()
         loop.saved.finish()
+        if loop.checked:
+            _say()(loop.cost_of_checks())
         _tell_the_end(loop, outlets.bad)
 
 
@@ -144,10 +149,12 @@ def _given(recipe: Recipe, workdir: Workdir, allow_data_change: bool) -> Given:
     for line in (opening.devices(mesh), *places()):
         say(line)
     check_batch(recipe.batch_size, mesh, max(setup.accumulation, setup.gradient_cache))
+    augment = augment_digest(setup.objective.augment)
     if is_first():
-        here = {"data": fingerprint, "records": len(source), "processes": jax.process_count()} | pictures_by(source)
+        here = {"data": fingerprint, "augment": augment, "records": len(source), "processes": jax.process_count()}
+        here |= pictures_by(source)
         workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), **here)
-    meta = {"data": fingerprint, "batch_size": recipe.batch_size, "recipe": to_json(workdir.config)}
+    meta = {"data": fingerprint, "augment": augment, "batch_size": recipe.batch_size, "recipe": to_json(workdir.config)}
     return Given(source, setup, mesh, meta)
 
 
@@ -202,7 +209,8 @@ def _begun(
     check = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
     check_scales({"pretrain": source, "probe": check.source})
     check_channels(getattr(setup.objective, "augment", None), {"pretrain": source, "probe": check.source})
-    online = opening.first_timed(say, "compiling and making the first check of the features", check)
+    measure = _with_noise(check, given, recipe, bad) if recipe.health.noise_parts else check
+    online = opening.first_timed(say, "compiling and making the first check of the features", measure)
     programs = {
         n: opening.first_timed(say, opening.program(n), compiled(setup, n, like)) for n in {every.per_dispatch, 1}
     }
@@ -219,11 +227,23 @@ def _begun(
         saved.save(step, state, meta | {"cursor": step * recipe.batch_size}, proven)
 
     loop = Loop(
-        every, mesh, programs, stream, log, monitor, saved, stop, watchdog, online, ReplicaCheck(mesh, like),
-        UsableCheck(like), save, found, step or 0,
+        every, mesh, programs, stream, log, monitor, saved, stop, watchdog, online,
+        lambda: check.last_healthy, recipe.health.action, ReplicaCheck(mesh, like), UsableCheck(like), save, found, step or 0,
     )  # fmt: skip
     stack.enter_context(bundle_on_divergence(workdir, setup, source, meta["data"], lambda: loop.state, mesh))
     return loop
+
+
+def _with_noise(
+    check: OnlineCheck, given: Given, recipe: Recipe, bad: BadRecords
+) -> Callable[[TrainState], dict[str, Any]]:
+    """The check, and the noise scale of the gradient of the run's first batch."""
+    parts, setup, mesh = recipe.health.noise_parts, given.setup, given.mesh
+    require(recipe.batch_size % parts == 0, "health.noise_parts", parts, f"a divisor of batch_size={recipe.batch_size}")
+    measured = jax.jit(partial(gradient_noise, setup, parts=parts))
+    with closing(batches_from(0, recipe, given.source, bad)) as stream:
+        batch = place_batch(next(stream), batch_sharding(mesh))
+    return lambda state: check(state) | {"gradient_noise_scale": float(measured(state, batch))}
 
 
 def _told_shapes(recipe: Recipe, given: Given, batch: dict[str, jax.ShapeDtypeStruct]) -> TrainState:
@@ -253,7 +273,7 @@ def _kept(
 def _tell_the_end(loop: Loop, bad: BadRecords) -> None:
     if bad.count:
         logger.warning("%d records could not be read and were replaced; see %s", bad.count, bad.path)
-    if loop.step < loop.every.total:
+    if loop.step < loop.every.total and not loop.ended:
         place = "stopped by %s at step %d of %d; the same command resumes there"
         logger.warning(place, loop.stop.reason, loop.step, loop.every.total)
 

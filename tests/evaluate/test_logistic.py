@@ -49,6 +49,24 @@ def test_probabilities_equal_sklearn_in_float64_for_every_penalty_and_choice_of_
     np.testing.assert_allclose(probabilities(exact.logits(test)[lane]), expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize(("dtype", "logits", "chance"), [(np.float64, 1e-4, 1e-9), (np.float32, 0.02, 1e-5)])
+def test_weak_penalties_on_separable_classes_are_fitted_to_the_end(dtype, logits, chance):
+    """Where the loss is 1e-3 and less at its minimum. A bound on the gradient alone left logits wrong by up to 4.9."""
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 3
+    x = standardise(4 * np.eye(3, 20)[y] + 0.3 * rng.standard_normal((300, 20)))[0]
+    with jax.enable_x64(dtype == np.float64):
+        solved = fits(problem(x.astype(dtype), y, 3), (1.0, 100.0, 1e4))
+    assert solved.iterations.max() < 100
+    for lane, strength in enumerate((1.0, 100.0, 1e4)):
+        wanted = oracle(x, y, strength)
+        found = solved.logits(x)[lane]
+        np.testing.assert_allclose(
+            found - found.mean(-1, keepdims=True), wanted.decision_function(x), rtol=0, atol=logits
+        )
+        np.testing.assert_allclose(probabilities(found), wanted.predict_proba(x), atol=chance, rtol=0)
+
+
 def test_float32_predicts_the_same(digits, rows, exact):
     x, test, y, _ = digits
     solved = fits(problem(x.astype(np.float32), y, 10), STRENGTHS, rows)

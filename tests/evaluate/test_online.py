@@ -24,6 +24,9 @@ class Doubling:
     def embeddings(self, params, extra, batch):
         return {"twice": 2 * self.encoder.features({"params": params["encoder"]}, batch)}
 
+    def assignments(self, params, extra, batch):
+        return {}
+
 
 def test_every_record_is_read_once_for_features_and_embeddings(encoder, variables, make_signals):
     source, read = make_signals(300, 0), []
@@ -40,7 +43,8 @@ def test_every_record_is_read_once_for_features_and_embeddings(encoder, variable
             return source[index]
 
     recipe = SimpleNamespace(
-        seed=0, evaluate=SimpleNamespace(encoder="encoder", health_examples=300, label="label", target=""),
+        seed=0, health=SimpleNamespace(views=0),
+        evaluate=SimpleNamespace(encoder="encoder", health_examples=300, label="label", target=""),
         data=SimpleNamespace(probe=SimpleNamespace(build=Counted), pretrain=None, max_bad_fraction=0.0),
     )  # fmt: skip
     state = SimpleNamespace(params={"encoder": variables["params"]}, extra={})

@@ -190,16 +190,24 @@ def test_what_is_unknown_is_named_with_what_is_known(encoder, variables, make_si
         evaluate({"student": (encoder, variables)}, make_signals(8, 0), make_signals(8, 1), settings)
 
 
+NEAREST = {"target": "ssl_jax.evaluate.probes.knn:Probe", "k": 1}  # of 8 records, 20 neighbours are refused before
+
+
+def test_more_neighbours_than_records_are_refused_before_any_feature_is_made(variables, make_signals):
+    with pytest.raises(UserError, match="k=20 neighbours of 8 labelled examples; use a smaller k"):
+        evaluate({"student": (None, variables)}, make_signals(8, 0), make_signals(8, 1), Settings(probes=("knn",)))
+
+
 def test_an_encoder_that_diverged_is_named(encoder, variables, make_signals):
     broken = jax.tree.map(lambda x: x * np.nan, variables)
     with pytest.raises(UserError, match="8 of 8 records have features that are NaN"):
-        evaluate({"student": (encoder, broken)}, make_signals(8, 0), make_signals(8, 1), Settings(probes=("knn",)))
+        evaluate({"student": (encoder, broken)}, make_signals(8, 0), make_signals(8, 1), Settings(probes=(NEAREST,)))
 
 
 def test_labels_outside_the_classes_are_refused(encoder, variables, make_signals):
     test = Arrays({"signal": make_signals(4, 1).columns["signal"], "label": np.array([0, 1, 9, 3])})
     with pytest.raises(UserError, match=r"label 9 of record 2 is outside \[0, 4\)"):
-        evaluate({"student": (encoder, variables)}, make_signals(8, 0), test, Settings(probes=("knn",)))
+        evaluate({"student": (encoder, variables)}, make_signals(8, 0), test, Settings(probes=(NEAREST,)))
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from ssl_jax.data.image.views import ImageViews
 from ssl_jax.data.sources.embedded import Embedded
 from ssl_jax.evaluate.online import encoder_named, outputs
 from ssl_jax.evaluate.probes.health import COLLAPSED, embedding_measures, measures, verdict
+from ssl_jax.evaluate.probes.knn import classify
 from ssl_jax.losses.contrastive import normalize
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.objectives.base import Objective, Out, State
@@ -144,7 +145,7 @@ def pool(augment: ImageViews) -> tuple[dict[str, np.ndarray], ...]:
 
 
 class Run(NamedTuple):
-    """Verdict and measures at each check, every `EVERY` steps, and the seconds of CPU."""
+    """Verdict and measures at each check, and the seconds of CPU."""
 
     verdicts: tuple[str, ...]
     history: tuple[dict[str, float], ...]
@@ -152,14 +153,14 @@ class Run(NamedTuple):
 
     @property
     def collapsed_at(self) -> int | None:
-        return next((i * EVERY for i, word in enumerate(self.verdicts) if word == COLLAPSED), None)
+        return next((h["step"] for h, word in zip(self.history, self.verdicts, strict=True) if word == COLLAPSED), None)
 
 
 @functools.cache
-def run(case: Case, whole: bool) -> Run:
-    """300 steps of the recipe with a small encoder, as it is or without its part."""
+def run(case: Case, whole: bool, every: int = EVERY, neighbours: bool = False) -> Run:
+    """300 steps of the recipe with a small encoder, as it is or without its part; with `neighbours`, checks have `knn` too."""
     if whole and case != case.proper:
-        return run(case.proper, whole)
+        return run(case.proper, whole, every, neighbours)
     started = time.process_time()
     config = load(case.recipe, case.overrides(whole))
     config.batch_size, config.total_examples = BATCH, BATCH * STEPS
@@ -171,10 +172,11 @@ def run(case: Case, whole: bool) -> Run:
     state = jax.jit(partial(init_state, setup))(first)
     step = jax.jit(partial(train_step, setup), donate_argnums=0)
     measure = measurement(setup, recipe.evaluate.encoder)
+    nearest = knn_accuracy(setup, recipe.evaluate.encoder) if neighbours else lambda state: {}
     history, verdicts = [], []
     for i in range(STEPS + 1):
-        if i % EVERY == 0:
-            history.append(measure(state))
+        if i % every == 0:
+            history.append(measure(state) | nearest(state))
             verdicts.append(verdict(history))
         state, _ = step(state, as_batch(batches[i % POOL], i))
     return Run(tuple(verdicts), tuple(history), time.process_time() - started)
@@ -201,8 +203,22 @@ def measurement(setup: Setup, name: str) -> Callable[[Any], dict[str, float]]:
     def measure(state: Any) -> dict[str, float]:
         found = jax.device_get(seen(state.params, state.extra))
         features = found.pop(f"features/{name}")
-        (z,) = found.values()
+        (z,) = (z for key, z in found.items() if key.startswith("embeddings/"))
         return measures(features) | embedding_measures(z) | {"step": int(state.step)}
+
+    return measure
+
+
+def knn_accuracy(setup: Setup, name: str) -> Callable[[Any], dict[str, float]]:
+    """Of features of 2,000 test records, by 20 neighbours among 2,000 of the probe split."""
+    encoder = encoder_named(setup.objective, name)
+    bank, test = Embedded("probe", limit=2000), Embedded("test", limit=2000)
+    encode = jax.jit(lambda state, images: encoder.features(encoder.variables(state), {"image": images}))
+
+    def measure(state: Any) -> dict[str, float]:
+        read = State(state.params, state.extra)
+        x, z = (np.asarray(encode(read, source.columns["image"])) for source in (bank, test))
+        return {"knn": float((classify(x, bank.columns["label"], z, 10) == test.columns["label"]).mean())}
 
     return measure
 

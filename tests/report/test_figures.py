@@ -82,3 +82,10 @@ def test_without_a_panel_the_reason_is_told():
     pictures, (reason,) = neighbours_by(SimpleNamespace())
     assert pictures == []
     assert "SimpleNamespace has no `panel`" in reason
+
+
+def test_no_query_is_its_own_neighbour_where_two_splits_share_their_records():
+    augment = OfKind("signals")
+    neighbours_by(augment)
+    rows = augment.views["x"].reshape(2, -1)  # a query, then what is nearest to it
+    assert [query in near for query, *near in rows.tolist()] == [False, False]

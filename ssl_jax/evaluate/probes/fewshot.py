@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class Probe:
     strengths: Sequence[float] = STRENGTHS
     folds: int = 5
     seed: int = 0
+
+    chosen: ClassVar = ("C", "labels")
 
     @property
     def columns(self) -> tuple[dict[str, str], ...]:

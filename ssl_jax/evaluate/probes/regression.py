@@ -23,6 +23,7 @@ class Probe:
 
     strengths: Sequence[float] = STRENGTHS
 
+    chosen: ClassVar = ("strength",)
     columns: ClassVar = ({"title": "R^2", "value": "r2", "unit": "number"},)
 
     @property
@@ -34,7 +35,8 @@ class Probe:
         )
 
     def run(self, split: Split) -> dict[str, Any]:
-        """Test `r2`, that of `each` number, the chosen `strength`, and `n_train`.
+        """Test `r2`, that of `each` number, `mae` (mean absolute error, in the numbers' units) and `spearman` (rank correlation;
+        0 for a constant) as means over the numbers, the chosen `strength`, and `n_train`.
 
         Raises UserError where the records have no such field.
         """
@@ -51,6 +53,15 @@ class Probe:
         return {
             "r2": float(each.mean()),
             "each": [float(r) for r in each],
+            "mae": float(np.abs(predicted - test).mean()),
+            "spearman": float(np.mean([rank_correlation(*pair) for pair in zip(predicted.T, test.T, strict=True)])),
             "strength": strength,
             "n_train": len(x),
         }
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's, of [N] and [N]; 0 where one is constant."""
+    from scipy.stats import spearmanr
+
+    return 0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else float(spearmanr(a, b).statistic)

@@ -155,6 +155,13 @@ class SelfDistillation(TokenTeacher):
         """The student's logits [B, K] of class tokens."""
         return {"head": applied(self.heads["head"], params["head"], self.class_tokens(params, batch))[:, 0]}
 
+    def assignments(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
+        """The teacher's class targets [B, K], at its last temperature; without Sinkhorn, which depends on the batch."""
+        teacher = extra["teacher"]
+        logits = applied(self.heads["head"], teacher["head"], self.class_tokens(teacher, batch))[:, 0]
+        centre = extra["centre"]["class"] if "centre" in extra else jnp.zeros((), logits.dtype)
+        return {"head": centred_softmax(logits, centre, self.teacher_temperature[1])}
+
     def temperature_at(self, progress: Progress) -> Array:
         """The teacher's temperature."""
         start, end = self.teacher_temperature

@@ -118,6 +118,16 @@ def test_a_short_run_through_a_narrow_cone_has_not_collapsed():
     assert verdict(late) == "collapsed"
 
 
+def test_a_spread_that_falls_in_the_first_steps_is_no_collapse():
+    """DINO's first eight steps: 0.34, then 0.037. From step 10 on it would be a collapse."""
+    early = [
+        check(RELU) | {"embedding_std": s, "embedding_rank": 5, "step": i}
+        for i, s in ((0, 0.34), (2, 0.06), (8, 0.037))
+    ]
+    assert [verdict(early[:n]) for n in (1, 2, 3)] == ["healthy"] * 3
+    assert verdict([*early, early[-1] | {"step": 10}]) == "collapsed"
+
+
 def test_each_of_several_encoders_and_embeddings_counts():
     good, point = embedding_measures(ISOTROPIC), embedding_measures(np.ones((1000, 64)))
     both = lambda z: check(RELU) | named(good, "image") | named(z, "text")  # noqa: E731

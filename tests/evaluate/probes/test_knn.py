@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from ssl_jax.errors import UserError
@@ -20,14 +21,6 @@ def test_predictions_equal_sklearn(digits):
     weights = lambda distance: np.exp((1 - distance) / 0.07)  # noqa: E731
     oracle = KNeighborsClassifier(20, metric="cosine", algorithm="brute", weights=weights).fit(x, y)
     np.testing.assert_array_equal(knn.classify(x, y, test, 10), oracle.predict(test))
-
-
-def test_chunks_change_nothing(digits, monkeypatch):
-    x, _, test, _ = digits
-    whole = knn.neighbours(x, test, 5)
-    monkeypatch.setattr(knn, "_FLOATS", 300 * len(x))
-    for a, b in zip(knn.neighbours(x, test, 5), whole, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_neighbours_are_by_direction_and_nearest_first():
@@ -54,3 +47,35 @@ def test_more_neighbours_than_examples_are_refused(digits):
     x, y, test, _ = digits
     with pytest.raises(UserError, match="k=20 neighbours of 5"):
         knn.classify(x[:5], y[:5], test, 10)
+
+
+def test_k_and_temperature_are_chosen_by_leaving_one_out(digits):
+    x, y, test, labels = digits
+    ids = np.arange(len(x))
+    noisy = np.where(
+        np.random.default_rng(0).random(150) < 0.3, (y[:150] + 1) % 10, y[:150]
+    )  # one neighbour is not enough
+    split = Split(Features(x[:150], noisy, ids[:150]), Features(test, labels, ids[: len(test)]), 10)
+    probe = knn.Probe(k=(1, 5, 20), temperature=(0.07, 1.0))
+    result = probe.run(split)
+    curve = {(point["k"], point["temperature"]): point["accuracy"] for point in result["leave_one_out"]}
+    assert len(curve) == 6
+    for k in (5, 20):
+        weights = lambda distance: np.exp((1 - distance) / 0.07)  # noqa: E731
+        model = KNeighborsClassifier(k, metric="cosine", algorithm="brute", weights=weights)
+        assert curve[k, 0.07] == pytest.approx(
+            cross_val_score(model, x[:150], noisy, cv=LeaveOneOut()).mean(), abs=0.01
+        )
+    assert max(curve, key=curve.get) == (result["k"], result["temperature"])
+    assert result["k"] > 1
+    assert result["accuracy"] == knn.Probe(k=result["k"], temperature=result["temperature"]).run(split)["accuracy"]
+
+
+def test_what_there_is_to_be_chosen_is_in_the_protocol_and_too_large_a_k_is_told_first():
+    assert knn.Probe().protocol == "kNN: cosine, k=20, weights exp(s/0.07)"
+    assert (
+        knn.Probe(k=(10, 20)).protocol
+        == "kNN: cosine, k=10 or 20, weights exp(s/0.07), by leave-one-out accuracy on train"
+    )
+    assert knn.Probe(k=20).checked(range(20), ()) is None
+    assert "k=20 neighbours of 19" in knn.Probe(k=(1, 20)).checked(range(20), ())

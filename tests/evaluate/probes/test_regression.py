@@ -7,7 +7,7 @@ from ssl_jax.data.sources.arrays import Arrays
 from ssl_jax.data.sources.pendulum import Pendulum
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.features import Features, Split, extract, standardise
-from ssl_jax.evaluate.probes.regression import Probe
+from ssl_jax.evaluate.probes.regression import Probe, rank_correlation
 from ssl_jax.evaluate.ridge import ridge
 from ssl_jax.evaluate.suite import Settings, evaluate, table
 
@@ -27,6 +27,13 @@ def test_a_state_that_is_linear_in_the_features_is_read_off_and_noise_is_not():
     half = Probe().run(split_of(STATE + rng.standard_normal((600, 3))))  # as much noise as signal
     assert half["r2"] == pytest.approx(0.5, abs=0.08)
     assert len(half["each"]) == 3
+    assert half["mae"] == pytest.approx(np.sqrt(0.5) * np.sqrt(2 / np.pi), abs=0.06)  # the mean of |N(0, 1/2)|
+    assert half["spearman"] == pytest.approx(6 / np.pi * np.arcsin(np.sqrt(0.5) / 2), abs=0.05)  # of a normal pair
+
+
+def test_ranks_of_a_constant_are_zero_and_of_what_only_grows_one():
+    a = rng.standard_normal(50)
+    assert [rank_correlation(a, b) for b in (np.exp(a), -a, np.ones(50))] == pytest.approx([1, -1, 0])
 
 
 def test_predicting_the_mean_is_zero_and_a_constant_feature_does_no_harm():

@@ -1,0 +1,68 @@
+"""Retrieval across two encoders: is the nearest text that of the picture, and the nearest picture that of the text?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ssl_jax.errors import UserError
+from ssl_jax.evaluate.features import Split
+from ssl_jax.evaluate.ranking import Side, measured, rankings
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Both directions between two `encoders` of the same records, by cosine over all test records.
+
+    A record's counterpart is itself seen by the other encoder, and every record whose value of the field `same` is equal, if
+    one is named (captions of one picture).
+    """
+
+    encoders: Sequence[str] = ("image", "text")
+    ks: Sequence[int] = (1, 5, 10)
+    same: str = ""
+
+    labelled: ClassVar = False
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The field that says which records belong together."""
+        return (self.same,) if self.same else ()
+
+    @property
+    def columns(self) -> tuple[dict[str, str], ...]:
+        """Recall at the first k, in both directions."""
+        a, b, k = *self.encoders, self.ks[0]
+        return tuple(
+            {"title": f"{x} to {y} @{k}", "value": f"{x}_to_{y}_recall_{k}", "unit": "percent"}
+            for x, y in ((a, b), (b, a))
+        )
+
+    @property
+    def protocol(self) -> str:
+        """The protocol in a few words."""
+        return f"pairs: cosine between {' and '.join(self.encoders)}, all test records as candidates, any counterpart counts"
+
+    def run(self, split: Split) -> dict[str, Any]:
+        """The measures of `retrieval` as `<a>_to_<b>_<measure>` and the other way round, and the number of `candidates`.
+
+        Raises UserError where the encoders give rows of different lengths.
+        """
+        parts = {name: split.towers[name].test for name in self.encoders}
+        widths = {name: part.x.shape[1] for name, part in parts.items()}
+        if len(set(widths.values())) > 1:
+            raise UserError(
+                f"pairs: the encoders give {widths} numbers, which no cosine compares; name those of the shared space"
+            )
+        (a, x), (b, y) = parts.items()
+        of = x.fields[self.same] if self.same else x.ids
+        found = {f"{p}_to_{q}": self._way(parts[p].x, parts[q].x, of) for p, q in ((a, b), (b, a))}
+        flat = {f"{way}_{name}": value for way, each in found.items() for name, value in each.items()}
+        return flat | {"candidates": len(y.x), "interval": found[f"{a}_to_{b}"]["interval"]}
+
+    def _way(self, queries: np.ndarray, bank: np.ndarray, of: np.ndarray) -> dict[str, Any]:
+        rows = np.arange(len(of))
+        return measured(rankings(Side(queries, of, rows), Side(bank, of, -1 - rows)), self.ks)
