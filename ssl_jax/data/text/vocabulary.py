@@ -132,5 +132,5 @@ def _require_ids(tokenizer: Mapping[str, Any], path: Path) -> None:
     odd = next((i for i in ids if type(i) is not int or not 0 <= i < _MOST), None)
     if not ids or odd is not None:
         raise UserError(
-            f"{path} has {f'the token id {odd!r}' if ids else 'no tokens'}; ids of a tokenizer.json are whole numbers below {_MOST}"
+            f"{path} has {f'the token id {odd!r}' if ids else 'no tokens'}; a tokenizer.json has some, numbered below {_MOST}"
         )
