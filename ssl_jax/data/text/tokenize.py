@@ -132,7 +132,7 @@ def shard(source: Texts, job: Job, folder: Path, number: int) -> Made:
     try:
         texts = _texts(source, source.documents(parts[number]), found)
         encoded = _encoded(texts, load(words), found)
-        tokens = np.concatenate([np.empty(0, np.int64), *encoded]).astype(_dtype(vocabulary_of(read_tokenizer(words))))
+        tokens = np.concatenate([np.empty(0, np.uint32), *encoded]).astype(_dtype(vocabulary_of(read_tokenizer(words))))
         files = _written(folder, name, tokens, np.array(found.entries, ENTRY)) if len(tokens) else {}
         made = Made(files, len(found.entries), len(tokens), found.bytes, int(tokens.max(initial=0)), *found.left_out)
         resumable.note(folder, number, made._asdict())
