@@ -1,4 +1,4 @@
-"""Texts in files: a document per file or line, a field of JSON lines, a column of Parquet files.
+"""Texts: what every source of them has, whatever files they lie in.
 
 A source of texts gives records of tokens, as every source does, and before that the texts themselves: `parts(size)` says what can
 be read apart from the rest, about `size` bytes each, and `documents(part)` reads it, in constant memory.
@@ -7,23 +7,16 @@ be read apart from the rest, about `size` bytes each, and `documents(part)` read
 from __future__ import annotations
 
 import functools
-import glob
 import hashlib
-import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice, pairwise
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssl_jax.data.sources import shards
 from ssl_jax.data.sources.base import Record
 from ssl_jax.data.sources.fields import label_of
-from ssl_jax.data.sources.lines import Spans, lines, spans
-from ssl_jax.data.sources.shards import Shard
 from ssl_jax.data.text.rows import Documents, padded
 from ssl_jax.data.text.tokenizer import encoded, load
 from ssl_jax.data.text.vocabulary import Vocabulary, digest_of, read_tokenizer, vocabulary_of
@@ -32,7 +25,6 @@ from ssl_jax.errors import UserError
 Fields = dict[str, Any]
 LABEL = "label"
 _SEEN = 16  # records that are looked at when a source is opened
-_ROWS = 256  # of a row group that become Python's objects at a time
 
 
 class Empty(ValueError):
@@ -110,7 +102,7 @@ class Texts:
     def text_of(self, fields: Fields, name: str) -> str:
         """The text in a field. ValueError where there is none."""
         text = fields.get(name)
-        text = _decoded(text) if isinstance(text, bytes) else text
+        text = decoded(text) if isinstance(text, bytes) else text
         if not isinstance(text, str):
             raise ValueError(f"the field {name!r} is {'missing' if text is None else 'no text'}")
         if not text.strip():
@@ -138,8 +130,15 @@ class Texts:
     @functools.cached_property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes in their order, where labels are names: found by reading all records."""
-        given = {value for value in self._labels or () if isinstance(value, str)}
-        return tuple(sorted(given))
+        given = [value for value in self._labels or () if value is not None]
+        names = sorted({value for value in given if isinstance(value, str)})
+        number = next((value for value in given if isinstance(value, int)), None)
+        if names and number is not None:
+            raise UserError(
+                f"{self.label_field!r} holds names, {names[0]!r} among them, and {number!r}; write all labels as names, or "
+                "as numbers"
+            )
+        return tuple(names)
 
     def __getitem__(self, index: int) -> Record:
         if not 0 <= index < len(self):
@@ -195,8 +194,9 @@ class Texts:
 
     def _tokens(self, fields: Fields, new: str, old: str) -> np.ndarray:
         length = (self.query_length if new == "query" else None) or self.length
-        ids = encoded(load(self.tokenizer), self.text_of(fields, old), length) if self.vocabulary else []
-        return padded(Documents.of(np.array(ids, np.int32), np.array([len(ids)])), self.vocabulary, length)[0]
+        words, text = self.vocabulary, self.text_of(fields, old)
+        ids = encoded(load(self.tokenizer), text, length)
+        return padded(Documents.of(np.array(ids, np.int32), np.array([len(ids)])), words, length)[0]
 
     def _require_fields(self) -> None:
         """UserError where a field that is asked for is in none of the first records that can be read."""
@@ -214,293 +214,8 @@ class Texts:
         return hashlib.sha256(f"{told}\n".encode())
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _InFiles(Texts):
-    """Base of texts that are stretches of bytes."""
-
-    @functools.cached_property
-    def shards(self) -> tuple[Shard, ...]:
-        """The files."""
-        raise NotImplementedError
-
-    @functools.cached_property
-    def spans(self) -> Spans:
-        """Where every record lies."""
-        return spans(self.shards)
-
-    def parsed(self, shard: int, data: bytes) -> Fields:
-        """The fields of a record from its bytes. ValueError for what is none."""
-        raise NotImplementedError
-
-    def __len__(self) -> int:
-        return len(self.spans.shard)
-
-    def raw(self, index: int) -> Fields:
-        """The fields of record `index` as they stand there. ValueError for what cannot be read."""
-        shard, begin, end = (int(each[index]) for each in self.spans)
-        return self.parsed(shard, shards.read_at(self.shards[shard], begin, end - begin))
-
-    def parts(self, size: int) -> list[Part]:
-        """Stretches of the files, of `size` bytes at most."""
-        found = enumerate(self.shards)
-        return [Part(i, i + 1, at, min(at + size, s.size)) for i, s in found for at in range(0, s.size, size)]
-
-    def documents(self, part: Part) -> Iterator[Document]:
-        """The lines that begin in a stretch."""
-        for at, line in lines(self.shards[part.first], part.start, part.stop):
-            yield self._document(part.first, f" at byte {at}", line)
-
-    def name_of(self, index: int) -> str:
-        """The file of a record, and where it begins."""
-        shard, begin, _ = (int(each[index]) for each in self.spans)
-        return f"{self.shards[shard].name} at byte {begin}"
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the options, and names, sizes and both ends of the files."""
-        digest = self._digest()
-        shards.see(digest, self.shards)
-        return digest.hexdigest()
-
-    def _document(self, shard: int, where: str, data: bytes) -> Document:
-        name = self.shards[shard].name + where
-        try:
-            return Document(name, self.parsed(shard, data))
-        except ValueError as error:
-            return Document(name, None, str(error))
-
-
-@dataclass(frozen=True, eq=False)
-class TextFiles(_InFiles):
-    """Plain texts: `TextFiles("/books", tokenizer="tok/tokenizer.json")`; as a string, `text:/books` or `text:/a.txt?per=line`.
-
-    Args:
-      root: a folder, of which all files with the suffix are read, at any depth and in the order of their paths; a file, or a
-        pattern such as `/books/*.md`.
-      per: "file" for a document per file, "line" for one per line; lines without a letter are none.
-      suffix: of the files that are read in a folder.
-      labelled: the folder below `root` that a file lies in is its label.
-      text, label, tokenizer, length: as in `Texts`.
-
-    Raises:
-      UserError: no such files, or only empty ones.
-    """
-
-    root: str | Path
-    per: Literal["file", "line"] = "file"
-    suffix: str = ".txt"
-    labelled: bool = False
-
-    def __post_init__(self) -> None:
-        if self.per not in ("file", "line"):
-            raise UserError(f"per={self.per!r}: a document per 'file' or per 'line'")
-        if self.labelled and not os.path.isdir(self.root):
-            raise UserError(f"labelled=True takes labels from the folders in {str(self.root)!r}, which is no folder")
-        super().__post_init__()
-
-    @functools.cached_property
-    def has(self) -> tuple[str, ...]:
-        """The fields of every record."""
-        return ("text", LABEL) if self.labelled else ("text",)
-
-    @functools.cached_property
-    def shards(self) -> tuple[Shard, ...]:
-        """The files, at any depth."""
-        root = os.path.abspath(self.root) if "://" not in str(self.root) else os.fspath(self.root)
-        inside = (
-            sorted(glob.iglob(f"{glob.escape(root)}/**/*{self.suffix}", recursive=True)) if os.path.isdir(root) else []
-        )
-        found = (
-            shards.of(inside)
-            if inside
-            else shards.find(root, self.suffix, f"files of text ({self.suffix}, or suffix=)")
-        )
-        if not sum(shard.size for shard in found):
-            raise UserError(f"{root!r} holds {len(found)} files of text, and all are empty; name others")
-        return found
-
-    @functools.cached_property
-    def spans(self) -> Spans:
-        """Where every record lies."""
-        if self.per == "line":
-            return spans(self.shards)
-        sizes = np.array([shard.size for shard in self.shards])
-        return Spans(np.arange(len(sizes), dtype=np.int32), np.zeros_like(sizes), sizes)
-
-    def parsed(self, shard: int, data: bytes) -> Fields:
-        """The text, and its label."""
-        return {"text": _decoded(data)} | ({LABEL: self._folder(shard)} if self.labelled else {})
-
-    def parts(self, size: int) -> list[Part]:
-        """Stretches of lines, or files that have about `size` bytes together."""
-        if self.per == "line":
-            return super().parts(size)
-        number = (np.cumsum([shard.size for shard in self.shards]) - 1) // size
-        firsts = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(number)]
-        return [Part(first, last, 0, 0) for first, last in pairwise(firsts)]
-
-    def documents(self, part: Part) -> Iterator[Document]:
-        """The lines of a stretch, or whole files."""
-        if self.per == "line":
-            yield from super().documents(part)
-            return
-        for shard in range(part.first, part.last):
-            try:
-                data = shards.read_at(self.shards[shard], 0, self.shards[shard].size)
-            except (OSError, ValueError) as error:
-                yield Document(self.shards[shard].name, None, str(error))
-            else:
-                yield self._document(shard, "", data)
-
-    def name_of(self, index: int) -> str:
-        """The path of a file, and where a line begins."""
-        shard, begin, _ = (int(each[index]) for each in self.spans)
-        path = (
-            os.path.relpath(self.shards[shard].path, self.root) if os.path.isdir(self.root) else self.shards[shard].name
-        )
-        return path if self.per == "file" else f"{path} at byte {begin}"
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the options, and names, sizes and both ends of the files."""
-        return hashlib.sha256(f"{super().fingerprint()} {self.per} {self.labelled}".encode()).hexdigest()
-
-    @functools.cached_property
-    def _labels(self) -> list[Any] | None:
-        return [self._folder(shard) for shard in self.spans.shard] if self.labelled else None
-
-    def _folder(self, shard: int) -> str:
-        path = os.path.relpath(self.shards[shard].path, self.root)
-        if os.sep not in path:
-            raise UserError(
-                f"{path!r} lies in no folder of {str(self.root)!r}, and labelled=True takes labels from these"
-            )
-        return path.partition(os.sep)[0]
-
-
-@dataclass(frozen=True, eq=False)
-class JsonLines(_InFiles):
-    """A JSON object a line: `JsonLines("/data/*.jsonl", text="body")`; as a string, `jsonl:/data/a.jsonl?text=body&label=topic`.
-
-    Args:
-      files: a path, a folder, or a pattern.
-      text, label, score, tokenizer, length, query_length: as in `Texts`.
-
-    Raises:
-      UserError: no such files, or none of the first records has a field that is asked for.
-    """
-
-    files: str | Path
-
-    @functools.cached_property
-    def shards(self) -> tuple[Shard, ...]:
-        """The files."""
-        return shards.find(self.files, ".jsonl", "files of JSON lines, as in jsonl:/data/*.jsonl")
-
-    def parsed(self, shard: int, data: bytes) -> Fields:
-        """The object of a line."""
-        try:
-            found = json.loads(_decoded(data).removeprefix("\ufeff"))
-        except RecursionError as error:
-            raise ValueError("the JSON is nested too deeply") from error
-        if not isinstance(found, Mapping):
-            raise ValueError(f"the line holds no JSON object but {str(found)[:40]!r}")
-        return dict(found)
-
-
-@dataclass(frozen=True, eq=False)
-class ParquetTexts(Texts):
-    """Columns of Parquet files: `ParquetTexts("/hf/*.parquet", text="body")`; `parquet_text:/hf/*.parquet?text=body`.
-
-    Needs `pip install ssl_jax[hf]`. Row groups are read whole, and some kept, as `Parquet` does.
-
-    Args:
-      files: a path, a folder, or a pattern.
-      text, label, score, tokenizer, length, query_length: as in `Texts`.
-
-    Raises:
-      UserError: no such files or columns, or files that are damaged.
-    """
-
-    files: str | Path
-
-    @functools.cached_property
-    def shards(self) -> tuple[Shard, ...]:
-        """The files."""
-        return shards.find(self.files, ".parquet", "Parquet files, as in parquet_text:/hf/*.parquet")
-
-    @functools.cached_property
-    def groups(self) -> list[tuple[int, int, int]]:
-        """Shard, number and records of each row group."""
-        from ssl_jax.data.sources.parquet import rows_of
-
-        return [(s, g, rows) for s, shard in enumerate(self.shards) for g, rows in enumerate(rows_of(shard))]
-
-    @functools.cached_property
-    def starts(self) -> np.ndarray:
-        """The number of the first record of each row group, and of all."""
-        return np.cumsum([0, *(rows for _, _, rows in self.groups)])
-
-    def __len__(self) -> int:
-        return int(self.starts[-1])
-
-    def raw(self, index: int) -> Fields:
-        """The columns of record `index` that are asked for."""
-        place = shards.place_of(self.starts, index)
-        return self._rows(place.shard, place.row, place.row + 1)[0]
-
-    def parts(self, size: int) -> list[Part]:
-        """Row groups, one each: they are what can be read apart."""
-        return [Part(i, i + 1, 0, rows) for i, (_, _, rows) in enumerate(self.groups)]
-
-    def documents(self, part: Part) -> Iterator[Document]:
-        """The records of a row group."""
-        first = int(self.starts[part.first])
-        for row in range(part.start, part.stop, _ROWS):
-            for i, read in enumerate(self._read(part.first, row, min(row + _ROWS, part.stop)), first + row):
-                fields, reason = (read, "") if isinstance(read, dict) else (None, str(read))
-                yield Document(self.name_of(i), fields, reason)
-
-    def name_of(self, index: int) -> str:
-        """The file of a record, its row group, and its number there."""
-        place = shards.place_of(self.starts, index)
-        shard, group, _ = self.groups[place.shard]
-        return f"{self.shards[shard].name} group {group} row {place.row}"
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the options, and names, sizes, counts and both ends of the files."""
-        digest = self._digest()
-        digest.update(f"{self.starts.tolist()}\n".encode())
-        shards.see(digest, self.shards)
-        return digest.hexdigest()
-
-    def _rows(self, group: int, first: int, last: int) -> list[Fields]:
-        from ssl_jax.data.sources.parquet import GROUPS
-
-        shard, number, _ = self.groups[group]
-        return GROUPS.table(self.shards[shard], number, self._columns).slice(first, last - first).to_pylist()
-
-    def _read(self, group: int, first: int, last: int) -> list[Fields | ValueError]:
-        """Records of a row group, and for those that cannot be read why."""
-        try:
-            return [*self._rows(group, first, last)]
-        except ValueError as error:
-            if last - first == 1:
-                return [error]
-            return [read for row in range(first, last) for read in self._read(group, row, row + 1)]
-
-    @functools.cached_property
-    def has(self) -> tuple[str, ...]:
-        """The columns."""
-        from ssl_jax.data.sources.parquet import schema_of
-
-        return tuple(schema_of(self.shards[0]).names)
-
-    @functools.cached_property
-    def _columns(self) -> tuple[str, ...]:
-        """The columns that are read."""
-        return tuple(dict.fromkeys([*self.names.values(), *filter(None, (self.label_field, self.score))]))
-
-
-def _decoded(data: bytes) -> str:
+def decoded(data: bytes) -> str:
+    """A document from its bytes. ValueError for what is no UTF-8."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -179,3 +179,9 @@ def test_overrides_of_a_recipe_may_stand_in_any_order(tmp_path, monkeypatch):
         128,
         made.tokenizer,
     )
+
+
+def test_labels_that_are_names_and_numbers_are_refused(tmp_path):
+    source = JsonLines(jsonl(tmp_path / "m.jsonl", [{"text": "a", "label": "b"}, {"text": "c", "label": 1}]), **WORDS)
+    with pytest.raises(UserError, match="'label' holds names, 'b' among them, and 1; write all labels"):
+        source[0]
