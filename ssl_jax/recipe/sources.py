@@ -36,7 +36,7 @@ class Scheme(NamedTuple):
 
 
 PICTURES = ("size", "channels", "max_pixels", "pixels")  # the options of every source of encoded pictures
-TEXTS = ("tokenizer", "length")  # of every source of texts
+TEXTS = ("tokenizer", "length", "vocabulary")  # of every source of texts
 PLACES = ("data.pretrain", "data.probe", "data.test")
 _SCHEME, _OPTIONS = re.compile(r"([a-z][a-z0-9_]*):(.*)", re.DOTALL), re.compile(r"\?(?=[a-z_]+=)")
 _WEIGHT = re.compile(r"(?:^|,)\s*(\d+(?:\.\d*)?|\.\d+)\*")  # of a part of a mixture, before it
@@ -116,7 +116,7 @@ SCHEMES = {
     "text": Scheme(f"{_SOURCES}TextFiles", path_as("root"), TEXTS),
     "jsonl": Scheme(f"{_SOURCES}JsonLines", path_as("files"), TEXTS, (".jsonl", ".ndjson"), True),
     "parquet_text": Scheme(f"{_SOURCES}ParquetTexts", path_as("files"), TEXTS),
-    "tokens": Scheme(f"{_SOURCES}TokenShards", path_as("root"), ("length",)),
+    "tokens": Scheme(f"{_SOURCES}TokenShards", path_as("root"), ("length", "vocabulary")),
     "raw": Scheme(f"{_SOURCES}Raw", path_as("files"), (), (".pixels.npy",), True),
     "idx": Scheme(f"{_SOURCES}Idx", of_idx, ("limit", "pixels"), ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
     "npy": Scheme(f"{_SOURCES}Arrays", of_arrays, ("limit", "pixels"), (".npy", ".npz")),
@@ -244,7 +244,7 @@ def usual_options(config: Mapping[str, Any]) -> Options:
     size = augment.get("size")
     longest = max(size) if isinstance(size, tuple) and size else size
     pictures = {"size": round(longest * 8 / 7)} if isinstance(longest, int) else {}
-    return pictures | _texts(config.get("model"), augment.get("tokenizer"))
+    return pictures | _texts(config.get("model"), augment)
 
 
 def with_tokenizer(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,12 +259,14 @@ def _file(name: str) -> str:
     return os.path.abspath(name) if os.path.isfile(name) else name
 
 
-def _texts(model: Any, tokenizer: Any) -> Options:
+def _texts(model: Any, augment: Mapping[str, Any]) -> Options:
     """The usual options of texts for a model."""
     encoder = model.get("encoder", model) if isinstance(model, Mapping) else {}
     length = encoder.get("length") if isinstance(encoder, Mapping) else None
+    tokenizer = augment.get("tokenizer")
     found = {"tokenizer": _file(tokenizer) if isinstance(tokenizer, str) else None, "length": length}
-    return {name: value for name, value in found.items() if value and isinstance(value, str | int)}
+    found |= {"vocabulary": augment.get("vocabulary")}
+    return {name: value for name, value in found.items() if value and isinstance(value, str | int | Mapping)}
 
 
 class Named(NamedTuple):

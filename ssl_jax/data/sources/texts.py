@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -59,6 +59,7 @@ class Texts:
         where the first records have it; "" for none. A record without one has -1.
       score: the field that becomes `score` float32, how alike a pair is; "" for none.
       tokenizer: the path of a `tokenizer.json`, or "wordnet"; a recipe's own is `augment.tokenizer`.
+      vocabulary: ids of signs, as in `TextViews`; those that are not given are read from the tokenizer.
       length: tokens of a record. query_length: of the field `query`; None for as many.
 
     A document that is no UTF-8 or holds nothing but space is a bad record, and so is one without a field that is asked for.
@@ -70,6 +71,7 @@ class Texts:
     tokenizer: str = ""
     length: int = 128
     query_length: int | None = None
+    vocabulary: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.length < 3 or (self.query_length or 3) < 3:
@@ -111,14 +113,14 @@ class Texts:
         return text
 
     @functools.cached_property
-    def vocabulary(self) -> Vocabulary:
+    def words(self) -> Vocabulary:
         """That of the tokenizer. UserError where none is given, or it cannot fill a row."""
         if not self.tokenizer:
             raise UserError(
                 f"{type(self).__name__} needs tokenizer=PATH/tokenizer.json, or a recipe whose augment.tokenizer says it; "
                 "ssl-jax data tokenize makes one"
             )
-        words = vocabulary_of(read_tokenizer(self.tokenizer))
+        words = vocabulary_of(read_tokenizer(self.tokenizer), **self.vocabulary)
         words.require("pad", by="a row of one text")
         return words
 
@@ -194,7 +196,7 @@ class Texts:
 
     def _tokens(self, fields: Fields, new: str, old: str) -> np.ndarray:
         length = (self.query_length if new == "query" else None) or self.length
-        words, text = self.vocabulary, self.text_of(fields, old)
+        words, text = self.words, self.text_of(fields, old)
         ids = encoded(load(self.tokenizer), text, length)
         return padded(Documents.of(np.array(ids, np.int32), np.array([len(ids)])), words, length)[0]
 
@@ -210,7 +212,15 @@ class Texts:
 
     def _digest(self) -> Any:
         """A SHA-256 that has seen the options."""
-        told = (self.text, self.label, self.score, self.tokenizer_digest, self.length, self.query_length)
+        told = (
+            self.text,
+            self.label,
+            self.score,
+            self.tokenizer_digest,
+            self.length,
+            self.query_length,
+            sorted(self.vocabulary.items()),
+        )
         return hashlib.sha256(f"{told}\n".encode())
 
 

@@ -13,7 +13,7 @@ from ssl_jax.data.sources.shards import of
 from ssl_jax.data.text.tokenizer import encoded, encoded_all, load, pieces
 from ssl_jax.errors import UserError
 from ssl_jax.recipe import load as recipe_of
-from ssl_jax.recipe.sources import component, opened
+from ssl_jax.recipe.sources import component, opened, usual_options
 
 TOPICS = [
     {"body": f"the {word} runs", "topic": word, "n": i % 2} for i, word in enumerate(["cat", "dog", "ant", "cat"])
@@ -163,6 +163,10 @@ def test_a_recipe_gives_its_texts_tokenizer_and_length(tmp_path):
     (tmp_path / "gpt.json").write_text(json.dumps({"model": {"vocab": {"a": 0}}}))
     with pytest.raises(UserError, match="a row of one text needs the token 'pad'"):
         JsonLines(file, text="body", tokenizer=str(tmp_path / "gpt.json"))[0]
+    named = {"augment": {"tokenizer": "gpt.json", "vocabulary": {"pad": 0}}, "model": {"length": 9}}
+    given = {"tokenizer": "gpt.json", "vocabulary": {"pad": 0}, "length": 9}
+    assert {k: usual_options(named)[k] for k in given} == given
+    assert JsonLines(file, text="body", tokenizer=str(tmp_path / "gpt.json"), vocabulary={"pad": 0}).words.pad == 0
 
 
 def test_overrides_of_a_recipe_may_stand_in_any_order(tmp_path, monkeypatch):
