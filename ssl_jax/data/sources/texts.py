@@ -212,15 +212,8 @@ class Texts:
 
     def _digest(self) -> Any:
         """A SHA-256 that has seen the options."""
-        told = (
-            self.text,
-            self.label,
-            self.score,
-            self.tokenizer_digest,
-            self.length,
-            self.query_length,
-            sorted(self.vocabulary.items()),
-        )
+        signs = sorted(self.vocabulary.items())
+        told = (self.text, self.label, self.score, self.tokenizer_digest, signs, self.length, self.query_length)
         return hashlib.sha256(f"{told}\n".encode())
 
 
