@@ -16,6 +16,9 @@ from ssl_jax.data.sources.prepared import Tfds
 from ssl_jax.data.sources.raw import Raw
 from ssl_jax.data.sources.subset import Labelled, NamedPart, Subset
 from ssl_jax.data.sources.tar import Tar
+from ssl_jax.data.sources.text_files import JsonLines, TextFiles
+from ssl_jax.data.sources.text_parquet import ParquetTexts
+from ssl_jax.data.sources.tokens import TokenShards
 from ssl_jax.data.sources.wordnet import Definitions, Glosses, PackedGlosses
 
 __all__ = [
@@ -31,16 +34,20 @@ __all__ = [
     "Idx",
     "ImageFolder",
     "Indexed",
+    "JsonLines",
     "Labelled",
     "Mix",
     "Named",
     "NamedPart",
     "PackedGlosses",
     "Parquet",
+    "ParquetTexts",
     "Pendulum",
     "Raw",
     "Source",
     "Subset",
     "Tar",
+    "TextFiles",
     "Tfds",
+    "TokenShards",
 ]
