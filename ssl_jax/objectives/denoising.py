@@ -19,11 +19,12 @@ from ssl_jax.data.masks.corruption import RATIO, Corrupted, bart_corrupted, t5_c
 from ssl_jax.data.panels import Panel, Texts
 from ssl_jax.data.text.views import TextViews
 from ssl_jax.errors import UserError
-from ssl_jax.losses.mean import Mean, mean_of
+from ssl_jax.losses.mean import Mean
+from ssl_jax.losses.vocabulary import ToldWords
 from ssl_jax.models.text import EncoderDecoder, WordTable
 from ssl_jax.objectives.base import Batch, Column, Keys, Objective, Out, Progress, State, Views
 from ssl_jax.objectives.shared.forward import applied
-from ssl_jax.objectives.shared.language import text_of, told_texts, word_loss
+from ssl_jax.objectives.shared.language import accuracy, text_of, told_texts, told_words, validation
 
 NEEDED = {"t5": ("pad", "end"), "bart": ("pad", "mask", "end")}
 
@@ -87,13 +88,13 @@ class Denoising(Objective):
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """The mean over all tokens that are written."""
-        return Out({"cross_entropy": self._nats(params, self._states(params, views, key), views)})
+        told = self._told(params, self._states(params, views, key), views)
+        return Out({"cross_entropy": told.loss}, {"accuracy": accuracy(told, views["target"], views["weights"])})
 
     def validate(self, params: dict, extra: dict, views: Views, key: Array) -> dict[str, Mean]:
         """How many tokens are the first guess given those before them, and nats for one."""
-        states = self._states(params, views)
-        right = (self._guesses(params, states) == views["target"]).astype(jnp.float32)
-        return {"accuracy": mean_of(right, views["weights"]), "nats": self._nats(params, states, views)}
+        told = self._told(params, self._states(params, views), views)
+        return validation(told, views["target"], views["weights"])
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """The damaged texts, and what is to be written."""
@@ -105,7 +106,7 @@ class Denoising(Objective):
 
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
         """What is to be written, with the tokens that were the first guess."""
-        right = self._guesses(params, self._states(params, views)) == views["target"]
+        right = self._told(params, self._states(params, views), views).guess == views["target"]
         return {"written": told_texts(self.augment, views["target"], views["weights"], right, "right")}
 
     def _corrupted(self, key: Array, tokens: Array, length: Array) -> Corrupted:
@@ -138,11 +139,8 @@ class Denoising(Objective):
         table = params["encoder"]["encoder"]["tokens"]["embedding"]
         return table / jnp.sqrt(self.encoder.width) if self.scaled else table
 
-    def _nats(self, params: dict, states: Array, views: Views) -> Mean:
-        return word_loss(states, self._table(params), views["target"], views["weights"], method=self.method)
-
-    def _guesses(self, params: dict, states: Array) -> Array:
-        return jnp.einsum("btd,vd->btv", states, self._table(params).astype(states.dtype)).argmax(axis=-1)
+    def _told(self, params: dict, states: Array, views: Views) -> ToldWords:
+        return told_words(states, self._table(params), views["target"], views["weights"], method=self.method)
 
 
 def _rows(tokens: Array, length: Array) -> tuple[Array, Array]:
