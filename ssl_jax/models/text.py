@@ -23,6 +23,7 @@ from ssl_jax.models.rows import NORMS, Dense, LayerNorm
 from ssl_jax.models.transformer import Memory, Style, Transformer
 
 POSITIONS = ("learned", "rope", "relative", "none")
+INITIAL = ("normal", "gpt2", "t5")
 
 
 class TextTransformer(nn.Module):
@@ -33,6 +34,10 @@ class TextTransformer(nn.Module):
     adds a learned vector for each token's type (BERT's sentences A and B). `embedding_norm` is a norm of the sum (BERT, BART).
     `pool` is how `features` reads a text: its first token, the mean of its tokens, or its last token. `condition` > 0 is the
     width of what says how noisy the tokens are and modulates every block (MDLM's diffusion transformer).
+
+    `initial` says how weights are drawn: all N(0, `initial_std`) ("normal"); so, but what ends a residual branch divided by
+    sqrt(2 depth) (GPT-2); or tables of tokens N(0, 1), and kernels with the root of their inputs as the divisor, that of queries
+    also divided by the root of a head's width (T5's code).
     """
 
     vocabulary: int
@@ -50,6 +55,7 @@ class TextTransformer(nn.Module):
     remat: str = "full"
     unroll: int = 1
     attention: str = "xla"
+    initial: str = "normal"  # normal | gpt2 | t5
     initial_std: float = 0.02
     mlp: str = "gelu"
     norm: str = "layer"  # layer | rms
@@ -68,14 +74,19 @@ class TextTransformer(nn.Module):
     condition: int = 0
 
     def __post_init__(self) -> None:
-        for value, known, name in ((self.positions, POSITIONS, "positions"), (self.pool, READERS, "pool")):
+        for value, known, name in (
+            (self.positions, POSITIONS, "positions"),
+            (self.pool, READERS, "pool"),
+            (self.initial, INITIAL, "initial"),
+        ):
             if value not in known:
                 raise UserError(f"model.{name}={value!r} is unknown; use one of {', '.join(known)}")
         super().__post_init__()
 
     def setup(self) -> None:
         """The tables, the norm of their sum, and the stack."""
-        table = partial(nn.Embed, features=self.width, embedding_init=nn.initializers.normal(self.initial_std))
+        std = 1.0 if self.initial == "t5" else self.initial_std
+        table = partial(nn.Embed, features=self.width, embedding_init=nn.initializers.normal(std))
         self.tokens = table(self.vocabulary)
         if self.positions == "learned":
             self.places = table(self.length)
@@ -147,12 +158,18 @@ class TextTransformer(nn.Module):
         """The rotation (cos, sin), each [B, T, head width]; numbers i and i + d / 2 have the same angle."""
         if self.positions != "rope":
             return None
-        width = self.head_width or self.width // self.heads
+        width = self._head_width
         frequency = self.rope_base ** (-jnp.arange(0, width, 2) / width)
         angle = positions[..., None] * jnp.tile(frequency, 2)
         return ((jnp.cos(angle), jnp.sin(angle)),)
 
+    @property
+    def _head_width(self) -> int:
+        return self.head_width or self.width // self.heads
+
     def _stack(self) -> Transformer:
+        t5, gpt2 = self.initial == "t5", self.initial == "gpt2"
+        normal = nn.initializers.normal(self.initial_std)
         style = Style(
             self.norm,
             self.order,
@@ -161,6 +178,8 @@ class TextTransformer(nn.Module):
             self.kv_heads,
             self.head_width,
             self.attention_scale,
+            (2 * self.depth) ** -0.5 if gpt2 else 1.0,
+            self._head_width**-0.5 if t5 else 1.0,
         )
         return Transformer(
             self.depth,
@@ -170,7 +189,7 @@ class TextTransformer(nn.Module):
             self.remat,
             self.unroll,
             self.attention,
-            nn.initializers.normal(self.initial_std),
+            nn.initializers.variance_scaling(1.0, "fan_in", "normal") if t5 else normal,
             self.mlp,
             qkv_bias=self.qkv_bias,
             norm_epsilon=self.norm_epsilon,

@@ -122,7 +122,9 @@ def test_words_over_the_tensor_axis_are_told_as_those_of_one_device():
     plain = vocabulary.linear_told_words(*arguments[:2], LABELS, arguments[2], weights, 0.1)
     with jax.set_mesh(make_mesh(2, 1, 4)):
         table = jax.device_put(arguments[1], jax.NamedSharding(jax.sharding.get_mesh(), jax.P("tensor")))
-        told = jax.jit(lambda t: classes.linear_told_words(arguments[0], t, LABELS, arguments[2], weights, 0.1, "local"))
+        told = jax.jit(
+            lambda t: classes.linear_told_words(arguments[0], t, LABELS, arguments[2], weights, 0.1, "local")
+        )
         ours = told(table)
         text = told.lower(table).compile().as_text()
     assert np.array_equal(ours.guess, plain.guess)

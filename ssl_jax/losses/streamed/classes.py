@@ -152,9 +152,7 @@ def _soft_cross_entropy(
     return _mean(total(Plan(CrossEntropy(), place), rows, Side(prototypes, target=target_cols)), rows)
 
 
-def _words(
-    hidden: Array, table: Array, labels: Array, bias: Array | None, weights: Array | None
-) -> tuple[Side, Side]:
+def _words(hidden: Array, table: Array, labels: Array, bias: Array | None, weights: Array | None) -> tuple[Side, Side]:
     columns = jnp.arange(len(table), dtype=jnp.int32)
     return Side(hidden, target=labels.astype(jnp.int32), weight=weights), Side(table, bias, target=columns)
 

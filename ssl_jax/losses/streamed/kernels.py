@@ -124,7 +124,8 @@ class CrossEntropy:
 class ToldClasses(CrossEntropy):
     """`CrossEntropy` that also finds the column of each row's largest logit, the first of several.
 
-    With `z` > 0, `z` times the square of the log-sum is added to each row (PaLM, arXiv 2204.02311, section 5). Slope: `weight_i (softmax(s)_ik (1 + 2 z log sum_i) - q_ik)`.
+    With `z` > 0, `z` times the square of the log-sum is added to each row (PaLM, arXiv 2204.02311, section 5). Slope:
+    `weight_i (softmax(s)_ik (1 + 2 z log sum_i) - q_ik)`.
     """
 
     z: float = 0.0
