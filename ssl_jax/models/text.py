@@ -15,6 +15,7 @@ from jax import Array
 from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
 from ssl_jax.models.attention import Rope
+from ssl_jax.models.cache import filled, remembered
 from ssl_jax.models.condition import ModulatedNorm, NoiseEmbedding
 from ssl_jax.models.dropout import Dropout
 from ssl_jax.models.mask import Mask
@@ -139,11 +140,15 @@ class TextTransformer(nn.Module):
         memory: Memory | None = None,
         noise: Array | None = None,
     ) -> Array:
-        """What comes out of the stack for embedded tokens `x` [B, T, D] that are as noisy as `noise` [B] says (None: 0)."""
-        length = x.shape[1]
-        bias = self.relative(length, length) if self.positions == "relative" else None
-        # Padding sees the first text, as in models that know no segments; nothing sees padding.
-        mask, rope = Mask(None, self.causal, jnp.maximum(segments, 1), segments), self._rope(positions)
+        """What comes out of the stack for embedded tokens `x` [B, T, D] that are as noisy as `noise` [B] says (None: 0).
+
+        With a cache that has been begun (`models/cache.py`), `x` is one token behind those that were seen.
+        """
+        first, seen = filled(self), remembered(self, segments)
+        bias = self.relative(x.shape[1], seen.shape[1], first) if self.positions == "relative" else None
+        # Padding sees the first text, as in models that know no segments; nothing sees padding, nor slots that are still free.
+        mask = Mask(None, self.causal and first is None, jnp.maximum(segments, 1), seen)
+        rope = self._rope(positions)
         if not self.condition:
             return self.transformer(x, mask, rope=rope, train=train, bias=bias, memory=memory)
         condition = self.condition_of(jnp.zeros(len(x)) if noise is None else noise)
@@ -257,10 +262,18 @@ class EncoderDecoder(nn.Module):
         self, source: tuple[Array, Array, Array], target: tuple[Array, Array, Array], train: bool = False
     ) -> Array:
         """States [B, T, D] of the decoder over what it has written. Source and target are each (tokens, segments, positions)."""
-        states = self.encoder(*source, train=train)
-        tokens, segments, positions = target
+        return self.write(*target, self.read(*source, train=train), train)
+
+    def read(self, tokens: Array, segments: Array, positions: Array, train: bool = False) -> Memory:
+        """What the decoder attends to: the encoder's states of a text."""
+        return Memory(self.encoder(tokens, segments, positions, train=train), segments > 0)
+
+    def write(
+        self, tokens: Array, segments: Array, positions: Array, memory: Memory, train: bool = False
+    ) -> Array:
+        """States [B, T, D] of the decoder over what it has written."""
         x = self.decoder.placed(self.encoder.tokens(tokens), positions)
-        return self.decoder.states(x, segments, positions, train, Memory(states, source[1] > 0))
+        return self.decoder.states(x, segments, positions, train, memory)
 
     def features(self, tokens: Array, segments: Array, positions: Array, train: bool = False) -> Array:
         """One row [B, D] for each text, of the encoder."""

@@ -24,6 +24,7 @@ from jax.ad_checkpoint import checkpoint_name
 from ssl_jax.devices.mesh import HOST, STACK, shard_batch
 from ssl_jax.errors import UserError
 from ssl_jax.models.attention import ATTENTION, Drop, Qkv, Rope, attend_sections
+from ssl_jax.models.cache import CACHE, attend_to_remembered, made_once
 from ssl_jax.models.drop_path import (
     Branch,
     DropPath,
@@ -179,11 +180,11 @@ class Block(nn.Module):
             return h * self.param(name, nn.initializers.constant(self.layer_scale), (width,)).astype(h.dtype)
 
         def attention(h: Array, sections: Sections) -> Array:
-            h = attend_sections(attend, self._heads(h, dense), sections, mask, rope, bias)
+            h = attend_sections(attend_to_remembered(self, attend), self._heads(h, dense), sections, mask, rope, bias)
             return scaled("layer_scale1", ending(width, axes=2, name="proj")(h))
 
         def attention_to(memory: Memory, h: Array, sections: Sections) -> Array:
-            query, key_value = self._grouped(h, memory.states, dense, "cross_")
+            query, key_value = self._grouped(h, memory.states, dense, "cross_", partial(made_once, self, "memory"))
             h = attend(query, key_value[:, :, 0], key_value[:, :, 1], memory.mask(mask))
             return scaled("layer_scale_cross", ending(width, axes=2, name="cross_proj")(h))
 
@@ -212,12 +213,20 @@ class Block(nn.Module):
         query, key_value = self._grouped(h, h, partial(dense, use_bias=biased))
         return query[:, :, None], key_value
 
-    def _grouped(self, h: Array, other: Array, dense: Callable[..., Dense], prefix: str = "") -> tuple[Array, Array]:
-        """Queries [B, S, H, d] of `h`, and keys and values [B, M, 2, K, d] of `other`."""
+    def _grouped(
+        self,
+        h: Array,
+        other: Array,
+        dense: Callable[..., Dense],
+        prefix: str = "",
+        made: Callable[[Callable[[], Array]], Array] = lambda make: make(),
+    ) -> tuple[Array, Array]:
+        """Queries [B, S, H, d] of `h`, and keys and values [B, M, 2, K, d] of `other`, which `made` may already have."""
         head = self.style.head_width or h.shape[-1] // self.heads
         init = times(self.kernel_init, self.style.query_start)
         query = dense((self.heads, head), kernel_init=init, name=f"{prefix}query")(h)
-        return query, dense((2, self.style.kv_heads or self.heads, head), name=f"{prefix}key_value")(other)
+        key_value = dense((2, self.style.kv_heads or self.heads, head), name=f"{prefix}key_value")
+        return query, made(lambda: key_value(other))
 
     def _dropped(self, x: Array, rate: float) -> Array:
         return dropped(self.make_rng(NOISE), x, rate) if rate else x
@@ -345,7 +354,7 @@ class Transformer(nn.Module):
         block = kind if self.remat == "none" else nn.remat(kind, policy=policy, prevent_cse=False)
         stack = nn.scan(
             block,
-            variable_axes={"params": 0},
+            variable_axes={"params": 0, CACHE: 0},
             split_rngs={"params": True, NOISE: True},
             in_axes=(0, *[nn.broadcast] * 5),
             length=self.depth,

@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array
 
 from ssl_jax.data.panels import Panel
 from ssl_jax.data.text.views import TextViews
+from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
 from ssl_jax.losses.mean import Mean
 from ssl_jax.losses.vocabulary import ToldWords
 from ssl_jax.objectives.base import Batch, Column, Keys, Objective, Out, Progress, State, Views
+from ssl_jax.objectives.shared.decoding import GREEDY, Sampler, prompted, reader, written
 from ssl_jax.objectives.shared.forward import applied
 from ssl_jax.objectives.shared.language import (
     accuracy,
@@ -92,6 +95,24 @@ class CausalLM(Objective):
         guesses = np.asarray(self._told(params, self._states(params, views), views)[0].guess)
         right = np.pad(guesses[:, :-1] == tokens[:, 1:], ((0, 0), (1, 0)))
         return {"guesses": told_texts(self.augment, tokens, segments, right, "right")}
+
+    def sample(
+        self, params: dict, key: Array, prompts: Array, lengths: Array, new: int, sampler: Sampler = GREEDY
+    ) -> Array:
+        """`new` tokens int [B, new] behind `prompts` int [B, P], of which the first `lengths` [B] of each row are real.
+
+        UserError where a model with a table of positions has no rows for so many.
+        """
+        if self.encoder.positions == "learned" and prompts.shape[1] + new > self.encoder.length:
+            raise UserError(
+                f"{prompts.shape[1]} tokens and {new} new ones are more than model.length={self.encoder.length}"
+            )
+
+        def logits(state: Array) -> Array:
+            return jnp.einsum("bd,vd->bv", state, table_of(params), preferred_element_type=wide(state.dtype))
+
+        read, end = reader(self.encoder, params["encoder"]), self.augment.words.end
+        return written(read, logits, prompted(prompts, lengths), key, new, sampler, end)
 
     def _states(self, params: dict, views: Views, key: Array | None = None) -> Array:
         noise = {} if key is None else {"rngs": {"noise": key}}
