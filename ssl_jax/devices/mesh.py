@@ -118,6 +118,17 @@ def batch_split(examples: int) -> tuple[str, ...] | None:
     return BATCH_AXES
 
 
+def shard_words(table: Array) -> Array:
+    """Pin a table of words [V, ...] to `tensor`, where the mesh in use has that axis and it divides V, and to nothing else.
+
+    Without this the partitioner goes from one split to another by way of whole tables on every device.
+    """
+    size = jax.sharding.get_abstract_mesh().shape.get(TENSOR, 1)
+    if size == 1 or len(table) % size:
+        return table
+    return jax.lax.with_sharding_constraint(table, P(TENSOR, *[None] * (table.ndim - 1)))
+
+
 def batch_shards(mesh: Any) -> int:
     """Over how many devices a batch is split."""
     return int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from ssl_jax.devices.mesh import shard_batch, shard_words
 from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
 from ssl_jax.models.attention import Rope
@@ -121,7 +122,11 @@ class TextTransformer(nn.Module):
 
     def embedded(self, tokens: Array, positions: Array, types: Array | None = None) -> Array:
         """What enters the stack, [B, T, D]."""
-        return self.placed(self.tokens(tokens), positions, types)
+        return self.placed(self.looked_up(tokens), positions, types)
+
+    def looked_up(self, tokens: Array) -> Array:
+        """Each token's row of the table, [B, T, D]."""
+        return shard_batch(jnp.take(shard_words(self.tokens.embedding), tokens, axis=0))
 
     def placed(self, x: Array, positions: Array, types: Array | None = None) -> Array:
         """Embeddings of tokens `x` [B, T, D], with those of places and types."""
@@ -272,7 +277,7 @@ class EncoderDecoder(nn.Module):
         self, tokens: Array, segments: Array, positions: Array, memory: Memory, train: bool = False
     ) -> Array:
         """States [B, T, D] of the decoder over what it has written."""
-        x = self.decoder.placed(self.encoder.tokens(tokens), positions)
+        x = self.decoder.placed(self.encoder.looked_up(tokens), positions)
         return self.decoder.states(x, segments, positions, train, memory)
 
     def features(self, tokens: Array, segments: Array, positions: Array, train: bool = False) -> Array:

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 
 from ssl_jax.data.panels import Texts
 from ssl_jax.data.text.views import TextViews
+from ssl_jax.devices.mesh import shard_words
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.losses.streamed.classes import linear_softmax_cross_entropy, linear_told_words
 from ssl_jax.losses.vocabulary import ToldWords
@@ -41,7 +42,7 @@ def word_loss(
 
     The products are of the dtype of the states. The logits of a whole batch are never held at once where they are large.
     """
-    rows = states.reshape(-1, states.shape[-1])
+    rows, table = states.reshape(-1, states.shape[-1]), shard_words(table)
     return linear_softmax_cross_entropy(
         rows, table.astype(rows.dtype), words.reshape(-1), bias, weights.reshape(-1).astype(jnp.float32), method
     )
@@ -57,7 +58,7 @@ def told_words(
     method: str = "auto",
 ) -> ToldWords:
     """As `word_loss`, with what each row's first guess was [B, K], in the same pass; `z` weighs the squared log-sums."""
-    rows = states.reshape(-1, states.shape[-1])
+    rows, table = states.reshape(-1, states.shape[-1]), shard_words(table)
     flat = words.reshape(-1), bias, weights.reshape(-1).astype(jnp.float32)
     told = linear_told_words(rows, table.astype(rows.dtype), *flat, z, method)
     return told._replace(guess=told.guess.reshape(words.shape))

@@ -50,7 +50,7 @@ def text_views(**options: Any) -> dict[str, Any]:
 def token_rows(name: str, length: int, examples: int) -> dict[str, Any]:
     """The `data` section for rows of a corpus at data/<name>, made by `ssl-jax data tokenize`; about `examples` rows of it."""
     source = {"target": "ssl_jax.data.sources.tokens:TokenShards", "root": f"data/{name}", "length": length}
-    return {"pretrain": source, "examples": examples}
+    return {"pretrain": source | {"split": "train"}, "examples": examples}
 
 
 def corpus_views(name: str, **assumed: int) -> dict[str, Any]:
