@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.devices.compiler import target_platform
 from ssl_jax.devices.precision import wide
 from ssl_jax.losses.prototypes import EXCLUDED
 from ssl_jax.losses.streamed.kernels import CrossEntropy, Sigmoid, Softmax
@@ -118,7 +119,7 @@ def backward(plan: Plan, rows: Side, cols: Side, reached: tuple[Parts, Parts], g
 
 
 def _tiles(rows: Side, cols: Side) -> tuple[Side, Side]:
-    largest = TILE.get(jax.default_backend(), 2048)
+    largest = TILE.get(target_platform(), 2048)
     return tuple(tiled(side, tile_size(len(side.x), largest)) for side in (rows, cols))
 
 
