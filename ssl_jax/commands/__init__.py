@@ -24,10 +24,11 @@ NAMES = (
     "data prepare",
     "data stats",
     "data subset",
+    "data tokenize",
     "data card",
 )
 # The first words of commands that have two, and what they are about.
-GROUPS = {"data": "look at data, prepare it, choose from it"}
+GROUPS = {"data": "look at data, prepare it, tokenise it, choose from it"}
 
 
 class Command(Protocol):

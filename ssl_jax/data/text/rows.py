@@ -5,6 +5,7 @@ Documents come as `flat`, all their tokens after one another, and `lengths` [N].
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,17 @@ def packed(documents: Documents, words: Vocabulary, length: int, most: int | Non
     return _laid_out(kept, words, length, row, begins - begins[firsts[:-1]][row], len(firsts) - 1)
 
 
+def joined(pieces: Sequence[np.ndarray], words: Vocabulary, length: int) -> dict[str, np.ndarray]:
+    """One row of texts that fit into it, each with its signs already: `tokens`, `segments`, `positions` int32 [length]."""
+    sizes = np.array([len(piece) for piece in pieces])
+    free = (0, length - int(sizes.sum()))
+    return {
+        "tokens": np.pad(np.concatenate(pieces), free, constant_values=words.pad or 0).astype(np.int32),
+        "segments": np.pad(np.repeat(np.arange(1, len(sizes) + 1), sizes), free).astype(np.int32),
+        "positions": np.pad(_ranges(sizes), free).astype(np.int32),
+    }
+
+
 def _signs(words: Vocabulary) -> int:
     return (words.start is not None) + (words.end is not None)
 
@@ -86,6 +98,8 @@ def _laid_out(
     documents: Documents, words: Vocabulary, length: int, row: np.ndarray, offset: np.ndarray, rows: int
 ) -> dict[str, np.ndarray]:
     """Rows in which document i lies in `row[i]` from `offset[i]` on. Without a loop: there may be millions."""
+    if length <= _signs(words):
+        raise UserError(f"length={length}: a row needs room for a token and its {_signs(words)} signs")
     first = int(words.start is not None)
     inner = np.minimum(documents.lengths, length - _signs(words))
     sizes = inner + _signs(words)
