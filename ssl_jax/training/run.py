@@ -193,7 +193,7 @@ def _begun(
     source = check_records(setup.objective.augment, source, bad)
     records = records_of(source, bad)
     like = _told_shapes(recipe, given, records.batch(recipe.batch_size))
-    say("everything is written to %s", workdir.path)
+    say("everything is written to %s, the model at the end to checkpoints/%d", workdir.path, setup.total_steps)
     stack.enter_context(out_of_memory_explained(recipe, like))
     meta |= {"records": records.to_meta()}
     step, found, owner = _kept(recipe, workdir, given, saved, like, allow_data_change)
