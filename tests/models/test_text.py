@@ -60,6 +60,22 @@ def test_texts_are_read_at_their_first_mean_or_last_token():
     assert found == [[0, 1, 2], [1.5, 2.5, 3.5], [3, 4, 5]]
 
 
+def test_initial_weights_are_those_of_gpt2_and_t5():
+    def spread(initial):
+        model = TextTransformer(300, 64, 2, 4, 128, 8, initial=initial, mlp="relu", remat="none")
+        params = jax.jit(model.init)(jax.random.key(0), **TEXT)["params"]
+        blocks = params["transformer"]["blocks"]
+        kernels = {name: blocks[name]["kernel"] for name in ("proj", "fc1", "fc2")}
+        qkv = dict(zip(("query", "key", "value"), jnp.moveaxis(blocks["qkv"]["kernel"], 2, 0), strict=True))
+        return {name: float(x.std()) for name, x in {**kernels, **qkv, "table": params["tokens"]["embedding"]}.items()}
+
+    near = {"rel": 0.05}
+    same = dict.fromkeys(("fc1", "query", "key", "value", "table"), 0.02)
+    assert spread("gpt2") == pytest.approx(same | {"proj": 0.01, "fc2": 0.01}, **near)  # two layers: four branches
+    into = {"proj": 1 / 8, "fc1": 1 / 8, "fc2": 128**-0.5, "query": 1 / 8 / 4, "key": 1 / 8, "value": 1 / 8}
+    assert spread("t5") == pytest.approx(into | {"table": 1.0}, **near)
+
+
 def test_unknown_options_are_refused():
     with pytest.raises(UserError, match=r"model\.positions='sinus'"):
         TextTransformer(11, positions="sinus")

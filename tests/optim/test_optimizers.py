@@ -31,6 +31,14 @@ def test_cosine_moves_weight_decay_from_start_to_end():
     np.testing.assert_allclose([decay(0), decay(5), decay(10)], [0.04, 0.22, 0.4], rtol=1e-6)
 
 
+def test_without_correction_the_first_step_is_the_ratio_of_the_fresh_moments():
+    optimizer = optimizers.adamw_uncorrected(constant(1.0), constant(0.0), eps=0.0)
+    update, _ = optimizer.update(
+        {"kernel": jnp.array([3.0])}, optimizer.init({"kernel": jnp.ones(1)}), {"kernel": jnp.ones(1)}
+    )
+    np.testing.assert_allclose(update["kernel"], [-0.1 / np.sqrt(0.001)], rtol=1e-6)
+
+
 def test_adamw_equals_optax_where_nothing_is_masked():
     params = {"kernel": jnp.array([[1.0, -2.0]])}
     ours, theirs = optimizers.adamw(constant(0.1), constant(0.3), b2=0.95), optax.adamw(0.1, b2=0.95, weight_decay=0.3)

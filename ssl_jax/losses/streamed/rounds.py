@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.devices.compiler import target_platform
 from ssl_jax.devices.precision import wide
 from ssl_jax.losses.prototypes import EXCLUDED
 from ssl_jax.losses.streamed.kernels import CrossEntropy, Sigmoid, Softmax
@@ -65,7 +66,7 @@ def forward(plan: Plan, rows: Side, cols: Side) -> tuple[Parts, Parts]:
         (block, col, row), _ = jax.lax.scan(hop, (block, col, row), length=hops)
     if shared:
         row, _ = meet(place.gathered(place.rotated(block)), row, rows_only)
-    col = place.logsummed(place.rotated(col, -hops))
+    row, col = place.merged(kernel.merge, row), place.logsummed(place.rotated(col, -hops))
     if plan.own:
         row, col = kernel.merge(row, col), None
     return untiled(row, len(rows.x)), untiled(col, len(cols.x))
@@ -114,11 +115,11 @@ def backward(plan: Plan, rows: Side, cols: Side, reached: tuple[Parts, Parts], g
         to_rows = to_rows_only(group, group_end, to_rows)
     if plan.own:
         return Gradient(untiled(to_rows + home[0] if home else to_rows, len(rows.x)), None, None)
-    return Gradient(untiled(to_rows, len(rows.x)), *untiled(place.summed(home), len(cols.x)))
+    return Gradient(untiled(place.added(to_rows), len(rows.x)), *untiled(place.summed(home), len(cols.x)))
 
 
 def _tiles(rows: Side, cols: Side) -> tuple[Side, Side]:
-    largest = TILE.get(jax.default_backend(), 2048)
+    largest = TILE.get(target_platform(), 2048)
     return tuple(tiled(side, tile_size(len(side.x), largest)) for side in (rows, cols))
 
 
