@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ssl_jax.report.chart import Line, chart
+from ssl_jax.report.html import Html
 from ssl_jax.report.plots import curve, number
 from ssl_jax.report.record import Record
 
@@ -19,6 +21,7 @@ class Picture:
     """A PNG with the words that go with it. `name` is its file in `samples/`, `alt` what is to be seen in words.
 
     `wide`: its letters are too small to read where it is shrunk to the width of a phone.
+    `drawn`: the same as SVG, which the page shows instead.
     """
 
     name: str
@@ -26,10 +29,16 @@ class Picture:
     alt: str
     caption: str = ""
     wide: bool = False
+    drawn: Html | None = None
+
+
+# Of a line of metrics: what is no term of the loss, and no measure that the objective adds to it.
+NO_TERMS = ("step", "loss", "lr", "grad_norm", "skipped", "skipped_in_a_row", "data_wait")
+TOGETHER = 4  # terms in one drawing: those of about the same size
 
 
 def curves(record: Record) -> list[Picture]:
-    """Loss, learning rate, online probe, feature standard deviation, ranks: those that were logged."""
+    """Loss, learning rate, gradient norm, terms, speed, online probe, feature standard deviation, ranks: those that were logged."""
     training, checks = record.training, record.checks
     losses = {"loss": series(training, "loss")}
     drawn = [
@@ -39,6 +48,20 @@ def curves(record: Record) -> list[Picture]:
             "Learning rate",
             {"lr": series(training, "lr")},
             "Warm-up, then the schedule of the recipe.",
+        ),
+        _curve(
+            "grad_norm",
+            "Gradient norm",
+            {"norm": series(training, "grad_norm")},
+            "Of the whole gradient before it is clipped; pale: every logged step.",
+            0.8,
+        ),
+        *_terms(training),
+        _curve(
+            "throughput",
+            "Throughput (examples/s)",
+            {"examples/s": series(training, "examples_per_s")},
+            "Between two lines of metrics, without checks and saving.",
         ),
     ]
     accuracy = {name: (steps, 100 * y) for name, (steps, y) in {"probe": series(checks, "probe_accuracy")}.items()}
@@ -70,6 +93,25 @@ def curves(record: Record) -> list[Picture]:
     return [picture for picture in drawn if picture]
 
 
+def _terms(training: Sequence[Mapping[str, Any]]) -> list[Picture | None]:
+    """What the objective reports beside its loss, a few in one drawing: the smallest together, then the larger ones."""
+    names = dict.fromkeys(name for line in training for name in line if _is_term(name, line))
+    found = {name: series(training, name) for name in names}
+    sized = sorted(found, key=lambda name: float(np.median(np.abs(found[name][1][np.isfinite(found[name][1])]))))
+    parts = [sized[start : start + TOGETHER] for start in range(0, len(sized), TOGETHER)]
+    about = "What the objective reports beside its loss: terms of it, and measures; pale: every logged step."
+    titles = [f"Terms ({i} of {len(parts)})" if len(parts) > 1 else "Terms" for i in range(1, len(parts) + 1)]
+    return [
+        _curve(f"terms_{i}" if i else "terms", title, {name: found[name] for name in part}, about, 0.8)
+        for i, (title, part) in enumerate(zip(titles, parts, strict=True))
+    ]
+
+
+def _is_term(name: str, line: Mapping[str, Any]) -> bool:
+    value, measured = line[name], name not in NO_TERMS and not name.startswith("data_") and not name.endswith("_per_s")
+    return measured and isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
 def series(lines: Sequence[Mapping[str, Any]], key: str) -> Series:
     """(steps [n], values [n]) of the lines that have `key`; what is not a number is NaN."""
     found = [(line["step"], line[key]) for line in lines if key in line]
@@ -89,9 +131,9 @@ def _curve(
     if not shown:
         return None
     png = curve(shown, title=title, smooth=smooth, baselines=baselines)
-    return Picture(
-        name, png, f"{title} over training steps. {' '.join(_told(k, *s) for k, s in shown.items())}", caption
-    )
+    alt = f"{title} over training steps. {' '.join(_told(k, *s) for k, s in shown.items())}"
+    drawn = chart([Line(k, *s) for k, s in shown.items()], alt, title, "step", smooth, baselines)
+    return Picture(name, png, alt, caption, drawn=drawn)
 
 
 def _told(name: str, steps: np.ndarray, values: np.ndarray) -> str:

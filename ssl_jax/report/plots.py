@@ -51,7 +51,7 @@ def curve(
         steps, values = np.asarray(steps), np.asarray(values, np.float64)
         shown, dot = values, "o"
         if len(values) > FEW_POINTS:
-            shown, dot = _smoothed(values, smooth), ""
+            shown, dot = smoothed(values, smooth), ""
             axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
         axes.plot(steps, shown, color=colour, linewidth=1.8, marker=dot, markersize=3.5)
         finite = shown[np.isfinite(shown)]
@@ -230,7 +230,7 @@ def _apart(centres: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return centres
 
 
-def _smoothed(values: np.ndarray, weight: float) -> np.ndarray:
+def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
     """Means with weights `weight ** distance` to both sides, so that a slope is not delayed; gaps stay gaps."""
     known = np.isfinite(values)
     filled = np.where(known, values, 0.0)

@@ -14,7 +14,7 @@ from ssl_jax.recipe import flatten, recipes
 from ssl_jax.recipe.files import split_spec
 from ssl_jax.report import scores
 from ssl_jax.report.charts import Picture
-from ssl_jax.report.html import Child, Html, el, picture, prose, table
+from ssl_jax.report.html import Child, Html, drawing, el, picture, prose, table
 from ssl_jax.report.record import Record
 from ssl_jax.rundir.log import rounded, short_time
 
@@ -116,6 +116,8 @@ def gallery(pictures: Sequence[Picture], class_: str = "") -> Html:
 
 
 def _figure(p: Picture) -> Html:
+    if p.drawn is not None:
+        return drawing(p.drawn, prose(p.caption))
     return picture(p.png, p.alt, prose(p.caption) if p.caption else None, p.wide)
 
 

@@ -52,7 +52,7 @@ def test_numbers_keep_the_digits_before_their_point():
 def test_smoothing_keeps_a_slope_and_its_gaps():
     values = np.linspace(0, 1, 200)
     values[50] = np.nan
-    smooth = plots._smoothed(values, 0.8)
+    smooth = plots.smoothed(values, 0.8)
     np.testing.assert_allclose(smooth[80:-30], values[80:-30], atol=1e-3)
     assert np.isnan(smooth[50])
     assert np.isfinite(np.delete(smooth, 50)).all()
