@@ -14,6 +14,7 @@ NAMES = (
     "train",
     "eval",
     "embed",
+    "compare",
     "audit",
     "preview",
     "report",

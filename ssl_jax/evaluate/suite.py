@@ -26,7 +26,7 @@ from ssl_jax.evaluate.intervals import interval_of_mean
 from ssl_jax.evaluate.progress import Progress
 from ssl_jax.evaluate.reader import Reader
 from ssl_jax.evaluate.readings import OWN
-from ssl_jax.evaluate.rows import BASELINES, Encoders, Group, Origin, Table, Trainer
+from ssl_jax.evaluate.rows import BASELINES, Encoders, Group, Origin, Table, Trainer, kinds_of
 from ssl_jax.evaluate.rows import row_of as row_of
 from ssl_jax.evaluate.shots import feasible
 from ssl_jax.recipe.probes import PROBES, Entry
@@ -163,6 +163,9 @@ def evaluate(
     worked = {name: probe for name, probe in probes.items() if any(name in results for results in rows.values())}
     results = {
         "encoders": list(chosen),
+        "kinds": {
+            name: kind for name, kind in kinds_of({n: e for n, (e, _) in encoders.items()}).items() if name in chosen
+        },
         "step": step,
         "seed": settings.seed,
         "label": settings.label,
@@ -210,7 +213,7 @@ def save(
             "probe": probe,
             "protocol": protocol,
             "named": results.get("named"),
-            **{key: results.get(key) for key in ("encoders", *_MEASURED_ON)},
+            **{key: results.get(key) for key in ("encoders", "kinds", *_MEASURED_ON)},
             "columns": [c for c in results["columns"] if c["probe"] == probe],
             "rows": {name: row[probe] for name, row in results["rows"].items() if probe in row},
         }
@@ -242,7 +245,9 @@ def merged(old: Mapping[str, Any], new: Mapping[str, Any], say: Callable[[str], 
         )
         return dict(new)
     rows = sorted((kept | new["rows"]).items(), key=lambda row: not row[0].startswith("pretrained"))
-    return {**new, "encoders": list(dict.fromkeys((*old["encoders"], *new["encoders"]))), "rows": dict(rows)}
+    encoders = list(dict.fromkeys((*old["encoders"], *new["encoders"])))
+    kinds = dict(old.get("kinds") or {}) | (new.get("kinds") or {})
+    return {**new, "encoders": encoders, "kinds": kinds, "rows": dict(rows)}
 
 
 class Measured(NamedTuple):

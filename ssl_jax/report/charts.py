@@ -10,7 +10,7 @@ import numpy as np
 
 from ssl_jax.report.chart import Line, chart
 from ssl_jax.report.html import Html
-from ssl_jax.report.plots import curve, number
+from ssl_jax.report.plots import number
 from ssl_jax.report.record import Record
 
 Series = tuple[np.ndarray, np.ndarray]
@@ -21,7 +21,6 @@ class Picture:
     """A PNG with the words that go with it. `name` is its file in `samples/`, `alt` what is to be seen in words.
 
     `wide`: its letters are too small to read where it is shrunk to the width of a phone.
-    `drawn`: the same as SVG, which the page shows instead.
     """
 
     name: str
@@ -29,7 +28,20 @@ class Picture:
     alt: str
     caption: str = ""
     wide: bool = False
-    drawn: Html | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Lines that are drawn in the page itself; `name` is their file in `samples/`, and the drawing says in words what it shows."""
+
+    name: str
+    svg: Html
+    caption: str
+
+    @property
+    def file(self) -> bytes:
+        """As a file of its own."""
+        return self.svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" color="#1d2129" ', 1).encode()
 
 
 # Of a line of metrics: what is no term of the loss, and no measure that the objective adds to it.
@@ -37,7 +49,7 @@ NO_TERMS = ("step", "loss", "lr", "grad_norm", "skipped", "skipped_in_a_row", "d
 TOGETHER = 4  # terms in one drawing: those of about the same size
 
 
-def curves(record: Record) -> list[Picture]:
+def curves(record: Record) -> list[Curve]:
     """Loss, learning rate, gradient norm, terms, speed, online probe, feature standard deviation, ranks: those that were logged."""
     training, checks = record.training, record.checks
     losses = {"loss": series(training, "loss")}
@@ -90,10 +102,10 @@ def curves(record: Record) -> list[Picture]:
             "the loss compares.",
         ),
     ]
-    return [picture for picture in drawn if picture]
+    return [curve for curve in drawn if curve]
 
 
-def _terms(training: Sequence[Mapping[str, Any]]) -> list[Picture | None]:
+def _terms(training: Sequence[Mapping[str, Any]]) -> list[Curve | None]:
     """What the objective reports beside its loss, a few in one drawing: the smallest together, then the larger ones."""
     names = dict.fromkeys(name for line in training for name in line if _is_term(name, line))
     found = {name: series(training, name) for name in names}
@@ -126,14 +138,11 @@ def _curve(
     caption: str,
     smooth: float = 0.0,
     baselines: Mapping[str, float] | None = None,
-) -> Picture | None:
+) -> Curve | None:
     shown = {k: s for k, s in lines.items() if np.isfinite(s[1]).any()}
-    if not shown:
-        return None
-    png = curve(shown, title=title, smooth=smooth, baselines=baselines)
     alt = f"{title} over training steps. {' '.join(_told(k, *s) for k, s in shown.items())}"
-    drawn = chart([Line(k, *s) for k, s in shown.items()], alt, title, "step", smooth, baselines)
-    return Picture(name, png, alt, caption, drawn=drawn)
+    svg = chart([Line(k, *s) for k, s in shown.items()], alt, title, "step", smooth, baselines)
+    return None if svg is None else Curve(name, svg, caption)
 
 
 def _told(name: str, steps: np.ndarray, values: np.ndarray) -> str:

@@ -1,0 +1,108 @@
+"""A comparison as lines for a terminal, and the words that it shares with the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ssl_jax.compare.compute import Compute
+from ssl_jax.compare.results import Claim, Entry, Measure, Result, Table
+from ssl_jax.compare.runs import Group, differences
+from ssl_jax.recipe.values import shown
+from ssl_jax.report.plots import number
+from ssl_jax.rundir.log import rounded
+
+KEYS = 12  # of recipes that differ, on a terminal
+
+
+def as_text(groups: Sequence[Group], found: Table, made: Sequence[Claim], cost: Compute) -> str:
+    """The table, what differs by more than chance, and in what the recipes differ."""
+    rows = [["", "examples", cost.unit, *found.titles], *(_row(entry, found, cost) for entry in rows_of(groups, found))]
+    notes = [f"Note: {note}." for note in found.notes]
+    claims = [f"{claimed(claim)}." for claim in made] or ["No two results are of the same data by the same protocol."]
+    return "\n".join([aligned(rows), "", *notes, "", *claims, "", *_differing(groups)])
+
+
+def rows_of(groups: Sequence[Group], found: Table) -> list[Entry]:
+    """An entry for each encoder that was measured, and one for each group that was not."""
+    known = {entry.group.name for entry in found.entries}
+    return sorted(
+        [*found.entries, *(Entry(group, "") for group in groups if group.name not in known)],
+        key=lambda entry: [group.name for group in groups].index(entry.group.name),
+    )
+
+
+def spent(entry: Entry, cost: Compute) -> str:
+    """What the first run of an entry's group cost, up to its last step."""
+    run = entry.group.first
+    (value,) = cost.spent(entry.group, run, [run.record.step])  # type: ignore[arg-type]
+    return "-" if math.isnan(value) else number(float(value))
+
+
+def seen(entry: Entry) -> str:
+    """Examples that the first run of an entry's group has seen."""
+    return f"{entry.group.first.record.step * entry.group.first.batch:,}"
+
+
+def cell(result: Result | None, measure: Measure) -> tuple[str, str]:
+    """The value, and how sure it is: over seeds, or else its interval over test records."""
+    if result is None:
+        return "-", ""
+    told = _percent if measure.unit == "percent" else rounded
+    if result.deviation is not None:
+        return told(result.mean), f"± {told(result.deviation)} ({len(result.values)} seeds)"
+    if result.interval is not None:
+        return told(result.mean), " to ".join(map(told, result.interval))
+    return told(result.mean), ""
+
+
+def claimed(claim: Claim) -> str:
+    """`linear: b (student) is 1.2 points above a (student), 0.4 to 2.0, p 0.003 (0.01 of 4), McNemar, 5,000 test records`."""
+    found, times, unit = claim.difference, *((100, " points") if claim.measure.unit == "percent" else (1, ""))
+    word = "above" if found.value >= 0 else "below"
+    ends = "" if math.isnan(found.low) else f", 95 % {times * found.low:.3g} to {times * found.high:.3g}"
+    sure = (
+        "no p, since seeds do not differ"
+        if math.isnan(found.p)
+        else f"p {found.p:.2g}, corrected {claim.corrected:.2g}"
+    )
+    of = "seeds" if "seeds" in found.test else "test records"
+    return (
+        f"{claim.title}: {claim.entry.name} is {times * abs(found.value):.3g}{unit} {word} {claim.reference.name}{ends}; "
+        f"{sure} ({found.test}, {found.count:,} {of})"
+    )
+
+
+def value(setting: Any) -> str:
+    """A value of a recipe."""
+    return "-" if setting is None else shown(setting, 60)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of equal width, the first one to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [[row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))] for row in rows]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def _row(entry: Entry, found: Table, cost: Compute) -> list[str]:
+    cells = [cell(found.cells.get((entry, measure)), measure) for measure in found.measures]
+    return [entry.name, seen(entry), spent(entry, cost), *(" ".join(filter(None, parts)) for parts in cells)]
+
+
+def _differing(groups: Sequence[Group]) -> list[str]:
+    if len(groups) < 2:
+        return ["One recipe; the runs differ in their seeds only."]
+    found = differences(groups)
+    rows = [["", *(group.name for group in groups)], *([key, *map(value, values)] for key, values in found.items())]
+    more = [f"... and {len(found) - KEYS} more keys; the page has all"] if len(found) > KEYS else []
+    return (
+        ["Recipes differ in:", aligned(rows[: KEYS + 1]), *more]
+        if found
+        else ["Recipes are the same; data or seeds differ."]
+    )
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.1f}"
