@@ -18,7 +18,9 @@ EXAMPLE = "ssl-jax compare runs/a runs/b --out compare"
 
 def options(parser: ArgumentParser) -> None:
     """Add its options."""
-    about = "run directories; those that differ in nothing but their seed are one group, the first is what others are compared with"
+    about = (
+        "run directories; those that differ in their seed only are one group, and others are compared with the first"
+    )
     parser.add_argument("runs", nargs="*", type=path_of, metavar="RUN", help=about)
     parser.add_argument(
         "--out", type=path_of, default="compare", metavar="FOLDER", help="for compare.html (default: compare)"

@@ -94,7 +94,10 @@ def _claims(made: Sequence[Claim]) -> Html:
 
 def _curves(groups: Sequence[Group], cost: Compute) -> Html:
     found = [drawing(one.svg, one.caption) for one in curves.drawn(groups, cost)]
-    about = f"By examples seen, and by compute ({cost.why}). Runs of one recipe have one colour. What differs in what it is of, such as the loss of another objective, is drawn apart."  # fmt: skip
+    about = (
+        f"By examples seen, and by compute ({cost.why}). Runs of one recipe have one colour. What is of something else, as the "
+        "loss of another objective, is drawn apart."
+    )
     body = (
         [el("p", prose(about)), el("div", found, class_="pictures curves")]
         if found

@@ -15,7 +15,7 @@ from ssl_jax.recipe.renames import renamed, with_added_keys
 from ssl_jax.report.record import Record, read
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """A run directory that was read, under the `name` that tells it from the others."""
 
@@ -48,7 +48,7 @@ class Run:
         return sum((self.record.env.get("devices") or {}).values()) or 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Runs of one recipe on the same data, each with a seed of its own."""
 

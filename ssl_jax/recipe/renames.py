@@ -25,6 +25,8 @@ ADDED = {
     "health.action": "none",
     "health.noise_parts": 0,
     "health.views": 0,
+    "log.mlflow": False,
+    "log.wandb": False,
     "optimizer.options": None,
     "schedule.options": None,
 }

@@ -32,7 +32,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Curve:
-    """Lines that are drawn in the page itself; `name` is their file in `samples/`, and the drawing says in words what it shows."""
+    """Lines that are drawn in the page itself; `name` is their file in `samples/`. It says in words what it shows."""
 
     name: str
     svg: Html
@@ -50,7 +50,7 @@ TOGETHER = 4  # terms in one drawing: those of about the same size
 
 
 def curves(record: Record) -> list[Curve]:
-    """Loss, learning rate, gradient norm, terms, speed, online probe, feature standard deviation, ranks: those that were logged."""
+    """Loss, learning rate, gradient norm, terms, speed, online probe, spread of features, ranks: those that were logged."""
     training, checks = record.training, record.checks
     losses = {"loss": series(training, "loss")}
     drawn = [

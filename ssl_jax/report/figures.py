@@ -138,7 +138,7 @@ def _of_encoder(recipe: Recipe, trained: Opened, name: str, record: Record | Non
 
 
 def _places(test: Known, encoder: Encoder, variables: dict, augment: Any, name: str) -> list[Picture]:
-    """Maps of patch tokens and attention on some test examples, where what the encoder is fed is pictures with a grid of patches."""
+    """Maps of patch tokens and attention on some test examples, where the encoder is fed pictures with a grid of patches."""
     from ssl_jax.report.maps import place_maps
     from ssl_jax.report.panels.draw import describe, draw
     from ssl_jax.report.panels.paper import png

@@ -57,7 +57,7 @@ def patch_tokens(
 
 
 def attention(encoder: Encoder, variables: dict, fed: Mapping[str, Any], grid: Grid) -> np.ndarray | None:
-    """Weights [R, H, *grid] of the last block: of the class token's query, or the mean of all patches'; None where it has none."""
+    """Weights [R, H, *grid] of the last block: of the class token's query, or the mean of all patches'; None without them."""
     module: Any = encoder.module
     if getattr(module, "depth", 0) < 2 or not hasattr(module, "last_attention"):
         return None
@@ -71,8 +71,8 @@ def attention(encoder: Encoder, variables: dict, fed: Mapping[str, Any], grid: G
 def principal_colours(tokens: np.ndarray, grid: Grid) -> np.ndarray:
     """[R, *grid, 3] in [0, 1]: the three directions along which the tokens [R, T, D] of all pictures vary most.
 
-    One principal component a channel (as DINOv2 shows its features, arXiv 2304.07193, figure 1); of its two signs the one with the
-    greater values far from the mean.
+    One principal component a channel, as DINOv2 shows its features (arXiv 2304.07193, figure 1); of its two signs the one that
+    is greater far from the mean.
     """
     flat = tokens.reshape(-1, tokens.shape[-1])
     centred = flat - flat.mean(0)

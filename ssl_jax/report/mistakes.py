@@ -1,4 +1,4 @@
-"""What the linear head gets wrong: the errors that it is surest of, which classes it takes for which, and how far it can be believed."""
+"""What the linear head gets wrong: the errors that it is surest of, classes it confuses, groups, and how far to believe it."""
 
 from __future__ import annotations
 
@@ -163,15 +163,10 @@ def calibration(kept: PerRecord) -> Html | None:
 
 def _groups(row: str, found: Mapping[str, Any]) -> list[Child]:
     groups: Mapping[str, Mapping[str, Any]] = found.get("groups", {})
-    order = sorted(groups, key=lambda name: groups[name]["accuracy"])[:GROUPS]
-    rows = [
-        [
-            n,
-            f"{100 * groups[n]['accuracy']:.1f}",
-            " to ".join(f"{100 * e:.1f}" for e in groups[n]["interval"]),
-            f"{groups[n]['n']:,}",
-        ]
-        for n in order
+    worst = sorted(groups.items(), key=lambda item: item[1]["accuracy"])[:GROUPS]
+    rows: list[list[Child]] = [
+        [name, _percent(each["accuracy"]), " to ".join(map(_percent, each["interval"])), f"{each['n']:,}"]
+        for name, each in worst
     ]
     if not rows:
         return []
@@ -181,13 +176,16 @@ def _groups(row: str, found: Mapping[str, Any]) -> list[Child]:
 
 def _corrupted(row: str, found: Mapping[str, Any]) -> list[Child]:
     errors: Mapping[str, Sequence[float]] = found.get("errors", {})
-    order = sorted(errors, key=lambda name: -float(np.mean(errors[name])))
-    rows = [
-        [n.replace("_", " "), ", ".join(f"{100 * e:.0f}" for e in errors[n]), f"{100 * np.mean(errors[n]):.1f}"]
-        for n in order
-        if errors[n]
+    means = {name: float(np.mean(each)) for name, each in errors.items() if each}
+    rows: list[list[Child]] = [
+        [name.replace("_", " "), ", ".join(f"{100 * e:.0f}" for e in errors[name]), _percent(means[name])]
+        for name in sorted(means, key=lambda name: -means[name])
     ]
     if not rows:
         return []
     head = ("corruption, the worst first", "errors by severity (%)", "mean (%)")
     return [el("h3", f"Corrupted test records, {row}"), table(head, rows, class_="scores plain")]
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.1f}"
