@@ -66,10 +66,11 @@ class Drawn(NamedTuple):
 def drawn(groups: Sequence[Group], cost: Compute) -> list[Drawn]:
     """All that were logged. What may not be compared is in drawings of its own."""
     found: list[Drawn | None] = []
+    names = [group.name for group in groups]
     for curve in CURVES:
         for part in _parts(groups, curve.alike):
-            found.append(_one(curve, part, "examples seen", lambda group, run, steps: steps * run.batch))
-            found += [_one(curve, part, cost.unit, cost.spent)] if curve.by_compute else []
+            found.append(_one(curve, part, names, "examples seen", lambda group, run, steps: steps * run.batch))
+            found += [_one(curve, part, names, cost.unit, cost.spent)] if curve.by_compute else []
     return [one for one in found if one]
 
 
@@ -81,12 +82,16 @@ def _parts(groups: Sequence[Group], alike: Told) -> list[list[Group]]:
 
 
 def _one(
-    curve: Curve, groups: Sequence[Group], unit: str, place: Callable[[Group, Run, np.ndarray], np.ndarray]
+    curve: Curve,
+    groups: Sequence[Group],
+    names: Sequence[str],
+    unit: str,
+    place: Callable[[Group, Run, np.ndarray], np.ndarray],
 ) -> Drawn | None:
     lines = [line for group in groups for line in _lines(curve, group, place)]
     alone = f" ({', '.join(group.name for group in groups)})"
     alt = f"{curve.title} by {unit}. {_told(lines)}"
-    svg = chart(lines, alt, curve.title, unit, curve.smooth)
+    svg = chart(lines, alt, curve.title, unit, curve.smooth, named=names)
     return None if svg is None else Drawn(svg, f"{curve.title} by {unit}{alone}.")
 
 

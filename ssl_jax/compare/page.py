@@ -8,7 +8,7 @@ from importlib import resources
 from ssl_jax import __version__
 from ssl_jax.compare import curves, words
 from ssl_jax.compare.compute import Compute
-from ssl_jax.compare.results import Claim, Entry, Table
+from ssl_jax.compare.results import Claim, Table
 from ssl_jax.compare.runs import Group, differences
 from ssl_jax.report.charts import Picture
 from ssl_jax.report.html import Child, Html, document, drawing, el, prose, table
@@ -60,35 +60,29 @@ def _places(group: Group) -> str:
 
 
 def _results(groups: Sequence[Group], found: Table, cost: Compute) -> Html:
-    rows = [_row(entry, found, cost) for entry in words.rows_of(groups, found)]
     about = (
-        "Under a value: ± its standard deviation over seeds, or its 95 % interval over test records. Columns with a number in "
+        "Beside a value: ± its standard deviation over seeds, or its 95 % interval over test records. Rows with a number in "
         "brackets are not of the same data and protocol, and not to be compared with each other."
     )
+    head = ["", *(entry.name for entry in words.rows_of(groups, found))]
+    notes = [f"{note}." for note in [*found.notes, f"{cost.unit}: {cost.why}"]]
     return el(
         "section",
         el("h2", "What they reached"),
         el("p", about),
-        table(["", "examples", cost.unit, *found.titles], rows, class_="scores plain"),
-        [el("p", prose(f"{note}."), class_="note") for note in [*found.notes, f"{cost.unit}: {cost.why}"]],
+        el("div", table(head, words.rows(groups, found, cost), class_="scores plain"), class_="pan", tabindex=0),
+        [el("p", prose(note), class_="note") for note in notes],
     )
-
-
-def _row(entry: Entry, found: Table, cost: Compute) -> list[Child]:
-    cells = [words.cell(found.cells.get((entry, measure)), measure) for measure in found.measures]
-    shown = [el("span", value, el("small", sure) if sure else None) for value, sure in cells]
-    return [entry.name, words.seen(entry), words.spent(entry, cost), *shown]
 
 
 def _claims(made: Sequence[Claim]) -> Html:
     """What differs by more than chance, and how that is known."""
     about = (
-        "Each row is set beside the first one. Over test records: how sure it is of these trained networks; over seeds: of their "
-        f"recipes. p values are two-sided; corrected: for all {len(made)} differences here (Holm)."
+        "Each encoder is set beside the first one. Over test records: how sure it is of these trained networks; over seeds: of "
+        f"their recipes. p values are two-sided; corrected: for all {len(made)} differences here (Holm)."
     )
-    rows = [el("li", f"{words.claimed(claim)}.") for claim in made]
-    nothing = el("p", "No two results are of the same data by the same protocol.")
-    body = [el("p", about), el("ul", rows)] if made else nothing
+    shown = table(words.HEAD, map(words.claim_row, made), class_="scores plain")
+    body = [el("p", about), el("div", shown, class_="pan", tabindex=0)] if made else el("p", words.NOTHING)
     return el("section", el("h2", "By more than chance?"), body)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from ssl_jax.compare.runs import Group, Run
 from ssl_jax.compare.significance import Difference, holm, over_records, over_seeds
 from ssl_jax.report.kept import kept_records
+from ssl_jax.report.scores import PROBES
 
 OWN = "pretrained"  # how rows of encoders begin that were trained
 WHAT = {
@@ -116,19 +117,22 @@ def table(groups: Sequence[Group]) -> Table:
             for row, measure, result in _measured(run):
                 found.setdefault((Entry(group, row), measure), {})[run.name] = (run, result)
     cells = {key: _result(key[1], list(each.values())) for key, each in found.items()}
-    entries, measures = (tuple(dict.fromkeys(key[i] for key in cells)) for i in range(2))
-    order = list(dict.fromkeys((m.probe, m.value) for m in measures))  # type: ignore[union-attr]
-    measures = tuple(sorted(measures, key=lambda m: order.index((m.probe, m.value))))  # type: ignore[union-attr]
-    return Table(entries, measures, cells)  # type: ignore[arg-type]
+    entries, measures = tuple(dict.fromkeys(e for e, _ in cells)), tuple(dict.fromkeys(m for _, m in cells))
+    order = [*PROBES, *dict.fromkeys(measure.probe for measure in measures)]
+    kinds = list(dict.fromkeys((measure.probe, measure.value) for measure in measures))
+    measures = tuple(sorted(measures, key=lambda m: (order.index(m.probe), kinds.index((m.probe, m.value)))))
+    return Table(entries, measures, cells)
 
 
 def claims(found: Table) -> list[Claim]:
     """Each entry beside the first one that has the measure: over seeds where both have several, and over test records."""
     made: list[Claim] = []
     for measure, title in zip(found.measures, found.titles, strict=True):
+        if measure.probe == "health":  # what tells one step of a run from another
+            continue
         reference, *others = [entry for entry in found.entries if (entry, measure) in found.cells]
         for entry in others:
-            differences = (_by_seeds(found, reference, entry, measure), _by_records(reference, entry, measure))
+            differences = (_by_seeds(found, reference, entry, measure), _by_records(found, reference, entry, measure))
             made += [Claim(entry, reference, measure, title, d, d.p) for d in differences if d is not None]
     corrected = holm([claim.difference.p for claim in made])
     return [claim._replace(corrected=p) for claim, p in zip(made, corrected, strict=True)]
@@ -142,12 +146,12 @@ def _by_seeds(found: Table, reference: Entry, entry: Entry, measure: Measure) ->
     return over_seeds(a.values, b.values, paired=False)
 
 
-def _by_records(reference: Entry, entry: Entry, measure: Measure) -> Difference | None:
-    """Of what was kept of each test record, as a mean over the runs of a group."""
-    if not measure.leads:
-        return None
+def _by_records(found: Table, reference: Entry, entry: Entry, measure: Measure) -> Difference | None:
+    """Of what was kept of each test record, as a mean over the runs of a group, where the mean of that is the measure."""
     a, b = (_correct(each, measure) for each in (reference, entry))
     if a is None or b is None or not np.array_equal(a[0], b[0]):
+        return None
+    if any(abs(kept[1].mean() - found.cells[each, measure].mean) > 1e-6 for kept, each in ((a, reference), (b, entry))):
         return None
     return over_records(a[1], b[1])
 

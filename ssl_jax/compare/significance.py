@@ -16,7 +16,7 @@ _NUMBERS = 2**22  # drawn at a time
 class Difference(NamedTuple):
     """How much more the second is than the first, its 95 % interval [low, high], and the two-sided p value.
 
-    `count`: of seeds or records that it rests on. What cannot be known is NaN.
+    `count`: of seeds (pairs of them, where they are paired) or records that it rests on. What cannot be known is NaN.
     """
 
     value: float
@@ -39,11 +39,12 @@ def over_seeds(a: Sequence[float], b: Sequence[float], paired: bool) -> Differen
     value = float(np.mean(b) - np.mean(a))
     spread = np.ptp(np.subtract(b, a)) if paired else max(np.ptp(a), np.ptp(b))
     name = "t test of pairs of seeds" if paired else "Welch's t test of seeds"
+    count = len(a) if paired else len(a) + len(b)
     if spread < 1e-12:
-        return Difference(value, math.nan, math.nan, math.nan, name, len(a) + len(b))
+        return Difference(value, math.nan, math.nan, math.nan, name, count)
     found = stats.ttest_rel(b, a) if paired else stats.ttest_ind(b, a, equal_var=False)
     ends = found.confidence_interval(LEVEL)
-    return Difference(value, float(ends.low), float(ends.high), float(found.pvalue), name, len(a) + len(b))
+    return Difference(value, float(ends.low), float(ends.high), float(found.pvalue), name, count)
 
 
 def over_records(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Difference:

@@ -13,15 +13,38 @@ from ssl_jax.recipe.values import shown
 from ssl_jax.report.plots import number
 from ssl_jax.rundir.log import rounded
 
+NOTHING = "No two results of several seeds, or with kept records, are of the same data by the same protocol."
 KEYS = 12  # of recipes that differ, on a terminal
 
 
 def as_text(groups: Sequence[Group], found: Table, made: Sequence[Claim], cost: Compute) -> str:
     """The table, what differs by more than chance, and in what the recipes differ."""
-    rows = [["", "examples", cost.unit, *found.titles], *(_row(entry, found, cost) for entry in rows_of(groups, found))]
     notes = [f"Note: {note}." for note in found.notes]
-    claims = [f"{claimed(claim)}." for claim in made] or ["No two results are of the same data by the same protocol."]
-    return "\n".join([aligned(rows), "", *notes, "", *claims, "", *_differing(groups)])
+    table = aligned([["", *(entry.name for entry in rows_of(groups, found))], *rows(groups, found, cost)])
+    return "\n".join([table, "", *notes, "", *_claims(made), "", *_differing(groups)])
+
+
+def rows(groups: Sequence[Group], found: Table, cost: Compute) -> list[list[str]]:
+    """Examples, compute, and a row for each measure with the value of each entry."""
+    entries = rows_of(groups, found)
+    told = [["examples", *map(seen, entries)], [cost.unit, *(spent(entry, cost) for entry in entries)]]
+    for title, measure in zip(found.titles, found.measures, strict=True):
+        cells = [cell(found.cells.get((entry, measure)), measure) for entry in entries]
+        told.append([title, *(" ".join(filter(None, parts)) for parts in cells)])
+    return told
+
+
+HEAD = ("", "than", "difference", "95 %", "p", "corrected", "test")
+
+
+def claim_row(claim: Claim) -> list[str]:
+    """`linear: b (student)`, `a (student)`, `+1.2 points`, `0.4 to 2.0`, `0.003`, `0.01`, `McNemar, 5,000 test records`."""
+    found, times, unit = claim.difference, *((100, " points") if claim.measure.unit == "percent" else (1, ""))
+    ends = "-" if math.isnan(found.low) else f"{times * found.low:+.3g} to {times * found.high:+.3g}"
+    chance = ["-", "-"] if math.isnan(found.p) else [f"{found.p:.2g}", f"{claim.corrected:.2g}"]
+    of = found.test if "seeds" in found.test else f"{found.test}, test records"
+    name = f"{claim.title}: {claim.entry.name}"
+    return [name, claim.reference.name, f"{times * found.value:+.3g}{unit}", ends, *chance, f"{of} ({found.count:,})"]
 
 
 def rows_of(groups: Sequence[Group], found: Table) -> list[Entry]:
@@ -57,23 +80,6 @@ def cell(result: Result | None, measure: Measure) -> tuple[str, str]:
     return told(result.mean), ""
 
 
-def claimed(claim: Claim) -> str:
-    """`linear: b (student) is 1.2 points above a (student), 0.4 to 2.0, p 0.003 (0.01 of 4), McNemar, 5,000 test records`."""
-    found, times, unit = claim.difference, *((100, " points") if claim.measure.unit == "percent" else (1, ""))
-    word = "above" if found.value >= 0 else "below"
-    ends = "" if math.isnan(found.low) else f", 95 % {times * found.low:.3g} to {times * found.high:.3g}"
-    sure = (
-        "no p, since seeds do not differ"
-        if math.isnan(found.p)
-        else f"p {found.p:.2g}, corrected {claim.corrected:.2g}"
-    )
-    of = "seeds" if "seeds" in found.test else "test records"
-    return (
-        f"{claim.title}: {claim.entry.name} is {times * abs(found.value):.3g}{unit} {word} {claim.reference.name}{ends}; "
-        f"{sure} ({found.test}, {found.count:,} {of})"
-    )
-
-
 def value(setting: Any) -> str:
     """A value of a recipe."""
     return "-" if setting is None else shown(setting, 60)
@@ -86,9 +92,10 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
-def _row(entry: Entry, found: Table, cost: Compute) -> list[str]:
-    cells = [cell(found.cells.get((entry, measure)), measure) for measure in found.measures]
-    return [entry.name, seen(entry), spent(entry, cost), *(" ".join(filter(None, parts)) for parts in cells)]
+def _claims(made: Sequence[Claim]) -> list[str]:
+    if not made:
+        return [NOTHING]
+    return ["Differences from the first one:", aligned([list(HEAD), *map(claim_row, made)])]
 
 
 def _differing(groups: Sequence[Group]) -> list[str]:

@@ -17,7 +17,7 @@ from ssl_jax.report.panels.paper import LINES
 from ssl_jax.report.plots import FEW_POINTS, number, smoothed
 
 WIDTH, HEIGHT = 340, 150  # units of the whole drawing, and of the axes
-LEFT, RIGHT, TOP, LETTERS, ROW = 52, 12, 30, 13, 19
+LEFT, RIGHT, TOP, LETTERS, ROW = 52, 20, 30, 13, 19
 POINTS = 240  # of a line that are drawn: more than its pixels on a phone
 COLOURS = (*LINES[:6], "currentColor")
 DASHES = (None, "7 3", "2 3", "9 3 2 3", "5 2", "1 2", "12 4")
@@ -56,18 +56,21 @@ def chart(
     x: str = "step",
     smooth: float = 0.0,
     baselines: Mapping[str, float] | None = None,
+    named: Sequence[str] = (),
 ) -> Html | None:
     """The drawing, or None where no value is finite. `alt` says in words what it shows.
 
     smooth: weight in [0, 1) by which a neighbour counts less with each step; the line as it was stays behind, pale.
     baselines: name -> value of horizontal lines to compare with.
+    named: all names that there are, so that each looks alike in several drawings.
     """
     known = [line for line in map(finite, lines) if len(line.x)]
     if not known:
         return None
     marks = {name: value for name, value in (baselines or {}).items() if math.isfinite(value)}
     axes, names = axes_of(known, marks.values()), list(dict.fromkeys(line.name for line in known))
-    rows = [(legend(name, known), _stroke(i)) for i, name in enumerate(names)]
+    strokes = {name: _stroke(i) for i, name in enumerate(dict.fromkeys([*named, *names]))}
+    rows = [(legend(name, known), strokes[name]) for name in names]
     rows += [(f"{name} {number(value)}", _BASELINE) for name, value in marks.items()]
     bottom = TOP + HEIGHT + 2 * ROW + 6
     height = bottom + ROW * len(rows) + 4
@@ -78,7 +81,7 @@ def chart(
         [_moment(axes, value) for value in ticks(axes.left, axes.right, 3)],
         _text(WIDTH - RIGHT, TOP + HEIGHT + 2 * ROW - 3, x, text_anchor="end", opacity=0.75),
         [_flat(axes, value) for value in marks.values()],
-        [_drawn(axes, line, _stroke(names.index(line.name)), smooth) for line in known],
+        [_drawn(axes, line, strokes[line.name], smooth) for line in known],
         [_row(bottom + ROW * (i + 0.5), words, stroke) for i, (words, stroke) in enumerate(rows)],
         viewBox=f"0 0 {WIDTH} {height:g}",
         class_="chart",

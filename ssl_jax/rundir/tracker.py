@@ -27,7 +27,7 @@ from ssl_jax.rundir.writing import open_to_append
 logger = logging.getLogger("ssl_jax")
 
 WAITING = 1_000  # lines that may wait for the process
-PATIENCE = 20.0  # seconds, at the end of a run
+PATIENCE = 30.0  # seconds, at the end of a run
 KNOWN = {"wandb": "Weights & Biases", "mlflow": "MLflow"}
 
 
