@@ -16,7 +16,7 @@ _NUMBERS = 2**22  # drawn at a time
 class Difference(NamedTuple):
     """How much more the second is than the first, its 95 % interval [low, high], and the two-sided p value.
 
-    `count`: of seeds (pairs of them, where they are paired) or records that it rests on. What cannot be known is NaN.
+    `size`: of seeds (pairs of them, where they are paired) or records that it rests on. What cannot be known is NaN.
     """
 
     value: float
@@ -24,7 +24,7 @@ class Difference(NamedTuple):
     high: float
     p: float
     test: str
-    count: int
+    size: int
 
 
 def over_seeds(a: Sequence[float], b: Sequence[float], paired: bool) -> Difference | None:

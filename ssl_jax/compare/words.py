@@ -44,7 +44,7 @@ def claim_row(claim: Claim) -> list[str]:
     chance = ["-", "-"] if math.isnan(found.p) else [f"{found.p:.2g}", f"{claim.corrected:.2g}"]
     of = found.test if "seeds" in found.test else f"{found.test}, test records"
     name = f"{claim.title}: {claim.entry.name}"
-    return [name, claim.reference.name, f"{times * found.value:+.3g}{unit}", ends, *chance, f"{of} ({found.count:,})"]
+    return [name, claim.reference.name, f"{times * found.value:+.3g}{unit}", ends, *chance, f"{of} ({found.size:,})"]
 
 
 def rows_of(groups: Sequence[Group], found: Table) -> list[Entry]:

@@ -57,12 +57,14 @@ def chart(
     smooth: float = 0.0,
     baselines: Mapping[str, float] | None = None,
     named: Sequence[str] = (),
+    ends: bool = True,
 ) -> Html | None:
     """The drawing, or None where no value is finite. `alt` says in words what it shows.
 
     smooth: weight in [0, 1) by which a neighbour counts less with each step; the line as it was stays behind, pale.
     baselines: name -> value of horizontal lines to compare with.
     named: all names that there are, so that each looks alike in several drawings.
+    ends: whether the legend says the last value of each line.
     """
     known = [line for line in map(finite, lines) if len(line.x)]
     if not known:
@@ -70,7 +72,7 @@ def chart(
     marks = {name: value for name, value in (baselines or {}).items() if math.isfinite(value)}
     axes, names = axes_of(known, marks.values()), list(dict.fromkeys(line.name for line in known))
     strokes = {name: _stroke(i) for i, name in enumerate(dict.fromkeys([*named, *names]))}
-    rows = [(legend(name, known), strokes[name]) for name in names]
+    rows = [(legend(name, known) if ends else name, strokes[name]) for name in names]
     rows += [(f"{name} {number(value)}", _BASELINE) for name, value in marks.items()]
     bottom = TOP + HEIGHT + 2 * ROW + 6
     height = bottom + ROW * len(rows) + 4
@@ -123,11 +125,17 @@ def legend(name: str, lines: Iterable[Line]) -> str:
 
 
 def short(value: float) -> str:
-    """A number that fits beside an axis: `0.25`, `1,200`, `35k`, `2M`, `1.5e+15`."""
-    for size, letter in ((1e6, "M"), (1e4, "k")):
-        if size <= abs(value) < 1e9:
-            return f"{value / (1e6 if letter == 'M' else 1e3):.4g}{letter}"
-    return f"{value:,.4g}" if abs(value) < 1e4 and (abs(value) >= 1e-3 or value == 0) else f"{value:.2g}"
+    """A number that fits beside an axis: `0.25`, `1,200`, `35k`, `2M`, `7.5e-4`, `1.5e15`."""
+    for least, size, letter in ((1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if least <= abs(value) < 1e9:
+            return f"{value / size:.4g}{letter}"
+    plain = f"{value:,.4g}"
+    return plain if len(plain) <= 6 and "e" not in plain else _power(value)
+
+
+def _power(value: float) -> str:
+    digits, _, power = f"{value:.1e}".partition("e")
+    return f"{digits.removesuffix('.0')}e{int(power)}"
 
 
 Stroke = Mapping[str, object]

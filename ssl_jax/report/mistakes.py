@@ -52,20 +52,32 @@ def _sound(kept: PerRecord) -> bool:
 
 def pictured(panel: Any, hard: Hard, labels: Sequence[int], classes: Sequence[str], encoder: str) -> Picture:
     """`panel`, whose rows are the hard examples, each with what it is and what the head takes it for."""
-    from dataclasses import replace
-
     from ssl_jax.report.charts import Picture
-    from ssl_jax.report.panels.draw import draw
-    from ssl_jax.report.panels.paper import INK, Tag, png
+    from ssl_jax.report.panels.paper import png
     from ssl_jax.report.plots import class_name
 
     said = [
-        f"{class_name(int(p), classes)} {q:.0%}, is {class_name(int(label), classes)}"
+        (f"says {class_name(int(p), classes)} ({q:.0%})", f"is {class_name(int(label), classes)}")
         for p, q, label in zip(hard.predicted, hard.probability, labels, strict=True)
     ]
-    sheet = draw(replace(panel, note="", captions=()), [[Tag(words, INK)] for words in said])
     about = f"The test examples that the linear probe ({encoder}) is surest of and gets wrong: what it says, and what they are."
-    return Picture("hard", png(sheet), f"{about} {'; '.join(said)}.", about, wide=True)
+    return Picture("hard", png(_sheet(panel, said)), f"{about} {'; '.join(map(', '.join, said))}.", about, wide=True)
+
+
+def _sheet(panel: Any, said: Sequence[Sequence[str]]) -> Any:
+    """A cell for each row of `panel`, with lines of words under it."""
+    from dataclasses import replace
+
+    from ssl_jax.data.panels import Pictures
+    from ssl_jax.report.contact import cell, enlargement
+    from ssl_jax.report.panels.draw import draw
+    from ssl_jax.report.panels.paper import INK, Tag, sheet
+
+    if not isinstance(panel, Pictures):
+        return draw(replace(panel, note="", captions=()), [[Tag(", ".join(words), INK)] for words in said])
+    views = np.asarray(panel.rows)[:, 0]
+    zoom = enlargement(*views.shape[1:3])
+    return sheet([[cell(view, words, zoom)] for view, words in zip(views, said, strict=True)])
 
 
 def sections(record: Record) -> list[Html]:
@@ -157,7 +169,7 @@ def calibration(kept: PerRecord) -> Html | None:
     x, y = (np.array([100 * v[bins == b].mean() for b in there]) for v in (sure, right))
     told = ", ".join(f"{a:.0f} % sure: {b:.0f} % right" for a, b in zip(x, y, strict=True))
     lines = [Line("right (%)", x, y), Line("as sure as right", x[[0, -1]], x[[0, -1]])]
-    svg = chart(lines, f"Calibration. {told}.", "Calibration", "sure (%)")
+    svg = chart(lines, f"Calibration. {told}.", "Calibration", "sure (%)", ends=False)
     return None if svg is None else drawing(svg, "Below the dashed line the head is surer than it is right.")
 
 

@@ -100,7 +100,7 @@ ENV = {
     "records": int,
 }
 EVALUATION = {
-    "columns": [{"title": str, "value": str, "unit?": str, "spread?": str}],
+    "columns": [{"title": str, "value": str, "unit?": str, "spread?": str, "better?": str}],
     "rows": {str: {str: object}},
     "protocol?": str,
     "kinds?": ({str: str}, None),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ class Score(NamedTuple):
     percent: bool
     std: float | None = None
     interval: tuple[float, float] | None = None
+    lower: bool = False  # is better
 
 
 class Scores(NamedTuple):
@@ -86,7 +87,7 @@ def section(record: Record) -> Html:
     if not found.rows:
         command = el("code", f"ssl-jax eval --workdir {record.path}")
         return el("section", title, el("p", "Not evaluated yet: ", command))
-    best = {c: max(row[c].value for row in found.rows.values() if c in row) for c in found.columns}
+    best = {c: _best([row[c] for row in found.rows.values() if c in row]) for c in found.columns}
     rows = []
     for row, cells in found.rows.items():
         about = next((text for start, text in ABOUT.items() if row.startswith(start)), "")
@@ -110,7 +111,11 @@ def _score(result: Mapping[str, Any], column: Mapping[str, str], leads: bool) ->
     interval = result.get("interval") if leads else None
     value = result[column["value"]]
     value = math.exp(min(value, 700)) if column.get("unit") == "exp" else value
-    return Score(value, percent, std, tuple(interval) if interval else None)
+    return Score(value, percent, std, tuple(interval) if interval else None, column.get("better") == "lower")
+
+
+def _best(found: Sequence[Score]) -> float:
+    return (min if found[0].lower else max)(score.value for score in found)
 
 
 def _cell(score: Score | None, best: float) -> Html:

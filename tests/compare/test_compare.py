@@ -62,7 +62,7 @@ def test_significance_is_over_seeds_in_pairs_and_over_the_same_records(runs):
     seeds, records = claims(table(groups_of(*runs)))
     assert seeds.difference.test == "t test of pairs of seeds"
     assert seeds.difference.value == pytest.approx(0.11)
-    assert (seeds.difference.count, records.difference.count, records.difference.test) == (3, 100, "paired bootstrap")
+    assert (seeds.difference.size, records.difference.size, records.difference.test) == (3, 100, "paired bootstrap")
     assert records.difference.value == pytest.approx(0.11)
     assert seeds.corrected >= seeds.difference.p
     (one,) = claims(table(groups_of(runs[0], runs[3])))
