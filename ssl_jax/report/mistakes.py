@@ -99,8 +99,8 @@ def _own(record: Record, probe: str) -> list[tuple[str, Mapping[str, Any]]]:
 def _errors(record: Record, row: str, found: Mapping[str, Any]) -> list[Child]:
     measures = {"macro F1": "macro_f1", "AUC": "auc", "ECE": "ece", "NLL": "nll", "Brier": "brier"}
     numbers = [[name, f"{found[key]:.3f}"] for name, key in measures.items() if key in found]
-    counts = np.array(found.get("confusion", ()), np.float64)
-    square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] > 1
+    counts = _matrix(found.get("confusion", ()))
+    square = len(counts) > 1
     names = [str(name) for name in found.get("classes", ())]
     names = names if len(names) == len(counts) else [str(i) for i in range(len(counts))]
     figures = [confusion(counts, names)] if square else []
@@ -111,6 +111,12 @@ def _errors(record: Record, row: str, found: Mapping[str, Any]) -> list[Child]:
         el("div", figures, class_="pictures curves") if figures else None,
         _most_confused(counts, names) if square else None,
     ]
+
+
+def _matrix(rows: Sequence[Sequence[float]]) -> np.ndarray:
+    """[K, K]; [0, 0] where `rows` are no square of counts."""
+    square = {len(rows)} == {len(row) for row in rows} and bool(np.isfinite(np.array(rows, np.float64)).all())
+    return np.array(rows, np.float64) if square else np.zeros((0, 0))
 
 
 def confusion(counts: np.ndarray, names: Sequence[str]) -> Html:

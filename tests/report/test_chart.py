@@ -33,7 +33,9 @@ def test_letters_are_12_pixels_where_the_drawing_has_320_and_stay_inside():
 
 def test_lines_differ_by_dashes_as_well_as_by_colour():
     lines = [Line(name, STEPS, STEPS + i) for i, name in enumerate("abc")]
-    strokes = re.findall(r'<line x1="8"[^>]*stroke="([^"]*)"(?: stroke-dasharray="([^"]*)")?', chart(lines, "Three lines."))
+    strokes = re.findall(
+        r'<line x1="8"[^>]*stroke="([^"]*)"(?: stroke-dasharray="([^"]*)")?', chart(lines, "Three lines.")
+    )
     assert len({colour for colour, _ in strokes}) == len({dash for _, dash in strokes}) == 3
 
 
