@@ -70,7 +70,7 @@ def _results(groups: Sequence[Group], found: Table, cost: Compute) -> Html:
         "section",
         el("h2", "What they reached"),
         el("p", about),
-        el("div", table(head, words.rows(groups, found, cost), class_="scores plain"), class_="pan", tabindex=0),
+        _wide(table(head, words.rows(groups, found, cost), class_="scores plain")),
         [el("p", prose(note), class_="note") for note in notes],
     )
 
@@ -81,9 +81,17 @@ def _claims(made: Sequence[Claim]) -> Html:
         "Each encoder is set beside the first one. Over test records: how sure it is of these trained networks; over seeds: of "
         f"their recipes. p values are two-sided; corrected: for all {len(made)} differences here (Holm)."
     )
-    shown = table(words.HEAD, map(words.claim_row, made), class_="scores plain")
-    body = [el("p", about), el("div", shown, class_="pan", tabindex=0)] if made else el("p", words.NOTHING)
+    shown = [
+        [el("h3", title), _wide(table(words.HEAD, map(words.claim_row, part), class_="scores plain"))]
+        for title, part in words.by_reference(made).items()
+    ]
+    body = [el("p", about), *shown] if made else el("p", words.NOTHING)
     return el("section", el("h2", "By more than chance?"), body)
+
+
+def _wide(rows: Html) -> Html:
+    """A table that is scrolled where it is wider than the page."""
+    return el("div", rows, class_="pan", tabindex=0)
 
 
 def _curves(groups: Sequence[Group], cost: Compute) -> Html:

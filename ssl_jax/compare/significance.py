@@ -38,7 +38,7 @@ def over_seeds(a: Sequence[float], b: Sequence[float], paired: bool) -> Differen
         return None
     value = float(np.mean(b) - np.mean(a))
     spread = np.ptp(np.subtract(b, a)) if paired else max(np.ptp(a), np.ptp(b))
-    name = "t test of pairs of seeds" if paired else "Welch's t test of seeds"
+    name = "t test, pairs of seeds" if paired else "Welch's t test, seeds"
     count = len(a) if paired else len(a) + len(b)
     if spread < 1e-12:
         return Difference(value, math.nan, math.nan, math.nan, name, count)

@@ -34,17 +34,23 @@ def rows(groups: Sequence[Group], found: Table, cost: Compute) -> list[list[str]
     return told
 
 
-HEAD = ("", "than", "difference", "95 %", "p", "corrected", "test")
+HEAD = ("", "difference", "95 %", "p", "corrected", "test")
 
 
 def claim_row(claim: Claim) -> list[str]:
-    """`linear: b (student)`, `a (student)`, `+1.2 points`, `0.4 to 2.0`, `0.003`, `0.01`, `McNemar, 5,000 test records`."""
+    """`linear: b (student)`, `+1.2 points`, `+0.4 to +2.0`, `0.003`, `0.01`, `McNemar (5,000 records)`."""
     found, times, unit = claim.difference, *((100, " points") if claim.measure.unit == "percent" else (1, ""))
     ends = "-" if math.isnan(found.low) else f"{times * found.low:+.3g} to {times * found.high:+.3g}"
     chance = ["-", "-"] if math.isnan(found.p) else [f"{found.p:.2g}", f"{claim.corrected:.2g}"]
-    of = found.test if "seeds" in found.test else f"{found.test}, test records"
+    of = f"{found.size:,}" if "seeds" in found.test else f"{found.size:,} records"
     name = f"{claim.title}: {claim.entry.name}"
-    return [name, claim.reference.name, f"{times * found.value:+.3g}{unit}", ends, *chance, f"{of} ({found.size:,})"]
+    return [name, f"{times * found.value:+.3g}{unit}", ends, *chance, f"{found.test} ({of})"]
+
+
+def by_reference(made: Sequence[Claim]) -> dict[str, list[Claim]]:
+    """Claims with what they are set beside: the first encoder that has the measure."""
+    names = dict.fromkeys(claim.reference.name for claim in made)
+    return {f"Differences from {n}": [claim for claim in made if claim.reference.name == n] for n in names}
 
 
 def rows_of(groups: Sequence[Group], found: Table) -> list[Entry]:
@@ -74,7 +80,7 @@ def cell(result: Result | None, measure: Measure) -> tuple[str, str]:
         return "-", ""
     told = _percent if measure.unit == "percent" else rounded
     if result.deviation is not None:
-        return told(result.mean), f"± {told(result.deviation)} ({len(result.values)} seeds)"
+        return told(result.mean), f"± {told(result.deviation)}"
     if result.interval is not None:
         return told(result.mean), " to ".join(map(told, result.interval))
     return told(result.mean), ""
@@ -95,7 +101,8 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 def _claims(made: Sequence[Claim]) -> list[str]:
     if not made:
         return [NOTHING]
-    return ["Differences from the first one:", aligned([list(HEAD), *map(claim_row, made)])]
+    parts = by_reference(made).items()
+    return [line for title, part in parts for line in (f"{title}:", aligned([list(HEAD), *map(claim_row, part)]))]
 
 
 def _differing(groups: Sequence[Group]) -> list[str]:

@@ -60,7 +60,7 @@ def test_runs_that_differ_in_their_seed_only_are_one_group(runs, tmp_path):
 
 def test_significance_is_over_seeds_in_pairs_and_over_the_same_records(runs):
     seeds, records = claims(table(groups_of(*runs)))
-    assert seeds.difference.test == "t test of pairs of seeds"
+    assert seeds.difference.test == "t test, pairs of seeds"
     assert seeds.difference.value == pytest.approx(0.11)
     assert (seeds.difference.size, records.difference.size, records.difference.test) == (3, 100, "paired bootstrap")
     assert records.difference.value == pytest.approx(0.11)
