@@ -82,7 +82,7 @@ def cell(result: Result | None, measure: Measure) -> tuple[str, str]:
     if result.deviation is not None:
         return told(result.mean), f"± {told(result.deviation)}"
     if result.interval is not None:
-        return told(result.mean), " to ".join(map(told, result.interval))
+        return told(result.mean), f"({' to '.join(map(told, result.interval))})"
     return told(result.mean), ""
 
 
