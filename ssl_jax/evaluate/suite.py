@@ -26,7 +26,7 @@ from ssl_jax.evaluate.intervals import interval_of_mean
 from ssl_jax.evaluate.progress import Progress
 from ssl_jax.evaluate.reader import Reader
 from ssl_jax.evaluate.readings import OWN
-from ssl_jax.evaluate.rows import BASELINES, Encoders, Group, Origin, Table, Trainer, kinds_of
+from ssl_jax.evaluate.rows import BASELINES, Encoders, Group, Origin, Table, Trainer
 from ssl_jax.evaluate.rows import row_of as row_of
 from ssl_jax.evaluate.shots import feasible
 from ssl_jax.recipe.probes import PROBES, Entry
@@ -148,11 +148,10 @@ def evaluate(
         tolerance=Lenient(settings.max_bad_fraction), cache=cache or Cache(),
         heard=lambda title: Progress(title, "records", say, status), mesh=mesh,
     )  # fmt: skip
-    groups = Table(encoders, chosen, compared, train, test, settings, trainer, reader, origin).groups()
-    if refused and not set(probes) - {
-        "health"
-    }:  # nothing to set beside: what else is wrong is found, without long work
-        groups = groups[:1]
+    rows_of = Table(encoders, chosen, compared, train, test, settings, trainer, reader, origin)
+    # Nothing to set beside: what else is wrong is found, without long work.
+    alone = bool(refused) and not set(probes) - {"health"}
+    groups = [rows_of.pretrained()] if alone else rows_of.groups()
 
     def measured(group: Group) -> Measured:
         say(f"evaluating: {', '.join(group.rows)}")
@@ -163,9 +162,7 @@ def evaluate(
     worked = {name: probe for name, probe in probes.items() if any(name in results for results in rows.values())}
     results = {
         "encoders": list(chosen),
-        "kinds": {
-            name: kind for name, kind in kinds_of({n: e for n, (e, _) in encoders.items()}).items() if name in chosen
-        },
+        "kinds": {} if alone else {name: rows_of.kinds[name] for name in chosen},
         "step": step,
         "seed": settings.seed,
         "label": settings.label,
