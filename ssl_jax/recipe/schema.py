@@ -16,10 +16,9 @@ from ssl_jax.data.image.resize import MODES
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.batch_size import BATCH_RULES, RULES
 from ssl_jax.recipe.component import Component, Components
+from ssl_jax.recipe.merging import UNITS as UNITS
 from ssl_jax.recipe.probes import probe_component
 from ssl_jax.recipe.values import did_you_mean, shown
-
-UNITS = ("steps", "epochs", "examples", "percent")
 
 
 @dataclass(frozen=True)
@@ -407,14 +406,41 @@ class Log:
 
 @dataclass(frozen=True)
 class InitFrom:
-    """The run whose parameters, student and teacher, this one starts from.
+    """What this run starts from: another run, or public weights. With neither, all parameters are drawn.
 
-    workdir: its run directory; "": none, all parameters are drawn.
+    workdir: a run directory. Student, teacher and all that fits are taken; of a run with other heads or of another method, the
+        encoder alone.
     step: which of its checkpoints; None: the newest.
+    weights: a weight file or folder (docs/weights.md), or the id of a repository in the hub's local cache: its encoder, with
+        student and teacher equal and heads new.
+    module: which of the objective's encoders the weights are for.
+    partial: whether it may be a part of the encoder: what the weights lack is drawn, and what they have beside it is left.
+    download: whether a repository that is not in the local cache is fetched.
     """
 
     workdir: str = ""
     step: int | None = None
+    weights: str = ""
+    module: str = "encoder"
+    partial: bool = False
+    download: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workdir and self.weights:
+            raise UserError(
+                f"init_from.workdir={self.workdir} and init_from.weights={self.weights}: a run starts from one of them; "
+                'set the other to ""'
+            )
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of a run, see `recipe/phases.py`. `length` None: what the others leave. `recipe` has the phase's overrides."""
+
+    name: str
+    length: Duration | None
+    schedules: str
+    recipe: Recipe
 
 
 @dataclass(frozen=True)
@@ -438,8 +464,9 @@ class Recipe:
     evaluate: how good the representation is.
     health: what a check looks at beside features, and what becomes of a collapsed run.
     log: what is written while training.
-    init_from: the run that this one starts from.
+    init_from: another run, or public weights, that this one starts from.
     batch_rules: what follows when `batch_size` is overridden, see `recipe/batch_size.py`.
+    phases: stretches of the run that have part of the recipe otherwise, see [phases](phases.md); (): one, by the recipe itself.
     """
 
     seed: int
@@ -461,6 +488,7 @@ class Recipe:
     log: Log = Log()
     init_from: InitFrom = InitFrom()
     batch_rules: tuple = BATCH_RULES
+    phases: tuple = ()
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**31, "seed", self.seed, "at least 0 and below 2**31")
@@ -505,3 +533,5 @@ class Recipe:
                 component.check()
         for probe in self.evaluate.probes:
             probe_component(probe, self.objective.allow).check()
+        for phase in self.phases:
+            phase.recipe.check()
