@@ -15,6 +15,7 @@ NAMES = (
     "finetune",
     "eval",
     "embed",
+    "compare",
     "export",
     "audit",
     "preview",

@@ -148,11 +148,10 @@ def evaluate(
         tolerance=Lenient(settings.max_bad_fraction), cache=cache or Cache(),
         heard=lambda title: Progress(title, "records", say, status), mesh=mesh,
     )  # fmt: skip
-    groups = Table(encoders, chosen, compared, train, test, settings, trainer, reader, origin).groups()
-    if refused and not set(probes) - {
-        "health"
-    }:  # nothing to set beside: what else is wrong is found, without long work
-        groups = groups[:1]
+    rows_of = Table(encoders, chosen, compared, train, test, settings, trainer, reader, origin)
+    # Nothing to set beside: what else is wrong is found, without long work.
+    alone = bool(refused) and not set(probes) - {"health"}
+    groups = [rows_of.pretrained()] if alone else rows_of.groups()
 
     def measured(group: Group) -> Measured:
         say(f"evaluating: {', '.join(group.rows)}")
@@ -163,6 +162,7 @@ def evaluate(
     worked = {name: probe for name, probe in probes.items() if any(name in results for results in rows.values())}
     results = {
         "encoders": list(chosen),
+        "kinds": {} if alone else {name: rows_of.kinds[name] for name in chosen},
         "step": step,
         "seed": settings.seed,
         "label": settings.label,
@@ -210,7 +210,7 @@ def save(
             "probe": probe,
             "protocol": protocol,
             "named": results.get("named"),
-            **{key: results.get(key) for key in ("encoders", *_MEASURED_ON)},
+            **{key: results.get(key) for key in ("encoders", "kinds", *_MEASURED_ON)},
             "columns": [c for c in results["columns"] if c["probe"] == probe],
             "rows": {name: row[probe] for name, row in results["rows"].items() if probe in row},
         }
@@ -242,7 +242,9 @@ def merged(old: Mapping[str, Any], new: Mapping[str, Any], say: Callable[[str], 
         )
         return dict(new)
     rows = sorted((kept | new["rows"]).items(), key=lambda row: not row[0].startswith("pretrained"))
-    return {**new, "encoders": list(dict.fromkeys((*old["encoders"], *new["encoders"]))), "rows": dict(rows)}
+    encoders = list(dict.fromkeys((*old["encoders"], *new["encoders"])))
+    kinds = dict(old.get("kinds") or {}) | (new.get("kinds") or {})
+    return {**new, "encoders": encoders, "kinds": kinds, "rows": dict(rows)}
 
 
 class Measured(NamedTuple):

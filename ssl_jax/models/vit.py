@@ -11,7 +11,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
+from ssl_jax.models.attention import Qkv, rotate
 from ssl_jax.models.drop_path import DropPath, Section, split_sections
 from ssl_jax.models.grid import (
     KINDS,
@@ -31,7 +33,7 @@ from ssl_jax.models.grid import (
 from ssl_jax.models.layer import Layer
 from ssl_jax.models.mask import Mask
 from ssl_jax.models.rows import Dense, LayerNorm
-from ssl_jax.models.transformer import NOISE, Transformer
+from ssl_jax.models.transformer import NOISE, STACK, Transformer
 
 # width, depth, heads, MLP width
 VARIANTS = {
@@ -205,6 +207,25 @@ class ViT(nn.Module):
         return [
             Layer(x[:, self.prefix :].reshape(len(x), *grid, -1), x[:, 0] if self.class_token else None) for x in normed
         ]
+
+    def last_attention(self, image: Array) -> Array:
+        """Softmax weights [B, H, P + N, P + N] of the last block on whole images, queries before keys: for pictures of them.
+
+        They are computed once more, from what the block was given, so that no form of attention has to hand them out. The network
+        has two blocks or more.
+        """
+        _, (given, _) = self.outputs((image[:, None],), last=2)  # type: ignore[misc]
+        block = jax.tree.map(lambda x: x[-1], self.variables["params"]["transformer"][STACK])
+        normed: Any = LayerNorm(self.norm_epsilon, self.dtype, parent=None).apply({"params": block["norm1"]}, given)
+        heads = Qkv(self.heads, self.qkv_bias, self.dtype, self._kernel_init, parent=None)
+        projected: Any = heads.apply({"params": block["qkv"]}, normed)
+        query, key = projected[:, :, 0], projected[:, :, 1]
+        turned = self._rotations([grid_of(image.shape, self.patch)], (None,), False)
+        if turned is not None:
+            query, key = rotate(query, turned[0]), rotate(key, turned[0])
+        kind = wide(query.dtype)
+        logits = jnp.einsum("bqhd,bkhd->bhqk", query * query.shape[-1] ** -0.5, key, preferred_element_type=kind)
+        return jax.nn.softmax(logits)
 
     def features(self, image: Array, train: bool = False) -> Array:
         """Pooled features [B, F] of whole images: what probes see. F is D, times the number of cells.

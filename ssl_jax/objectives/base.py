@@ -138,13 +138,15 @@ def _at(tree: dict, path: tuple[str, ...]) -> PyTree:
 class Column(TypedDict, total=False):
     """A column of a table of results: its `title`, the `value` and perhaps the `spread` by name in what was measured.
 
-    `unit` is "percent" (of a fraction), "number", or "exp": the exponential of the value, as perplexity is of nats.
+    `unit` is "percent" (of a fraction), "number", or "exp": the exponential of the value, as perplexity is of nats. `better` is
+    "lower" where less of it is better.
     """
 
     title: str
     value: str
     spread: str
     unit: str
+    better: str
 
 
 @dataclass(frozen=True)

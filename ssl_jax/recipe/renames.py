@@ -29,6 +29,8 @@ ADDED = {
     "init_from.module": "encoder",
     "init_from.partial": False,
     "init_from.download": False,
+    "log.mlflow": False,
+    "log.wandb": False,
     "optimizer.options": None,
     "phases": (),
     "schedule.options": None,

@@ -385,14 +385,23 @@ class Log:
     every: the time between two lines of metrics.
     tensorboard: whether metrics are written for TensorBoard too.
     pictures: whether the report has pictures.
+    wandb: whether metrics go to Weights & Biases, offline unless WANDB_MODE says otherwise.
+    mlflow: whether metrics go to MLflow, into the run directory unless MLFLOW_TRACKING_URI says otherwise.
     """
 
     every: Duration = Duration(10, "steps")
     tensorboard: bool = True
     pictures: bool = True
+    wandb: bool = False
+    mlflow: bool = False
 
     def __post_init__(self) -> None:
         require(self.every.value > 0, f"log.every_{self.every.unit}", self.every.value, "greater than 0")
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """The names of those that metrics go to."""
+        return tuple(name for name in ("wandb", "mlflow") if getattr(self, name))
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ from ssl_jax.rundir.log import logger, messages, replace_file
 
 PATIENCE_SECONDS = 120  # how long the end of a run waits for a store that is away
 HERE = ".mirror.json"  # which lease the folder was last written under
-NOT_FETCHED = ("LOCK/", "tb/", "samples/", "crash/", f"{steps.CHECKPOINTS}/")  # training and reading need none of it
+# Training and reading need none of it.
+NOT_FETCHED = ("LOCK/", "tb/", "wandb/", "mlruns/", "samples/", "crash/", f"{steps.CHECKPOINTS}/")
 
 NOT_SENT = "eval/features/"  # what a command can make again: large
 

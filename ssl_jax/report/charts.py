@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.report.plots import curve, number
+from ssl_jax.report.chart import Line, chart
+from ssl_jax.report.html import Html
+from ssl_jax.report.plots import number
 from ssl_jax.report.record import Record
 
 Series = tuple[np.ndarray, np.ndarray]
@@ -28,8 +30,27 @@ class Picture:
     wide: bool = False
 
 
-def curves(record: Record) -> list[Picture]:
-    """Loss, learning rate, online probe, feature standard deviation, ranks: those that were logged."""
+@dataclass(frozen=True)
+class Curve:
+    """Lines that are drawn in the page itself; `name` is their file in `samples/`. It says in words what it shows."""
+
+    name: str
+    svg: Html
+    caption: str
+
+    @property
+    def file(self) -> bytes:
+        """As a file of its own."""
+        return self.svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" color="#1d2129" ', 1).encode()
+
+
+# Of a line of metrics: what is no term of the loss, and no measure that the objective adds to it.
+NO_TERMS = ("step", "loss", "lr", "grad_norm", "skipped", "skipped_in_a_row", "data_wait")
+TOGETHER = 4  # terms in one drawing: those of about the same size
+
+
+def curves(record: Record) -> list[Curve]:
+    """Loss, learning rate, gradient norm, terms, speed, online probe, spread of features, ranks: those that were logged."""
     training, checks = record.training, record.checks
     losses = {"loss": series(training, "loss")}
     drawn = [
@@ -39,6 +60,20 @@ def curves(record: Record) -> list[Picture]:
             "Learning rate",
             {"lr": series(training, "lr")},
             "Warm-up, then the schedule of the recipe.",
+        ),
+        _curve(
+            "grad_norm",
+            "Gradient norm",
+            {"norm": series(training, "grad_norm")},
+            "Of the whole gradient before it is clipped; pale: every logged step.",
+            0.8,
+        ),
+        *_terms(training),
+        _curve(
+            "throughput",
+            "Throughput (examples/s)",
+            {"examples/s": series(training, "examples_per_s")},
+            "Between two lines of metrics, without checks and saving.",
         ),
     ]
     accuracy = {name: (steps, 100 * y) for name, (steps, y) in {"probe": series(checks, "probe_accuracy")}.items()}
@@ -67,7 +102,26 @@ def curves(record: Record) -> list[Picture]:
             "the loss compares.",
         ),
     ]
-    return [picture for picture in drawn if picture]
+    return [curve for curve in drawn if curve]
+
+
+def _terms(training: Sequence[Mapping[str, Any]]) -> list[Curve | None]:
+    """What the objective reports beside its loss, a few in one drawing: the smallest together, then the larger ones."""
+    names = dict.fromkeys(name for line in training for name in line if _is_term(name, line))
+    found = {name: series(training, name) for name in names}
+    sized = sorted(found, key=lambda name: float(np.median(np.abs(found[name][1][np.isfinite(found[name][1])]))))
+    parts = [sized[start : start + TOGETHER] for start in range(0, len(sized), TOGETHER)]
+    about = "What the objective reports beside its loss: terms of it, and measures; pale: every logged step."
+    titles = [f"Terms ({i} of {len(parts)})" if len(parts) > 1 else "Terms" for i in range(1, len(parts) + 1)]
+    return [
+        _curve(f"terms_{i}" if i else "terms", title, {name: found[name] for name in part}, about, 0.8)
+        for i, (title, part) in enumerate(zip(titles, parts, strict=True))
+    ]
+
+
+def _is_term(name: str, line: Mapping[str, Any]) -> bool:
+    value, measured = line[name], name not in NO_TERMS and not name.startswith("data_") and not name.endswith("_per_s")
+    return measured and isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 def series(lines: Sequence[Mapping[str, Any]], key: str) -> Series:
@@ -84,14 +138,11 @@ def _curve(
     caption: str,
     smooth: float = 0.0,
     baselines: Mapping[str, float] | None = None,
-) -> Picture | None:
+) -> Curve | None:
     shown = {k: s for k, s in lines.items() if np.isfinite(s[1]).any()}
-    if not shown:
-        return None
-    png = curve(shown, title=title, smooth=smooth, baselines=baselines)
-    return Picture(
-        name, png, f"{title} over training steps. {' '.join(_told(k, *s) for k, s in shown.items())}", caption
-    )
+    alt = f"{title} over training steps. {' '.join(_told(k, *s) for k, s in shown.items())}"
+    svg = chart([Line(k, *s) for k, s in shown.items()], alt, title, "step", smooth, baselines)
+    return None if svg is None else Curve(name, svg, caption)
 
 
 def _told(name: str, steps: np.ndarray, values: np.ndarray) -> str:

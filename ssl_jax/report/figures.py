@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ssl_jax.data.panels import Pictures
 from ssl_jax.errors import UserError
+from ssl_jax.evaluate.classes import class_names
 from ssl_jax.report.charts import Picture
 from ssl_jax.report.panels.neighbours import MOST
 from ssl_jax.report.preview import EXAMPLES, first_views, panels_of, with_ids
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from ssl_jax.evaluate.features import Features
     from ssl_jax.objectives.base import Encoder
     from ssl_jax.recipe import Recipe
+    from ssl_jax.report.record import Record
     from ssl_jax.training.reopen import Opened
     from ssl_jax.training.step import Setup
 
@@ -103,21 +106,31 @@ def given(recipe: Recipe, setup: Setup, source: Any) -> list[Picture]:
     return [_panel(f"given_{name}", panel, ids, told) for name, panel in panels_of(setup.objective, views).items()]
 
 
-def of_features(recipe: Recipe, trained: Opened) -> tuple[list[Picture], list[str]]:
-    """Neighbours and the maps of frozen features, and why some are not there.
+def of_features(recipe: Recipe, trained: Opened, record: Record | None = None) -> tuple[list[Picture], list[str]]:
+    """Neighbours and the maps of each encoder's frozen features, and why some are not there.
 
-    Without a test split, neighbours of pretraining records among others of them, and no map, whose colours are classes.
+    Without a test split, neighbours of pretraining records among others of them, and no map, whose colours are classes. With a
+    `record`, also the errors that the linear probe is surest of, if it was evaluated.
     """
-    from ssl_jax.evaluate.classes import numbered_alike
-    from ssl_jax.evaluate.online import encoder_named, names_of
+    from ssl_jax.evaluate.online import names_of
 
-    name = names_of(recipe.evaluate.encoder)[0]
-    encoder = encoder_named(trained.objective, name)
+    names = names_of(recipe.evaluate.encoder)
+    found = [_of_encoder(recipe, trained, name, record) for name in names]
+    first, *others = [pictures for pictures, _ in found]
+    named = [replace(p, name=f"{p.name}_{n}") for n, made in zip(names[1:], others, strict=True) for p in made]
+    return [*first, *named], list(dict.fromkeys(reason for _, told in found for reason in told))
+
+
+def _of_encoder(recipe: Recipe, trained: Opened, name: str, record: Record | None) -> tuple[list[Picture], list[str]]:
+    from ssl_jax.evaluate.classes import numbered_alike
+    from ssl_jax.evaluate.online import encoder_named
+
+    encoder, augment = encoder_named(trained.objective, name), trained.objective.augment
     variables = encoder.variables(trained.state)
     known = partial(_known, encoder, variables, recipe)
     if recipe.data.test is None:
         learned = known(recipe.data.pretrain.build(), SEARCHED)
-        return _neighbours(learned, learned, encoder, trained.objective.augment, name, "pretraining")
+        return _neighbours(learned, learned, encoder, augment, name, "pretraining")
     source = recipe.data.test.build()
     searched = None if recipe.data.probe is None else recipe.data.probe.build()
     source = source if searched is None else numbered_alike(searched, source)
@@ -125,8 +138,50 @@ def of_features(recipe: Recipe, trained: Opened) -> tuple[list[Picture], list[st
     pictures: list[Picture] = []
     told: list[str] = []
     if searched is not None:
-        pictures, told = _neighbours(test, known(searched, SEARCHED), encoder, trained.objective.augment, name)
-    return pictures + _maps(test.features, getattr(source, "classes", ()), recipe.seed), told
+        pictures, told = _neighbours(test, known(searched, SEARCHED), encoder, augment, name)
+        pictures += [] if record is None else _mistakes(recipe, record, encoder, augment, name)
+    pictures += _places(test, encoder, variables, augment, name)
+    return pictures + _maps(test.features, getattr(source, "classes", ()), recipe.seed, name), told
+
+
+def _places(test: Known, encoder: Encoder, variables: dict, augment: Any, name: str) -> list[Picture]:
+    """Maps of patch tokens and attention on some test examples, where the encoder is fed pictures with a grid of patches."""
+    from ssl_jax.report.maps import place_maps
+    from ssl_jax.report.panels.draw import describe, draw
+    from ssl_jax.report.panels.paper import png
+
+    rows = [test.row(i) for i in one_of_each(test.features.y, len(test.features.x), EXAMPLES)]
+    batch = numbers([row.record for row in rows])
+    panels = [p for p in _panels_fed(encoder, augment, batch).values() if isinstance(p, Pictures)]
+    maps = place_maps(encoder, variables, batch, panels[0]) if len(panels) == 1 else None
+    if maps is None:
+        return []
+    about = f"What the patches of test examples say ({name})."
+    sheet = png(draw(replace(maps, note=""), lead=True))
+    return [Picture("patches", sheet, f"{about} {describe(maps)}", f"{about} {maps.note}", wide=True)]
+
+
+def _mistakes(recipe: Recipe, record: Record, encoder: Encoder, augment: Any, name: str) -> list[Picture]:
+    """The errors that the linear probe is surest of, as its evaluation kept them."""
+    from ssl_jax.data.bad import BadRecords
+    from ssl_jax.evaluate.sources import probe_and_test
+    from ssl_jax.report.mistakes import hardest, pictured
+
+    _, test = probe_and_test(recipe)
+    hard, label = hardest(record, f"pretrained ({name})", test.fingerprint()), recipe.evaluate.label
+    if hard is None or not len(hard.ids) or not hard.ids.max() < len(test):
+        return []
+    rows = [BadRecords(1.0).read(test, int(i))[1] for i in hard.ids]
+    panels = list(_panels_fed(encoder, augment, numbers(rows)).values())
+    labels = [int(row[label]) for row in rows]
+    return [pictured(panels[0], hard, labels, class_names(test, label), name)] if len(panels) == 1 else []
+
+
+def _panels_fed(encoder: Encoder, augment: Any, batch: dict[str, np.ndarray]) -> dict[str, Panel]:
+    """What the encoder is fed of a batch of records, as the augment draws it; {} where it has no way to."""
+    feeder = getattr(encoder.preprocess, "__self__", augment)  # where a record has several parts, that of this encoder
+    panel_of: Callable[[dict[str, Any]], dict[str, Panel]] = getattr(feeder, "panel", lambda views: {})
+    return panel_of({k: v[:, None] for k, v in encoder.preprocess(batch).items()})
 
 
 def one_of_each(labels: np.ndarray | None, total: int, count: int) -> np.ndarray:
@@ -152,11 +207,9 @@ def _neighbours(
     columns = min(1 + MOST, *map(len, groups))
     rows = [row for group in groups for row in group[:columns]]
     labels = None if None in (label := [row.label for row in rows]) else np.array(label)
-    fed = encoder.preprocess(numbers([row.record for row in rows]))
-    feeder = getattr(encoder.preprocess, "__self__", augment)  # where a record has several parts, that of this encoder
-    panel_of: Callable[[dict[str, Any]], dict[str, Panel]] = getattr(feeder, "panel", lambda views: {})
-    panels = panel_of({k: v[:, None] for k, v in fed.items()})
+    panels = _panels_fed(encoder, augment, numbers([row.record for row in rows]))
     if not panels:
+        feeder = getattr(encoder.preprocess, "__self__", augment)
         return [], [
             f"neighbours of {split} examples; {type(feeder).__name__} has no `panel` of what the encoder is fed"
         ]
@@ -205,7 +258,7 @@ def _of_neighbours(file: str, panel: Panel, known: Answers) -> Picture:
     return Picture(file, png(neighbours(panel, columns, known.labels, known.classes)), alt, caption, wide=True)
 
 
-def _maps(test: Features, classes: tuple[str, ...], seed: int) -> list[Picture]:
+def _maps(test: Features, classes: tuple[str, ...], seed: int, encoder: str) -> list[Picture]:
     import sklearn.manifold  # noqa: F401 (loads its OpenMP, or the limit below would not reach it)
     from threadpoolctl import threadpool_limits
 
@@ -228,8 +281,8 @@ def _maps(test: Features, classes: tuple[str, ...], seed: int) -> list[Picture]:
             points = plots.embed_2d(x, method, seed)
         png = plots.scatter(points, test.y, classes, title=name)
         coloured = "" if test.y is None else f", coloured by their {len(np.unique(test.y))} classes"
-        alt = f"{name} map of the features of {len(x):,} test examples{coloured}."
-        drawn.append(Picture(method, png, alt, f"{len(x):,} test examples. {caption}"))
+        alt = f"{name} map of the features ({encoder}) of {len(x):,} test examples{coloured}."
+        drawn.append(Picture(method, png, alt, f"{name} of {len(x):,} test examples ({encoder}). {caption}"))
     return drawn
 
 

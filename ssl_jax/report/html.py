@@ -57,6 +57,11 @@ def picture(png: bytes, alt: str, caption: Child = None, wide: bool = False) -> 
     return el("figure", hint, el("div", image, class_="pan", tabindex=0), words)
 
 
+def drawing(svg: Html, caption: Child = None) -> Html:
+    """A figure of what is drawn in the page itself."""
+    return el("figure", svg, el("figcaption", caption) if caption else None)
+
+
 def table(head: Sequence[Child], rows: Iterable[Sequence[Child]], class_: str = "") -> Html:
     """A table whose first column names the rows, `head` () for none.
 

@@ -1,20 +1,20 @@
-"""Arrays -> PNG files (as bytes) for people: curves, and maps of features.
+"""Arrays -> PNG files (as bytes) for people: maps of features; and numbers as they are written beside curves.
 
 The functions are pure: no file is written, no global state of matplotlib is touched, and the same arrays give the same
-picture. The colours (Okabe and Ito 2008 for lines, Tol's muted scheme for classes) stay apart under colour blindness,
+picture. The colours (Tol's muted scheme) stay apart under colour blindness,
 and are never the only sign.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ssl_jax.report.panels.paper import INK, LINES, MUTED, RULE
+from ssl_jax.report.panels.paper import INK, MUTED, RULE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,53 +24,6 @@ CLASSES = ("#332288", "#CC6677", "#117733", "#88CCEE", "#AA4499", "#DDCC77", "#4
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")  # 7 shapes and 10 colours: 70 classes before one comes again
 DOTS_PER_INCH = 220
 FEW_POINTS = 20  # up to so many each is shown by a dot, and there is nothing to smooth
-
-
-def curve(
-    series: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    *,
-    title: str = "",
-    x: str = "step",
-    y: str = "",
-    log: bool = False,
-    smooth: float = 0.0,
-    baselines: Mapping[str, float] | None = None,
-) -> bytes:
-    """A PNG of lines over steps, each named at its end.
-
-    Args:
-      series: name -> (steps [n], values [n]); values that are not finite leave a gap.
-      title, x, y: what is shown, and the words at the axes.
-      log: a logarithmic y axis.
-      smooth: weight in [0, 1) by which a neighbour counts less with each step; the raw line stays behind, pale.
-      baselines: name -> value of horizontal dashed lines to compare with.
-    """
-    figure, axes = _axes(title, (5.2, 3.2))
-    ends: list[tuple[float, str, str]] = []
-    for (name, (steps, values)), colour in zip(series.items(), cycle(LINES), strict=False):
-        steps, values = np.asarray(steps), np.asarray(values, np.float64)
-        shown, dot = values, "o"
-        if len(values) > FEW_POINTS:
-            shown, dot = _smoothed(values, smooth), ""
-            axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
-        axes.plot(steps, shown, color=colour, linewidth=1.8, marker=dot, markersize=3.5)
-        finite = shown[np.isfinite(shown)]
-        if finite.size:
-            ends.append((float(finite[-1]), f"{name} {number(finite[-1])}", colour))
-    for name, value in (baselines or {}).items():
-        axes.axhline(value, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
-        ends.append((value, f"{name} {number(value)}", MUTED))
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.xaxis.set_major_formatter(
-        lambda value, _: f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:g}"
-    )
-    if log:
-        axes.set_yscale("log")
-        axes.minorticks_off()
-    axes.margins(x=0.01, y=0.08)
-    _name_at_the_end(axes, ends)
-    return _png(figure)
 
 
 def scatter(
@@ -170,19 +123,6 @@ def _png(figure: Figure) -> bytes:
         return file.getvalue()
 
 
-def _name_at_the_end(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Names beside the ends of their lines, moved apart as far as reading them takes."""
-    line = 0.062  # the height of a line of text, as a fraction of the axes
-    axes.autoscale_view()
-    to_axes = axes.transScale + axes.transLimits
-    named = sorted((float(to_axes.transform((1.0, value))[1]), text, colour) for value, text, colour in ends)
-    places: list[float] = []
-    for wanted, _, _ in named:
-        places.append(max(wanted, places[-1] + line if places else 0.0))
-    for place, (_, text, colour) in zip(places, named, strict=True):
-        axes.text(1.015, place, text, transform=axes.transAxes, color=colour, size=9, va="center")
-
-
 def _name_classes(figure: Figure, axes: Axes, groups: Sequence[tuple[str, np.ndarray]]) -> None:
     """Names where their points are densest, moved up or down until none covers another."""
     from matplotlib.colors import to_rgb
@@ -230,7 +170,7 @@ def _apart(centres: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return centres
 
 
-def _smoothed(values: np.ndarray, weight: float) -> np.ndarray:
+def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
     """Means with weights `weight ** distance` to both sides, so that a slope is not delayed; gaps stay gaps."""
     known = np.isfinite(values)
     filled = np.where(known, values, 0.0)

@@ -100,14 +100,23 @@ ENV = {
     "records": int,
 }
 EVALUATION = {
-    "columns": [{"title": str, "value": str, "unit?": str, "spread?": str}],
+    "columns": [{"title": str, "value": str, "unit?": str, "spread?": str, "better?": str}],
     "rows": {str: {str: object}},
     "protocol?": str,
+    "kinds?": ({str: str}, None),
     "step?": (int, None),
     "train?": {"records?": int},
     "test?": {"records?": int},
 }
-RESULT = {"note": str, "interval": [NUMBER]}  # of a probe on a row; everything else that is shown is a number
+# Of a probe on a row; everything else that is shown is a number.
+RESULT = {
+    "note": str,
+    "interval": [NUMBER],
+    "confusion": [[NUMBER]],
+    "classes": [str],
+    "groups": {str: {"accuracy": NUMBER, "interval": [NUMBER], "n": int}},
+    "errors": {str: [NUMBER]},
+}
 METRICS = {"health": str, "health_reason": str, "health_since": int, "skipped": int}
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ssl_jax.report.html import Html, el, prose, table
@@ -26,6 +27,7 @@ class Score(NamedTuple):
     percent: bool
     std: float | None = None
     interval: tuple[float, float] | None = None
+    lower: bool = False  # is better
 
 
 class Scores(NamedTuple):
@@ -35,6 +37,7 @@ class Scores(NamedTuple):
     columns: tuple[str, ...]
     protocol: str
     notes: tuple[str, ...]
+    kinds: Mapping[str, str] = MappingProxyType({})  # encoder -> the one that its baselines are named by
 
 
 def scores(evaluations: Mapping[str, Mapping[str, Any]]) -> Scores:
@@ -48,9 +51,11 @@ def scores(evaluations: Mapping[str, Mapping[str, Any]]) -> Scores:
             columns.append(str(column["title"]))
             for row, result in evaluation.get("rows", {}).items():
                 if isinstance(result.get(column["value"]), int | float):
-                    rows.setdefault(row, {})[columns[-1]] = _score(result, column)
+                    leads = column is evaluation["columns"][0]
+                    rows.setdefault(row, {})[columns[-1]] = _score(result, column, leads)
     shown = tuple(c for c in columns if any(c in row for row in rows.values()))
-    return Scores(rows, shown, _protocol(known), tuple(_notes(known)))
+    kinds = {encoder: kind for evaluation in known for encoder, kind in (evaluation.get("kinds") or {}).items()}
+    return Scores(rows, shown, _protocol(known), tuple(_notes(known)), kinds)
 
 
 def verdict(found: Scores) -> str:
@@ -62,17 +67,17 @@ def verdict(found: Scores) -> str:
     value = found.rows[own][column].value
     gaps = []
     for row, cells in found.rows.items():
-        if _is_baseline(row, own) and column in cells:
+        if _is_baseline(row, own, found.kinds) and column in cells:
             gap = 100 * (value - cells[column].value)
             gaps.append(f"{abs(gap):.1f} points {'above' if gap >= 0 else 'below'} {row}")
     sentence = f"{column[:1].upper()}{column[1:]} probe {100 * value:.1f} %"
     return f"{sentence}: {', '.join(gaps)}." if gaps else f"{sentence}."
 
 
-def _is_baseline(row: str, own: str) -> bool:
-    """Whether `row` is a baseline of the encoder in the row `own`: one that names no encoder, or this one."""
-    encoder = row.partition(" (")[2]
-    return not row.startswith("pretrained") and encoder in ("", own.partition(" (")[2])
+def _is_baseline(row: str, own: str, kinds: Mapping[str, str]) -> bool:
+    """Whether `row` is a baseline of the encoder in the row `own`: one that names no encoder, or the first of its kind."""
+    named, encoder = (part.partition(" (")[2].removesuffix(")") for part in (row, own))
+    return not row.startswith("pretrained") and named in ("", encoder, kinds.get(encoder))
 
 
 def section(record: Record) -> Html:
@@ -87,7 +92,7 @@ def section(record: Record) -> Html:
             "Its data has no labels. With labelled records of the same kind: " if unlabelled else "Not evaluated yet: "
         )
         return el("section", title, el("p", told, command))
-    best = {c: max(row[c].value for row in found.rows.values() if c in row) for c in found.columns}
+    best = {c: _best([row[c] for row in found.rows.values() if c in row]) for c in found.columns}
     rows = []
     for row, cells in found.rows.items():
         about = next((text for start, text in ABOUT.items() if row.startswith(start)), "")
@@ -104,13 +109,18 @@ def section(record: Record) -> Html:
     )
 
 
-def _score(result: Mapping[str, Any], column: Mapping[str, str]) -> Score:
+def _score(result: Mapping[str, Any], column: Mapping[str, str], leads: bool) -> Score:
+    """`leads`: it is the first column of its probe, which the interval is of."""
     percent = column.get("unit") == "percent"
     std = result.get(column["spread"]) if "spread" in column else None
-    interval = result.get("interval") if column["value"] == "accuracy" else None
+    interval = result.get("interval") if leads else None
     value = result[column["value"]]
     value = math.exp(min(value, 700)) if column.get("unit") == "exp" else value
-    return Score(value, percent, std, tuple(interval) if interval else None)
+    return Score(value, percent, std, tuple(interval) if interval else None, column.get("better") == "lower")
+
+
+def _best(found: Sequence[Score]) -> float:
+    return (min if found[0].lower else max)(score.value for score in found)
 
 
 def _cell(score: Score | None, best: float) -> Html:

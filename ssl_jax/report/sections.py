@@ -13,8 +13,8 @@ import numpy as np
 from ssl_jax.recipe import flatten, recipes
 from ssl_jax.recipe.files import split_spec
 from ssl_jax.report import scores
-from ssl_jax.report.charts import Picture
-from ssl_jax.report.html import Child, Html, el, picture, prose, table
+from ssl_jax.report.charts import Curve, Picture
+from ssl_jax.report.html import Child, Html, drawing, el, picture, prose, table
 from ssl_jax.report.record import Record
 from ssl_jax.rundir.log import rounded, short_time
 
@@ -44,9 +44,10 @@ def headline(record: Record) -> Html:
     )
 
 
-def curves(pictures: Sequence[Picture]) -> Html:
-    """Loss, rate, online probe, collapse measures."""
-    body = gallery(pictures, "curves") if pictures else el("p", "No step was logged yet.", class_="note")
+def curves(drawn: Sequence[Curve]) -> Html:
+    """Loss, rate, gradient norm, terms, speed, online probe, collapse measures."""
+    figures = [drawing(curve.svg, curve.caption) for curve in drawn]
+    body = el("div", figures, class_="pictures curves") if drawn else el("p", "No step was logged yet.", class_="note")
     return el("section", el("h2", "How it went"), body)
 
 
@@ -107,12 +108,12 @@ def bad_records(record: Record) -> Html | None:
     return el("section", el("h2", "Bad records"), el("p", told), table(["record", "name", "why"], rows))
 
 
-def gallery(pictures: Sequence[Picture], class_: str = "") -> Html:
+def gallery(pictures: Sequence[Picture]) -> Html:
     """Pictures side by side where the screen is wide enough; an odd first one takes the whole width."""
     figures = [_figure(p) for p in pictures]
     if len(figures) % 2:
         figures[0] = el("div", figures[0], class_="full")
-    return el("div", figures, class_=f"pictures {class_}".strip())
+    return el("div", figures, class_="pictures")
 
 
 def _figure(p: Picture) -> Html:

@@ -17,7 +17,7 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -30,6 +30,7 @@ from ssl_jax.rundir.metrics import cut_back, heal, remove_redone
 from ssl_jax.rundir.metrics import from_line as from_line
 from ssl_jax.rundir.metrics import read_metrics as read_metrics
 from ssl_jax.rundir.metrics import to_line as to_line
+from ssl_jax.rundir.tracker import Tracker
 from ssl_jax.rundir.writing import open_to_append
 from ssl_jax.rundir.writing import replace_file as replace_file
 
@@ -131,7 +132,7 @@ class Console(logging.Handler):
 class MetricsLog:
     """Everything that is written while training. Close it, or use it as a context manager.
 
-    `workdir` is the run directory (a path, or anything with `.path`); `clock` gives seconds.
+    `workdir` is the run directory (a path, or anything with `.path`); `clock` gives seconds; `trackers` get what it gets.
     """
 
     def __init__(
@@ -141,12 +142,13 @@ class MetricsLog:
         tensorboard: bool = True,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
+        trackers: Sequence[Tracker] = (),
     ) -> None:
         self.folder = Path(getattr(workdir, "path", workdir))
         self.total_steps, self.clock = total_steps, clock
         self.path = self.folder / "metrics.jsonl"
         self._file = Lines(self.path)
-        self._board = Board(self.folder / "tb") if tensorboard else None
+        self._boards: list[Board | Tracker] = [*([Board(self.folder / "tb")] if tensorboard else []), *trackers]
         self._times: deque[tuple[int, float]] = deque(maxlen=20)
         self._messages = messages(self.folder, stream)
         self._console = self._messages.__enter__()
@@ -159,14 +161,14 @@ class MetricsLog:
         self.close()
 
     def write(self, step: int, **numbers: Any) -> None:
-        """Append one line to metrics.jsonl, on disk at once if the disk allows, and the finite numbers to TensorBoard.
+        """Append one line to metrics.jsonl, on disk at once if the disk allows, and the finite numbers to TensorBoard and others.
 
         Values are numbers, strings, booleans or None; arrays with one element count as numbers.
         """
         line = to_line(step, numbers)
         self._file.append(line)
-        if self._board is not None:
-            self._board.write(step, json.loads(line))
+        for board in self._boards:
+            board.write(step, json.loads(line))
 
     def sync(self) -> None:
         """Have what was written on disk, before a checkpoint promises it."""
@@ -177,8 +179,8 @@ class MetricsLog:
         many steps a run that was killed may have lost."""
         self._file.close()
         cut_back(self.path, step, usual)
-        if self._board is not None:
-            self._board.purge(step + 1)
+        for board in self._boards:
+            board.purge(step + 1)
         self._times.clear()
 
     def progress(self, step: int, **shown: Any) -> None:
@@ -196,8 +198,8 @@ class MetricsLog:
         self._file.close()
         with suppress(OSError):
             remove_redone(self.path)
-        if self._board is not None:
-            self._board.close()
+        for board in self._boards:
+            board.close()
         self._messages.__exit__(None, None, None)
 
 

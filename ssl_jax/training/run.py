@@ -36,10 +36,11 @@ from ssl_jax.models.attention import flash_choices
 from ssl_jax.objectives.base import Objective, State
 from ssl_jax.optim import optimizers
 from ssl_jax.recipe import Duration, InitFrom, Recipe, from_json, to_json
-from ssl_jax.recipe.schema import require
+from ssl_jax.recipe.schema import Log, require
 from ssl_jax.rundir.identity import Identity, identity
 from ssl_jax.rundir.lines import Lines
 from ssl_jax.rundir.log import MetricsLog, NoLog, logger, read_metrics
+from ssl_jax.rundir.tracker import Tracker, check_installed
 from ssl_jax.rundir.workdir import Workdir
 from ssl_jax.training import opening, rate, spikes
 from ssl_jax.training.crash import bundle_on_divergence
@@ -146,6 +147,7 @@ def _say() -> Callable[..., None]:
 def _given(recipe: Recipe, workdir: Workdir, allow_data_change: bool) -> Given:
     """Data, step and devices, after all processes found that they have the same; each is told."""
     say = _say()
+    check_installed(recipe.log.trackers)
     say("reading the records of %s", recipe.data.pretrain.target.rpartition(":")[2])
     with comparing("data and code") as facts:
         records = recipe.data.pretrain.build()
@@ -208,7 +210,7 @@ def _batch(given: Given, recipe: Recipe, bad: BadRecords) -> dict[str, jax.Shape
 
 def _outlets(recipe: Recipe, workdir: Workdir, given: Given, stack: ExitStack) -> Outlets:
     """Opened, and closed with the `stack`."""
-    log = _log(workdir, given.setup.total_steps, recipe.log.tensorboard)
+    log = _log(workdir, given.setup.total_steps, recipe.log)
     stack.enter_context(log)
     stop, section = stack.enter_context(stop_requests()), recipe.checkpoint
     saved = Checkpoints(
@@ -223,8 +225,11 @@ def _outlets(recipe: Recipe, workdir: Workdir, given: Given, stack: ExitStack) -
     return Outlets(log, stop, saved, bad)
 
 
-def _log(workdir: Workdir, total: int, tensorboard: bool) -> MetricsLog | NoLog:
-    return MetricsLog(workdir, total, tensorboard) if is_first() else NoLog(total)
+def _log(workdir: Workdir, total: int, section: Log) -> MetricsLog | NoLog:
+    if not is_first():
+        return NoLog(total)
+    trackers = [Tracker(name, workdir.path) for name in section.trackers]
+    return MetricsLog(workdir, total, section.tensorboard, trackers=trackers)
 
 
 def _begun(

@@ -20,7 +20,7 @@ class Probe:
 
     columns: ClassVar = (
         {"title": "macro F1", "value": "macro_f1", "unit": "percent"},
-        {"title": "ECE", "value": "ece", "unit": "percent"},
+        {"title": "ECE", "value": "ece", "unit": "percent", "better": "lower"},
     )
     protocol: ClassVar = (
         f"errors: the linear head; F1 as a mean over classes, ECE in {BINS} bins of its largest probability"

@@ -53,7 +53,8 @@ class Probe:
             split.train.x, split.train.labels, split.test.x, split.classes, best["k"], best["temperature"]
         )
         result = accuracy(predicted, split.test.labels, self.seed) | {"n_train": len(split.train.x), "k": best["k"]}
-        return result | {"temperature": best["temperature"], "leave_one_out": curve}
+        records = {"correct": predicted == split.test.labels, "predicted": predicted}
+        return result | {"temperature": best["temperature"], "leave_one_out": curve, "records": records}
 
     def leave_one_out(self, train: Features, classes: int) -> list[dict[str, Any]]:
         """The accuracy of each pair on rows of train, each classified by all others."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ssl_jax.evaluate.accuracy import accuracy
+from ssl_jax.evaluate.calibration import softmax
 from ssl_jax.evaluate.features import Split, standardise
 from ssl_jax.evaluate.logistic import fits, problem
 from ssl_jax.evaluate.splits import held_out
@@ -46,8 +47,11 @@ class Probe:
     def run(self, split: Split) -> dict[str, Any]:
         """Test `accuracy` with `interval`, `chance`; chosen `C`, the `held_out` curve, counts, and a `note` if need be."""
         held = held_out(split.train.labels, self.held_out, self.seed)
-        predicted, choice = fit_and_predict(split, held[None] if held.any() else held[None][:0], self.strengths)
-        return accuracy(predicted, split.test.labels, self.seed) | {
+        logits, choice = fit_and_score(split, held[None] if held.any() else held[None][:0], self.strengths)
+        predicted, y = logits.argmax(-1), split.test.labels
+        sure = softmax(logits).max(axis=1)
+        return accuracy(predicted, y, self.seed) | {
+            "records": {"correct": predicted == y, "predicted": predicted, "probability": sure},
             "n_train": len(held),
             "n_held_out": int(held.sum()),
             "C": choice.strength,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.features import Split
 from ssl_jax.evaluate.probes.linear import head_logits
@@ -24,7 +26,7 @@ class Probe:
 
     columns: ClassVar = (
         {"title": "worst group", "value": "worst", "unit": "percent"},
-        {"title": "gap", "value": "gap", "unit": "percent"},
+        {"title": "gap", "value": "gap", "unit": "percent", "better": "lower"},
     )
 
     @property
@@ -40,7 +42,7 @@ class Probe:
     def run(self, split: Split) -> dict[str, Any]:
         """`worst` accuracy with its `worst_group` and `interval`, `gap` between best and worst; each of the `groups` with
         interval and `n`; `refused` are those too small to say anything of."""
-        groups = split.test.labels if self.group == "label" else split.test.fields[self.group]
+        groups = _classes(split) if self.group == "label" else split.test.fields[self.group]
         if groups.ndim != 1:
             raise UserError(
                 f"subgroups: {self.group!r} has shape {list(groups.shape[1:])} in a record; name one value each"
@@ -48,6 +50,12 @@ class Probe:
         right = head_logits(split, seed=self.seed)[0].argmax(-1) == split.test.labels
         found = by_group(right, groups, self.least)
         return found | {"interval": found["groups"][found["worst_group"]]["interval"], "note": _note(found["refused"])}
+
+
+def _classes(split: Split) -> np.ndarray:
+    """The class of each test record, by name where it has one."""
+    labels = split.test.labels
+    return np.array(split.names)[labels] if len(split.names) > labels.max() else labels
 
 
 def _note(refused: dict[str, int]) -> str:
