@@ -24,6 +24,7 @@ NAMES = (
     "data prepare",
     "data stats",
     "data subset",
+    "data mine",
     "data card",
 )
 # The first words of commands that have two, and what they are about.

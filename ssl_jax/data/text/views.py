@@ -13,7 +13,14 @@ from jax import Array
 
 from ssl_jax.data.augment import Batch, Views
 from ssl_jax.data.panels import Panel, Texts
-from ssl_jax.data.text.vocabulary import Vocabulary, located, read_tokenizer, vocabulary_of, word_starts
+from ssl_jax.data.text.vocabulary import (
+    Vocabulary,
+    located,
+    read_tokenizer,
+    sentence_ends,
+    vocabulary_of,
+    word_starts,
+)
 from ssl_jax.data.units import Units
 from ssl_jax.errors import UserError
 
@@ -63,6 +70,13 @@ class TextViews:
         if self.there:
             return word_starts(read_tokenizer(self.tokenizer))
         return np.ones(self.words.size, bool)
+
+    @property
+    def stops(self) -> np.ndarray:
+        """Bool [V]: the tokens that end a sentence; none, where there is no tokenizer to say."""
+        if self.there:
+            return sentence_ends(read_tokenizer(self.tokenizer))
+        return np.zeros(self.words.size, bool)
 
     def __call__(self, keys: Array, batch: Batch) -> Views:
         """The `inputs` int32 [B, V, T]."""

@@ -83,6 +83,14 @@ def word_starts(tokenizer: Mapping[str, Any]) -> np.ndarray:
     return starts
 
 
+def sentence_ends(tokenizer: Mapping[str, Any]) -> np.ndarray:
+    """Bool [V]: the tokens that end a sentence, or a part of one behind a semicolon."""
+    known = _tokens(tokenizer)
+    ends = np.zeros(1 + max(known.values()), bool)
+    ends[[i for token, i in known.items() if token.endswith((".", "!", "?", ";"))]] = True
+    return ends
+
+
 def _tokens(tokenizer: Mapping[str, Any]) -> dict[str, int]:
     model = tokenizer["model"]["vocab"]
     words = {token: i for i, (token, _) in enumerate(model)} if isinstance(model, list) else dict(model)

@@ -47,6 +47,12 @@ def text_views(**options: Any) -> dict[str, Any]:
     return {"target": "ssl_jax.data.text.views:TextViews", "tokenizer": "wordnet", **options}
 
 
+def augmented_text(**options: Any) -> dict[str, Any]:
+    """The `augment` section for views of the texts that ship: cut, shuffled, with tokens dropped and spans hidden."""
+    changes = {"count": 2, "shuffle": True, "crop": (0.5, 1.0), "drop": 0.1, "hide": 0.15}
+    return {"target": "ssl_jax.data.text.augmented:AugmentedText", "tokenizer": "wordnet", **changes, **options}
+
+
 def glosses(split: str, tiny: bool, **options: Any) -> dict[str, Any]:
     """A source of single glosses; 500 of them for `:tiny`."""
     return {"target": "ssl_jax.data.sources:Glosses", "split": split, "limit": 500 if tiny else None, **options}
