@@ -25,7 +25,7 @@ def options(parser: ArgumentParser) -> None:
     add_workdir(parser, "a run directory written by ssl-jax train")
     parser.add_argument("--step", type=int, metavar="N", help="which checkpoint; default: the newest")
     parser.add_argument(
-        "--encoder", metavar="NAME", help="student, teacher, image, ..., or runs/x:teacher; default: the recipe's"
+        "--encoder", metavar="NAME", help="student, teacher, image, or runs/x:teacher; default: the recipe's"
     )
     parser.add_argument(
         "--reading",

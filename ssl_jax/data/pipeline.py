@@ -179,7 +179,12 @@ def _stack(pairs: list[tuple[int, dict[str, Any]]]) -> Batch:
 
 
 def _shapes(record: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    return {name: (np.shape(value), np.asarray(value).dtype) for name, value in record.items()}
+    return {name: (np.shape(value), _kind(np.asarray(value).dtype)) for name, value in record.items()}
+
+
+def _kind(dtype: np.dtype) -> np.dtype:
+    """A type, whatever the length of its words."""
+    return np.dtype(dtype.kind) if dtype.kind in "US" else dtype
 
 
 def _told(shapes: dict[str, tuple[tuple[int, ...], np.dtype]]) -> str:

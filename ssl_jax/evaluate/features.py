@@ -338,7 +338,7 @@ def _placed(batch: Batch) -> Batch:
 def _of_all_processes(parts: list[np.ndarray]) -> np.ndarray:
     """Each process's rows of all batches, in the order of the source."""
     own = np.concatenate(parts)
-    if jax.process_count() == 1:
+    if _share()[1] == 1:
         return own
     if own.dtype.kind in "US":  # words of one length everywhere
         longest = rows_of_all(np.array([own.dtype.itemsize], np.int32)).max()
@@ -348,9 +348,14 @@ def _of_all_processes(parts: list[np.ndarray]) -> np.ndarray:
     return np.ascontiguousarray(every).view(own.dtype).reshape(-1, *own.shape[1:])
 
 
+def _share() -> tuple[int, int]:
+    """Which process of how many this is in a pass over a source; without a mesh in use each reads all."""
+    return (0, 1) if jax.sharding.get_mesh().empty else (jax.process_index(), jax.process_count())
+
+
 def sum_over_processes(count: int) -> int:
     """The sum of every process's `count`. A collective."""
-    return int(rows_of_all(np.array([count], np.int32)).sum())
+    return count if _share()[1] == 1 else int(rows_of_all(np.array([count], np.int32)).sum())
 
 
 def _given(
@@ -378,7 +383,7 @@ def _one_ahead(
     from ssl_jax.data.pipeline import once
 
     waiting = None
-    for batch, valid in once(source, batch_size, bad, jax.process_index(), jax.process_count()):
+    for batch, valid in once(source, batch_size, bad, *_share()):
         result = run(batch)
         if waiting is not None:
             yield waiting

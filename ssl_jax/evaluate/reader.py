@@ -90,7 +90,7 @@ class Reader:
     def _made(
         self, weights: Mapping[str, Weights], keys: Mapping[Wanted, Any], source: Any, title: str, columns: bool
     ) -> dict[Wanted, Features]:
-        encoders = {name: weights[name].make() for name, _ in keys}
+        encoders = {name: weights[name].make() for name in dict.fromkeys(name for name, _ in keys)}
         readings = tuple(dict.fromkeys(reading for _, reading in keys))
         with ExitStack() as stack:
             entries = {pair: stack.enter_context(self._adding(key)) for pair, key in keys.items()}

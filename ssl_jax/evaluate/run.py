@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -106,7 +108,9 @@ def evaluated(
     bad = Lenient(settings.max_bad_fraction)
     train, test = (check_records(opened.objective.augment, source, bad(source)) for source in (train, test))
     cache = cache_of(workdir, recipe) if asked.cached else Cache()
-    results, failures = measured(opened, tuple(chosen), train, test, settings, cache, status, audit)
+    kept: dict[tuple[str, str], suite.PerRecord] = {}
+    keep = lambda row, probe, records: kept.update({(row, probe): records})  # noqa: E731
+    results, failures = measured(opened, tuple(chosen), train, test, settings, cache, status, audit, keep)
     results = with_marks(results, marks, () if audit is None else audit.notes())
     if results["rows"]:
         results, failures = with_task(opened, tuple(chosen), test, settings, results, failures)
@@ -115,6 +119,7 @@ def evaluated(
             results = results | {"named": named.told(str(asked.protocol)), "notes": [*results["notes"], note]}
         if is_first():
             saved(results, failures, asked.out or workdir)
+            suite.save_records(kept, asked.out or workdir)
     if not failures:
         return suite.table(results)
     if results["rows"]:
@@ -128,7 +133,9 @@ def telling(folder: Path, log: str = "eval.log") -> Iterator[Callable[[str], Non
     if not is_first():
         yield lambda line: None
         return
-    with messages(folder, name=log):
+    with suppress(OSError):  # that results cannot be written is told when they are
+        folder.mkdir(parents=True, exist_ok=True)
+    with messages(folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="ssl-jax-")), name=log):
         yield lambda line: logger.info(line, extra={"progress": True})
 
 
@@ -156,7 +163,8 @@ def measured(
     settings: suite.Settings,
     cache: Cache,
     status: Callable[[str], None],
-    audit: Audit | None = None,
+    audit: Audit | None,
+    keep: suite.Keep,
 ) -> tuple[dict[str, Any], Failures]:
     """The table of `suite.evaluate`, and why parts of it are missing."""
     encoders = {name: (each, each.variables(opened.state)) for name, each in opened.objective.encoders().items()}
@@ -164,7 +172,7 @@ def measured(
     try:
         table = suite.evaluate(
             encoders, train, test, settings, trainer, opened.step, logger.info, opened.mesh, chosen,
-            origin_of(opened), cache, status, audit,
+            origin_of(opened), cache, status, audit, keep,
         )  # fmt: skip
     except suite.Incomplete as incomplete:
         return incomplete.results, dict(incomplete.failures)

@@ -36,6 +36,9 @@ from ssl_jax.rundir.writing import own_folder, replace_file, replacing
 
 _MEASURED_ON = ("step", "seed", "train", "test", "label", "target")  # rows of one table have these in common
 
+PerRecord = dict[str, np.ndarray]  # arrays with a row for each test record
+Keep = Callable[[str, str, PerRecord], None]
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -95,6 +98,7 @@ def evaluate(
     cache: Cache | None = None,
     status: Callable[[str], None] = lambda line: None,
     audit: Audit | None = None,
+    keep: Keep = lambda row, probe, records: None,
 ) -> dict[str, Any]:
     """Run the probes on the frozen features of named encoders and on their baselines.
 
@@ -116,6 +120,7 @@ def evaluate(
       cache: where features are kept.
       status: told how far it is, every few seconds.
       audit: which test records are in the pretraining data; probes are run without them as well.
+      keep: given the row, the probe and what it has of each test record.
 
     Returns:
       Plain data: `protocol`, `columns`, `rows` (row -> probe -> what the probe returned) and what identifies the data.
@@ -144,10 +149,14 @@ def evaluate(
         heard=lambda title: Progress(title, "records", say, status), mesh=mesh,
     )  # fmt: skip
     groups = Table(encoders, chosen, compared, train, test, settings, trainer, reader, origin).groups()
+    if refused and not set(probes) - {
+        "health"
+    }:  # nothing to set beside: what else is wrong is found, without long work
+        groups = groups[:1]
 
     def measured(group: Group) -> Measured:
         say(f"evaluating: {', '.join(group.rows)}")
-        return _measure(group, probes, say)  # one group's features in memory for each worker
+        return _measure(group, probes, say, keep)  # one group's features in memory for each worker
 
     found = _each(measured, groups, settings.workers)
     rows = {row: results for part in found for row, results in part.rows.items()}
@@ -197,26 +206,26 @@ def save(
     paths = []
     for probe, protocol in results["protocol"].items():
         path = folder / f"{probe}.json"
-        measured = {name: row[probe] for name, row in results["rows"].items() if probe in row}
         content = {
             "probe": probe,
             "protocol": protocol,
             "named": results.get("named"),
             **{key: results.get(key) for key in ("encoders", *_MEASURED_ON)},
             "columns": [c for c in results["columns"] if c["probe"] == probe],
-            "rows": {name: {k: v for k, v in row.items() if k != "records"} for name, row in measured.items()},
+            "rows": {name: row[probe] for name, row in results["rows"].items() if probe in row},
         }
-        _save_records(folder / "records", probe, measured)
         replace_file(path, json.dumps(merged(_read(path), content, say), indent=1, allow_nan=False) + "\n")
         paths.append(path)
     return paths
 
 
-def _save_records(folder: Path, probe: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
-    """What was measured of each test record: `<row>/<name>` in `<probe>.npz`, those of this evaluation."""
-    arrays = {f"{row}/{name}": x for row, result in rows.items() for name, x in result.get("records", {}).items()}
-    if arrays:
-        with replacing(own_folder(folder) / f"{probe}.npz") as file:
+def save_records(kept: Mapping[tuple[str, str], PerRecord], directory: str | Path) -> None:
+    """Write what was measured of each test record, by row and probe: `<row>/<name>` in `<directory>/eval/records/<probe>.npz`."""
+    for probe in dict.fromkeys(probe for _, probe in kept):
+        arrays: dict[str, Any] = {
+            f"{row}/{name}": x for (row, of), records in kept.items() if of == probe for name, x in records.items()
+        }
+        with replacing(own_folder(own_folder(Path(directory) / "eval") / "records") / f"{probe}.npz") as file:
             np.savez(file, **arrays)
 
 
@@ -244,16 +253,13 @@ class Measured(NamedTuple):
 
 
 def _measurable(probes: Mapping[str, Probe], train: Any, test: Any) -> tuple[dict[str, Probe], dict[str, Exception]]:
-    """The probes that these sources suffice for, and why the others cannot measure. UserError if none but health is left."""
+    """The probes that these sources suffice for, and why the others cannot measure."""
     reasons = {name: unmeasurable(probe, train, test) for name, probe in probes.items()}
     refused: dict[str, Exception] = {name: UserError(reason) for name, reason in reasons.items() if reason}
-    left = {name: probe for name, probe in probes.items() if name not in refused}
-    if not set(left) - {"health"}:
-        raise Incomplete({"rows": {}}, refused)
-    return left, refused
+    return {name: probe for name, probe in probes.items() if name not in refused}, refused
 
 
-def _measure(group: Group, probes: Mapping[str, Probe], say: Callable[[str], None]) -> Measured:
+def _measure(group: Group, probes: Mapping[str, Probe], say: Callable[[str], None], keep: Keep) -> Measured:
     """Every probe on every row of a group. What fails leaves the rest alone."""
     done = Measured({}, {})
     try:
@@ -269,7 +275,7 @@ def _measure(group: Group, probes: Mapping[str, Probe], say: Callable[[str], Non
         for name, probe in probes.items():
             if encoders_of(probe) == towers and _has_readings(probe, split):
                 started = time.monotonic()
-                _run(done, row, name, probe, split)
+                _run(done, row, name, probe, split, keep)
                 ended = "failed" if f"{row}, {name}" in done.failures else "done"
                 say(f"{row}, {name}: {ended} in {time.monotonic() - started:.1f} s")
     return done
@@ -281,23 +287,27 @@ def _has_readings(probe: Probe, split: Split) -> bool:
     return not needs or own_tokens or any(reading == OWN or reading in split.readings for reading in needs)
 
 
-def _run(done: Measured, row: str, name: str, probe: Probe, split: Split) -> None:
+def _run(done: Measured, row: str, name: str, probe: Probe, split: Split, keep: Keep) -> None:
     try:
         refused = refusal(probe, split)
         if refused:
             raise UserError(refused)
-        done.rows.setdefault(row, {})[name] = completed(probe.run(split), split.test.ids, getattr(probe, "seed", 0))
+        result, records = parted(probe.run(split), split.test.ids, getattr(probe, "seed", 0))
+        done.rows.setdefault(row, {})[name] = result
+        if records:
+            keep(row, name, records)
     except Exception as error:
         done.failures[f"{row}, {name}"] = error
 
 
-def completed(result: dict[str, Any], ids: np.ndarray, seed: int) -> dict[str, Any]:
-    """A result whose `records` name the test records, with the interval of the mean of `correct` where it has none."""
-    if "records" not in result:
-        return result
-    records = {"ids": ids} | {name: np.asarray(values) for name, values in result["records"].items()}
-    added = {} if "interval" in result or "correct" not in records else interval_of_mean(records["correct"], seed)
-    return result | {"records": records} | ({"interval": added} if added else {})
+def parted(result: dict[str, Any], ids: np.ndarray, seed: int) -> tuple[dict[str, Any], PerRecord]:
+    """A result without its `records`, with the interval of the mean of `correct` where it has none; and these, with the test
+    records' `ids`."""
+    records = {name: np.asarray(values) for name, values in result.get("records", {}).items()}
+    plain = {key: value for key, value in result.items() if key != "records"}
+    if "correct" in records and "interval" not in result:
+        plain["interval"] = interval_of_mean(records["correct"], seed)
+    return plain, {"ids": ids, **records} if records else {}
 
 
 def _each(measured: Callable[[Group], Measured], groups: list[Group], workers: int) -> list[Measured]:

@@ -35,6 +35,8 @@ PATIENCE_SECONDS = 120  # how long the end of a run waits for a store that is aw
 HERE = ".mirror.json"  # which lease the folder was last written under
 NOT_FETCHED = ("LOCK/", "tb/", "samples/", "crash/", f"{steps.CHECKPOINTS}/")  # training and reading need none of it
 
+NOT_SENT = "eval/features/"  # what a command can make again: large
+
 
 @contextmanager
 def run_directory(workdir: str) -> Iterator[str | Path]:
@@ -81,7 +83,8 @@ def reading(workdir: str | os.PathLike[str], step: int | None = None) -> Iterato
         yield folder
     finally:
         with explained(store):
-            changed = [name for name, stamp in stamps(folder).items() if before.get(name) != stamp]
+            written = [name for name, stamp in stamps(folder).items() if before.get(name) != stamp]
+            changed = [name for name in written if not name.startswith(NOT_SENT)]
             store.upload({name: folder / name for name in changed})
 
 

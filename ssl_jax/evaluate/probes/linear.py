@@ -94,9 +94,9 @@ def _choose(ready: Any, x: np.ndarray, y: np.ndarray, held: np.ndarray, strength
     are begun, for the curve."""
     ordered, tried = sorted(strengths), list[_Tried]()
     while len(tried) < len(ordered) and (len(tried) < 2 or tried[-1].loss <= tried[-2].loss):
-        tried += _tried(ready, x, y, held, [ordered[len(tried)]], _ITERATIONS)
-    if len(tried) < len(ordered):
-        tried += _tried(ready, x, y, held, ordered[len(tried) :], _BEGUN)
+        tried.append(_tried(ready, x, y, held, ordered[len(tried)], _ITERATIONS))
+    # One penalty at a time, so that all are one compiled program.
+    tried += [_tried(ready, x, y, held, strength, _BEGUN) for strength in ordered[len(tried) :]]
     right, loss, ended = map(np.array, zip(*tried, strict=True))
     # A lane that was stopped is better than its minimum: no loss of its penalty.
     best = int(np.where(ended, loss, np.inf).argmin()) if ended.any() else 0
@@ -112,20 +112,14 @@ class _Tried(NamedTuple):
     ended: bool
 
 
-def _tried(
-    ready: Any, x: np.ndarray, y: np.ndarray, held: np.ndarray, strengths: Sequence[float], iterations: int
-) -> list[_Tried]:
-    """Penalties on all folds, `held` bool [S, N], in one pass."""
-    rows, lanes = np.repeat(held, len(strengths), axis=0), np.tile(strengths, len(held))
-    solved = fits(
-        ready, lanes, ~rows, tolerance=1e-2, iterations=iterations
-    )  # a loss within 1e-3 tells penalties apart
-    logits = [x[out] @ kernel + bias for out, kernel, bias in zip(rows, solved.kernel, solved.bias, strict=True)]
-    right = [(z.argmax(-1) == y[out]).mean() for z, out in zip(logits, rows, strict=True)]
-    loss = [_cross_entropy(z[None], y[out])[0] for z, out in zip(logits, rows, strict=True)]
-    means = np.array([right, loss]).reshape(2, len(held), -1).mean(1)
-    ended = np.all(solved.iterations.reshape(len(held), -1) < iterations, axis=0)
-    return [_Tried(float(a), float(v), bool(e)) for a, v, e in zip(*means, ended, strict=True)]
+def _tried(ready: Any, x: np.ndarray, y: np.ndarray, held: np.ndarray, strength: float, iterations: int) -> _Tried:
+    """A penalty on all folds, `held` bool [S, N], in one pass."""
+    # A loss within 1e-3 tells penalties apart.
+    solved = fits(ready, [strength] * len(held), ~held, tolerance=1e-2, iterations=iterations)
+    logits = [x[out] @ kernel + bias for out, kernel, bias in zip(held, solved.kernel, solved.bias, strict=True)]
+    right = [(z.argmax(-1) == y[out]).mean() for z, out in zip(logits, held, strict=True)]
+    loss = [_cross_entropy(z[None], y[out])[0] for z, out in zip(logits, held, strict=True)]
+    return _Tried(float(np.mean(right)), float(np.mean(loss)), bool(np.all(solved.iterations < iterations)))
 
 
 def _unchosen(strengths: Sequence[float]) -> Choice:
