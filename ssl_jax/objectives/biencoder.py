@@ -6,7 +6,7 @@ nested dimensions of Kusupati et al. 2022, "Matryoshka Representation Learning",
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import jax
@@ -15,7 +15,7 @@ from flax import linen as nn
 from jax import Array
 
 from ssl_jax.data.augment import KindOfView, View, other_kinds
-from ssl_jax.data.text.pairs import PASSAGE, PairViews
+from ssl_jax.data.text.pairs import PASSAGE, PairViews, PlainPassage
 from ssl_jax.errors import UserError
 from ssl_jax.losses.contrastive import normalize
 from ssl_jax.losses.mean import Mean, mean_of
@@ -99,8 +99,12 @@ class BiEncoder(Pairwise):
         """One of queries and one of passages."""
         paths = {name: ("params", name if isinstance(self.encoder, Mapping) else "encoder") for name in TOWERS}
         made: dict[str, Preprocess] = {QUERY: self.augment.evaluation, PASSAGE: KindOfView(self.augment, PASSAGE)}
-        inputs, towers = self.augment.inputs, self.towers
-        return {name: Encoder(towers[name], paths[name], inputs, made[name]) for name in TOWERS}
+        inputs, towers, fitted = self.augment.inputs, self.towers, self.augment.fitted
+        plain: dict[str, Callable[[Batch], Array]] = {QUERY: self.augment.plain, PASSAGE: PlainPassage(self.augment)}
+        return {
+            name: Encoder(towers[name], paths[name], inputs, made[name], plain=plain[name], fitted=fitted)
+            for name in TOWERS
+        }
 
     def embeddings(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
         """What the loss compares, by text."""

@@ -43,10 +43,9 @@ RECORDS = {"query": texts(0, 6), "passage": texts(1, T), "negative": texts(2, T)
 RECORDS |= {"synset": np.arange(ROWS, dtype=np.int32) // 2 + 2**24}
 BATCH = RECORDS | {"_id": np.arange(ROWS, dtype=np.int32), "_epoch": np.zeros(ROWS, np.int32)}
 DOUBLE = {"dtype": "float64"}
-TWO = {"query": model(**DOUBLE), "passage": model(**DOUBLE)}
 OBJECTIVES = {
     "supervised simcse": SimCSE(model(**DOUBLE), PAIRS, hard_weight=1.0),
-    "biencoder": BiEncoder(TWO, PAIRS, symmetric=True, same="synset", dims=(4, 8)),
+    "biencoder": BiEncoder(model(**DOUBLE), PAIRS, symmetric=True, same="synset", dims=(4, 8)),
 }
 
 
@@ -71,7 +70,7 @@ def by_hand(setup, state, batch):
     return jax.value_and_grad(total)(state.params)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", ["biencoder", pytest.param("supervised simcse", marks=pytest.mark.slow)])
 def test_a_cached_gradient_on_eight_devices_is_that_of_all_rows_at_once_on_one(name):
     import optax
 
@@ -105,6 +104,16 @@ def test_a_pair_is_shown_and_counted_as_all_its_texts():
     assert {name: panel.rows and len(panel.rows[0]) for name, panel in PAIRS.panel(views).items()} == {
         "query": 1, "passage": 2,
     }  # fmt: skip
+
+
+def test_the_raw_row_of_texts_is_scikit_learns_tf_idf():
+    from sklearn.feature_extraction.text import TfidfTransformer
+
+    bags = np.asarray(PAIRS.plain(RECORDS, policy="passage"))
+    real = np.where(RECORDS["passage"] > 3, RECORDS["passage"], V)
+    counts = (real[..., None] == np.arange(V)).sum(axis=1)
+    expected = TfidfTransformer().fit(counts[:10]).transform(counts).toarray()
+    np.testing.assert_allclose(PAIRS.fitted(bags[:10])(bags), expected, rtol=1e-5, atol=1e-7)
 
 
 VIEWS = {
@@ -148,6 +157,7 @@ def test_views_of_what_is_packed_are_refused():
         AugmentedText(WORDS)(None, RECORDS | {"segments": RECORDS["tokens"]})
 
 
+@pytest.mark.slow
 def test_methods_of_views_learn_from_text():
     views = AugmentedText(WORDS, crop=(0.5, 1.0), drop=0.1, hide=0.15)
     encoder = model(dropout=0.0, attention_dropout=0.0)

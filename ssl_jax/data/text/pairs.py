@@ -11,7 +11,7 @@ from jax import Array
 
 from ssl_jax.data.augment import Batch, Views
 from ssl_jax.data.panels import Panel
-from ssl_jax.data.text.views import TextViews
+from ssl_jax.data.text.views import TextViews, bag_of_tokens
 from ssl_jax.data.units import Units
 
 PASSAGE = "passage"
@@ -41,6 +41,11 @@ class PairViews(TextViews):
         """The `inputs` [B, T] of the query, or of its own passage if `policy` is "passage"."""
         return super().evaluation({"tokens": batch[self.passages[0] if policy == PASSAGE else self.query]})
 
+    def plain(self, batch: Batch, policy: str = "") -> Array:
+        """The bag of tokens [B, V] of the query, or of its own passage if `policy` is "passage"."""
+        text = self.evaluation(batch, policy)
+        return bag_of_tokens(text["tokens"], text["segments"] > 0, self.words)
+
     def panel(self, views: Views) -> dict[str, Panel]:
         """The query, and its passages."""
         kinds = {name: views[f"{PASSAGE}/{name}"] for name in self.inputs}
@@ -50,3 +55,14 @@ class PairViews(TextViews):
         """The tokens of all texts that are no padding."""
         texts = (super(PairViews, self).units({"tokens": batch[name]}) for name in (self.query, *self.passages))
         return {"tokens": sum(text["tokens"] for text in texts)}
+
+
+@dataclass(frozen=True)
+class PlainPassage:
+    """`plain` of the passages; compares like a value, as `jit` needs."""
+
+    augment: PairViews
+
+    def __call__(self, batch: Batch) -> Array:
+        """[B, V]."""
+        return self.augment.plain(batch, policy=PASSAGE)

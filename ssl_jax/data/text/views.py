@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -94,6 +94,11 @@ class TextViews:
         text = self.evaluation(batch)
         return bag_of_tokens(text["tokens"], text["segments"] > 0, self.words)
 
+    def fitted(self, bags: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """TF-IDF: weighs words by how few of the texts with these `bags` [N, V] have them, and makes rows of length 1."""
+        weights = idf(bags)
+        return lambda rows: tf_idf(rows, weights)
+
     def panel(self, views: Views) -> dict[str, Panel]:
         """The tokens of each view, with the number of their segment where there are several."""
         arrays = [np.asarray(views[name]) for name in self.inputs[:2]]
@@ -128,6 +133,21 @@ def alone(tokens: Array, pad: int) -> dict[str, Array]:
     real = jnp.cumsum(tokens == pad, axis=1) == 0
     places = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
     return {"segments": real.astype(jnp.int32), "positions": jnp.where(real, places, 0)}
+
+
+def idf(bags: np.ndarray) -> np.ndarray:
+    """log((1 + N) / (1 + texts with the token)) + 1 for each token, float32 [V], of `bags` [N, V] (scikit-learn's, smooth).
+
+    >>> [round(float(w), 3) for w in idf(np.array([[1, 0], [1, 2]]))]
+    [1.0, 1.405]
+    """
+    return np.log((1 + len(bags)) / (1 + (bags > 0).sum(axis=0))).astype(np.float32) + 1
+
+
+def tf_idf(bags: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`bags` [N, V] weighed, each row of length 1 or empty."""
+    rows = bags * weights
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def bag_of_tokens(tokens: Array, real: Array, words: Vocabulary) -> Array:
