@@ -26,9 +26,10 @@ NAMES = (
     "data subset",
     "data mine",
     "data card",
+    "data tokenize",
 )
 # The first words of commands that have two, and what they are about.
-GROUPS = {"data": "look at data, prepare it, choose from it"}
+GROUPS = {"data": "look at data, prepare it, tokenise it, choose from it"}
 
 
 class Command(Protocol):

@@ -21,12 +21,25 @@ _LOOKED_AT = 16  # records, evenly spread
 def check_records(augment: Any, source: Any, bad: BadRecords) -> Any:
     """`source`; where its records have floats, each is looked at when it is read: one that is not what `augment.check(records)`
     wants, or that of one of its parts, is a bad record. UserError where this is so of one of a few."""
+    _check_tokenizer(augment, source)
     checks = list(_checks(augment))
     records = [bad.read(source, int(i))[1] for i in spread(len(source), _LOOKED_AT)] if checks else []
     for check in checks:
         check(records)
     floats = any(np.asarray(value).dtype.kind == "f" for record in records for value in record.values())
     return checked(source, checks) if floats else source
+
+
+def check_vocabulary(augment: Any, modules: Mapping[str, Any]) -> None:
+    """UserError where a model has fewer tokens than the vocabulary that the augmentation speaks of."""
+    words = augment.words.size if hasattr(augment, "words") else 0
+    for name, module in modules.items():
+        size = getattr(module, "vocabulary", words)
+        if isinstance(size, int) and size < words:
+            raise UserError(
+                f"the tokenizer has {words} tokens, and {name} has a table of {size}: set vocabulary={words} in model "
+                "(all of its parts), or a larger number"
+            )
 
 
 def check_scales(sources: Mapping[str, Any]) -> None:
@@ -68,6 +81,24 @@ def scale_of(source: Any) -> Range | None:
     if isinstance(scale, Range):
         return scale
     return scale_of(source.source) if hasattr(source, "source") else None
+
+
+def _check_tokenizer(augment: Any, source: Any) -> None:
+    """UserError where records were made by another tokenizer than the augmentation's."""
+    here, there = written_with(augment), written_with(source)
+    if here and there and here != there:
+        raise UserError(
+            f"the records of {type(source).__name__} were made by another tokenizer than augment.tokenizer={augment.tokenizer!r}: "
+            "tokenise them with that one, or name theirs in augment.tokenizer; data.probe=None and data.test=None evaluate nothing"
+        )
+
+
+def written_with(source: Any) -> str:
+    """The digest of the tokenizer of a source, or of what it is a part of; "" where it has none."""
+    digest = getattr(source, "tokenizer_digest", None)
+    if isinstance(digest, str):
+        return digest
+    return written_with(source.source) if hasattr(source, "source") else ""
 
 
 def _checks(augment: Any) -> Iterator[Check]:

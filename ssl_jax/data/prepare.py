@@ -6,22 +6,20 @@ files are made at the same time, and what was killed goes on where it was: the b
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssl_jax.data import files
+from ssl_jax.data import resumable
 from ssl_jax.data.bad import BadRecord
 from ssl_jax.data.image.shrink import as_png, shrunk
 from ssl_jax.data.sources import manifest
@@ -30,7 +28,6 @@ from ssl_jax.data.sources.packed import Value, pack
 from ssl_jax.data.sources.raw import PIXELS
 from ssl_jax.errors import UserError
 
-_UNFINISHED = ".unfinished"  # a folder in the one that is made: the plan, and what is known of each finished file
 _MOST = 4096  # records of a file
 _LEAST = 64
 _FILES = 16  # files of a small source, for as many workers
@@ -90,14 +87,14 @@ def prepare(
     Raises:
       UserError: the folder holds something else, or is being written by another; no space; no record can be read.
     """
-    with _held(folder, job):
+    with resumable.held(folder, asdict(job), manifest.FORMAT):
         made = _missing_made(source, job, folder, workers, advance, _sound(folder, job, advance))
         if not sum(one.records for one in made):
             first = next(bad for one in made for bad in one.bad)
             raise UserError(f"none of {job.total} records can be read; {first['name']!r}: {first['reason']}")
         said = _manifest(source, job, made)
-        _put(folder / manifest.NAME, json.dumps(said, indent=1).encode())
-    _forget(folder)
+        resumable.put(folder / manifest.NAME, json.dumps(said, indent=1).encode())
+    resumable.forget(folder)
     return said
 
 
@@ -131,12 +128,12 @@ def _make(source: Any, job: Plan, folder: Path, number: int, advance: Advance, s
     try:
         names = write(folder, job.name(number), records)
         made = Made(
-            {name: _sha256(folder / name) for name in names},
+            {name: resumable.sha256(folder / name) for name in names},
             labels.total(),
             dict(sorted(labels.items())),
             list(map(asdict, bad)),
         )
-        _put(folder / _UNFINISHED / f"{number:05d}.json", json.dumps(made._asdict()).encode())
+        resumable.note(folder, number, made._asdict())
     except (OSError, RuntimeError) as error:  # the latter is what the writer of ArrayRecord raises
         raise UserError(
             f"{str(folder)!r} cannot be written to ({error}); what is finished is kept: make room, and start the same command"
@@ -209,7 +206,7 @@ def _write_encoded(folder: Path, name: str, records: Iterator[Mapping[str, Any]]
     from array_record.python.array_record_module import ArrayRecordWriter
 
     path = folder / f"{name}.array_record"
-    with _beside(path) as beside:
+    with resumable.beside(path) as beside:
         writer = ArrayRecordWriter(str(beside), "group_size:1,uncompressed")
         labels = []
         for record in records:
@@ -224,7 +221,7 @@ def _write_pixels(folder: Path, name: str, records: Iterator[Mapping[str, Any]])
     """Records as pixels and labels; the number of pixels is only known, and written, at the end."""
     path, shape = folder / f"{name}{PIXELS}", (0,)
     labels: list[int] = []
-    with _beside(path) as beside:
+    with resumable.beside(path) as beside:
         with beside.open("wb") as file:
             for record in records:
                 if not labels:
@@ -243,7 +240,7 @@ def _write_labels(folder: Path, name: str, labels: list[int]) -> list[str]:
     if max(labels, default=-1) < 0:
         return []
     path = folder / f"{name}{LABELS}"
-    with _beside(path) as beside:
+    with resumable.beside(path) as beside:
         with beside.open("wb") as file:
             np.save(file, np.array(labels, np.int32))
         return _kept(beside, path, len(labels))
@@ -254,117 +251,23 @@ def _head(file: Any, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """A new file's path; what is left of it after the block is removed."""
-    beside = path.with_name(f".{path.name}.partial")
-    beside.unlink(missing_ok=True)
-    try:
-        yield beside
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def _kept(beside: Path, path: Path, count: int) -> list[str]:
     """Give a written file its name, if it holds any records."""
     if not count:
         return []
-    _sync(beside)
+    resumable.sync(beside)
     os.replace(beside, path)
     return [path.name]
 
 
-def _put(path: Path, data: bytes) -> None:
-    with _beside(path) as beside:
-        beside.write_bytes(data)
-        _sync(beside)
-        os.replace(beside, path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-# --- what is there already
-
-
-@contextmanager
-def _held(folder: Path, job: Plan) -> Iterator[None]:
-    """The folder, made or found as an earlier preparation of the same plan left it, and nobody else's for the block."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        before = _plan_in(folder)
-        if before is None and set(os.listdir(folder)) - {_UNFINISHED}:
-            raise UserError(f"{str(folder)!r} is not empty, and nothing was prepared there; name a new folder")
-        if before is not None and (other := _differs(before, job)):
-            raise UserError(f"{str(folder)!r} holds {other}; name a new folder, or remove it")
-        (folder / _UNFINISHED).mkdir(exist_ok=True)
-        with (folder / _UNFINISHED / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _put(folder / _UNFINISHED / "plan.json", json.dumps(asdict(job)).encode())
-            yield
-    except BlockingIOError as error:
-        raise UserError(f"{str(folder)!r} is being prepared by another process; wait for it") from error
-    except OSError as error:
-        raise UserError(f"{str(folder)!r} cannot be written to ({error.strerror}); name another folder") from error
-
-
-def _differs(before: Mapping[str, Any], job: Plan) -> str:
-    """What was prepared there otherwise, for a message; "" where nothing was: a source may be called otherwise."""
-    keys = [name for name, value in asdict(job).items() if name != "source" and before.get(name) != value]
-    return f"another preparation, of {keys[0]} {before.get(keys[0])!r} and not {asdict(job)[keys[0]]!r}" if keys else ""
-
-
-def _plan_in(folder: Path) -> dict[str, Any] | None:
-    """The plan of what was prepared in a folder, or begun; None where nothing was."""
-    with suppress(OSError, ValueError):
-        begun = json.loads(files.read(folder / _UNFINISHED / "plan.json"))
-        return begun if isinstance(begun, dict) else None
-    return manifest.read(folder).get("plan")
-
-
 def _sound(folder: Path, job: Plan, advance: Advance) -> dict[int, Made]:
     """What is known of the files that are there and have the bytes that they had when they were finished."""
-    found = {number: made for number in range(job.count) if (made := _known(folder, number)) is not None}
-    found = {
-        n: made for n, made in found.items() if all(_is_same(folder / name, sha) for name, sha in made.files.items())
-    }
-    for made in found.values():
-        advance(made.records + len(made.bad))
+    found: dict[int, Made] = {}
+    for number, known in resumable.sound(folder, job.count, manifest.FORMAT).items():
+        with suppress(TypeError):  # what somebody else wrote there
+            found[number] = Made(**known)
+            advance(found[number].records + len(found[number].bad))
     return found
-
-
-def _known(folder: Path, number: int) -> Made | None:
-    """What was kept of one file, by a preparation that was not finished or by one that was."""
-    for read in (_unfinished, _finished):
-        with suppress(OSError, ValueError, LookupError, TypeError):
-            made = Made(**read(folder, number))
-            return made if isinstance(made.files, dict) else None
-    return None
-
-
-def _unfinished(folder: Path, number: int) -> dict[str, Any]:
-    return json.loads(files.read(folder / _UNFINISHED / f"{number:05d}.json"))
-
-
-def _finished(folder: Path, number: int) -> dict[str, Any]:
-    return manifest.read(folder)["parts"][number]
-
-
-def _is_same(path: Path, sha: str) -> bool:
-    with suppress(OSError, ValueError):
-        return _sha256(path) == sha
-    return False
-
-
-def _sha256(path: Path) -> str:
-    with os.fdopen(files.opened(path), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _manifest(source: Any, job: Plan, made: list[Made]) -> dict[str, Any]:
@@ -380,10 +283,3 @@ def _manifest(source: Any, job: Plan, made: list[Made]) -> dict[str, Any]:
         "labels": dict(sorted(labels.items(), key=lambda item: int(item[0]))),
         "parts": [one._asdict() for one in made],
     }
-
-
-def _forget(folder: Path) -> None:
-    """Remove what was only kept for going on."""
-    for path in (folder / _UNFINISHED).iterdir():
-        path.unlink()
-    (folder / _UNFINISHED).rmdir()

@@ -49,7 +49,7 @@ def overridden(
     set, and leaves alone what they set.
     """
     wanted, before = plain(config), config.get("batch_size")
-    for text in overrides:
+    for text in sorted(overrides, key=_of_data):
         override(wanted, text, say)
     if wanted.get("batch_size") == before:
         return wanted
@@ -60,6 +60,11 @@ def overridden(
     for change in changes:
         say(str(change))
     return scaled
+
+
+def _of_data(text: str) -> bool:
+    """Whether it is one of `data`, which come last: a source that a string names takes options from the other sections."""
+    return _key(text).startswith("data.")
 
 
 def _key(text: str) -> str:

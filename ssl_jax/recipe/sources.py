@@ -36,6 +36,7 @@ class Scheme(NamedTuple):
 
 
 PICTURES = ("size", "channels", "max_pixels", "pixels")  # the options of every source of encoded pictures
+TEXTS = ("tokenizer", "length")  # of every source of texts
 PLACES = ("data.pretrain", "data.probe", "data.test")
 _SCHEME, _OPTIONS = re.compile(r"([a-z][a-z0-9_]*):(.*)", re.DOTALL), re.compile(r"\?(?=[a-z_]+=)")
 _WEIGHT = re.compile(r"(?:^|,)\s*(\d+(?:\.\d*)?|\.\d+)\*")  # of a part of a mixture, before it
@@ -112,6 +113,10 @@ SCHEMES = {
     ),
     "tar": Scheme(f"{_SOURCES}Tar", path_as("files"), PICTURES, (".tar",), True),
     "parquet": Scheme(f"{_SOURCES}Parquet", path_as("files"), PICTURES, (".parquet",), True),
+    "text": Scheme(f"{_SOURCES}TextFiles", path_as("root"), TEXTS),
+    "jsonl": Scheme(f"{_SOURCES}JsonLines", path_as("files"), TEXTS, (".jsonl", ".ndjson"), True),
+    "parquet_text": Scheme(f"{_SOURCES}ParquetTexts", path_as("files"), TEXTS),
+    "tokens": Scheme(f"{_SOURCES}TokenShards", path_as("root"), ("length",)),
     "raw": Scheme(f"{_SOURCES}Raw", path_as("files"), (), (".pixels.npy",), True),
     "idx": Scheme(f"{_SOURCES}Idx", of_idx, ("limit", "pixels"), ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
     "npy": Scheme(f"{_SOURCES}Arrays", of_arrays, ("limit", "pixels"), (".npy", ".npz")),
@@ -232,11 +237,22 @@ def _options(value: Any) -> Options:
 
 
 def usual_options(config: Mapping[str, Any]) -> Options:
-    """Options of a source where neither string nor recipe says them: pictures a seventh larger than what is cut from them."""
+    """Options of a source where neither string nor recipe says them: pictures a seventh larger than what is cut from them, texts
+    in the tokens of the augmentation and as long as the model's rows."""
     augment = config.get("augment")
-    size = augment.get("size") if isinstance(augment, Mapping) else None
+    augment = augment if isinstance(augment, Mapping) else {}
+    size = augment.get("size")
     longest = max(size) if isinstance(size, tuple) and size else size
-    return {"size": round(longest * 8 / 7)} if isinstance(longest, int) else {}
+    pictures = {"size": round(longest * 8 / 7)} if isinstance(longest, int) else {}
+    return pictures | _texts(config.get("model"), augment.get("tokenizer"))
+
+
+def _texts(model: Any, tokenizer: Any) -> Options:
+    """The usual options of texts for a model."""
+    encoder = model.get("encoder", model) if isinstance(model, Mapping) else {}
+    length = encoder.get("length") if isinstance(encoder, Mapping) else None
+    found = {"tokenizer": tokenizer, "length": length}
+    return {name: value for name, value in found.items() if value and isinstance(value, str | int)}
 
 
 class Named(NamedTuple):

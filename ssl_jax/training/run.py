@@ -17,7 +17,7 @@ import numpy as np
 
 from ssl_jax.checkpoint.store import Checkpoints
 from ssl_jax.data.cropped import pictures_by
-from ssl_jax.data.fit import check_channels, check_records, check_scales
+from ssl_jax.data.fit import check_channels, check_records, check_scales, check_vocabulary
 from ssl_jax.data.pipeline import BadRecords, batches
 from ssl_jax.data.units import units
 from ssl_jax.devices.agreement import comparing, modules, places
@@ -139,6 +139,7 @@ def _given(recipe: Recipe, workdir: Workdir, allow_data_change: bool) -> Given:
         source = as_learned(recipe, setup.objective.augment, source)
         facts |= {"records": len(source), "fingerprint of the data": fingerprint, "total steps": setup.total_steps}
         facts |= {"--allow-data-change": allow_data_change} | modules(recipe.objective.allow)
+    check_vocabulary(getattr(setup.objective, "augment", None), setup.objective.modules)
     for line in opening.pictures(recipe.data.crop, pictures_by(source)):
         say(line)
     say(opening.plan(recipe.batch_size, setup.total_steps, len(source)))

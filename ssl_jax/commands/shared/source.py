@@ -41,12 +41,13 @@ def positive(word: str) -> int:
 
 
 @contextmanager
-def progress(total: int, about: str) -> Iterator[Callable[[int], object]]:
-    """A bar on stderr, where that is a terminal, and a function that moves it by so many records, from any thread."""
+def progress(total: int, about: str, unit: str = " records") -> Iterator[Callable[[int], object]]:
+    """A bar on stderr, where that is a terminal, and a function that moves it by so many records (or bytes), from any thread."""
     from tqdm import tqdm
 
     lock = threading.Lock()
-    with tqdm(total=total, desc=about, unit=" records", disable=None, dynamic_ncols=True) as bar:
+    bytes_ = unit == "B"
+    with tqdm(total=total, desc=about, unit=unit, unit_scale=bytes_, disable=None, dynamic_ncols=True) as bar:
 
         def advance(records: int) -> None:
             with lock:

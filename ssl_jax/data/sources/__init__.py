@@ -16,6 +16,8 @@ from ssl_jax.data.sources.prepared import Tfds
 from ssl_jax.data.sources.raw import Raw
 from ssl_jax.data.sources.subset import Labelled, NamedPart, Subset
 from ssl_jax.data.sources.tar import Tar
+from ssl_jax.data.sources.texts import JsonLines, ParquetTexts, TextFiles
+from ssl_jax.data.sources.tokens import TokenShards
 from ssl_jax.data.sources.wordnet import Definitions, Glosses, PackedGlosses
 
 __all__ = [
@@ -29,16 +31,20 @@ __all__ = [
     "Idx",
     "ImageFolder",
     "Indexed",
+    "JsonLines",
     "Labelled",
     "Mined",
     "Mix",
     "NamedPart",
     "PackedGlosses",
     "Parquet",
+    "ParquetTexts",
     "Pendulum",
     "Raw",
     "Source",
     "Subset",
     "Tar",
+    "TextFiles",
     "Tfds",
+    "TokenShards",
 ]

@@ -13,13 +13,13 @@ FORMAT = "ssl_jax prepared 1"
 _MOST = 64 << 20
 
 
-def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The manifest in a folder; {} where there is none, or another file of that name."""
+def read(folder: str | os.PathLike[str], form: str = FORMAT) -> dict[str, Any]:
+    """The manifest of a format in a folder; {} where there is none, or another file of that name."""
     try:
         said = json.loads(files.read(os.path.join(folder, NAME), _MOST))
     except (OSError, ValueError, RecursionError):
         return {}
-    return said if isinstance(said, dict) and said.get("format") == FORMAT else {}
+    return said if isinstance(said, dict) and said.get("format") == form else {}
 
 
 def classes_beside(path: str) -> tuple[str, ...]:

@@ -70,10 +70,10 @@ class Parquet(EncodedPictures):
     def __post_init__(self) -> None:
         super().__post_init__()
         found = shards.find(self.files, ".parquet", "Parquet files, as in parquet:/hf/*.parquet")
-        columns = _columns(_schema(found[0]), self.image_key, self.label_key, self.fields, found[0].name)
+        columns = _columns(schema_of(found[0]), self.image_key, self.label_key, self.fields, found[0].name)
         for shard in found:
-            require(_schema(shard).names, [*filter(None, columns[:2]), *self.fields.values()], repr(shard.path))
-        groups = [(s, g, rows) for s, shard in enumerate(found) for g, rows in enumerate(_rows(shard))]
+            require(schema_of(shard).names, [*filter(None, columns[:2]), *self.fields.values()], repr(shard.path))
+        groups = [(s, g, rows) for s, shard in enumerate(found) for g, rows in enumerate(rows_of(shard))]
         object.__setattr__(self, "shards", found)
         object.__setattr__(self, "columns", columns)
         object.__setattr__(self, "groups", tuple((s, g) for s, g, _ in groups))
@@ -125,23 +125,23 @@ class Parquet(EncodedPictures):
         place = shards.place_of(self.starts, index)
         shard, group = self.groups[place.shard]
         named = dict.fromkeys((*filter(None, self.columns[:2]), *self.columns.texts, *self.fields.values()))
-        table = _GROUPS.table(self.shards[shard], group, tuple(named))
+        table = GROUPS.table(self.shards[shard], group, tuple(named))
         if table.num_rows != self.starts[place.shard + 1] - self.starts[place.shard]:
             raise ValueError(f"its row group holds {table.num_rows} records, and other numbers are said")
         return {name: table.column(name)[place.row].as_py() for name in wanted}
 
     def _column(self, name: str) -> list[Any]:
-        return [value for shard in self.shards for value in _file(shard).read([name]).column(name).to_pylist()]
+        return [value for shard in self.shards for value in opened(shard).read([name]).column(name).to_pylist()]
 
     def _names(self) -> tuple[str, ...]:
         """The classes where labels are texts: all that occur."""
-        if not self.columns.label or self.columns.label not in _texts(_schema(self.shards[0])):
+        if not self.columns.label or self.columns.label not in _texts(schema_of(self.shards[0])):
             return ()
         return tuple(sorted({value for value in self._column(self.columns.label) if value is not None}))
 
     def _notes(self) -> list[str]:
         said = [f"pictures are in the column {self.columns.image!r}, labels in {self.columns.label!r}"]
-        largest = max(_file(self.shards[s]).metadata.row_group(g).total_byte_size for s, g in self.groups[:1024])
+        largest = max(opened(self.shards[s]).metadata.row_group(g).total_byte_size for s, g in self.groups[:1024])
         total = sum(shard.size for shard in self.shards)
         if total > _KEPT:
             said.append(
@@ -174,7 +174,7 @@ class _Groups:
             self._tables.popitem(last=False)
 
 
-_GROUPS = _Groups()
+GROUPS = _Groups()
 
 
 def _read(shard: Shard, group: int, columns: tuple[str, ...]) -> Any:
@@ -182,7 +182,7 @@ def _read(shard: Shard, group: int, columns: tuple[str, ...]) -> Any:
     import pyarrow
 
     parts, size = [], 0
-    for batch in _file(shard).iter_batches(_BATCH, row_groups=[group], columns=list(columns)):
+    for batch in opened(shard).iter_batches(_BATCH, row_groups=[group], columns=list(columns)):
         parts.append(batch)
         size += batch.nbytes
         if size > _LARGEST:
@@ -191,7 +191,8 @@ def _read(shard: Shard, group: int, columns: tuple[str, ...]) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _file(shard: Shard) -> Any:
+def opened(shard: Shard) -> Any:
+    """A file as `pyarrow.parquet.ParquetFile`. UserError where it is none, or pyarrow is not installed."""
     try:
         from pyarrow import parquet
     except ImportError as error:
@@ -207,13 +208,14 @@ def _file(shard: Shard) -> Any:
         ) from error
 
 
-def _schema(shard: Shard) -> Any:
-    return _file(shard).schema_arrow
+def schema_of(shard: Shard) -> Any:
+    """The columns of a file and their types, as Arrow has them."""
+    return opened(shard).schema_arrow
 
 
-def _rows(shard: Shard) -> list[int]:
+def rows_of(shard: Shard) -> list[int]:
     """How many records each row group holds, as the file says."""
-    said = _file(shard).metadata
+    said = opened(shard).metadata
     rows = [said.row_group(g).num_rows for g in range(said.num_row_groups)]
     if any(n < 0 for n in rows) or sum(rows) >= 2**31:
         raise UserError(f"{shard.path!r} says that it holds {sum(rows)} records, which cannot be; write it again")

@@ -68,6 +68,11 @@ def find(pattern: str | os.PathLike[str], suffix: str, what: str) -> tuple[Shard
     return tuple(map(_shard, found))
 
 
+def of(paths: Iterable[str]) -> tuple[Shard, ...]:
+    """Files by their paths. UserError for one that is no regular file that can be read."""
+    return tuple(map(_shard, paths))
+
+
 def expand(pattern: str) -> Iterator[str]:
     """`a{0..2}` -> a0, a1, a2 (`{00..10}` keeps its zeros), `{a,b}` -> a, b; several braces in all combinations.
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from ssl_jax.data.sources.arrays import Columns, check_split
 from ssl_jax.data.text.rows import Documents, packed, padded
-from ssl_jax.data.text.vocabulary import SHIPPED, Vocabulary, located, read_tokenizer, vocabulary_of
+from ssl_jax.data.text.vocabulary import SHIPPED, Vocabulary, digest_of, located, read_tokenizer, vocabulary_of
 
 _FILES = {
     "adj": "all pert",
@@ -38,8 +38,17 @@ def vocabulary() -> Vocabulary:
     return vocabulary_of(read_tokenizer(SHIPPED))
 
 
+class _OfWordNet(Columns):
+    """Base of sources of these texts."""
+
+    @property
+    def tokenizer_digest(self) -> str:
+        """SHA-256 of the tokenizer that ships."""
+        return digest_of(SHIPPED)
+
+
 @dataclass(frozen=True, eq=False)
-class Glosses(Columns):
+class Glosses(_OfWordNet):
     """A gloss in each record: `tokens` int32 [length], between the signs of start and end, cut or padded; `label` int32.
 
     Of the glosses one in fifty has more than 62 tokens.
@@ -58,7 +67,7 @@ class Glosses(Columns):
 
 
 @dataclass(frozen=True, eq=False)
-class PackedGlosses(Columns):
+class PackedGlosses(_OfWordNet):
     """Rows of `length` tokens that hold whole glosses beside one another: `tokens`, `segments`, `positions` int32 [length].
 
     Glosses stand in the order of the split; one that is longer than a row is cut.
@@ -74,7 +83,7 @@ class PackedGlosses(Columns):
 
 
 @dataclass(frozen=True, eq=False)
-class Definitions(Columns):
+class Definitions(_OfWordNet):
     """A term and its gloss in each record: `query` int32 [query_length] and `passage` int32 [length], padded; `label`.
 
     The term is the first of the synset. `synset` int32 is the place of the gloss among the different glosses here: records with

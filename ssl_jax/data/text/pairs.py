@@ -31,6 +31,11 @@ class PairViews(TextViews):
         super().__post_init__()
         object.__setattr__(self, "passages", tuple(self.passages))
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The fields of a record that hold tokens."""
+        return (self.query, *self.passages)
+
     def __call__(self, keys: Array, batch: Batch) -> Views:
         """The `inputs` [B, V, T] of the query, and `passage/<input>` [B, P, U]."""
         own = super().__call__(keys, batch)
@@ -53,7 +58,7 @@ class PairViews(TextViews):
 
     def units(self, batch: Mapping[str, Any]) -> Units:
         """The tokens of all texts that are no padding."""
-        texts = (super(PairViews, self).units({"tokens": batch[name]}) for name in (self.query, *self.passages))
+        texts = (super(PairViews, self).units({"tokens": batch[name]}) for name in self.texts)
         return {"tokens": sum(text["tokens"] for text in texts)}
 
 

@@ -5,6 +5,7 @@ Documents come as `flat`, all their tokens after one another, and `lengths` [N].
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,17 @@ def packed(documents: Documents, words: Vocabulary, length: int, most: int | Non
     row = np.repeat(np.arange(len(firsts) - 1), np.diff(firsts))
     begins = np.cumsum(sizes[: len(kept)]) - sizes[: len(kept)]
     return _laid_out(kept, words, length, row, begins - begins[firsts[:-1]][row], len(firsts) - 1)
+
+
+def joined(pieces: Sequence[np.ndarray], words: Vocabulary, length: int) -> dict[str, np.ndarray]:
+    """One row of texts that fit into it, each with its signs already: `tokens`, `segments`, `positions` int32 [length]."""
+    sizes = np.array([len(piece) for piece in pieces])
+    free = (0, length - int(sizes.sum()))
+    return {
+        "tokens": np.pad(np.concatenate(pieces), free, constant_values=words.pad or 0).astype(np.int32),
+        "segments": np.pad(np.repeat(np.arange(1, len(sizes) + 1), sizes), free).astype(np.int32),
+        "positions": np.pad(_ranges(sizes), free).astype(np.int32),
+    }
 
 
 def _signs(words: Vocabulary) -> int:

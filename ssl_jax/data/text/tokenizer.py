@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,27 @@ import numpy as np
 from ssl_jax.data.text.vocabulary import located, read_tokenizer
 from ssl_jax.errors import UserError
 
+_PIECE = 1 << 16  # characters that are encoded at a time
+
 
 @cache
 def load(name: str) -> Any:
-    """The `tokenizers.Tokenizer` of a `tokenizer.json`. UserError where the library or the file is not there."""
+    """The `tokenizers.Tokenizer` of a `tokenizer.json`. UserError where the library or the file is not there.
+
+    It gives all tokens of a text and no others, whatever cutting and padding the file asks for, and what is written like a sign
+    inside of a text is text.
+    """
     read_tokenizer(name)
-    return library().Tokenizer.from_file(str(located(name)))
+    try:
+        tokenizer = library().Tokenizer.from_file(str(located(name)))
+    except UserError:
+        raise
+    except Exception as error:  # the library raises nothing narrower
+        raise UserError(f"{located(name)} is no tokenizer.json that tokenizers can read ({error})") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
 
 
 def library() -> Any:
@@ -25,6 +42,42 @@ def library() -> Any:
     except ImportError as error:
         raise UserError("reading and writing text needs the package tokenizers: pip install 'ssl_jax[text]'") from error
     return tokenizers
+
+
+def encoded(tokenizer: Any, text: str, most: int | None = None) -> list[int]:
+    """The tokens of a text without signs around it, or the first `most` of them; ValueError for half a surrogate pair.
+
+    A long text is encoded in pieces that end where a word ends. Tokenizers that look no further than that (byte-level BPE,
+    WordPiece) give what they give for the whole; one that marks the beginning of a text marks that of each 65,536 letters.
+    """
+    found: list[int] = []
+    for piece in pieces(text):
+        if most is not None and len(found) >= most:
+            break
+        found += tokenizer.encode(piece, add_special_tokens=False).ids
+    return found[:most]
+
+
+def encoded_all(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """`encoded` of each text, faster."""
+    split = [list(pieces(text)) for text in texts]
+    found = iter(tokenizer.encode_batch_fast(list(chain.from_iterable(split)), add_special_tokens=False))
+    return [_joined(next(found).ids for _ in own) for own in split]
+
+
+def pieces(text: str) -> Iterator[str]:
+    """A text cut into pieces of 65,536 characters at most, where a word ends if there is such a place."""
+    at = 0
+    while len(text) - at > _PIECE:
+        places = range(at + _PIECE, at, -1)
+        cut = next((i for i in places if text[i].isspace() and not text[i - 1].isspace()), at + _PIECE)
+        yield text[at:cut]
+        at = cut
+    yield text[at:]
+
+
+def _joined(parts: Iterable[list[int]]) -> list[int]:
+    return list(chain.from_iterable(parts))
 
 
 def readable(name: str, tokens: np.ndarray) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from ssl_jax.data.augment import Batch, Views
 from ssl_jax.data.panels import Panel, Texts
 from ssl_jax.data.text.vocabulary import (
     Vocabulary,
+    digest_of,
     located,
     read_tokenizer,
     sentence_ends,
@@ -63,6 +64,11 @@ class TextViews:
     def there(self) -> bool:
         """Whether the file of the tokenizer is here."""
         return bool(self.tokenizer) and located(self.tokenizer).is_file()
+
+    @property
+    def tokenizer_digest(self) -> str:
+        """SHA-256 of the file of the tokenizer; "" where it is not here."""
+        return digest_of(self.tokenizer) if self.there else ""
 
     @property
     def starts(self) -> np.ndarray:
@@ -120,6 +126,22 @@ class TextViews:
         from ssl_jax.data.text.tokenizer import readable
 
         return readable(self.tokenizer, tokens)
+
+    def check(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """UserError where a record has a token that the tokenizer does not have: it was written with another one."""
+        size = self.words.size
+        for record in records:
+            for name in self.texts:
+                if name in record and (largest := int(np.max(record[name], initial=0))) >= size:
+                    raise UserError(
+                        f"a record has the token {largest} in {name!r}, and the tokenizer of augment has {size}: the records "
+                        "were made with another one; set augment.tokenizer to that"
+                    )
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The fields of a record that hold tokens."""
+        return ("tokens",)
 
     def units(self, batch: Mapping[str, Any]) -> Units:
         """The tokens of a batch that are no padding."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.resources
 import json
 from collections.abc import Mapping
@@ -105,6 +106,13 @@ def located(name: str) -> Path:
     if name == SHIPPED:
         return Path(str(importlib.resources.files("ssl_jax.data").joinpath("wordnet/tokenizer.json")))
     return Path(name)
+
+
+@cache
+def digest_of(name: str) -> str:
+    """SHA-256 of a `tokenizer.json`, in hex. UserError for a file that is none."""
+    read_tokenizer(name)
+    return hashlib.sha256(located(name).read_bytes()).hexdigest()
 
 
 @cache

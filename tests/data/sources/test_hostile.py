@@ -197,7 +197,7 @@ def test_parquet_that_is_sound_and_hostile(tmp_path):
 def test_a_row_group_that_unfolds_is_left_before_it_is_whole(tmp_path, monkeypatch):
     name = write_parquet(tmp_path)
     monkeypatch.setattr(parquet_source, "_LARGEST", 100)
-    monkeypatch.setattr(parquet_source, "_GROUPS", parquet_source._Groups())
+    monkeypatch.setattr(parquet_source, "GROUPS", parquet_source._Groups())
     with pytest.raises(ValueError, match=r"row group 0 of .* has more than 100 bytes"):
         opened(name, "x", size=SIZE)[0]
 
