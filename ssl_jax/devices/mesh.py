@@ -21,13 +21,14 @@ from ssl_jax.errors import UserError
 P = PartitionSpec
 AXES = ("data", "fsdp", "tensor")
 BATCH_AXES = ("data", "fsdp")
+TENSOR = "tensor"
 STACK = "blocks"  # transformer layers are stacked along axis 0 under this name; that axis is never split
 HOST = "pinned_host"  # the kind of memory that a device copies to and from while it computes
 SMALLEST_SPLIT = 2**12  # leaves with fewer elements are cheaper to copy than to gather
 
 Rules = Sequence[tuple[str, tuple[str | None, ...]]]
 
-# Megatron-style splits for a transformer block (Shoeybi et al. 2019, arXiv 1909.08053): heads and MLP width over `tensor`.
+# Megatron-style splits for a transformer (Shoeybi et al. 2019, arXiv 1909.08053): heads, MLP width and words over `tensor`.
 TENSOR_RULES: Rules = (
     (r"blocks/qkv/kernel$", (None, None, None, "tensor", None)),
     (r"blocks/qkv/bias$", (None, None, "tensor", None)),
@@ -41,6 +42,8 @@ TENSOR_RULES: Rules = (
     (r"blocks/fc1/kernel$", (None, None, None, "tensor")),  # SwiGLU: gate and value apart
     (r"blocks/fc1/bias$", (None, None, "tensor")),
     (r"blocks/fc2/kernel$", (None, "tensor", None)),
+    (r"(^|/)(tokens/embedding|words/table)$", ("tensor", None)),  # one row for each word
+    (r"(^|/)(words|head)/bias$", ("tensor",)),
 )
 
 
@@ -113,6 +116,17 @@ def batch_split(examples: int) -> tuple[str, ...] | None:
     if mesh.empty or not set(BATCH_AXES) <= set(mesh.axis_names) or examples % batch_shards(mesh):
         return None
     return BATCH_AXES
+
+
+def shard_words(table: Array) -> Array:
+    """Pin a table of words [V, ...] to `tensor`, where the mesh in use has that axis and it divides V, and to nothing else.
+
+    Without this the partitioner goes from one split to another by way of whole tables on every device.
+    """
+    size = jax.sharding.get_abstract_mesh().shape.get(TENSOR, 1)
+    if size == 1 or len(table) % size:
+        return table
+    return jax.lax.with_sharding_constraint(table, P(TENSOR, *[None] * (table.ndim - 1)))
 
 
 def batch_shards(mesh: Any) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array
@@ -20,11 +22,17 @@ class RelativeBias(nn.Module):
     both: bool = True
 
     @nn.compact
-    def __call__(self, queries: int, keys: int) -> Array:
-        """[1, H, queries, keys]; of fewer queries than keys, the last ones."""
+    def __call__(self, queries: int, keys: int, first: Array | None = None) -> Array:
+        """[1, H, queries, keys]; of fewer queries than keys the last ones, or those from the place `first` on."""
         table = self.param("table", nn.initializers.normal(1.0), (self.buckets, self.heads))
-        chosen = table[buckets(queries, keys, self.buckets, self.furthest, self.both)]
+        chosen = table[self._buckets(queries, keys, first)]
         return chosen.transpose(2, 0, 1)[None]
+
+    def _buckets(self, queries: int, keys: int, first: Array | None) -> np.ndarray | Array:
+        if first is None:
+            return buckets(queries, keys, self.buckets, self.furthest, self.both)
+        square = jnp.asarray(buckets(keys, keys, self.buckets, self.furthest, self.both))
+        return jax.lax.dynamic_slice_in_dim(square, first, queries)
 
 
 def buckets(queries: int, keys: int, count: int, furthest: int, both: bool) -> np.ndarray:

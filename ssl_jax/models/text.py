@@ -12,9 +12,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from ssl_jax.devices.mesh import shard_batch, shard_words
 from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
 from ssl_jax.models.attention import Rope
+from ssl_jax.models.cache import filled, remembered
 from ssl_jax.models.condition import ModulatedNorm, NoiseEmbedding
 from ssl_jax.models.dropout import Dropout
 from ssl_jax.models.mask import Mask
@@ -23,6 +25,7 @@ from ssl_jax.models.rows import NORMS, Dense, LayerNorm
 from ssl_jax.models.transformer import Memory, Style, Transformer
 
 POSITIONS = ("learned", "rope", "relative", "none")
+INITIAL = ("normal", "gpt2", "t5")
 
 
 class TextTransformer(nn.Module):
@@ -33,6 +36,10 @@ class TextTransformer(nn.Module):
     adds a learned vector for each token's type (BERT's sentences A and B). `embedding_norm` is a norm of the sum (BERT, BART).
     `pool` is how `features` reads a text: its first token, the mean of its tokens, or its last token. `condition` > 0 is the
     width of what says how noisy the tokens are and modulates every block (MDLM's diffusion transformer).
+
+    `initial` says how weights are drawn: all N(0, `initial_std`) ("normal"); so, but what ends a residual branch divided by
+    sqrt(2 depth) (GPT-2); or tables of tokens N(0, 1), and kernels with the root of their inputs as the divisor, that of queries
+    also divided by the root of a head's width (T5's code).
     """
 
     vocabulary: int
@@ -50,6 +57,7 @@ class TextTransformer(nn.Module):
     remat: str = "full"
     unroll: int = 1
     attention: str = "xla"
+    initial: str = "normal"  # normal | gpt2 | t5
     initial_std: float = 0.02
     mlp: str = "gelu"
     norm: str = "layer"  # layer | rms
@@ -68,14 +76,19 @@ class TextTransformer(nn.Module):
     condition: int = 0
 
     def __post_init__(self) -> None:
-        for value, known, name in ((self.positions, POSITIONS, "positions"), (self.pool, READERS, "pool")):
+        for value, known, name in (
+            (self.positions, POSITIONS, "positions"),
+            (self.pool, READERS, "pool"),
+            (self.initial, INITIAL, "initial"),
+        ):
             if value not in known:
                 raise UserError(f"model.{name}={value!r} is unknown; use one of {', '.join(known)}")
         super().__post_init__()
 
     def setup(self) -> None:
         """The tables, the norm of their sum, and the stack."""
-        table = partial(nn.Embed, features=self.width, embedding_init=nn.initializers.normal(self.initial_std))
+        std = 1.0 if self.initial == "t5" else self.initial_std
+        table = partial(nn.Embed, features=self.width, embedding_init=nn.initializers.normal(std))
         self.tokens = table(self.vocabulary)
         if self.positions == "learned":
             self.places = table(self.length)
@@ -109,7 +122,11 @@ class TextTransformer(nn.Module):
 
     def embedded(self, tokens: Array, positions: Array, types: Array | None = None) -> Array:
         """What enters the stack, [B, T, D]."""
-        return self.placed(self.tokens(tokens), positions, types)
+        return self.placed(self.looked_up(tokens), positions, types)
+
+    def looked_up(self, tokens: Array) -> Array:
+        """Each token's row of the table, [B, T, D]."""
+        return shard_batch(jnp.take(shard_words(self.tokens.embedding), tokens, axis=0))
 
     def placed(self, x: Array, positions: Array, types: Array | None = None) -> Array:
         """Embeddings of tokens `x` [B, T, D], with those of places and types."""
@@ -128,11 +145,15 @@ class TextTransformer(nn.Module):
         memory: Memory | None = None,
         noise: Array | None = None,
     ) -> Array:
-        """What comes out of the stack for embedded tokens `x` [B, T, D] that are as noisy as `noise` [B] says (None: 0)."""
-        length = x.shape[1]
-        bias = self.relative(length, length) if self.positions == "relative" else None
-        # Padding sees the first text, as in models that know no segments; nothing sees padding.
-        mask, rope = Mask(None, self.causal, jnp.maximum(segments, 1), segments), self._rope(positions)
+        """What comes out of the stack for embedded tokens `x` [B, T, D] that are as noisy as `noise` [B] says (None: 0).
+
+        With a cache that has been begun (`models/cache.py`), `x` is one token behind those that were seen.
+        """
+        first, seen = filled(self), remembered(self, segments)
+        bias = self.relative(x.shape[1], seen.shape[1], first) if self.positions == "relative" else None
+        # Padding sees the first text, as in models that know no segments; nothing sees padding, nor slots that are still free.
+        mask = Mask(None, self.causal and first is None, jnp.maximum(segments, 1), seen)
+        rope = self._rope(positions)
         if not self.condition:
             return self.transformer(x, mask, rope=rope, train=train, bias=bias, memory=memory)
         condition = self.condition_of(jnp.zeros(len(x)) if noise is None else noise)
@@ -147,12 +168,18 @@ class TextTransformer(nn.Module):
         """The rotation (cos, sin), each [B, T, head width]; numbers i and i + d / 2 have the same angle."""
         if self.positions != "rope":
             return None
-        width = self.head_width or self.width // self.heads
+        width = self._head_width
         frequency = self.rope_base ** (-jnp.arange(0, width, 2) / width)
         angle = positions[..., None] * jnp.tile(frequency, 2)
         return ((jnp.cos(angle), jnp.sin(angle)),)
 
+    @property
+    def _head_width(self) -> int:
+        return self.head_width or self.width // self.heads
+
     def _stack(self) -> Transformer:
+        t5, gpt2 = self.initial == "t5", self.initial == "gpt2"
+        normal = nn.initializers.normal(self.initial_std)
         style = Style(
             self.norm,
             self.order,
@@ -161,6 +188,8 @@ class TextTransformer(nn.Module):
             self.kv_heads,
             self.head_width,
             self.attention_scale,
+            (2 * self.depth) ** -0.5 if gpt2 else 1.0,
+            self._head_width**-0.5 if t5 else 1.0,
         )
         return Transformer(
             self.depth,
@@ -170,7 +199,7 @@ class TextTransformer(nn.Module):
             self.remat,
             self.unroll,
             self.attention,
-            nn.initializers.normal(self.initial_std),
+            nn.initializers.variance_scaling(1.0, "fan_in", "normal") if t5 else normal,
             self.mlp,
             qkv_bias=self.qkv_bias,
             norm_epsilon=self.norm_epsilon,
@@ -238,10 +267,18 @@ class EncoderDecoder(nn.Module):
         self, source: tuple[Array, Array, Array], target: tuple[Array, Array, Array], train: bool = False
     ) -> Array:
         """States [B, T, D] of the decoder over what it has written. Source and target are each (tokens, segments, positions)."""
-        states = self.encoder(*source, train=train)
-        tokens, segments, positions = target
-        x = self.decoder.placed(self.encoder.tokens(tokens), positions)
-        return self.decoder.states(x, segments, positions, train, Memory(states, source[1] > 0))
+        return self.write(*target, self.read(*source, train=train), train)
+
+    def read(self, tokens: Array, segments: Array, positions: Array, train: bool = False) -> Memory:
+        """What the decoder attends to: the encoder's states of a text."""
+        return Memory(self.encoder(tokens, segments, positions, train=train), segments > 0)
+
+    def write(
+        self, tokens: Array, segments: Array, positions: Array, memory: Memory, train: bool = False
+    ) -> Array:
+        """States [B, T, D] of the decoder over what it has written."""
+        x = self.decoder.placed(self.encoder.looked_up(tokens), positions)
+        return self.decoder.states(x, segments, positions, train, memory)
 
     def features(self, tokens: Array, segments: Array, positions: Array, train: bool = False) -> Array:
         """One row [B, D] for each text, of the encoder."""

@@ -24,6 +24,7 @@ from jax.ad_checkpoint import checkpoint_name
 from ssl_jax.devices.mesh import HOST, STACK, shard_batch
 from ssl_jax.errors import UserError
 from ssl_jax.models.attention import ATTENTION, Drop, Qkv, Rope, attend_sections
+from ssl_jax.models.cache import CACHE, attend_to_remembered, made_once
 from ssl_jax.models.drop_path import (
     Branch,
     DropPath,
@@ -35,7 +36,7 @@ from ssl_jax.models.drop_path import (
 )
 from ssl_jax.models.dropout import Dropout, dropped
 from ssl_jax.models.mask import NO_MASK, Mask
-from ssl_jax.models.rows import ACTIVATIONS, GATES, NORMS, Dense, hidden_layer
+from ssl_jax.models.rows import ACTIVATIONS, GATES, NORMS, Dense, Initializer, hidden_layer
 
 NOISE = "noise"  # the stream of randomness that training draws from
 
@@ -85,11 +86,28 @@ class Style:
     kv_heads: int | None = None  # heads of keys and values; default: as many as of queries
     head_width: int | None = None  # default: width / heads
     scale: float | None = None  # of the attention logits; default: 1 / sqrt(head width)
+    residual_start: float = 1.0  # factor on the initial kernels that end a branch; GPT-2: 1 / sqrt(2 depth)
+    query_start: float = 1.0  # factor on those of the queries; T5, which does not scale logits: 1 / sqrt(head width)
 
     def __post_init__(self) -> None:
         for value, known, name in ((self.norm, NORMS, "norm"), (self.order, ORDERS, "order")):
             if value not in known:
                 raise UserError(f"{name}={value!r} is unknown; use one of {', '.join(known)}")
+
+
+def times(init: Initializer, factor: float) -> Initializer:
+    """`init`, and what it draws times `factor`."""
+    return init if factor == 1 else lambda *shape: factor * init(*shape)
+
+
+def times_first_third(init: Initializer, factor: float) -> Initializer:
+    """The same for the first third of a matrix's columns: of queries, keys and values, the queries."""
+
+    def drawn(key: Array, shape: tuple[int, ...], *dtype: Any) -> Array:
+        matrix = init(key, shape, *dtype)
+        return matrix.at[:, : shape[1] // 3].multiply(factor)
+
+    return init if factor == 1 else drawn
 
 
 class Memory(NamedTuple):
@@ -152,6 +170,7 @@ class Block(nn.Module):
         """
         width = x.shape[-1]
         dense = partial(Dense, dtype=self.dtype, kernel_init=self.kernel_init, use_bias=self.style.bias)
+        ending = partial(dense, kernel_init=times(self.kernel_init, self.style.residual_start))
         norm = partial(NORMS[self.style.norm], self.norm_epsilon, self.dtype)
         attend = partial(ATTENTION[self.attention], scale=self.style.scale, drop=self._drop_weights())
 
@@ -161,18 +180,18 @@ class Block(nn.Module):
             return h * self.param(name, nn.initializers.constant(self.layer_scale), (width,)).astype(h.dtype)
 
         def attention(h: Array, sections: Sections) -> Array:
-            h = attend_sections(attend, self._heads(h, dense), sections, mask, rope, bias)
-            return scaled("layer_scale1", dense(width, axes=2, name="proj")(h))
+            h = attend_sections(attend_to_remembered(self, attend), self._heads(h, dense), sections, mask, rope, bias)
+            return scaled("layer_scale1", ending(width, axes=2, name="proj")(h))
 
         def attention_to(memory: Memory, h: Array, sections: Sections) -> Array:
-            query, key_value = self._grouped(h, memory.states, dense, "cross_")
+            query, key_value = self._grouped(h, memory.states, dense, "cross_", partial(made_once, self, "memory"))
             h = attend(query, key_value[:, :, 0], key_value[:, :, 1], memory.mask(mask))
-            return scaled("layer_scale_cross", dense(width, axes=2, name="cross_proj")(h))
+            return scaled("layer_scale_cross", ending(width, axes=2, name="cross_proj")(h))
 
         def mlp(h: Array, sections: Sections) -> Array:
             layer = hidden_layer(self.mlp, self.mlp_dim)
             h = self._dropped(layer.apply(dense(layer.features, name="fc1")(h)), self.dropout.hidden)
-            return scaled("layer_scale2", dense(width, name="fc2")(h))
+            return scaled("layer_scale2", ending(width, name="fc2")(h))
 
         cross = {} if memory is None else {"norm_cross": partial(attention_to, memory)}
         branches: dict[str, Branch] = {"norm1": attention, **cross, "norm2": mlp}
@@ -188,16 +207,26 @@ class Block(nn.Module):
         if (self.style.kv_heads or self.heads) == self.heads:
             bias = self.qkv_bias if self.style.bias else "none"
             width = self.style.head_width
-            return (Qkv(self.heads, bias, self.dtype, self.kernel_init, width, name="qkv")(h),)
+            init = times_first_third(self.kernel_init, self.style.query_start)
+            return (Qkv(self.heads, bias, self.dtype, init, width, name="qkv")(h),)
         biased = self.style.bias and self.qkv_bias == "all"
         query, key_value = self._grouped(h, h, partial(dense, use_bias=biased))
         return query[:, :, None], key_value
 
-    def _grouped(self, h: Array, other: Array, dense: Callable[..., Dense], prefix: str = "") -> tuple[Array, Array]:
-        """Queries [B, S, H, d] of `h`, and keys and values [B, M, 2, K, d] of `other`."""
+    def _grouped(
+        self,
+        h: Array,
+        other: Array,
+        dense: Callable[..., Dense],
+        prefix: str = "",
+        made: Callable[[Callable[[], Array]], Array] = lambda make: make(),
+    ) -> tuple[Array, Array]:
+        """Queries [B, S, H, d] of `h`, and keys and values [B, M, 2, K, d] of `other`, which `made` may already have."""
         head = self.style.head_width or h.shape[-1] // self.heads
-        query = dense((self.heads, head), name=f"{prefix}query")(h)
-        return query, dense((2, self.style.kv_heads or self.heads, head), name=f"{prefix}key_value")(other)
+        init = times(self.kernel_init, self.style.query_start)
+        query = dense((self.heads, head), kernel_init=init, name=f"{prefix}query")(h)
+        key_value = dense((2, self.style.kv_heads or self.heads, head), name=f"{prefix}key_value")
+        return query, made(lambda: key_value(other))
 
     def _dropped(self, x: Array, rate: float) -> Array:
         return dropped(self.make_rng(NOISE), x, rate) if rate else x
@@ -325,7 +354,7 @@ class Transformer(nn.Module):
         block = kind if self.remat == "none" else nn.remat(kind, policy=policy, prevent_cse=False)
         stack = nn.scan(
             block,
-            variable_axes={"params": 0},
+            variable_axes={"params": 0, CACHE: 0},
             split_rngs={"params": True, NOISE: True},
             in_axes=(0, *[nn.broadcast] * 5),
             length=self.depth,

@@ -18,11 +18,23 @@ from jax import Array
 
 from ssl_jax.data.panels import Panel
 from ssl_jax.data.text.views import TextViews
+from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
-from ssl_jax.losses.mean import Mean, mean_of
+from ssl_jax.losses.mean import Mean
+from ssl_jax.losses.vocabulary import ToldWords
 from ssl_jax.objectives.base import Batch, Column, Keys, Objective, Out, Progress, State, Views
+from ssl_jax.objectives.shared.decoding import GREEDY, Sampler, prompted, reader, written
 from ssl_jax.objectives.shared.forward import applied
-from ssl_jax.objectives.shared.language import following, last_layers, table_of, text_of, told_texts, word_loss
+from ssl_jax.objectives.shared.language import (
+    accuracy,
+    following,
+    last_layers,
+    table_of,
+    text_of,
+    told_texts,
+    told_words,
+    validation,
+)
 
 
 @dataclass(frozen=True)
@@ -30,12 +42,14 @@ class CausalLM(Objective):
     """Cross-entropy of every token but the first of its document; no document of a packed row sees another.
 
     tied: the last layer is the embedding (GPT-2), or a table of its own (Llama).
+    z: weight of the squared log-sums of exponentials (z-loss), which keeps logits small; 1e-4 in PaLM, 0 in GPT-2 and Llama.
     method: how the loss over the vocabulary is computed (`losses/streamed/cost.py`).
     """
 
     encoder: nn.Module
     augment: TextViews
     tied: bool = True
+    z: float = 0.0
     method: str = "auto"
 
     validated = (
@@ -46,6 +60,8 @@ class CausalLM(Objective):
     def __post_init__(self) -> None:
         if not self.encoder.causal:
             raise UserError("causal_lm needs a model that sees no later token; set model.causal=True")
+        if self.z < 0:
+            raise UserError(f"objective.z={self.z} must be 0 or more; PaLM's is 1e-4")
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -63,30 +79,46 @@ class CausalLM(Objective):
         return self.augment(keys.example, batch)
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
-        """The mean over all tokens that follow another."""
-        return Out({"cross_entropy": self._nats(params, self._states(params, views, key), views)})
+        """The mean over all tokens that follow another, with the z-loss in it; both apart, and right guesses, are metrics."""
+        told, words, weights = self._told(params, self._states(params, views, key), views)
+        right = {"accuracy": accuracy(told, words, weights)}
+        parts = {"nats": told.cross_entropy, "log_sum_squared": told.log_sum_squared} if self.z else {}
+        return Out({"cross_entropy": told.loss}, right | parts)
 
     def validate(self, params: dict, extra: dict, views: Views, key: Array) -> dict[str, Mean]:
         """How many tokens are the first guess, and nats for one."""
-        states = self._states(params, views)
-        after, weights = following(*text_of(self.given(views))[:2])
-        right = (self._guesses(params, states) == after).astype(jnp.float32)
-        return {"accuracy": mean_of(right, weights), "nats": self._nats(params, states, views)}
+        return validation(*self._told(params, self._states(params, views), views))
 
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
         """Texts, with the tokens that were the first guess from all before them."""
         tokens, segments, _ = (np.asarray(x) for x in text_of(self.given(views)))
-        guesses = np.asarray(self._guesses(params, self._states(params, views)))
+        guesses = np.asarray(self._told(params, self._states(params, views), views)[0].guess)
         right = np.pad(guesses[:, :-1] == tokens[:, 1:], ((0, 0), (1, 0)))
         return {"guesses": told_texts(self.augment, tokens, segments, right, "right")}
+
+    def sample(
+        self, params: dict, key: Array, prompts: Array, lengths: Array, new: int, sampler: Sampler = GREEDY
+    ) -> Array:
+        """`new` tokens int [B, new] behind `prompts` int [B, P], of which the first `lengths` [B] of each row are real.
+
+        UserError where a model with a table of positions has no rows for so many.
+        """
+        if self.encoder.positions == "learned" and prompts.shape[1] + new > self.encoder.length:
+            raise UserError(
+                f"{prompts.shape[1]} tokens and {new} new ones are more than model.length={self.encoder.length}"
+            )
+
+        def logits(state: Array) -> Array:
+            return jnp.einsum("bd,vd->bv", state, table_of(params), preferred_element_type=wide(state.dtype))
+
+        read, end = reader(self.encoder, params["encoder"]), self.augment.words.end
+        return written(read, logits, prompted(prompts, lengths), key, new, sampler, end)
 
     def _states(self, params: dict, views: Views, key: Array | None = None) -> Array:
         noise = {} if key is None else {"rngs": {"noise": key}}
         return applied(self.encoder, params["encoder"], *text_of(self.given(views)), train=key is not None, **noise)
 
-    def _nats(self, params: dict, states: Array, views: Views) -> Mean:
+    def _told(self, params: dict, states: Array, views: Views) -> tuple[ToldWords, Array, Array]:
+        """What is told of each token's successor, the successors, and their weights."""
         after, weights = following(*text_of(self.given(views))[:2])
-        return word_loss(states, table_of(params), after, weights, method=self.method)
-
-    def _guesses(self, params: dict, states: Array) -> Array:
-        return jnp.einsum("btd,vd->btv", states, table_of(params).astype(states.dtype)).argmax(axis=-1)
+        return told_words(states, table_of(params), after, weights, z=self.z, method=self.method), after, weights

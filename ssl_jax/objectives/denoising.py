@@ -18,12 +18,15 @@ from jax import Array
 from ssl_jax.data.masks.corruption import RATIO, Corrupted, bart_corrupted, t5_corrupted
 from ssl_jax.data.panels import Panel, Texts
 from ssl_jax.data.text.views import TextViews
+from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
-from ssl_jax.losses.mean import Mean, mean_of
+from ssl_jax.losses.mean import Mean
+from ssl_jax.losses.vocabulary import ToldWords
 from ssl_jax.models.text import EncoderDecoder, WordTable
 from ssl_jax.objectives.base import Batch, Column, Keys, Objective, Out, Progress, State, Views
+from ssl_jax.objectives.shared.decoding import GREEDY, Sampler, prompted, reader, written
 from ssl_jax.objectives.shared.forward import applied
-from ssl_jax.objectives.shared.language import text_of, told_texts, word_loss
+from ssl_jax.objectives.shared.language import accuracy, text_of, told_texts, told_words, validation
 
 NEEDED = {"t5": ("pad", "end"), "bart": ("pad", "mask", "end")}
 
@@ -87,13 +90,13 @@ class Denoising(Objective):
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """The mean over all tokens that are written."""
-        return Out({"cross_entropy": self._nats(params, self._states(params, views, key), views)})
+        told = self._told(params, self._states(params, views, key), views)
+        return Out({"cross_entropy": told.loss}, {"accuracy": accuracy(told, views["target"], views["weights"])})
 
     def validate(self, params: dict, extra: dict, views: Views, key: Array) -> dict[str, Mean]:
         """How many tokens are the first guess given those before them, and nats for one."""
-        states = self._states(params, views)
-        right = (self._guesses(params, states) == views["target"]).astype(jnp.float32)
-        return {"accuracy": mean_of(right, views["weights"]), "nats": self._nats(params, states, views)}
+        told = self._told(params, self._states(params, views), views)
+        return validation(told, views["target"], views["weights"])
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """The damaged texts, and what is to be written."""
@@ -105,8 +108,26 @@ class Denoising(Objective):
 
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
         """What is to be written, with the tokens that were the first guess."""
-        right = self._guesses(params, self._states(params, views)) == views["target"]
+        right = self._told(params, self._states(params, views), views).guess == views["target"]
         return {"written": told_texts(self.augment, views["target"], views["weights"], right, "right")}
+
+    def sample(self, params: dict, views: Views, key: Array, new: int, sampler: Sampler = GREEDY) -> Array:
+        """`new` tokens int [B, new] that the decoder writes of the damaged texts."""
+        memory = self.encoder.apply({"params": params["encoder"]}, *self._source(views), method="read")
+        read = reader(self.encoder, params["encoder"], memory, method="write")
+
+        def logits(state: Array) -> Array:
+            return jnp.einsum("bd,vd->bv", state, self._table(params), preferred_element_type=wide(state.dtype))
+
+        rows = len(views["target"])
+        begin = prompted(jnp.full((rows, 1), self._start), jnp.ones(rows, jnp.int32))
+        return written(read, logits, begin, key, new, sampler, self.augment.words.end)
+
+    @property
+    def _start(self) -> int:
+        """What the decoder is given before its first token: the padding (T5), or the end sign (BART)."""
+        words = self.augment.words
+        return cast(int, words.pad if self.corruption == "t5" else words.end)
 
     def _corrupted(self, key: Array, tokens: Array, length: Array) -> Corrupted:
         words, key, ratio = self.augment.words, jax.random.fold_in(key, 1), self.ratio or RATIO[self.corruption]
@@ -121,9 +142,8 @@ class Denoising(Objective):
 
     def _written(self, views: Views) -> tuple[Array, Array, Array]:
         """What the decoder is given: the target, one place later."""
-        words, target = self.augment.words, views["target"]
-        start = words.pad if self.corruption == "t5" else words.end
-        tokens = jnp.pad(target, ((0, 0), (1, 0)), constant_values=start)[:, :-1]
+        target = views["target"]
+        tokens = jnp.pad(target, ((0, 0), (1, 0)), constant_values=self._start)[:, :-1]
         places = jnp.broadcast_to(jnp.arange(target.shape[1]), target.shape)
         return tokens, (views["weights"] > 0).astype(jnp.int32), places
 
@@ -138,11 +158,8 @@ class Denoising(Objective):
         table = params["encoder"]["encoder"]["tokens"]["embedding"]
         return table / jnp.sqrt(self.encoder.width) if self.scaled else table
 
-    def _nats(self, params: dict, states: Array, views: Views) -> Mean:
-        return word_loss(states, self._table(params), views["target"], views["weights"], method=self.method)
-
-    def _guesses(self, params: dict, states: Array) -> Array:
-        return jnp.einsum("btd,vd->btv", states, self._table(params).astype(states.dtype)).argmax(axis=-1)
+    def _told(self, params: dict, states: Array, views: Views) -> ToldWords:
+        return told_words(states, self._table(params), views["target"], views["weights"], method=self.method)
 
 
 def _rows(tokens: Array, length: Array) -> tuple[Array, Array]:

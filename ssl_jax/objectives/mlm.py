@@ -20,12 +20,21 @@ from ssl_jax.data.masks.words import Hidden, budget, hidden_spans, hidden_tokens
 from ssl_jax.data.panels import Panel, Texts
 from ssl_jax.data.text.views import TextViews
 from ssl_jax.errors import UserError
-from ssl_jax.losses.mean import Mean, mean_of
+from ssl_jax.losses.mean import Mean
+from ssl_jax.losses.vocabulary import ToldWords
 from ssl_jax.models.grid import take_tokens
 from ssl_jax.models.text import SpanHead, WordHead
 from ssl_jax.objectives.base import Batch, Column, Keys, Objective, Out, Progress, State, Views
 from ssl_jax.objectives.shared.forward import applied
-from ssl_jax.objectives.shared.language import last_layers, table_of, text_of, word_loss
+from ssl_jax.objectives.shared.language import (
+    accuracy,
+    last_layers,
+    table_of,
+    text_of,
+    told_words,
+    validation,
+    word_loss,
+)
 
 UNITS = ("token", "word", "span")
 MASKED, CHANGED = 0.8, 0.9  # below the first a hidden token reads as the mask, below the second as another token
@@ -108,16 +117,16 @@ class MLM(Objective):
         """Cross-entropy of the hidden tokens; of spans also from their two neighbours (SpanBERT, eq. 2)."""
         states = self._states(params, views, key)
         rows, bias = applied(self.modules["head"], params["head"], take_tokens(states, views["at"]))
-        losses = {"mlm": self._nats(params, rows, bias, views)}
+        told = self._told_words(params, rows, bias, views)
+        losses = {"mlm": told.loss}
         if self.unit == "span":
             losses["boundary"] = self._nats(params, self._from_boundaries(params, states, views), bias, views)
-        return Out(losses)
+        return Out(losses, {"accuracy": accuracy(told, views["words"], views["weights"])})
 
     def validate(self, params: dict, extra: dict, views: Views, key: Array) -> dict[str, Mean]:
         """How many hidden tokens are the first guess, and nats for one."""
-        rows, bias = self._rows(params, views)
-        right = (self._guesses(params, rows, bias) == views["words"]).astype(jnp.float32)
-        return {"accuracy": mean_of(right, views["weights"]), "nats": self._nats(params, rows, bias, views)}
+        told = self._told_words(params, *self._rows(params, views), views)
+        return validation(told, views["words"], views["weights"])
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """The texts, with hidden tokens marked by what the model reads there."""
@@ -125,7 +134,7 @@ class MLM(Objective):
 
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
         """The texts as the model reads them, and as it fills them in."""
-        guesses = np.asarray(self._guesses(params, *self._rows(params, views)))
+        guesses = np.asarray(self._told_words(params, *self._rows(params, views), views).guess)
         read = self._told(views)
         filled = self._told(views, guesses)
         return {"guesses": Texts([[a, b] for a, b in zip(read, filled, strict=True)], ("read", "filled in"))}
@@ -162,9 +171,8 @@ class MLM(Objective):
     def _nats(self, params: dict, rows: Array, bias: Array, views: Views) -> Mean:
         return word_loss(rows, table_of(params), views["words"], views["weights"], bias, self.method)
 
-    def _guesses(self, params: dict, rows: Array, bias: Array) -> Array:
-        logits = jnp.einsum("bkd,vd->bkv", rows, table_of(params).astype(rows.dtype)) + bias
-        return logits.argmax(axis=-1)
+    def _told_words(self, params: dict, rows: Array, bias: Array, views: Views) -> ToldWords:
+        return told_words(rows, table_of(params), views["words"], views["weights"], bias, method=self.method)
 
     def _from_boundaries(self, params: dict, states: Array, views: Views) -> Array:
         edges = [take_tokens(states, views[side]) for side in ("left", "right")]

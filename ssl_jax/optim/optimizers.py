@@ -33,6 +33,7 @@ from ssl_jax.optim.param_rules import (
     NO_DECAY,
     CountState,
     Groups,
+    as_it_is,
     clip_norm,
     decay_factor,
     layer_norms,
@@ -141,6 +142,21 @@ def adamw(
 ) -> optax.GradientTransformation:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2017, arXiv 1711.05101), both on schedules."""
     return optax.chain(scale_by_adam(b1, b2, eps, groups), decay_and_scale(lr, weight_decay, groups, no_decay))
+
+
+def adamw_uncorrected(
+    lr: Schedule,
+    weight_decay: Schedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-6,
+    groups: Groups = (),
+    no_decay: str = NO_DECAY,
+) -> optax.GradientTransformation:
+    """AdamW whose moments are not corrected for their start at 0, as in BERT's code (arXiv 1810.04805, appendix A.2)."""
+    direction = scale_by_adam(b1, b2, eps, groups, as_it_is)
+    return optax.chain(direction, decay_and_scale(lr, weight_decay, groups, no_decay))
 
 
 def sgd(
@@ -252,6 +268,7 @@ def muon(
 # Where a recipe's section has a number under the same name, its default is the one here.
 OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
     "adamw": partial(adamw, b2=0.95),
+    "adamw_uncorrected": adamw_uncorrected,
     "sgd": sgd,
     "lars": lars,
     "lars_simclr": lars_simclr,

@@ -11,7 +11,7 @@ A group is `(path regex, {key: value})`; all groups that match a path apply, and
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -103,7 +103,23 @@ def with_groups(optimizer: optax.GradientTransformation, groups: Groups) -> opta
     return optax.GradientTransformation(init, update)
 
 
-def scale_by_adam(b1: float, b2: float, eps: float, groups: Groups = ()) -> optax.GradientTransformation:
+def unbiased(moment: Array, decay: float, steps: Array) -> Array:
+    """A moving average that began at 0, divided by the weight that it has given out (Kingma & Ba 2014, section 3)."""
+    return moment / (1 - jnp.asarray(decay, moment.dtype) ** steps)
+
+
+def as_it_is(moment: Array, decay: float, steps: Array) -> Array:
+    """A moving average without a correction."""
+    return moment
+
+
+def scale_by_adam(
+    b1: float,
+    b2: float,
+    eps: float,
+    groups: Groups = (),
+    corrected: Callable[[Array, float, Array], Array] = unbiased,
+) -> optax.GradientTransformation:
     """Adam's direction (Kingma & Ba 2014, arXiv 1412.6980); the bias correction counts steps since `freeze_until`."""
 
     def init(params: Any) -> optax.ScaleByAdamState:
@@ -117,7 +133,7 @@ def scale_by_adam(b1: float, b2: float, eps: float, groups: Groups = ()) -> opta
 
         def direction(name: str, m: Array, v: Array) -> Array:
             steps = jnp.maximum(count - rule_for(groups, name).get("freeze_until", 0), 1)
-            m, v = (x / (1 - jnp.asarray(b, x.dtype) ** steps) for x, b in ((m, b1), (v, b2)))
+            m, v = (corrected(x, b, steps) for x, b in ((m, b1), (v, b2)))
             return m / (jnp.sqrt(v) + eps)
 
         return map_named(direction, mu, nu), optax.ScaleByAdamState(count, mu, nu)

@@ -84,6 +84,10 @@ LOSSES = {
         (pair()[0], TABLE, CENTRE), lambda h, t, b: vocabulary.linear_softmax_cross_entropy(h, t, LABELS, b, WEIGHTS),
         lambda m, h, t, b: classes.linear_softmax_cross_entropy(h, t, jnp.asarray(LABELS), b, *single(WEIGHTS), m),
     ),
+    "told": (
+        (pair()[0], TABLE, CENTRE), lambda h, t, b: vocabulary.linear_told_words(h, t, LABELS, b, WEIGHTS, 0.1).loss,
+        lambda m, h, t, b: classes.linear_told_words(h, t, jnp.asarray(LABELS), b, *single(WEIGHTS), 0.1, m).loss,
+    ),
 }  # fmt: skip
 
 
@@ -115,10 +119,29 @@ def test_value_and_gradient_are_those_of_the_plain_form_in_float64(name):
     check(name, "hierarchical", MESHES["2x4"])
 
 
+def test_words_over_the_tensor_axis_are_told_as_those_of_one_device():
+    check("told", "hierarchical", (2, 2, 2))
+    check("vocabulary", "local", (1, 1, 8))
+    arguments = single(pair()[0], TABLE, CENTRE)
+    weights = single(WEIGHTS)[0]
+    plain = vocabulary.linear_told_words(*arguments[:2], LABELS, arguments[2], weights, 0.1)
+    with jax.set_mesh(make_mesh(2, 1, 4)):
+        table = jax.device_put(arguments[1], jax.NamedSharding(jax.sharding.get_mesh(), jax.P("tensor")))
+        told = jax.jit(
+            lambda t: classes.linear_told_words(arguments[0], t, LABELS, arguments[2], weights, 0.1, "local")
+        )
+        ours = told(table)
+        text = told.lower(table).compile().as_text()
+    assert np.array_equal(ours.guess, plain.guess)
+    for mine, theirs in zip(jax.tree.leaves(ours[:3]), jax.tree.leaves(plain[:3]), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5)
+    assert f"f32[{CLASSES},{WIDTH}]" not in text  # no device ever has the whole table
+
+
 def every_placement():
     """(loss, method, mesh) of all that exist: embeddings are never whole on each device, and classes have to divide."""
     for name, method, sizes in itertools.product(LOSSES, METHODS, [(8, 1), (1, 8), (2, 4), (4, 2), (2, 2, 2), (3, 2)]):
-        table = name in ("sinkhorn", "centred", "vocabulary")
+        table = name in ("sinkhorn", "centred", "vocabulary", "told")
         exists = (method != "local" or table) and (method != "hierarchical" or 1 not in sizes[:2])
         divides = not table or method in ("auto", "plain", "local") or CLASSES % (sizes[0] * sizes[1]) == 0
         if exists and divides:

@@ -35,18 +35,20 @@ class TextViews:
 
     vocabulary: options of `Vocabulary`; those that are not given are read from `tokenizer`.
     tokenizer: the path of a `tokenizer.json`, or "wordnet" for that of the texts that ship: for the ids of signs, for where words
-      begin, and for people who look at the tokens. A file that is not there is no error as long as `vocabulary` has a `size`:
-      planning works without the data.
+      begin, and for people who look at the tokens.
+    assumed: options of `Vocabulary` that hold as long as the file of the tokenizer is not there: planning works without the data.
     """
 
     vocabulary: Mapping[str, int] | tuple[tuple[str, int], ...] = ()
     tokenizer: str = ""
     count: int = 1
+    assumed: Mapping[str, int] | tuple[tuple[str, int], ...] = ()
 
     inputs: ClassVar = ("tokens", "segments", "positions")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "vocabulary", tuple(sorted(dict(self.vocabulary).items())))  # so that it can be hashed
+        for name in ("vocabulary", "assumed"):
+            object.__setattr__(self, name, tuple(sorted(dict(getattr(self, name)).items())))  # so that it can be hashed
         if self.count < 1:
             raise UserError(f"augment.count={self.count}: at least one view of each text")
 
@@ -54,7 +56,10 @@ class TextViews:
     def words(self) -> Vocabulary:
         """The vocabulary that records are written in."""
         given = dict(self.vocabulary)
-        if self.there or (self.tokenizer and "size" not in given):
+        if self.there:
+            return vocabulary_of(read_tokenizer(self.tokenizer), **given)
+        given = dict(self.assumed) | given
+        if self.tokenizer and "size" not in given:
             return vocabulary_of(read_tokenizer(self.tokenizer), **given)
         if "size" not in given:
             raise UserError("augment needs a tokenizer (the path of a tokenizer.json), or vocabulary.size")

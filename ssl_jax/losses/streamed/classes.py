@@ -13,13 +13,15 @@ from jax import Array
 from ssl_jax.devices.precision import wide
 from ssl_jax.losses.mean import Mean
 from ssl_jax.losses.prototypes import EXCLUDED, centred_softmax, prototype_cross_entropy, sinkhorn
-from ssl_jax.losses.streamed.cost import choose
-from ssl_jax.losses.streamed.engine import ends, total
-from ssl_jax.losses.streamed.kernels import CrossEntropy, Softmax
+from ssl_jax.losses.streamed.cost import choose, choose_for_words
+from ssl_jax.losses.streamed.engine import ends, total, total_and_rows
+from ssl_jax.losses.streamed.kernels import CrossEntropy, Softmax, ToldClasses
 from ssl_jax.losses.streamed.placement import Placement
 from ssl_jax.losses.streamed.rounds import Plan
 from ssl_jax.losses.streamed.tiles import Side
+from ssl_jax.losses.vocabulary import ToldWords, told_of
 from ssl_jax.losses.vocabulary import linear_softmax_cross_entropy as plain_vocabulary
+from ssl_jax.losses.vocabulary import linear_told_words as plain_told_words
 
 
 def sinkhorn_prototypes(
@@ -90,12 +92,29 @@ def linear_softmax_cross_entropy(
     method: str = "auto",
 ) -> Mean:
     """Cross-entropy of `hidden` [R, D] with words `table` [V, D]; see `losses.vocabulary.linear_softmax_cross_entropy`."""
-    place = choose(method, len(hidden), len(table), table.shape[1], copies=True)
+    place = choose_for_words(method, len(hidden), *table.shape)
     if place is None:
         return plain_vocabulary(hidden, table, labels, bias, weights)
-    rows = Side(hidden, target=labels, weight=weights)
-    cols = Side(table, bias, target=jnp.arange(len(table), dtype=labels.dtype))
+    rows, cols = _words(hidden, table, labels, bias, weights)
     return _mean(total(Plan(CrossEntropy(), place), rows, cols), rows)
+
+
+def linear_told_words(
+    hidden: Array,
+    table: Array,
+    labels: Array,
+    bias: Array | None = None,
+    weights: Array | None = None,
+    z: float = 0.0,
+    method: str = "auto",
+) -> ToldWords:
+    """Cross-entropy, log-sums and first guesses in one pass; see `losses.vocabulary.linear_told_words`."""
+    place = choose_for_words(method, len(hidden), *table.shape)
+    if place is None:
+        return plain_told_words(hidden, table, labels, bias, weights, z)
+    rows, cols = _words(hidden, table, labels, bias, weights)
+    loss, (log_sum, expected, _, guess) = total_and_rows(Plan(ToldClasses(z), place), rows, cols)
+    return told_of(_mean(loss, rows), log_sum - expected, log_sum, guess, weights)
 
 
 def sinkhorn_potentials(
@@ -131,6 +150,11 @@ def _soft_cross_entropy(
 ) -> Mean:
     rows = Side(student.astype(wide(student.dtype)) / temperature, target=targets, weight=weights)
     return _mean(total(Plan(CrossEntropy(), place), rows, Side(prototypes, target=target_cols)), rows)
+
+
+def _words(hidden: Array, table: Array, labels: Array, bias: Array | None, weights: Array | None) -> tuple[Side, Side]:
+    columns = jnp.arange(len(table), dtype=jnp.int32)
+    return Side(hidden, target=labels.astype(jnp.int32), weight=weights), Side(table, bias, target=columns)
 
 
 def _mean(total: Array, rows: Side) -> Mean:

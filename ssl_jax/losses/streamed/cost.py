@@ -10,10 +10,12 @@ The constants are orders of magnitude for a node's links, not measurements: give
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 import jax
 
-from ssl_jax.devices.mesh import BATCH_AXES
+from ssl_jax.devices.mesh import BATCH_AXES, TENSOR
 from ssl_jax.errors import UserError
 from ssl_jax.losses.streamed.placement import Placement
 
@@ -58,6 +60,19 @@ def seconds(place: Placement, axes: dict[str, int], columns: int, width: int) ->
     return wire + messages * LATENCY
 
 
+def shared(columns: int) -> tuple[str, ...]:
+    """The axis over which columns that are parameters are split although rows are not: `tensor`, where it divides them."""
+    size = jax.sharding.get_abstract_mesh().shape.get(TENSOR, 1)
+    return (TENSOR,) if size > 1 and columns % size == 0 else ()
+
+
+def choose_for_words(method: str, rows: int, columns: int, width: int) -> Placement | None:
+    """As `choose`, for a table of parameters whose columns are split over `tensor`, too, where that axis divides them."""
+    share = shared(columns)
+    place = choose(method, rows, columns // _size(share, jax.sharding.get_abstract_mesh().shape), width, copies=True)
+    return None if place is None else replace(place, share=share)
+
+
 def choose(method: str, rows: int, columns: int, width: int, copies: bool = False) -> Placement | None:
     """The placement for `method` on the mesh in use, or None for the plain form. "auto" chooses.
 
@@ -97,5 +112,5 @@ def choose(method: str, rows: int, columns: int, width: int, copies: bool = Fals
     return place
 
 
-def _size(names: tuple[str, ...], axes: dict[str, int]) -> int:
+def _size(names: tuple[str, ...], axes: Mapping[str, int]) -> int:
     return math.prod(axes[a] for a in names)

@@ -35,6 +35,18 @@ def ends(plan: Plan, rows: Side, cols: Side) -> tuple[Parts, Parts]:
     return _on_mesh(plan, forward, specs, specs)(rows, cols)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def total_and_rows(plan: Plan, rows: Side, cols: Side) -> tuple[Array, Parts]:
+    """`total`, and what each row has reached, which is a constant to the gradient. Of rows against other columns."""
+    return _forward_and_rows(plan, rows, cols)[0]
+
+
+def _forward_and_rows(plan: Plan, rows: Side, cols: Side) -> tuple[tuple[Array, Parts], Any]:
+    reached, _ = ends(plan, rows, cols)
+    # The slope needs the log-sum and what is expected; the rest is no number that could be padded.
+    return (plan.kernel.total(reached, None, rows), reached), (rows, cols, (reached[:2], None))
+
+
 def _forward(plan: Plan, rows: Side, cols: Side) -> tuple[Array, Any]:
     reached = ends(plan, rows, cols)
     return plan.kernel.total(*reached, rows), (rows, cols, reached)
@@ -54,6 +66,7 @@ def _backward(plan: Plan, residuals: Any, g: Array) -> tuple[Side, Side]:
 
 
 total.defvjp(_forward, _backward)
+total_and_rows.defvjp(_forward_and_rows, lambda plan, residuals, g: _backward(plan, residuals, g[0]))
 
 
 def _on_mesh(plan: Plan, share: Callable, inputs: Any, outputs: Any) -> Callable:

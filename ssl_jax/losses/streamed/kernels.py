@@ -150,3 +150,43 @@ class CrossEntropy:
         """Softmax minus targets, weighted [r, c]."""
         slope = jnp.exp(s - row_end[0][:, None]) - self.targets(rows, cols)
         return slope if rows.weight is None else slope * rows.weight[:, None]
+
+
+@dataclass(frozen=True)
+class ToldClasses(CrossEntropy):
+    """`CrossEntropy` that also finds the column of each row's largest logit, the first of several.
+
+    With `z` > 0, `z` times the square of the log-sum is added to each row (PaLM, arXiv 2204.02311, section 5). Slope:
+    `weight_i (softmax(s)_ik (1 + 2 z log sum_i) - q_ik)`.
+    """
+
+    z: float = 0.0
+
+    def parts(self, s: Array, rows: Side, cols: Side) -> tuple[Parts, Parts]:
+        """Log-sum, expected logit, largest logit and its column, of each row in one tile."""
+        (log_sum, expected), _ = super().parts(s, rows, cols)
+        return (log_sum, expected, s.max(axis=1), cols.target[s.argmax(axis=1)]), None
+
+    def merge(self, a: Parts, b: Parts) -> Parts:
+        """As `CrossEntropy`, and the larger logit; of equal ones the first column."""
+        if a is None:
+            return None
+        later = (b[2] > a[2]) | ((b[2] == a[2]) & (b[3] < a[3]))
+        best = tuple(jnp.where(later, y, x) for x, y in zip(a[2:], b[2:], strict=True))
+        return *super().merge(a[:2], b[:2]), *best
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> tuple[Parts, Parts]:
+        """Nothing seen."""
+        nothing, _ = super().empty(shape, dtype)
+        return (*nothing, jnp.full(shape, EXCLUDED, dtype), jnp.zeros(shape, jnp.int32)), None
+
+    def total(self, row_parts: Parts, col_parts: Parts, rows: Side) -> Array:
+        """The weighted sum over rows, a scalar."""
+        loss = row_parts[0] - row_parts[1] + self.z * row_parts[0] ** 2
+        return loss.sum() if rows.weight is None else (loss * rows.weight).sum()
+
+    def slope(self, s: Array, rows: Side, cols: Side, row_end: Parts, col_end: Parts) -> Array:
+        """As `CrossEntropy`, with the share of the square."""
+        log_sum = row_end[0][:, None]
+        slope = jnp.exp(s - log_sum) * (1 + 2 * self.z * log_sum) - self.targets(rows, cols)
+        return slope if rows.weight is None else slope * rows.weight[:, None]

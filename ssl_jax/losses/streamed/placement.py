@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
+from operator import itemgetter
 from typing import Any
 
 import jax
@@ -24,11 +27,15 @@ class Placement:
     Columns are split over `ring` and `gather`, in this order. Blocks travel along `ring`; wherever one has arrived, it is
     brought together with its neighbours along `gather`. Along `copy` all columns are everywhere. Without axes, everything is
     on one device.
+
+    Along `share` it is the other way round: rows are the same, each device has its own columns, and what rows have reached is
+    merged at the end (a vocabulary over `tensor`).
     """
 
     copy: Axes = ()
     ring: Axes = ()
     gather: Axes = ()
+    share: Axes = ()
 
     @property
     def rows(self) -> PartitionSpec:
@@ -38,7 +45,7 @@ class Placement:
     @property
     def cols(self) -> PartitionSpec:
         """How columns are split."""
-        return PartitionSpec(self.ring + self.gather)
+        return PartitionSpec(self.share + self.ring + self.gather)
 
     def ring_size(self) -> int:
         """Blocks that meet on the ring; 1 without one."""
@@ -89,3 +96,15 @@ class Placement:
             return x
         largest = jax.lax.pmax(x, self.copy)
         return largest + jnp.log(jax.lax.psum(jnp.exp(x - largest), self.copy))
+
+    def merged(self, merge: Callable[[Any, Any], Any], parts: Any) -> Any:
+        """What rows have reached on all devices along `share`."""
+        if not self.share:
+            return parts
+        found = jax.tree.map(lambda a: jax.lax.all_gather(a, self.share), parts)
+        count = jax.lax.axis_size(self.share)
+        return reduce(merge, [jax.tree.map(itemgetter(i), found) for i in range(count)])
+
+    def added(self, x: Array) -> Array:
+        """The sum over `share`."""
+        return jax.lax.psum(x, self.share) if self.share else x

@@ -65,7 +65,7 @@ def forward(plan: Plan, rows: Side, cols: Side) -> tuple[Parts, Parts]:
         (block, col, row), _ = jax.lax.scan(hop, (block, col, row), length=hops)
     if shared:
         row, _ = meet(place.gathered(place.rotated(block)), row, rows_only)
-    col = place.logsummed(place.rotated(col, -hops))
+    row, col = place.merged(kernel.merge, row), place.logsummed(place.rotated(col, -hops))
     if plan.own:
         row, col = kernel.merge(row, col), None
     return untiled(row, len(rows.x)), untiled(col, len(cols.x))
@@ -114,7 +114,7 @@ def backward(plan: Plan, rows: Side, cols: Side, reached: tuple[Parts, Parts], g
         to_rows = to_rows_only(group, group_end, to_rows)
     if plan.own:
         return Gradient(untiled(to_rows + home[0] if home else to_rows, len(rows.x)), None, None)
-    return Gradient(untiled(to_rows, len(rows.x)), *untiled(place.summed(home), len(cols.x)))
+    return Gradient(untiled(place.added(to_rows), len(rows.x)), *untiled(place.summed(home), len(cols.x)))
 
 
 def _tiles(rows: Side, cols: Side) -> tuple[Side, Side]:

@@ -12,8 +12,10 @@ from jax.typing import ArrayLike
 
 from ssl_jax.data.panels import Texts
 from ssl_jax.data.text.views import TextViews
-from ssl_jax.losses.mean import Mean
-from ssl_jax.losses.streamed.classes import linear_softmax_cross_entropy
+from ssl_jax.devices.mesh import shard_words
+from ssl_jax.losses.mean import Mean, mean_of
+from ssl_jax.losses.streamed.classes import linear_softmax_cross_entropy, linear_told_words
+from ssl_jax.losses.vocabulary import ToldWords
 from ssl_jax.models.text import WordTable
 from ssl_jax.objectives.shared.forward import arrays_of, single
 
@@ -40,10 +42,36 @@ def word_loss(
 
     The products are of the dtype of the states. The logits of a whole batch are never held at once where they are large.
     """
-    rows = states.reshape(-1, states.shape[-1])
+    rows, table = states.reshape(-1, states.shape[-1]), shard_words(table)
     return linear_softmax_cross_entropy(
         rows, table.astype(rows.dtype), words.reshape(-1), bias, weights.reshape(-1).astype(jnp.float32), method
     )
+
+
+def told_words(
+    states: Array,
+    table: Array,
+    words: Array,
+    weights: Array,
+    bias: Array | None = None,
+    z: float = 0.0,
+    method: str = "auto",
+) -> ToldWords:
+    """As `word_loss`, with what each row's first guess was [B, K], in the same pass; `z` weighs the squared log-sums."""
+    rows, table = states.reshape(-1, states.shape[-1]), shard_words(table)
+    flat = words.reshape(-1), bias, weights.reshape(-1).astype(jnp.float32)
+    told = linear_told_words(rows, table.astype(rows.dtype), *flat, z, method)
+    return told._replace(guess=told.guess.reshape(words.shape))
+
+
+def accuracy(told: ToldWords, words: Array, weights: Array) -> Mean:
+    """How many of the `words` [B, K] that `weights` count were the first guess."""
+    return mean_of((told.guess == words).astype(jnp.float32), weights.astype(jnp.float32))
+
+
+def validation(told: ToldWords, words: Array, weights: Array) -> dict[str, Mean]:
+    """`accuracy`, and nats for a word."""
+    return {"accuracy": accuracy(told, words, weights), "nats": told.cross_entropy}
 
 
 def told_texts(augment: TextViews, tokens: ArrayLike, segments: ArrayLike, marked: ArrayLike, mark: str) -> Texts:

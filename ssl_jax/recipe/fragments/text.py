@@ -53,6 +53,45 @@ def augmented_text(**options: Any) -> dict[str, Any]:
     return {"target": "ssl_jax.data.text.augmented:AugmentedText", "tokenizer": "wordnet", **changes, **options}
 
 
+def token_rows(name: str, length: int, examples: int) -> dict[str, Any]:
+    """The `data` section for rows of a corpus at data/<name>, made by `ssl-jax data tokenize`; about `examples` rows of it."""
+    source = {"target": "ssl_jax.data.sources.tokens:TokenShards", "root": f"data/{name}", "length": length}
+    return {"pretrain": source | {"split": "train"}, "examples": examples}
+
+
+def corpus_views(name: str, **assumed: int) -> dict[str, Any]:
+    """The `augment` section of a corpus at data/<name>; `assumed` of its tokenizer where that is not there."""
+    return {
+        "target": "ssl_jax.data.text.views:TextViews",
+        "tokenizer": f"data/{name}/tokenizer.json",
+        "assumed": assumed,
+    }
+
+
+def corpus_pairs(name: str, *passages: str, **assumed: int) -> dict[str, Any]:
+    """The `augment` section for pairs at data/<name>: a query and these passages, its own first."""
+    return corpus_views(name, **assumed) | {"target": "ssl_jax.data.text.pairs:PairViews", "passages": passages}
+
+
+def lines(name: str, examples: int, **options: Any) -> dict[str, Any]:
+    """The `data` section for texts in data/<name>/*.jsonl, with the tokenizer beside them; about `examples` of them."""
+    source = {"target": "ssl_jax.data.sources.texts:JsonLines", "files": f"data/{name}/*.jsonl"}
+    return {"pretrain": source | {"tokenizer": f"data/{name}/tokenizer.json"} | options, "examples": examples}
+
+
+def corpus_run(batch_size: int, total_steps: int, model: dict[str, Any], **sections: Any) -> dict[str, Any]:
+    """Every section of a run on a corpus but objective, optimiser and schedule; others than the usual ones in `sections`.
+
+    What is learned is measured by the objective's own task (`nats`), as corpora have no labels.
+    """
+    usual = {
+        "mesh": {"data": -1},
+        "checkpoint": {"every_steps": 5000, "keep_every_steps": 50_000},
+        "log": {"every_steps": 50},
+    }
+    return {"seed": 0, "batch_size": batch_size, "total_steps": total_steps, "model": model} | usual | sections
+
+
 def glosses(split: str, tiny: bool, **options: Any) -> dict[str, Any]:
     """A source of single glosses; 500 of them for `:tiny`."""
     return {"target": "ssl_jax.data.sources:Glosses", "split": split, "limit": 500 if tiny else None, **options}
@@ -103,7 +142,7 @@ def wordnet_run(
         "total_examples": 64 if tiny else examples,
         "model": make(**sizes | model),
         "augment": text_views(),
-        "data": {"pretrain": learned, **{part: glosses(part, tiny, length=64) for part in ("probe", "test")}},
+        "data": {"pretrain": learned, **{part: glosses(part, tiny, length=min(length, 64)) for part in ("probe", "test")}},
         "schedule": {"name": "cosine", "warmup_percent": 5},
         "mesh": {"data": -1},
         "checkpoint": {"every_percent": 25},
