@@ -7,10 +7,18 @@ from typing import Any
 
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.fragments.common import evaluation
+from ssl_jax.recipe.probes import PROBES
 
 WORDNET_TOKENS = 4096
+TERM_TO_GLOSS: dict[str, Any] = {
+    "target": "ssl_jax.evaluate.probes.pairs:Probe",
+    "encoders": ("query", "passage"),
+    "same": "synset",
+    "shown": ("mrr", "ndcg_10"),
+}
 # What the blocks of published models do otherwise than a BERT that norms first; sizes are set beside them.
 BERT: dict[str, Any] = {"order": "post", "embedding_norm": True, "types": 2, "norm_epsilon": 1e-12, "pool": "class"}
+BERT_WORDS = {"size": 30_522, "pad": 0, "unknown": 100, "start": 101, "end": 102, "mask": 103}  # of its tokenizer
 GPT2: dict[str, Any] = {"causal": True, "mlp": "gelu_tanh", "norm_epsilon": 1e-5}
 LLAMA: dict[str, Any] = {"causal": True, "positions": "rope", "norm": "rms", "bias": False, "mlp": "swiglu"}
 T5: dict[str, Any] = {
@@ -113,7 +121,7 @@ def definitions(tiny: bool) -> dict[str, Any]:
     return {
         "data": {part: {**target, "split": part} for part in ("pretrain", "probe", "test")},
         "augment": {"target": "ssl_jax.data.text.pairs:PairViews", "tokenizer": "wordnet"},
-        "evaluate": evaluation("passage", tiny) | {"shots": (10,)},
+        "evaluate": evaluation("passage", tiny) | {"shots": (10,), "probes": (*PROBES, TERM_TO_GLOSS)},
     }
 
 
