@@ -60,6 +60,4 @@ def corpus() -> dict:
 def tiny() -> dict:
     """The same on a few terms of WordNet, without hard negatives."""
     run = wordnet_run("tiny", 0, **BERT, **DROPOUT) | definitions(tiny=True)
-    return run | dict(
-        model=two(run["model"]), schedule=dict(name="optax:linear_schedule", warmup_percent=5)
-    )
+    return run | dict(model=two(run["model"]), schedule=dict(name="optax:linear_schedule", warmup_percent=5))

@@ -18,6 +18,6 @@ def get_config(arg: str = "") -> ConfigDict:
         dict(
             objective=dict(target="ssl_jax.objectives.simcse:SimCSE"),
             optimizer=dict(name="adamw", lr=5e-4, weight_decay=0.01, clip=1.0),
-            **wordnet_run(arg, 100_000, pool="mean", dropout=0.1) | dict(augment=text_views(count=2)),
+            **wordnet_run(arg, 100_000, length=32, pool="mean", dropout=0.1) | dict(augment=text_views(count=2)),
         )
     )

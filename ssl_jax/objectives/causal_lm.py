@@ -27,6 +27,7 @@ from ssl_jax.objectives.shared.decoding import GREEDY, Sampler, prompted, reader
 from ssl_jax.objectives.shared.forward import applied
 from ssl_jax.objectives.shared.language import (
     accuracy,
+    bits_per_byte,
     following,
     last_layers,
     table_of,
@@ -55,6 +56,7 @@ class CausalLM(Objective):
     validated = (
         Column(title="next word", value="accuracy", unit="percent"),
         Column(title="perplexity", value="nats", unit="exp"),
+        Column(title="bits per byte", value="bits_per_byte", unit="number"),
     )
 
     def __post_init__(self) -> None:
@@ -75,8 +77,9 @@ class CausalLM(Objective):
         return State({name: m.init(keys[name], *inputs[name])["params"] for name, m in self.modules.items()}, {})
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
-        """The augmentation's views, as they are."""
-        return self.augment(keys.example, batch)
+        """The augmentation's views, as they are, and which tokens are `counted` [B, T] where records say so."""
+        counted = {name: batch[name].astype(jnp.float32) for name in ("counted",) if name in batch}
+        return self.augment(keys.example, batch) | counted
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """The mean over all tokens that follow another, with the z-loss in it; both apart, and right guesses, are metrics."""
@@ -86,8 +89,10 @@ class CausalLM(Objective):
         return Out({"cross_entropy": told.loss}, right | parts)
 
     def validate(self, params: dict, extra: dict, views: Views, key: Array) -> dict[str, Mean]:
-        """How many tokens are the first guess, and nats for one."""
-        return validation(*self._told(params, self._states(params, views), views))
+        """How many tokens are the first guess, nats for one, and bits for a byte of the text."""
+        told, words, weights = self._told(params, self._states(params, views), views)
+        bits = bits_per_byte(told.cross_entropy, words, weights, self.augment.bytes)
+        return validation(told, words, weights) | bits
 
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
         """Texts, with the tokens that were the first guess from all before them."""
@@ -121,4 +126,5 @@ class CausalLM(Objective):
     def _told(self, params: dict, states: Array, views: Views) -> tuple[ToldWords, Array, Array]:
         """What is told of each token's successor, the successors, and their weights."""
         after, weights = following(*text_of(self.given(views))[:2])
+        weights = weights * jnp.roll(views["counted"], -1, axis=1) if "counted" in views else weights
         return told_words(states, table_of(params), after, weights, z=self.z, method=self.method), after, weights

@@ -37,7 +37,9 @@ def scores(rows, table):
 
 WEIGHTS = (np.arange(ROWS) % 5 > 0).astype(np.float64)
 LABELS = np.random.default_rng(5).integers(0, CLASSES, ROWS)
-TWINS = np.arange(ROWS) // 2 * (np.arange(ROWS) < 8) + np.arange(ROWS) * (np.arange(ROWS) >= 8)  # some queries are the same
+TWINS = np.arange(ROWS) // 2 * (np.arange(ROWS) < 8) + np.arange(ROWS) * (
+    np.arange(ROWS) >= 8
+)  # some queries are the same
 CENTRE = normal(6, CLASSES)
 TEACHER = normal(7, ROWS, 4), normal(8, CLASSES, 4)
 TABLE = normal(9, CLASSES, WIDTH)

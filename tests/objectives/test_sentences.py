@@ -14,7 +14,6 @@ from ssl_jax.data.text.views import TextViews
 from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch
 from ssl_jax.errors import UserError
 from ssl_jax.models.text import TextTransformer
-from ssl_jax.objectives.base import Progress
 from ssl_jax.objectives.biencoder import BiEncoder, halves, whole
 from ssl_jax.objectives.byol import BYOL
 from ssl_jax.objectives.simclr import SimCLR
@@ -125,7 +124,9 @@ VIEWS = {
 
 def test_views_of_texts_are_parts_of_them_between_the_same_signs():
     keys, source = jax.random.split(jax.random.key(0), ROWS), RECORDS["tokens"]
-    made = jax.jit(lambda k, r: {n: AugmentedText(WORDS, **o)(k, r) for n, o in VIEWS.items()})(keys, {"tokens": source})
+    made = jax.jit(lambda k, r: {n: AugmentedText(WORDS, **o)(k, r) for n, o in VIEWS.items()})(
+        keys, {"tokens": source}
+    )
     for name, view in made.items():
         tokens, segments = np.asarray(view["tokens"]), np.asarray(view["segments"])
         assert tokens.shape == (ROWS, 2, T)

@@ -19,7 +19,9 @@ DEPTH = 20
 
 def options(parser: ArgumentParser) -> None:
     """Add its options."""
-    parser.add_argument("source", metavar="SRC", help="a split of the recipe (pretrain, probe, test), or a source of pairs")
+    parser.add_argument(
+        "source", metavar="SRC", help="a split of the recipe (pretrain, probe, test), or a source of pairs"
+    )
     add_workdir(parser, "a run directory of a bi-encoder")
     parser.add_argument("--step", type=int, metavar="N", help="which checkpoint; default: the newest")
     parser.add_argument("--out", type=path_of, default="negatives.npz", metavar="FILE", help="default: negatives.npz")

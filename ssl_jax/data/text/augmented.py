@@ -49,7 +49,9 @@ class AugmentedText(TextViews):
     def __call__(self, keys: Array, batch: Batch) -> Views:
         """The `inputs` int32 [B, V, T]. UserError for packed rows: what is cut has to be one text."""
         if "segments" in batch:
-            raise UserError("views of packed rows would mix texts; name a source with one text in each record (Glosses)")
+            raise UserError(
+                "views of packed rows would mix texts; name a source with one text in each record (Glosses)"
+            )
         text = self.evaluation(batch)
         each = jax.vmap(lambda key: jax.random.split(key, self.count))(keys)
         view = jax.vmap(jax.vmap(self._view, (0, None, None)))
@@ -65,7 +67,11 @@ class AugmentedText(TextViews):
         inner = self._inner(tokens, real)
         kept = spared(drop, stretch(cut, inner, self.crop), self.drop)
         tokens = closed_up(tokens, kept | (real & ~inner), self.words.pad or 0)
-        return self._hidden(hide, tokens, real & (jnp.cumsum(tokens == (self.words.pad or 0)) == 0)) if self.hide else tokens
+        return (
+            self._hidden(hide, tokens, real & (jnp.cumsum(tokens == (self.words.pad or 0)) == 0))
+            if self.hide
+            else tokens
+        )
 
     def _hidden(self, key: Array, tokens: Array, real: Array) -> Array:
         inner, most = self._inner(tokens, real), max(1, round(len(tokens) * self.hide))

@@ -19,6 +19,7 @@ from ssl_jax.data.text.vocabulary import (
     located,
     read_tokenizer,
     sentence_ends,
+    token_bytes,
     vocabulary_of,
     word_starts,
 )
@@ -81,6 +82,11 @@ class TextViews:
         if self.there:
             return word_starts(read_tokenizer(self.tokenizer))
         return np.ones(self.words.size, bool)
+
+    @property
+    def bytes(self) -> np.ndarray | None:
+        """Int32 [V]: the bytes that each token stands for; None, where there is no tokenizer to say."""
+        return token_bytes(read_tokenizer(self.tokenizer)) if self.there else None
 
     @property
     def stops(self) -> np.ndarray:

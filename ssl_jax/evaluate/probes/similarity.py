@@ -32,7 +32,9 @@ class Probe:
     @property
     def protocol(self) -> str:
         """The protocol in a few words."""
-        return f"similarity: Spearman between cosines of {' and '.join(self.encoders)} and {self.score}, all test records"
+        return (
+            f"similarity: Spearman between cosines of {' and '.join(self.encoders)} and {self.score}, all test records"
+        )
 
     def run(self, split: Split) -> dict[str, Any]:
         """`spearman` and how many `pairs`; 0 where all cosines or all scores are equal."""

@@ -66,7 +66,9 @@ def passage_info_nce(
     q, p = (x.astype(wide(x.dtype)) for x in (queries / temperature, passages))
     number = jnp.arange(count)
     texts = Texts(number, number if same is None else same, jnp.zeros_like(number))
-    each = Texts(*(jnp.repeat(x, group) for x in texts))._replace(hard=jnp.tile(jnp.arange(group) > 0, count).astype(int))
+    each = Texts(*(jnp.repeat(x, group) for x in texts))._replace(
+        hard=jnp.tile(jnp.arange(group) > 0, count).astype(int)
+    )
     rows, cols = Side(q, target=texts), Side(p.reshape(-1, width), target=each)
     return _mean(total(Plan(Passages(hard_weight=hard_weight), place), rows, cols) - jnp.sum(q * p[:, 0]), count)
 

@@ -150,7 +150,10 @@ def wordnet_run(
         "total_examples": 64 if tiny else examples,
         "model": make(**sizes | model),
         "augment": text_views(),
-        "data": {"pretrain": learned, **{part: glosses(part, tiny, length=min(length, 64)) for part in ("probe", "test")}},
+        "data": {
+            "pretrain": learned,
+            **{part: glosses(part, tiny, length=min(length, 64)) for part in ("probe", "test")},
+        },
         "schedule": {"name": "cosine", "warmup_percent": 5},
         "mesh": {"data": -1},
         "checkpoint": {"every_percent": 25},
