@@ -119,7 +119,8 @@ def raw_split(encoder: Encoder, train: Any, test: Any, classes: int | None = Non
         reader.raw(encoder, test, "raw input, test split"),
     )
     fit = as_it_is if encoder.fitted is None else encoder.fitted(trained.x)
-    split = split_of(*(part._replace(x=fit(part.x)) for part in (trained, tested)), classes)
+    trained, tested = (part._replace(x=fit(part.x)) for part in (trained, tested))
+    split = split_of(trained, tested, classes)
     again = lambda change: split.test._replace(x=fit(reader.raw(encoder, test, "raw input, changed", change).x))  # noqa: E731
     return replace(split, again=again, names=class_names(train, reader.label))
 

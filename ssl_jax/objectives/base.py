@@ -197,8 +197,9 @@ class Objective:
             )
         stats = ("extra", "batch_stats", "encoder") if getattr(self.encoder, "norm", None) == "batch" else ()
         augment, path = self.augment, ("params", "encoder")
-        raw = {"plain": augment.plain, "fitted": getattr(augment, "fitted", None)}
-        return {"student": Encoder(self.encoder, path, augment.inputs, augment.evaluation, stats, **raw)}
+        plain, fitted = augment.plain, getattr(augment, "fitted", None)
+        student = Encoder(self.encoder, path, augment.inputs, augment.evaluation, stats, plain=plain, fitted=fitted)
+        return {"student": student}
 
     def embeddings(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
         """What the loss compares, [B, F] by name, for records as at evaluation; {} where there is no such thing.

@@ -26,7 +26,7 @@ KEY = jax.random.key(0)
 class Long:
     """Two documents."""
 
-    words: Vocabulary = Vocabulary(**WORDS)
+    words = Vocabulary(**WORDS)
 
     @property
     def sizes(self):

@@ -61,7 +61,7 @@ class Mined(Chosen):
         return super().__getitem__(index) | _named(passages)
 
     @staticmethod
-    def example(source: Record, count: int = 1, **_: object) -> Record:
+    def example(source: Record, count: Any = 1, **_: object) -> Record:
         """That of the inner source, with its passage for each negative."""
         return source | _named([source["passage"]] * count)
 

@@ -72,7 +72,8 @@ class Texts(NamedTuple):
 class Passages(Softmax):
     """`Softmax` of queries against passages, whose targets are `Texts`.
 
-    The logit of a query's own hard negatives gets `hard_weight`; the own passage of another query that is the same does not count.
+    The logit of a query's own hard negatives gets `hard_weight`. The own passage of another query that is the same does not
+    count.
     """
 
     hard_weight: float = 0.0
