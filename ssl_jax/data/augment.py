@@ -45,7 +45,8 @@ class Augment(Protocol):
         """Numbers [B, F] of every record without any encoder: pixels, a bag of words, log-mel means."""
         ...
 
-    # Optional: `fitted(plain of the probe split [N, F])` gives what is then done to `plain` [M, F] of any records: weights of words.
+    # Optional: `fitted(plain of the probe split [N, F])` gives what is then done to `plain` [M, F] of any
+    # records: weights of words.
     #
     # Optional: `check(records)` raises UserError for records (some, as a source gives them) that it would misread.
     #

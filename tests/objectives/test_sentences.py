@@ -8,17 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ssl_jax.data.sources.wordnet import Definitions
 from ssl_jax.data.text.augmented import AugmentedText
 from ssl_jax.data.text.pairs import PairViews
 from ssl_jax.data.text.views import TextViews
 from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch
 from ssl_jax.errors import UserError
+from ssl_jax.evaluate import suite
 from ssl_jax.models.text import TextTransformer
+from ssl_jax.objectives.base import State
 from ssl_jax.objectives.biencoder import BiEncoder, halves, whole
 from ssl_jax.objectives.byol import BYOL
 from ssl_jax.objectives.simclr import SimCLR
 from ssl_jax.objectives.simcse import SimCSE
 from ssl_jax.objectives.vicreg import VICReg
+from ssl_jax.recipe.fragments.text import TERM_TO_GLOSS
 from ssl_jax.training.step import Setup, TrainState, init_state, value_and_gradient
 
 V, T, ROWS = 40, 12, 16
@@ -113,6 +117,19 @@ def test_the_raw_row_of_texts_is_scikit_learns_tf_idf():
     counts = (real[..., None] == np.arange(V)).sum(axis=1)
     expected = TfidfTransformer().fit(counts[:10]).transform(counts).toarray()
     np.testing.assert_allclose(PAIRS.fitted(bags[:10])(bags), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_terms_and_glosses_are_ranked_with_tf_idf_beside():
+    objective = BiEncoder(TextTransformer(4096, 8, 1, 2, 16, 64, remat="none"), PairViews(tokenizer="wordnet"))
+    source = Definitions("test", limit=60)
+    params = jax.jit(objective.init)(jax.random.key(0), objective.augment(None, source.batch(np.arange(2)))).params
+    encoders = {n: (e, e.variables(State(params, {}))) for n, e in objective.encoders().items()}
+    settings = suite.Settings(probes=(TERM_TO_GLOSS,), baselines=("raw",), batch_size=60)
+    rows = suite.evaluate(encoders, source, source, settings, chosen=("passage",))["rows"]
+    words = rows["raw input (query, passage)"]["pairs"]
+    assert words["candidates"] == words["query_to_passage_queries"] == 60
+    assert 0.2 < words["query_to_passage_mrr"] < words["query_to_passage_recall_10"] < 1
+    assert set(rows["pretrained (query, passage)"]["pairs"]) == set(words)
 
 
 VIEWS = {

@@ -46,6 +46,8 @@ class Mined(Chosen):
             raise UserError(f"{self.negatives!r} holds no negatives of {total} records; {again}")
         if str(said.get("source")) != self.source.fingerprint():
             raise UserError(f"{self.negatives!r} was made when the records were others; {again}")
+        if found.min(initial=0) < 0 or found.max(initial=0) >= total:
+            raise UserError(f"{self.negatives!r} names records beyond the {total} that there are; {again}")
         if not 0 < self.count <= found.shape[1] - self.skip or self.skip < 0:
             raise UserError(
                 f"count={self.count} negatives after skip={self.skip} of the {found.shape[1]} that {self.negatives!r} holds for "
