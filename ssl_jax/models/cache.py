@@ -34,8 +34,10 @@ def remembered(module: nn.Module, new: Array) -> Array:
     """`new` [B, S, ...] behind what `module` has seen: [B, N, ...], of all slots that there are; only `new` if it does not."""
     if not remembers(module):
         return new
-    taken, before = filled(module), module.get_variable(CACHE, "seen")
-    seen = new if taken is None else jax.lax.dynamic_update_slice_in_dim(before, new.astype(before.dtype), taken, 1)
+    taken, seen = filled(module), new
+    if taken is not None:
+        before: Array = module.get_variable(CACHE, "seen")
+        seen = jax.lax.dynamic_update_slice_in_dim(before, new.astype(before.dtype), taken, 1)
     module.put_variable(CACHE, "seen", seen)
     module.put_variable(CACHE, "filled", jnp.int32(0 if taken is None else taken) + new.shape[1])
     return seen
@@ -45,10 +47,9 @@ def made_once(module: nn.Module, name: str, make: Callable[[], Array]) -> Array:
     """What `make` gives at the first call, kept under `name` where `module` remembers."""
     if not remembers(module):
         return make()
-    found = module.get_variable(CACHE, name)
-    if found is None:
-        found = make()
-        module.put_variable(CACHE, name, found)
+    if not module.has_variable(CACHE, name):
+        module.put_variable(CACHE, name, make())
+    found: Array = module.get_variable(CACHE, name)
     return found
 
 

@@ -273,9 +273,7 @@ class EncoderDecoder(nn.Module):
         """What the decoder attends to: the encoder's states of a text."""
         return Memory(self.encoder(tokens, segments, positions, train=train), segments > 0)
 
-    def write(
-        self, tokens: Array, segments: Array, positions: Array, memory: Memory, train: bool = False
-    ) -> Array:
+    def write(self, tokens: Array, segments: Array, positions: Array, memory: Memory, train: bool = False) -> Array:
         """States [B, T, D] of the decoder over what it has written."""
         x = self.decoder.placed(self.encoder.looked_up(tokens), positions)
         return self.decoder.states(x, segments, positions, train, memory)

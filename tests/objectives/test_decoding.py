@@ -19,7 +19,13 @@ TOKENS = jnp.asarray(np.random.default_rng(0).integers(4, V, (2, T)))
 KINDS = {
     "gpt2": {"mlp": "gelu_tanh"},
     "llama": {"positions": "rope", "norm": "rms", "bias": False, "mlp": "swiglu", "kv_heads": 1},
-    "t5 decoder": {"positions": "relative", "norm": "rms", "bias": False, "attention_scale": 1.0, "relative_buckets": 8},
+    "t5 decoder": {
+        "positions": "relative",
+        "norm": "rms",
+        "bias": False,
+        "attention_scale": 1.0,
+        "relative_buckets": 8,
+    },
 }
 
 
@@ -60,14 +66,18 @@ def test_states_step_by_step_are_those_of_the_full_pass(kind, dtype):
 
 def test_greedy_samples_are_the_first_guesses_of_the_full_pass_and_end_at_the_sign():
     objective = CausalLM(model(**KINDS["llama"]), TextViews({"size": V, "pad": 0, "end": 3}))
-    views = {name: x[:, None] for name, x in zip(objective.augment.inputs, prompted(TOKENS, jnp.full(2, T)), strict=True)}
+    views = {
+        name: x[:, None] for name, x in zip(objective.augment.inputs, prompted(TOKENS, jnp.full(2, T)), strict=True)
+    }
     params = jax.tree.map(lambda x: 5 * x, jax.jit(objective.init)(jax.random.key(0), views).params)
     prompts, new = TOKENS[:, :P], T - P
     said = np.asarray(jax.jit(lambda p: objective.sample(p, jax.random.key(1), prompts, LENGTHS, new))(params))
     whole = np.asarray(TOKENS).copy()
     for row, length in enumerate(LENGTHS.tolist()):
         whole[row, length : length + new] = said[row]
-    states = jax.jit(lambda p: objective.encoder.apply({"params": p["encoder"]}, *prompted(whole, LENGTHS + new)))(params)
+    states = jax.jit(lambda p: objective.encoder.apply({"params": p["encoder"]}, *prompted(whole, LENGTHS + new)))(
+        params
+    )
     guesses = np.asarray((states @ params["encoder"]["tokens"]["embedding"].T).argmax(axis=-1))
     for row, length in enumerate(LENGTHS.tolist()):
         ended = np.cumsum(said[row] == 3) - (said[row] == 3) > 0
@@ -81,7 +91,9 @@ def test_greedy_samples_are_the_first_guesses_of_the_full_pass_and_end_at_the_si
 def test_only_what_may_be_chosen_is_chosen_and_as_often_as_it_is_likely():
     chance = jnp.array([0.5, 0.25, 0.15, 0.1])
     logits = jnp.log(chance)[None]
-    kept = [np.isfinite(x[0]).tolist() for x in (of_largest(logits, 2), of_nucleus(logits, 0.5), of_nucleus(logits, 0.51))]
+    kept = [
+        np.isfinite(x[0]).tolist() for x in (of_largest(logits, 2), of_nucleus(logits, 0.5), of_nucleus(logits, 0.51))
+    ]
     assert kept == [[True, True, False, False], [True, False, False, False], [True, True, False, False]]
     rows = jnp.repeat(logits, 20_000, axis=0)
     drawn = {

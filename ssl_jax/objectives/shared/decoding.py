@@ -14,7 +14,9 @@ from ssl_jax.errors import UserError
 from ssl_jax.models.cache import CACHE, widened
 
 Text = tuple[Array, Array, Array]  # tokens, segments, positions, each [B, S]
-Read = Callable[[Text, dict | None], tuple[Array, dict]]  # a text and what came before -> states [B, S, D], and the cache
+Read = Callable[
+    [Text, dict | None], tuple[Array, dict]
+]  # a text and what came before -> states [B, S, D], and the cache
 
 
 @dataclass(frozen=True)
