@@ -16,7 +16,7 @@ import numpy as np
 from flax import linen as nn
 from jax import Array
 
-from ssl_jax.data.panels import Panel
+from ssl_jax.data.panels import Panel, Texts
 from ssl_jax.data.text.views import TextViews
 from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
@@ -36,6 +36,9 @@ from ssl_jax.objectives.shared.language import (
     told_words,
     validation,
 )
+
+BEGINNING, WRITTEN = 8, 24  # tokens of a sample that are given, and that are written at most
+SHOWN = Sampler(top_k=40)
 
 
 @dataclass(frozen=True)
@@ -95,11 +98,12 @@ class CausalLM(Objective):
         return validation(told, words, weights) | bits
 
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
-        """Texts, with the tokens that were the first guess from all before them."""
+        """Texts, with the tokens that were the first guess from all before them; and how the model goes on from their beginnings."""
         tokens, segments, _ = (np.asarray(x) for x in text_of(self.given(views)))
         guesses = np.asarray(self._told(params, self._states(params, views), views)[0].guess)
         right = np.pad(guesses[:, :-1] == tokens[:, 1:], ((0, 0), (1, 0)))
-        return {"guesses": told_texts(self.augment, tokens, segments, right, "right")}
+        guesses = told_texts(self.augment, tokens, segments, right, "right")
+        return {"guesses": guesses, "samples": self._samples(params, tokens, segments)}
 
     def sample(
         self, params: dict, key: Array, prompts: Array, lengths: Array, new: int, sampler: Sampler = GREEDY
@@ -118,6 +122,21 @@ class CausalLM(Objective):
 
         read, end = reader(self.encoder, params["encoder"]), self.augment.words.end
         return written(read, logits, prompted(prompts, lengths), key, new, sampler, end)
+
+    def _samples(self, params: dict, tokens: np.ndarray, segments: np.ndarray) -> Texts:
+        """The first tokens of each row's first text, and what is written behind them, by `SHOWN`."""
+        count = min(BEGINNING, tokens.shape[1] // 2)
+        lengths = np.minimum((segments == 1).sum(axis=1), count)
+        new = min(WRITTEN, tokens.shape[1] - count)
+        write = jax.jit(lambda params: self.sample(params, jax.random.key(0), tokens[:, :count], lengths, new, SHOWN))
+        begun = [[(p, "") for p in self.augment.pieces(t[:n])] for t, n in zip(tokens, lengths, strict=True)]
+        more = [[(p, "written") for p in self._until_end(t)] for t in np.asarray(write(params))]
+        return Texts([[a + b] for a, b in zip(begun, more, strict=True)], ("text",))
+
+    def _until_end(self, tokens: np.ndarray) -> list[str]:
+        """The pieces up to the sign of the end."""
+        over = np.flatnonzero(tokens == self.augment.words.end)
+        return self.augment.pieces(tokens[: over[0] + 1] if len(over) else tokens)
 
     def _states(self, params: dict, views: Views, key: Array | None = None) -> Array:
         noise = {} if key is None else {"rngs": {"noise": key}}
