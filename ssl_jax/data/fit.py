@@ -88,8 +88,9 @@ def _check_tokenizer(augment: Any, source: Any) -> None:
     here, there = written_with(augment), written_with(source)
     if here and there and here != there:
         raise UserError(
-            f"the records of {type(source).__name__} were made by another tokenizer than augment.tokenizer={augment.tokenizer!r}: "
-            "tokenise them with that one, or name theirs in augment.tokenizer; data.probe=None and data.test=None evaluate nothing"
+            f"the records of {type(source).__name__} were made by another tokenizer than augment.tokenizer="
+            f"{augment.tokenizer!r}: tokenise them with that one, or name theirs in augment.tokenizer; data.probe=None and "
+            "data.test=None evaluate nothing"
         )
 
 

@@ -15,7 +15,7 @@ from ssl_jax.recipe.files import find, run_recipe, split_spec
 from ssl_jax.recipe.parsing import complete, parse
 from ssl_jax.recipe.renames import renamed
 from ssl_jax.recipe.schema import UNITS
-from ssl_jax.recipe.sources import PLACES, with_source, with_sources
+from ssl_jax.recipe.sources import PLACES, with_source, with_sources, with_tokenizer
 from ssl_jax.recipe.values import did_you_mean, flatten, plain, read_config
 
 
@@ -37,7 +37,7 @@ def load(spec: str, overrides: Sequence[str] = (), say: Callable[[str], None] = 
         config = run_recipe(path, arg)
     if not isinstance(config, ConfigDict | Mapping):
         raise UserError(f"get_config of {path} returned a {type(config).__name__}; return an ml_collections.ConfigDict")
-    values = overridden(complete(with_sources(renamed(plain(config)), say)), overrides, say)
+    values = with_tokenizer(overridden(complete(with_sources(renamed(plain(config)), say)), overrides, say))
     parse(values)
     return ConfigDict(values)
 

@@ -247,11 +247,23 @@ def usual_options(config: Mapping[str, Any]) -> Options:
     return pictures | _texts(config.get("model"), augment.get("tokenizer"))
 
 
+def with_tokenizer(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A plain recipe in which `augment.tokenizer`, where it is a file that is there, has a path from the root."""
+    augment = config.get("augment")
+    if not isinstance(augment, Mapping) or not isinstance(augment.get("tokenizer"), str):
+        return dict(config)
+    return {**config, "augment": {**augment, "tokenizer": _file(augment["tokenizer"])}}
+
+
+def _file(name: str) -> str:
+    return os.path.abspath(name) if os.path.isfile(name) else name
+
+
 def _texts(model: Any, tokenizer: Any) -> Options:
     """The usual options of texts for a model."""
     encoder = model.get("encoder", model) if isinstance(model, Mapping) else {}
     length = encoder.get("length") if isinstance(encoder, Mapping) else None
-    found = {"tokenizer": tokenizer, "length": length}
+    found = {"tokenizer": _file(tokenizer) if isinstance(tokenizer, str) else None, "length": length}
     return {name: value for name, value in found.items() if value and isinstance(value, str | int)}
 
 

@@ -6,7 +6,8 @@ several labels: no encoder sees any of these fields), `name_of(i)` (for lists of
 records at once is cheaper than one by one, `batch(ids [B]) -> dict of [B, ...]`; `notes` (sentences for the log: what it
 decided about the data); and `values(name) -> [N, ...] or None`, all values of a field that cost no reading of records.
 Where pictures lie encoded it has `encoded(i)`, the record with the bytes of a picture as `image`, and `decoding`, how they
-become pixels (`data/sources/pictures.py`). A source whose examples are drawn at random from its records (`data/cropped.py`) has
+become pixels (`data/sources/pictures.py`). One that holds tokens has `tokenizer_digest`, the SHA-256 of the `tokenizer.json` that
+they were made with. A source whose examples are drawn at random from its records (`data/cropped.py`) has
 `draws(ids, epochs) -> [R, ...]`, random numbers for each example, and `drawn(record, row) -> record`, the example. Where some
 records are to be drawn more often than others it has `example_order(seed, cursor [R]) -> ids [R], epochs [R]`, which record each
 training example is (`data/sources/mix.py`).

@@ -109,6 +109,7 @@ class Texts:
     def text_of(self, fields: Fields, name: str) -> str:
         """The text in a field. ValueError where there is none."""
         text = fields.get(name)
+        text = _decoded(text) if isinstance(text, bytes) else text
         if not isinstance(text, str):
             raise ValueError(f"the field {name!r} is {'missing' if text is None else 'no text'}")
         if not text.strip():
@@ -455,8 +456,9 @@ class ParquetTexts(Texts):
         """The records of a row group."""
         first = int(self.starts[part.first])
         for row in range(part.start, part.stop, _ROWS):
-            for i, fields in enumerate(self._rows(part.first, row, min(row + _ROWS, part.stop)), first + row):
-                yield Document(self.name_of(i), fields)
+            for i, read in enumerate(self._read(part.first, row, min(row + _ROWS, part.stop)), first + row):
+                fields, reason = (read, "") if isinstance(read, dict) else (None, str(read))
+                yield Document(self.name_of(i), fields, reason)
 
     def name_of(self, index: int) -> str:
         """The file of a record, its row group, and its number there."""
@@ -476,6 +478,15 @@ class ParquetTexts(Texts):
 
         shard, number, _ = self.groups[group]
         return GROUPS.table(self.shards[shard], number, self._columns).slice(first, last - first).to_pylist()
+
+    def _read(self, group: int, first: int, last: int) -> list[Fields | ValueError]:
+        """Records of a row group, and for those that cannot be read why."""
+        try:
+            return [*self._rows(group, first, last)]
+        except ValueError as error:
+            if last - first == 1:
+                return [error]
+            return [read for row in range(first, last) for read in self._read(group, row, row + 1)]
 
     @functools.cached_property
     def has(self) -> tuple[str, ...]:

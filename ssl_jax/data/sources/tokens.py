@@ -44,7 +44,7 @@ class TokenShards:
     """Rows of documents beside one another: `tokens`, `segments` (from 1 on; 0 is padding), `positions`, int32 [length] each.
 
     `TokenShards("/corpus", 1024)`; as a string, `tokens:/corpus?length=1024`. Any row is read at once, and none depends on
-    how many were read before. Tokens stay on the disk; in memory are 32 bytes for each document.
+    how many were read before. Tokens stay on the disk; in memory are 48 bytes for each document.
 
     Args:
       root: what `ssl-jax data tokenize` wrote.
@@ -172,6 +172,8 @@ class TokenShards:
         return np.concatenate([opening, tokens, closing]).astype(np.int32)
 
     def _read(self, begin: int, count: int) -> np.ndarray:
+        if not count:  # of a piece that is a sign alone, which may lie behind the last file
+            return np.empty(0, np.int32)
         shard = int(np.searchsorted(self._offsets, begin, "right")) - 1
         mapped = _mapped(str(Path(self.root) / f"{self._said['names'][shard]}{TOKENS}"), self._said["digest"])
         mapped.check()

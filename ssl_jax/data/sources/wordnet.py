@@ -18,6 +18,7 @@ import numpy as np
 from ssl_jax.data.sources.arrays import Columns, check_split
 from ssl_jax.data.text.rows import Documents, packed, padded
 from ssl_jax.data.text.vocabulary import SHIPPED, Vocabulary, digest_of, located, read_tokenizer, vocabulary_of
+from ssl_jax.errors import UserError
 
 _FILES = {
     "adj": "all pert",
@@ -61,7 +62,7 @@ class Glosses(_OfWordNet):
     def __post_init__(self) -> None:
         check_split(self.split, SPLITS)
         glosses, label = _documents(self.split, "gloss"), _arrays()[f"{self.split}_label"]
-        count = len(glosses) if self.limit is None else min(self.limit, len(glosses))
+        count = _count(self.limit, len(glosses))
         rows = padded(Documents(glosses.flat, glosses.starts[: count + 1]), vocabulary(), self.length)
         self._set({"tokens": rows, "label": label[:count]}, CLASSES, None)
 
@@ -79,7 +80,9 @@ class PackedGlosses(_OfWordNet):
 
     def __post_init__(self) -> None:
         check_split(self.split, SPLITS)
-        self._set(packed(_documents(self.split, "gloss"), vocabulary(), self.length, self.limit), (), None)
+        glosses = _documents(self.split, "gloss")
+        most = _count(self.limit, len(glosses))
+        self._set(packed(glosses, vocabulary(), self.length, most), (), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +103,7 @@ class Definitions(_OfWordNet):
         arrays, words = _arrays(), vocabulary()
         terms, glosses = _documents(self.split, "term"), _documents(self.split, "gloss")
         first = np.concatenate([[0], np.cumsum(arrays[f"{self.split}_terms"], dtype=np.int64)[:-1]])
-        count = len(glosses) if self.limit is None else min(self.limit, len(glosses))
+        count = _count(self.limit, len(glosses))
         named = terms.chosen(first[:count])
         glosses = Documents(glosses.flat, glosses.starts[: count + 1])
         columns: dict[str, Any] = {
@@ -110,6 +113,13 @@ class Definitions(_OfWordNet):
         }
         columns["synset"] = np.unique(columns["passage"], axis=0, return_inverse=True)[1].astype(np.int32)
         self._set(columns, CLASSES, None)
+
+
+def _count(limit: int | None, total: int) -> int:
+    """How many of `total` there are with a limit. UserError for one below 1."""
+    if limit is not None and limit < 1:
+        raise UserError(f"limit={limit} leaves no records; use a number of at least 1, or None for all of them")
+    return total if limit is None else min(limit, total)
 
 
 def _documents(split: str, what: str) -> Documents:

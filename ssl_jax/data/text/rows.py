@@ -98,6 +98,8 @@ def _laid_out(
     documents: Documents, words: Vocabulary, length: int, row: np.ndarray, offset: np.ndarray, rows: int
 ) -> dict[str, np.ndarray]:
     """Rows in which document i lies in `row[i]` from `offset[i]` on. Without a loop: there may be millions."""
+    if length <= _signs(words):
+        raise UserError(f"length={length}: a row needs room for a token and its {_signs(words)} signs")
     first = int(words.start is not None)
     inner = np.minimum(documents.lengths, length - _signs(words))
     sizes = inner + _signs(words)

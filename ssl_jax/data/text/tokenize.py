@@ -1,7 +1,7 @@
 """A corpus of any size -> files of tokens (`ssl-jax data tokenize`), which `data/sources/tokens.py` reads at random.
 
 The corpus is cut into parts of a fixed size, and a part becomes a pair of files that depends on that part and the tokenizer
-alone. So parts are made at the same time, here or on many machines (`shard` and `merged` are all of it), and what was killed goes
+alone. So parts are made at the same time, here or on many machines (`begun` and `shard` are all of it), and what was killed goes
 on where it was: the bytes are those of one that went through. A process holds one part and the longest document of it.
 """
 
@@ -100,21 +100,28 @@ def tokenize(
     Raises:
       UserError: the folder holds something else, or is being written by another; no space; too many bad documents, or no text.
     """
-    with resumable.held(folder, asdict(job), FORMAT):
-        _make_tokenizer(source, job, given, folder)
-        parts = source.parts(job.part)
-        done = _made(folder, len(parts))
-        for number in done:
+    parts, done = source.parts(job.part), dict[int, Made]()
+    with begun(source, job, given, folder, most_bad) as missing:
+        for number in set(range(len(parts))).difference(missing):
             advance(size_of(source, parts[number]))
-        missing = [number for number in range(len(parts)) if number not in done]
-        for number, made in _shards(source, job, folder, missing, workers):
-            done[number] = made
+        for number, done[number] in _shards(source, job, folder, missing, workers):
             _require_good(done, most_bad, 4.0)
             advance(size_of(source, parts[number]))
-        _require_good(done, most_bad)
-        said = merged(source, job, folder)
+    return manifest.read(folder, FORMAT)
+
+
+@contextmanager
+def begun(source: Texts, job: Job, given: str, folder: Path, most_bad: float) -> Iterator[list[int]]:
+    """The folder with its tokenizer, held for the block, which makes the parts that are missing: their numbers. Then the manifest
+    is written. Arguments and errors as in `tokenize`.
+    """
+    with resumable.held(folder, asdict(job), FORMAT):
+        _make_tokenizer(source, job, given, folder)
+        count = len(source.parts(job.part))
+        done = _made(folder, count)
+        yield [number for number in range(count) if number not in done]
+        merged(source, job, folder, most_bad)
     resumable.forget(folder)
-    return said
 
 
 def shard(source: Texts, job: Job, folder: Path, number: int) -> Made:
@@ -125,7 +132,7 @@ def shard(source: Texts, job: Job, folder: Path, number: int) -> Made:
     try:
         texts = _texts(source, source.documents(parts[number]), found)
         encoded = _encoded(texts, load(words), found)
-        tokens = np.concatenate([np.empty(0, np.int64), *encoded]).astype(_dtype(vocabulary_of(read_tokenizer(words))))
+        tokens = np.concatenate([np.empty(0, np.uint32), *encoded]).astype(_dtype(vocabulary_of(read_tokenizer(words))))
         files = _written(folder, name, tokens, np.array(found.entries, ENTRY)) if len(tokens) else {}
         made = Made(files, len(found.entries), len(tokens), found.bytes, int(tokens.max(initial=0)), *found.left_out)
         resumable.note(folder, number, made._asdict())
@@ -136,7 +143,7 @@ def shard(source: Texts, job: Job, folder: Path, number: int) -> Made:
     return made
 
 
-def merged(source: Texts, job: Job, folder: Path) -> dict[str, Any]:
+def merged(source: Texts, job: Job, folder: Path, most_bad: float) -> dict[str, Any]:
     """The manifest of a folder in which every part is made, written. UserError where one is missing, or there is no text."""
     count = len(source.parts(job.part))
     made = _made(folder, count)
@@ -144,6 +151,7 @@ def merged(source: Texts, job: Job, folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{len(missing)} of {count} parts are not made, number {missing[0]} first; start the same command"
         )
+    _require_good(made, most_bad)
     parts = [made[number] for number in range(count)]
     total = {key: sum(getattr(part, key) for part in parts) for key in ("documents", "tokens", "bytes", "empty", "bad")}
     if not total["documents"]:

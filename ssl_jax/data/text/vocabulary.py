@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ssl_jax.data import files
 from ssl_jax.errors import UserError
 
 SHIPPED = "wordnet"
+_MOST = 1 << 24  # tokens of a vocabulary
 # What the signs are called in the tokenizers of BERT, RoBERTa and BART, GPT-2, Llama and T5, the usual one first.
 SIGNS: dict[str, tuple[str, ...]] = {
     "pad": ("[PAD]", "<pad>"),
@@ -136,9 +138,23 @@ def read_tokenizer(name: str) -> dict[str, Any]:
     """A `tokenizer.json` as data. UserError for a file that is none."""
     path = located(name)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(files.read(path).decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no tokenizer.json ({error}); make one with ssl-jax data tokenize") from error
     if not isinstance(found, dict) or not isinstance(found.get("model"), dict) or "vocab" not in found["model"]:
         raise UserError(f"{path} has no model.vocab; it must be a tokenizer.json as Hugging Face's tokenizers write it")
+    _require_ids(found, path)
     return found
+
+
+def _require_ids(tokenizer: Mapping[str, Any], path: Path) -> None:
+    """UserError for a file that does not give each of its tokens a number."""
+    try:
+        ids = list(_tokens(tokenizer).values())
+    except (TypeError, ValueError, LookupError) as error:
+        raise UserError(f"{path} has tokens that are none ({error}); it is no tokenizer.json") from error
+    odd = next((i for i in ids if type(i) is not int or not 0 <= i < _MOST), None)
+    if not ids or odd is not None:
+        raise UserError(
+            f"{path} has {f'the token id {odd!r}' if ids else 'no tokens'}; a tokenizer.json has some, numbered below {_MOST}"
+        )

@@ -130,6 +130,7 @@ def wordnet_run(
     examples: int,
     length: int = 64,
     packed: bool = False,
+    batch: int = 64,
     make: Callable[..., dict[str, Any]] = text_model,
     **model: Any,
 ) -> dict[str, Any]:
@@ -146,7 +147,7 @@ def wordnet_run(
     learned = packed_glosses("pretrain", tiny, length) if packed else glosses("pretrain", tiny, length=length)
     return {
         "seed": 0,
-        "batch_size": 16 if tiny else 64,
+        "batch_size": 16 if tiny else batch,
         "total_examples": 64 if tiny else examples,
         "model": make(**sizes | model),
         "augment": text_views(),

@@ -12,6 +12,7 @@ from ssl_jax.data.sources.lines import lines, spans
 from ssl_jax.data.sources.shards import of
 from ssl_jax.data.text.tokenizer import encoded, encoded_all, load, pieces
 from ssl_jax.errors import UserError
+from ssl_jax.recipe import load as recipe_of
 from ssl_jax.recipe.sources import component, opened
 
 TOPICS = [
@@ -90,6 +91,13 @@ def test_json_lines_and_parquet_give_the_same_labelled_texts(tmp_path):
         assert [told(source, i) for i in range(4)] == [record["body"] for record in TOPICS]
         assert source.classes == ("ant", "cat", "dog")
         assert source.values("label").tolist() == [int(source[i]["label"]) for i in range(4)] == [1, 2, 0, 1]
+    column = pa.array([b"a cat", b"caf\xe9", b"an ant"]).view(pa.utf8())
+    pq.write_table(pa.table({"body": column}), tmp_path / "bad.parquet")
+    bad = ParquetTexts(str(tmp_path / "bad.parquet"), text="body", **WORDS)
+    assert [told(bad, i) for i in (0, 2)] == ["a cat", "an ant"]
+    assert [d.fields is None for part in bad.parts(1) for d in bad.documents(part)] == [False, True, False]
+    with pytest.raises(ValueError, match="utf-8"):
+        bad[1]
     numbers = JsonLines(file, text="body", label="n", **WORDS)
     assert (numbers.classes, numbers.values("label").tolist()) == ((), [0, 1, 0, 1])
 
@@ -155,3 +163,19 @@ def test_a_recipe_gives_its_texts_tokenizer_and_length(tmp_path):
     (tmp_path / "gpt.json").write_text(json.dumps({"model": {"vocab": {"a": 0}}}))
     with pytest.raises(UserError, match="a row of one text needs the token 'pad'"):
         JsonLines(file, text="body", tokenizer=str(tmp_path / "gpt.json"))[0]
+
+
+def test_overrides_of_a_recipe_may_stand_in_any_order(tmp_path, monkeypatch):
+    (tmp_path / "own.json").write_text(json.dumps({"model": {"vocab": {"a": 0}}}))
+    monkeypatch.chdir(tmp_path)
+    words = [
+        f"--config.{text}" for text in ("data.pretrain=jsonl:a.jsonl", "augment.tokenizer=own.json", "model.depth=2")
+    ]
+    found = [recipe_of("mlm_bert_wordnet:tiny", order) for order in (words, words[::-1])]
+    assert found[0].to_dict() == found[1].to_dict()
+    made = found[0].data.pretrain
+    assert (made.tokenizer, made.length, found[0].augment.tokenizer) == (
+        str(tmp_path / "own.json"),
+        128,
+        made.tokenizer,
+    )

@@ -70,7 +70,11 @@ def test_signs_are_found_under_the_names_that_tokenizers_give_them():
         vocabulary_of(unigram).require("pad", "mask", by="mlm")
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"model": 3}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"model": 3}', '{"model": {"vocab": {}}}', '{"model": {"vocab": {"a": 1e12}}}', '{"model": {"vocab": [3]}}',
+     '{"model": {"vocab": {"a": 99999999999}}}', "[" * 99_999],
+)  # fmt: skip
 def test_a_file_that_is_no_tokenizer_is_refused(tmp_path, content):
     (tmp_path / "t.json").write_text(content)
     with pytest.raises(UserError, match=r"tokenizer\.json"):

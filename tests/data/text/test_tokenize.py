@@ -66,6 +66,11 @@ def test_rows_are_the_documents_beside_one_another(corpus, tmp_path, monkeypatch
     stream = [row["tokens"][row["segments"] > 0] for row in map(every.__getitem__, range(len(every)))]
     assert np.concatenate(stream).tolist() == [token for document in documents for token in document]
     assert all(len(row) == 48 for row in stream[:-1])
+    length = next(n for n in range(3, 10**6) if sum(map(len, documents)) % n == 1)
+    odd = TokenShards(tmp_path / "out", length)  # its last row holds nothing but the sign of the last end
+    assert odd[len(odd) - 1]["tokens"].tolist() == [3] + [0] * (length - 1)
+    with pytest.raises(IndexError):
+        odd[len(odd)]
     rows = [whole[i] for i in range(len(whole))]
     found = [row["tokens"][row["segments"] == s].tolist() for row in rows for s in range(1, row["segments"].max() + 1)]
     assert found == [each if len(each) <= 48 else [*each[:47], 3] for each in documents]
@@ -113,7 +118,7 @@ def test_parts_made_in_any_order_and_again_give_the_same_bytes(corpus, tmp_path,
     with pytest.raises(KeyboardInterrupt):
         made(corpus, folder, monkeypatch, advance=stopped)
     with pytest.raises(UserError, match="are not made, number 3 first"):
-        merged(source, job, folder)
+        merged(source, job, folder, 0.001)
     for number in reversed(range(3, len(source.parts(job.part)))):
         shard(source, job, folder, number)
     path = folder / "00001-of-00006.tokens.npy"
