@@ -13,6 +13,7 @@ from ssl_jax.data.augment import Batch, Views
 from ssl_jax.data.panels import Panel
 from ssl_jax.data.text.views import TextViews, bag_of_tokens
 from ssl_jax.data.units import Units
+from ssl_jax.errors import UserError
 
 PASSAGE = "passage"
 
@@ -38,6 +39,11 @@ class PairViews(TextViews):
 
     def __call__(self, keys: Array, batch: Batch) -> Views:
         """The `inputs` [B, V, T] of the query, and `passage/<input>` [B, P, U]."""
+        missing = [name for name in self.texts if name not in batch]
+        if missing:
+            raise UserError(
+                f"augment.passages: records have no field {missing[0]!r}; they have {', '.join(sorted(batch))}"
+            )
         own = super().__call__(keys, batch)
         texts = [super(PairViews, self).evaluation({"tokens": batch[name]}) for name in self.passages]
         return own | {f"{PASSAGE}/{name}": jnp.stack([text[name] for text in texts], axis=1) for name in self.inputs}
