@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from published import published, under
 
 from ssl_jax.data.image import ops
 from ssl_jax.data.image.views import ImageViews
@@ -89,13 +90,6 @@ def hugging_face(layer):
     }  # fmt: skip
 
 
-def timm(layer):
-    return {
-        "norm1": f"{layer}.norm1", "norm2": f"{layer}.norm2", "qkv": [f"{layer}.attn.qkv"],
-        "proj": f"{layer}.attn.proj", "fc1": f"{layer}.mlp.fc1", "fc2": f"{layer}.mlp.fc2",
-    }  # fmt: skip
-
-
 def plain(layer):
     return {"norm1": f"{layer}.n1", "norm2": f"{layer}.n2", "qkv": [f"{layer}.qkv"], "proj": f"{layer}.o",
             "fc1": f"{layer}.fc1", "fc2": f"{layer}.fc2"}  # fmt: skip
@@ -104,10 +98,6 @@ def plain(layer):
 def transformer(arrays, naming, prefix, depth, heads, final):
     blocks = [block(arrays, naming(f"{prefix}{i}"), heads) for i in range(depth)]
     return {"blocks": stack(blocks), "norm": norm(arrays, final)}
-
-
-def under(arrays, prefix):
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
 # --- one check per method
@@ -133,15 +123,9 @@ def mae_of(config):
 
 
 def mae_params(config, w):
-    heads, decoder_heads = config["num_attention_heads"], config["decoder_num_attention_heads"]
+    decoder_heads = config["decoder_num_attention_heads"]
     return {
-        "encoder": {
-            "class_token": w["vit.embeddings.cls_token"],
-            "patch_embed": patch_embed(w, "vit.embeddings.patch_embeddings.projection"),
-            "transformer": transformer(
-                w, hugging_face, "vit.layers.", config["num_hidden_layers"], heads, "vit.layernorm"
-            ),
-        },
+        "encoder": published(w, config)[1]["params"],
         "decoder": {
             "embed": linear(w, "decoder.decoder_embed"),
             "mask_token": w["decoder.mask_token"],
@@ -190,15 +174,6 @@ def check_mae(entry, arrays, close):
     close(gradient["encoder"]["patch_embed"]["kernel"], expected["kernel"])
 
 
-def ijepa_encoder(config, w):
-    return {
-        "patch_embed": patch_embed(w, "embeddings.patch_embeddings.projection"),
-        "transformer": transformer(
-            w, hugging_face, "layers.", config["num_hidden_layers"], config["num_attention_heads"], "layernorm"
-        ),
-    }
-
-
 def check_ijepa(entry, arrays, close):
     config = entry["config"]
     size, channels = config["image_size"], config["num_channels"]
@@ -218,8 +193,8 @@ def check_ijepa(entry, arrays, close):
         "embed": linear(w, "embed"), "mask_token": w["mask_token"], "pred": linear(w, "proj"),
         "transformer": transformer(w, plain, "", config["predictor_depth"], config["predictor_heads"], "norm"),
     }  # fmt: skip
-    params = {"encoder": ijepa_encoder(config, under(arrays, "w/ctx/")), "predictor": predictor}
-    extra = {"teacher": {"encoder": ijepa_encoder(config, under(arrays, "w/tgt/"))}}
+    student, teacher = (published(under(arrays, f"w/{which}/"), config)[1]["params"] for which in ("ctx", "tgt"))
+    params, extra = {"encoder": student, "predictor": predictor}, {"teacher": {"encoder": teacher}}
     blocks = [arrays[f"in/tgt_idx{i}"] for i in range(sum(k.startswith("in/tgt_idx") for k in arrays))]
     targets, context = np.stack(blocks, axis=1), arrays["in/ctx_idx"]
     image = np.moveaxis(arrays["in/pixel_values_nchw"], 1, -1)
@@ -245,26 +220,11 @@ def check_ijepa(entry, arrays, close):
     close(gradient["encoder"]["patch_embed"]["bias"], arrays["grad/embeddings.patch_embeddings.projection.bias"])
 
 
-def vit_of(arrays, depth, heads):
-    """A ViT and its parameters from timm's names; the sizes are read off the weights."""
-    weight, mlp = arrays["patch_embed.proj.weight"], arrays["blocks.0.mlp.fc1.weight"]
-    model = ViT(weight.shape[0], depth, heads, mlp.shape[0], weight.shape[-1], "learned", pool="class")
-    position = arrays["pos_embed"][0]
-    params = {
-        "class_token": arrays["cls_token"], "class_position": position[None, :1], "positions": position[1:],
-        "patch_embed": patch_embed(arrays, "patch_embed.proj"),
-        "transformer": transformer(arrays, timm, "blocks.", depth, heads, "norm"),
-    }  # fmt: skip
-    return model, {"params": params}
-
-
 def check_vit(entry, arrays, close):
-    config = entry["config"]
-    prefix = "w/" if "w/cls_token" in arrays else "param/"
-    heads = config.get("num_heads") or config["heads"]
-    model, variables = vit_of(under(arrays, prefix), config["depth"], heads)
-    image = nhwc(arrays["in/pixel_values_nchw"] if prefix == "w/" else arrays["input"])
-    close(jax.jit(model.apply)(variables, image), arrays["out/features"] if prefix == "w/" else arrays["tokens"])
+    with_inputs, prefix = "w/cls_token" in arrays, "w/" if "w/cls_token" in arrays else "param/"
+    model, variables, _ = published(under(arrays, prefix), entry["config"])
+    image = nhwc(arrays["in/pixel_values_nchw"] if with_inputs else arrays["input"])
+    close(jax.jit(model.apply)(variables, image), arrays["out/features"] if with_inputs else arrays["tokens"])
     if "out/pooled" in arrays:
         close(jax.jit(lambda v: model.apply(v, image, method="features"))(variables), arrays["out/pooled"])
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ssl_jax.arguments import parse_arguments
 from ssl_jax.cli import main
-from ssl_jax.recipe import load, parse
+from ssl_jax.recipe import load, parse, recipes
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "your-own-pictures.md").read_text(encoding="utf-8")
@@ -42,7 +43,9 @@ def fenced(language: str) -> str:
 
 
 def test_the_recipe_splits_the_folder_into_two_parts_that_share_no_picture(folder):
-    data = parse(load("my_pictures.py")).data
+    recipe = parse(load("my_pictures.py:tiny"))
+    recipe.check()
+    data = recipe.data
     train, test = data.pretrain.build(), data.test.build()
     assert (len(train), len(test)) == (32, 8)
     assert not set(train.ids) & set(test.ids)
@@ -51,15 +54,22 @@ def test_the_recipe_splits_the_folder_into_two_parts_that_share_no_picture(folde
     assert data.probe.build().fingerprint() == train.fingerprint()
 
 
-def test_python_on_the_page_is_in_the_recipe():
-    assert fenced("python") in RECIPE.read_text(encoding="utf-8")
+def test_recipes_and_keys_on_the_page_are_there(folder):
+    for line in fenced("bash").splitlines():
+        arguments = parse_arguments(shlex.split(line)[1:])
+        load(getattr(arguments, "config", None) or "simclr_conv_folder", arguments.overrides)
+    inline = re.findall(r"`(--config\.[^`]+)`", PAGE)
+    assert len(inline) > 4
+    for override in inline:
+        load("simclr_resnet18_folder", [override])
+    assert set(re.findall(r"\w+_folder", PAGE)) == {r.name for r in recipes() if r.name.endswith("_folder")}
 
 
 def test_the_commands_of_the_page_lead_to_its_report(folder):
     lines = [shlex.split(line)[1:] for line in fenced("sh").splitlines()]
-    assert [line[0] for line in lines] == ["preview", "train", "eval", "report"]
+    assert [line[0] for line in lines] == ["train", "eval", "report", "preview"]
     for command, *arguments in lines:
-        less = [f"--config.{setting}" for setting in LESS] if "--config" in arguments else []
-        assert main([command, *(f"{a}:tiny" if a.endswith(".py") else a for a in arguments), *less]) == 0
+        less = [f"--config.{setting}" for setting in LESS] if "--data" in arguments else []
+        assert main([command, *arguments, *less]) == 0
     assert (folder / "views.png").stat().st_size > 0
-    assert "kNN" in (folder / "runs" / "pictures" / "report.html").read_text(encoding="utf-8")
+    assert "kNN" in (folder / "runs" / "mine" / "report.html").read_text(encoding="utf-8")

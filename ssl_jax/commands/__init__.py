@@ -21,6 +21,7 @@ NAMES = (
     "plan",
     "replay",
     "recipes",
+    "inspect",
     "data prepare",
     "data stats",
     "data subset",

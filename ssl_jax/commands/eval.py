@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
+from ssl_jax.commands.inspect import add_download
 from ssl_jax.commands.shared.folders import existing_run
 from ssl_jax.commands.shared.options import add_allow, add_out_folder, add_workdir, path_of
 from ssl_jax.commands.shared.recipe import allowed
@@ -35,8 +36,9 @@ def options(parser: ArgumentParser) -> None:
         action="append",
         metavar="A,B",
         help="which encoders, e.g. student, teacher, image, text; repeatable; default: the recipe's. Or a run directory, with "
-        "or without one of its encoders: runs/x, runs/x:teacher",
+        "or without one of its encoders: runs/x, runs/x:teacher. Or public weights, with --data and --out: /models/dinov2-small",
     )
+    add_download(parser)
     clean = "an audit: measure also without the test records that it found in the pretraining data"
     parser.add_argument("--clean", type=path_of, metavar="AUDIT.json", help=clean)
     parser.add_argument(
@@ -60,6 +62,14 @@ def run(arguments: Namespace) -> None:
     """Probe the frozen features of a run and print the table."""
     if arguments.protocol and arguments.probes:
         raise UserError("--protocol and --probes both name probes; give one of them")
+    weights = _weights_named(arguments)
+    if weights is None:
+        _evaluate_run(arguments)
+    else:
+        _evaluate_weights(weights, arguments)
+
+
+def _evaluate_run(arguments: Namespace) -> None:
     from ssl_jax.evaluate.encoders import run_and_names
 
     workdir, names = run_and_names(arguments.workdir, arguments.encoder)
@@ -72,7 +82,7 @@ def run(arguments: Namespace) -> None:
         keep_compiled_programs()
         if arguments.clear_cache:
             terminal.tell(f"{Cache(folder / FOLDER, 1).clear() / 2**20:,.0f} MiB of features removed")
-        probes = tuple(p.strip() for p in arguments.probes.split(",") if p.strip()) if arguments.probes else None
+        probes = _probes(arguments)
         options: dict[str, Any] = {} if names is None else {"encoder": names}
         options |= {"overrides": arguments.overrides} if arguments.overrides else {}
         options |= {key: getattr(arguments, key) for key in ("protocol", "data") if getattr(arguments, key)}
@@ -83,6 +93,34 @@ def run(arguments: Namespace) -> None:
         else:
             terminal.tell(evaluate_run(folder, probes, arguments.step, allow, **options))
     terminal.tell(os.path.join(arguments.out or workdir.rstrip("/"), "eval"))
+
+
+def _probes(arguments: Namespace) -> tuple[str, ...] | None:
+    return tuple(p.strip() for p in arguments.probes.split(",") if p.strip()) if arguments.probes else None
+
+
+def _weights_named(arguments: Namespace) -> str | None:
+    """The weight file or folder that --encoder names, if it names one, and no run is named."""
+    if arguments.workdir is not None or len(arguments.encoder or ()) != 1:
+        return None
+    from ssl_jax.interop.files import is_weights
+
+    word = arguments.encoder[0].strip()
+    return word if is_weights(word, arguments.download) else None
+
+
+def _evaluate_weights(weights: str, arguments: Namespace) -> None:
+    from ssl_jax.devices.compiler import keep_compiled_programs
+    from ssl_jax.evaluate.public import evaluate_weights
+    from ssl_jax.evaluate.run import Asked
+
+    keep_compiled_programs()
+    asked = Asked(
+        _probes(arguments), arguments.protocol, allow=allowed(arguments.allow), overrides=arguments.overrides,
+        data=arguments.data, out=Path(arguments.out) if arguments.out else None, cached=not arguments.no_cache,
+    )  # fmt: skip
+    terminal.tell(evaluate_weights(weights, asked, arguments.download))
+    terminal.tell(os.path.join(arguments.out, "eval"))
 
 
 def _followed(

@@ -32,11 +32,14 @@ def options(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """What the run would need and cost; 3 if it does not fit."""
-    from ssl_jax.plan.chips import parse_target
+    from ssl_jax.plan.chips import GIB, parse_target
+    from ssl_jax.recipe.automatic import Machine
 
     target = parse_target(arguments.topology, arguments.devices, arguments.chip, arguments.slices)
     os.environ["JAX_PLATFORMS"] = "cpu"  # planning must not take hold of an accelerator
-    config, recipe = recipe_of(arguments)
+    memory = int(target.chip.hbm_gib * GIB)
+    there = Machine(target.chip.jax_platform, target.chip.name, target.count, memory, len(os.sched_getaffinity(0)))
+    config, recipe = recipe_of(arguments, machine=lambda: there)
     from ssl_jax.plan.report import as_text
     from ssl_jax.plan.run import make_plan, write
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shlex
 from argparse import ArgumentParser, Namespace
+from functools import cache, partial
 
 from ssl_jax.commands.shared.options import add_config, add_workdir
-from ssl_jax.commands.shared.recipe import recipe_of
+from ssl_jax.commands.shared.recipe import here, recipe_of
 from ssl_jax.rundir import terminal
 
 ABOUT = "pretrain without labels; starting again with the same directory resumes"
-EXAMPLE = "ssl-jax train --config mae_vit_fashion:tiny --workdir runs/x --config.optimizer.lr=1e-3"
+EXAMPLE = """ssl-jax train --data /photos --workdir runs/x
+  ssl-jax train --config mae_vit_fashion:tiny --workdir runs/x --config.optimizer.lr=1e-3"""
 
 
 def options(parser: ArgumentParser) -> None:
@@ -42,14 +44,15 @@ def options(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Pretrain, or resume: `ssl_jax.training.run.run(recipe, workdir)` inside an open run directory."""
     notes: list[str] = []
-    config, recipe = recipe_of(arguments, notes.append)
+    join = cache(partial(_join, arguments))
+    config, recipe = recipe_of(arguments, notes.append, lambda: join() or here())
+    join()
     from ssl_jax.devices import distributed
     from ssl_jax.devices.compiler import keep_compiled_programs
     from ssl_jax.remote.opening import run_directory
     from ssl_jax.rundir.log import logger
     from ssl_jax.training.run import run
 
-    distributed.start(arguments.coordinator, arguments.processes, arguments.process_id)
     with (
         run_directory(arguments.workdir) as folder,
         distributed.open_together(folder, config, arguments.allow_config_change) as workdir,
@@ -60,6 +63,14 @@ def run(arguments: Namespace) -> None:
         run(recipe, workdir, allow_data_change=arguments.allow_data_change)
     from ssl_jax.recipe.files import flags_to_allow
 
-    flags = flags_to_allow(recipe.objective.needed, arguments.config, arguments.allow)
+    flags = flags_to_allow(recipe.objective.needed, arguments.config or "", arguments.allow)
     words = ["--workdir", arguments.workdir, *(word for flag in flags for word in ("--allow", flag))]
-    terminal.tell(f"{arguments.workdir}\nNext: ssl-jax eval {shlex.join(words)}")
+    following = "report" if arguments.data and recipe.data.test is None else "eval"
+    terminal.tell(f"{arguments.workdir}\nNext: ssl-jax {following} {shlex.join(words)}")
+
+
+def _join(arguments: Namespace) -> None:
+    """Meet the other processes of the run, before jax looks for devices."""
+    from ssl_jax.devices import distributed
+
+    distributed.start(arguments.coordinator, arguments.processes, arguments.process_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -78,20 +78,22 @@ class Stats:
         }
 
 
-def stats(source: Source, threads: int, advance: Advance = lambda records: None) -> dict[str, Any]:
-    """What `source` holds. UserError where none of its records is a picture that can be read."""
-    found = Stats()
+def stats(
+    source: Source, threads: int, advance: Advance = lambda records: None, ids: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """What `source` holds, or its records `ids` do. UserError where none of these is a picture that can be read."""
+    found, ids = Stats(), range(len(source)) if ids is None else ids
     with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(source), _AT_A_TIME):
-            ids = range(start, min(start + _AT_A_TIME, len(source)))
-            for index, seen in zip(ids, pool.map(lambda i: _tried(source, i), ids), strict=True):
+        for start in range(0, len(ids), _AT_A_TIME):
+            some = ids[start : start + _AT_A_TIME]
+            for index, seen in zip(some, pool.map(lambda i: _tried(source, i), some), strict=True):
                 if isinstance(seen, Seen):
                     found.add(seen)
                 else:
                     found.add_bad(_name(source, index), f"{type(seen).__name__}: {seen}")
                 advance(1)
     if not found.records:
-        raise UserError(f"none of {len(source)} records is a picture that can be read; the first: {found.named_bad[0]}")
+        raise UserError(f"none of {len(ids)} records is a picture that can be read; the first: {found.named_bad[0]}")
     return found.told(tuple(getattr(source, "classes", ())))
 
 

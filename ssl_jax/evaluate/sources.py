@@ -11,11 +11,16 @@ from ssl_jax.evaluate.classes import labelled, numbered_alike
 from ssl_jax.recipe import Recipe
 from ssl_jax.recipe.component import Component
 from ssl_jax.recipe.slots import SOURCE
-from ssl_jax.recipe.sources import opened
+from ssl_jax.recipe.sources import opened, options_of
 from ssl_jax.recipe.splits import splits_of
 from ssl_jax.rundir.log import logger
 
 SPLITS = ("pretrain", "probe", "test")
+UNLABELLED = (
+    "the recipe has no data.probe and data.test, and nothing can be evaluated without labels. `ssl-jax report` shows losses, "
+    "health and nearest neighbours, which need none. With labelled records of the same kind, such as a folder for each class: "
+    "the same command with --data FOLDER"
+)
 
 
 def probe_and_test(recipe: Recipe, data: str | None = None) -> tuple[Any, Any]:
@@ -25,8 +30,9 @@ def probe_and_test(recipe: Recipe, data: str | None = None) -> tuple[Any, Any]:
     """
     parts = (recipe.data.probe, recipe.data.test) if data is None else _named(data, recipe)
     if parts[0] is None or parts[1] is None:
-        where = "the recipe has no data.probe and data.test" if data is None else f"--data {data} has no labels"
-        raise UserError(f"{where}; name labelled sources there to evaluate")
+        raise UserError(
+            UNLABELLED if data is None else f"--data {data} has no labels; name labelled sources there to evaluate"
+        )
     train, test = (labelled(part.build(), recipe.evaluate.label) for part in parts if part is not None)
     test = numbered_alike(train, test, recipe.evaluate.label)
     check_scales({"probe": train, "test": test})
@@ -51,7 +57,7 @@ def _named(data: str, recipe: Recipe) -> tuple[Component | None, Component | Non
 
 def _usual(recipe: Recipe) -> Mapping[str, Any]:
     """Options that a named source takes over from the recipe's, such as `size`, where it says no others."""
-    return (recipe.data.probe or recipe.data.pretrain).options
+    return options_of((recipe.data.probe or recipe.data.pretrain).options)
 
 
 def _component(options: Mapping[str, Any]) -> Component:

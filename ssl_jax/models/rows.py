@@ -138,9 +138,19 @@ def gelu_tanh(x: Array) -> Array:
     return nn.gelu(x, approximate=True)
 
 
+def quick_gelu(x: Array) -> Array:
+    """GELU by a logistic function (Hendrycks, Gimpel 2016, arXiv 1606.08415, section 2): what OpenAI's CLIP uses."""
+    return x * nn.sigmoid(1.702 * x)
+
+
 # What an MLP does between its two dense layers, on one hidden array, or on two: the gate and what it lets through (Shazeer
 # 2020, arXiv 2002.05202, eq. 6).
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"gelu": gelu, "gelu_tanh": gelu_tanh, "relu": nn.relu}
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "quick_gelu": quick_gelu,
+    "relu": nn.relu,
+}
 GATES: dict[str, Callable[[Array], Array]] = {"swiglu": nn.silu, "geglu": gelu, "geglu_tanh": gelu_tanh}
 
 

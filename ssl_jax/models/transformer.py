@@ -295,7 +295,7 @@ class Transformer(nn.Module):
     unroll: int = 1  # layers per scan iteration; `depth` unrolls the loop without changing the parameters
     attention: str = "xla"  # xla | cudnn | flash: the fused kernel of the platform, where there is one
     kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
-    mlp: str = "gelu"  # gelu | gelu_tanh | relu | swiglu | geglu | geglu_tanh
+    mlp: str = "gelu"  # gelu | gelu_tanh | quick_gelu | relu | swiglu | geglu | geglu_tanh
     layer_scale: float | None = None
     qkv_bias: str = "all"  # all | query_value | none
     norm_epsilon: float = 1e-6

@@ -60,7 +60,8 @@ class ViT(nn.Module):
     registers, and the class token's code is zero or learned. `"rope"` turns queries and keys of patches instead, at their
     `rope_places`, in training rescaled by a factor between `1/rope_rescale` and `rope_rescale`, drawn once for each size:
     `"centres"` from -1 to 1 and a base of 100 are DINOv3's, `"indices"`, 10000 and `rope_tiled` (a slip that checkpoints need,
-    see `rope`) V-JEPA 2's. `mlp_dim` is the hidden width of a GELU or SwiGLU MLP.
+    see `rope`) V-JEPA 2's. `mlp_dim` is the hidden width of the MLP. `embedding_norm` is a LayerNorm of what
+    enters the blocks (CLIP).
     """
 
     width: int = 192
@@ -78,7 +79,7 @@ class ViT(nn.Module):
     unroll: int = 1
     attention: str = "xla"
     initializer: str = "xavier"  # xavier | normal (truncated, 0.02)
-    mlp: str = "gelu"  # gelu | swiglu
+    mlp: str = "gelu"  # gelu | gelu_tanh | quick_gelu | relu | swiglu
     layer_scale: float | None = None
     qkv_bias: str = "all"  # all | query_value | none
     norm_epsilon: float = 1e-6
@@ -90,6 +91,7 @@ class ViT(nn.Module):
     rope_places: str = "centres"  # centres | indices
     rope_tiled: bool = False
     rope_rescale: float = 1.0
+    embedding_norm: bool = False
     local_norm: bool = False  # class token and registers of all sizes but the first have a final LayerNorm of their own
 
     @property
@@ -185,7 +187,9 @@ class ViT(nn.Module):
             self.prefix if self.local_norm else 0, name="transformer",
         )  # fmt: skip
         turned = self._rotations(grids, keep or none, train)
-        out, layers = stack.outputs(_pack(sequences), Mask(valid), sections, turned, train, last=last)
+        x = _pack(sequences)
+        x = LayerNorm(self.norm_epsilon, self.dtype, name="normed")(x) if self.embedding_norm else x
+        out, layers = stack.outputs(x, Mask(valid), sections, turned, train, last=last)
         parts = zip(split_sections(out, sections), sequences, strict=True)
         return tuple(part.reshape(*s.shape[:3], -1) for part, s in parts), layers
 

@@ -25,6 +25,10 @@ ADDED = {
     "health.action": "none",
     "health.noise_parts": 0,
     "health.views": 0,
+    "init_from.weights": "",
+    "init_from.module": "encoder",
+    "init_from.partial": False,
+    "init_from.download": False,
     "optimizer.options": None,
     "schedule.options": None,
 }

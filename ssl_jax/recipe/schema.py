@@ -398,14 +398,31 @@ class Log:
 
 @dataclass(frozen=True)
 class InitFrom:
-    """The run whose parameters, student and teacher, this one starts from.
+    """What this run starts from: another run, or public weights. With neither, all parameters are drawn.
 
-    workdir: its run directory; "": none, all parameters are drawn.
+    workdir: a run directory. Student, teacher and all that fits are taken; of a run with other heads or of another method, the
+        encoder alone.
     step: which of its checkpoints; None: the newest.
+    weights: a weight file or folder (docs/weights.md), or the id of a repository in the hub's local cache: its encoder, with
+        student and teacher equal and heads new.
+    module: which of the objective's encoders the weights are for.
+    partial: whether it may be a part of the encoder: what the weights lack is drawn, and what they have beside it is left.
+    download: whether a repository that is not in the local cache is fetched.
     """
 
     workdir: str = ""
     step: int | None = None
+    weights: str = ""
+    module: str = "encoder"
+    partial: bool = False
+    download: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workdir and self.weights:
+            raise UserError(
+                f"init_from.workdir={self.workdir} and init_from.weights={self.weights}: a run starts from one of them; "
+                'set the other to ""'
+            )
 
 
 @dataclass(frozen=True)
@@ -429,7 +446,7 @@ class Recipe:
     evaluate: how good the representation is.
     health: what a check looks at beside features, and what becomes of a collapsed run.
     log: what is written while training.
-    init_from: the run that this one starts from.
+    init_from: another run, or public weights, that this one starts from.
     batch_rules: what follows when `batch_size` is overridden, see `recipe/batch_size.py`.
     """
 

@@ -224,16 +224,16 @@ def with_source(config: Mapping[str, Any], place: str, text: str, say: Say = lam
     It takes over what the recipe's own source there had; how many records that had does not hold any more.
     """
     data, split = config["data"], place.removeprefix("data.")
-    made = resolved(text, usual_options(config) | _options(data.get(split)), place, say)
+    made = resolved(text, usual_options(config) | options_of(data.get(split)), place, say)
     return {**data, split: made} | ({"examples": None} if split == "pretrain" else {})
 
 
-def _options(value: Any) -> Options:
+def options_of(value: Any) -> Options:
     """The options of a source, and of the one that it is a part of, or the first that it is made of."""
     if not isinstance(value, Mapping):
         return {}
     several = value.get("sources") or (None,)
-    return {**_options(value.get("source")), **_options(several[0]), **value}
+    return {**options_of(value.get("source")), **options_of(several[0]), **value}
 
 
 def usual_options(config: Mapping[str, Any]) -> Options:

@@ -42,6 +42,7 @@ def splits_of(text: str, usual: Mapping[str, Any], where: str = "--data", say: S
     train, tests = _own_parts(text, where, say)
     whole = resolved(train, usual, where, say)
     source = _built(whole, where)
+    whole = _with_few_wide(whole, source, where, say)
     if not _is_labelled(source):
         say(f"{where}: no labels, so all {len(source):,} records are learnt from and nothing is evaluated")
         return Splits(whole, None, None)
@@ -51,6 +52,17 @@ def splits_of(text: str, usual: Mapping[str, Any], where: str = "--data", say: S
             say(f"{where}: learns from {train}, is tested on {name}")
             return Splits(whole, dict(whole), test)
     return _held_out(whole, len(source), where, say)
+
+
+def _with_few_wide(whole: Options, source: Source, where: str, say: Say) -> Options:
+    """The component with what is black and white in its 16-bit pictures, where these lie among 8-bit ones."""
+    found = source.few_wide() if hasattr(source, "few_wide") else None
+    if found is None:
+        return whole
+    say(
+        f"{where}: of the pictures some are of more than 8 bits; {found.low:g} is black in them and {found.high:g} white"
+    )
+    return whole | {"pixels": tuple(found)}
 
 
 def _held_out(whole: Options, total: int, where: str, say: Say) -> Splits:

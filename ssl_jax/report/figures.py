@@ -61,6 +61,12 @@ class Answers(NamedTuple):
     classes: Sequence[str]
     searched: int
     encoder: str
+    split: str = "test"
+
+    @property
+    def among(self) -> str:
+        """The split in which neighbours are looked for."""
+        return "probe" if self.split == "test" else self.split
 
 
 def restore(recipe: Recipe, workdir: Path) -> Opened:
@@ -98,19 +104,23 @@ def given(recipe: Recipe, setup: Setup, source: Any) -> list[Picture]:
 
 
 def of_features(recipe: Recipe, trained: Opened) -> tuple[list[Picture], list[str]]:
-    """Neighbours and the maps of frozen features, and why some are not there; nothing without a test split."""
+    """Neighbours and the maps of frozen features, and why some are not there.
+
+    Without a test split, neighbours of pretraining records among others of them, and no map, whose colours are classes.
+    """
     from ssl_jax.evaluate.classes import numbered_alike
     from ssl_jax.evaluate.online import encoder_named, names_of
 
-    if recipe.data.test is None:
-        return [], []
     name = names_of(recipe.evaluate.encoder)[0]
     encoder = encoder_named(trained.objective, name)
     variables = encoder.variables(trained.state)
+    known = partial(_known, encoder, variables, recipe)
+    if recipe.data.test is None:
+        learned = known(recipe.data.pretrain.build(), SEARCHED)
+        return _neighbours(learned, learned, encoder, trained.objective.augment, name, "pretraining")
     source = recipe.data.test.build()
     searched = None if recipe.data.probe is None else recipe.data.probe.build()
     source = source if searched is None else numbered_alike(searched, source)
-    known = partial(_known, encoder, variables, recipe)
     test = known(source, MAPPED)
     pictures: list[Picture] = []
     told: list[str] = []
@@ -128,9 +138,12 @@ def one_of_each(labels: np.ndarray | None, total: int, count: int) -> np.ndarray
 
 
 def _neighbours(
-    test: Known, probe: Known, encoder: Encoder, augment: Any, name: str
+    test: Known, probe: Known, encoder: Encoder, augment: Any, name: str, split: str = "test"
 ) -> tuple[list[Picture], list[str]]:
-    """For each panel that the augment makes of what the encoder is fed: test examples, each with what is nearest to it."""
+    """For each panel that the augment makes of what the encoder is fed: test examples, each with what is nearest to it.
+
+    `split`: "test", or "pretraining" where both are of that split.
+    """
     from ssl_jax.evaluate.neighbours import neighbours
 
     queries = one_of_each(test.features.y, len(test.features.x), QUERIES)
@@ -144,8 +157,10 @@ def _neighbours(
     panel_of: Callable[[dict[str, Any]], dict[str, Panel]] = getattr(feeder, "panel", lambda views: {})
     panels = panel_of({k: v[:, None] for k, v in fed.items()})
     if not panels:
-        return [], [f"neighbours of test examples; {type(feeder).__name__} has no `panel` of what the encoder is fed"]
-    known = Answers(len(queries), labels, getattr(test.source, "classes", ()), len(probe.features.x), name)
+        return [], [
+            f"neighbours of {split} examples; {type(feeder).__name__} has no `panel` of what the encoder is fed"
+        ]
+    known = Answers(len(queries), labels, getattr(test.source, "classes", ()), len(probe.features.x), name, split)
     file = "neighbours" if len(panels) == 1 else "neighbours_{}"
     return [_of_neighbours(file.format(key), panel, known) for key, panel in panels.items()], []
 
@@ -180,10 +195,12 @@ def _of_neighbours(file: str, panel: Panel, known: Answers) -> Picture:
     if known.labels is not None:
         rows = known.labels.reshape(-1, columns)
         told = f" {np.mean(rows[:, 1 : near + 1] == rows[:, :1]):.0%} of these have the class of their query."
-    alt = f"{known.queries} test examples, each with the {near} nearest probe examples by cosine of features.{told}"
+    each = f"each with the {near} nearest {known.among} examples by cosine of features"
+    alt = f"{known.queries} {known.split} examples, {each}.{told}"
+    marked = " Another class than the query's is marked ≠." if known.labels is not None else ""
     caption = (
-        f"Test examples and what lies nearest to them among {known.searched:,} of the probe split, by cosine of the "
-        f"frozen features ({known.encoder}). Another class than the query's is marked ≠."
+        f"{known.split.capitalize()} examples and what lies nearest to them among {known.searched:,} of the {known.among} split, "
+        f"by cosine of the frozen features ({known.encoder}).{marked}"
     )
     return Picture(file, png(neighbours(panel, columns, known.labels, known.classes)), alt, caption, wide=True)
 

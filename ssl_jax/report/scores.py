@@ -80,8 +80,13 @@ def section(record: Record) -> Html:
     found = scores(record.evaluations)
     title = el("h2", "Is it any good?")
     if not found.rows:
-        command = el("code", f"ssl-jax eval --workdir {record.path}")
-        return el("section", title, el("p", "Not evaluated yet: ", command))
+        data = record.config.get("data") or {}
+        unlabelled = isinstance(data, Mapping) and data.get("probe", "") is None
+        command = el("code", f"ssl-jax eval --workdir {record.path}{' --data FOLDER' if unlabelled else ''}")
+        told = (
+            "Its data has no labels. With labelled records of the same kind: " if unlabelled else "Not evaluated yet: "
+        )
+        return el("section", title, el("p", told, command))
     best = {c: max(row[c].value for row in found.rows.values() if c in row) for c in found.columns}
     rows = []
     for row, cells in found.rows.items():

@@ -193,7 +193,7 @@ def _begun(
     source = check_records(setup.objective.augment, source, bad)
     records = records_of(source, bad)
     like = _told_shapes(recipe, given, records.batch(recipe.batch_size))
-    say("everything is written to %s", workdir.path)
+    say("everything is written to %s, the model at the end to checkpoints/%d", workdir.path, setup.total_steps)
     stack.enter_context(out_of_memory_explained(recipe, like))
     meta |= {"records": records.to_meta()}
     step, found, owner = _kept(recipe, workdir, given, saved, like, allow_data_change)
@@ -305,10 +305,10 @@ def state_like(
 def initialised(
     setup: Setup, batch: dict[str, jax.ShapeDtypeStruct], like: TrainState, init_from: InitFrom
 ) -> TrainState:
-    """The state before the first step, on the shardings of `like`; with the parameters of another run, if one is named."""
+    """The state before the first step, on the shardings of `like`; with those of another run or of public weights, if named."""
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), batch)
     state = jax.jit(partial(init_state, setup), out_shardings=jax.tree.map(lambda x: x.sharding, like))(zeros)
-    if init_from.workdir:
+    if init_from.workdir or init_from.weights:
         state = initialised_from(init_from, setup.objective, state)
     return jax.block_until_ready(state)  # here a lack of memory is an exception; where a value is read, jax aborts
 

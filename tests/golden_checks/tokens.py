@@ -1,10 +1,9 @@
 """Goldens of self-distillation on tokens: heads, targets, losses with gradients, and the published ViTs."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from published import published, under
 
 from ssl_jax.data.masks.rectangles import slots_of
 from ssl_jax.losses.assignment import masked_siamese, prototype_scores, sharpened_assignment
@@ -14,7 +13,6 @@ from ssl_jax.losses.koleo import koleo
 from ssl_jax.losses.prototypes import centred_softmax, sinkhorn
 from ssl_jax.models.grid import centres, rope
 from ssl_jax.models.prototype_head import PrototypeHead
-from ssl_jax.models.vit import ViT
 from ssl_jax.objectives.shared.ema import move_centre
 
 
@@ -129,60 +127,9 @@ def check_rope(entry, arrays, close):
     close(sin, arrays["sin"])
 
 
-def norm(arrays, name):
-    return {"scale": arrays[f"{name}.weight"], "bias": arrays[f"{name}.bias"]}
-
-
-def block(w, layer, heads):
-    """One block from Hugging Face's names; MLPs are GELU (`fc1`, `up_proj`) or SwiGLU (`gate_proj`)."""
-    attention, mlp = f"{layer}.attention", f"{layer}.mlp"
-    names = [f"{attention}.{k}_proj" for k in "qkv"]
-    width = len(w[f"{layer}.norm1.weight"])
-    shape = (heads, width // heads)
-    output = linear(w, f"{attention}.o_proj")
-    fc1, fc2 = (f"{mlp}.fc1", f"{mlp}.fc2") if f"{mlp}.fc1.weight" in w else (f"{mlp}.up_proj", f"{mlp}.down_proj")
-    up = linear(w, fc1)
-    if f"{mlp}.gate_proj.weight" in w:
-        gate = linear(w, f"{mlp}.gate_proj")
-        up = {k: np.stack([gate[k], up[k]], axis=-2) for k in up}
-    return {
-        "norm1": norm(w, f"{layer}.norm1"), "norm2": norm(w, f"{layer}.norm2"), "fc1": up, "fc2": linear(w, fc2),
-        "qkv": {
-            "kernel": np.stack([w[f"{n}.weight"].T.reshape(width, *shape) for n in names], axis=1),
-            "bias": np.stack([w[f"{n}.bias"].reshape(shape) for n in names if f"{n}.bias" in w]),
-        },
-        "proj": {"kernel": output["kernel"].reshape(*shape, width), "bias": output["bias"]},
-        "layer_scale1": w[f"{layer}.layer_scale1.lambda1"], "layer_scale2": w[f"{layer}.layer_scale2.lambda1"],
-    }  # fmt: skip
-
-
-def vit_of(config, w, layers, final, patch_embed, **options):
-    """A ViT and its variables from Hugging Face's names."""
-    blocks = [block(w, f"{layers}.{i}", config["heads"]) for i in range(config["layers"])]
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *blocks)
-    weight = w[f"{patch_embed}.weight"]
-    params = {
-        "class_token": w["embeddings.cls_token"], "mask_token": w["embeddings.mask_token"].reshape(1, 1, -1),
-        "patch_embed": {
-            "kernel": weight.transpose(2, 3, 1, 0).reshape(-1, len(weight)), "bias": w[f"{patch_embed}.bias"],
-        },
-        "transformer": {"blocks": stacked, "norm": norm(w, final)},
-    }  # fmt: skip
-    if "embeddings.register_tokens" in w:
-        params["registers"] = w["embeddings.register_tokens"]
-    if "embeddings.position_embeddings" in w:
-        table = w["embeddings.position_embeddings"][0]
-        params |= {"class_position": table[None, :1], "positions": table[1:]}
-    mlp = blocks[0]["fc1"]["kernel"].shape[-1]
-    sizes = (config["hidden"], config["layers"], config["heads"], mlp, weight.shape[-1])
-    model = ViT(*sizes, registers=config.get("registers", 0), layer_scale=config["layerscale"], **options)
-    return model, {"params": params}
-
-
-def check_vit(entry, arrays, close, layers, final, patch_embed, **options):
-    w = {k.removeprefix("param/"): v for k, v in arrays.items() if k.startswith("param/")}
-    options["mlp"] = "swiglu" if any("gate_proj" in k for k in w) else "gelu"
-    model, variables = vit_of(entry["config"], w, layers, final, patch_embed, **options)
+def check_vit(entry, arrays, close):
+    config = {"image_size": entry["config"].get("image"), "layerscale_value": entry["config"]["layerscale"]}
+    model, variables, _ = published(under(arrays, "param/"), entry["config"] | config)
     image = np.moveaxis(arrays["input"], 1, -1)
     close(jax.jit(model.apply)(variables, image), arrays["last_hidden"])
     if "masked_hidden" in arrays:
@@ -190,24 +137,6 @@ def check_vit(entry, arrays, close, layers, final, patch_embed, **options):
         run = jax.jit(lambda v: model.apply(v, (image[:, None],), masks=(mask,), method="crops"))
         (masked,) = map(np.asarray, run(variables))
         close(masked[:, 0], arrays["masked_hidden"])
-
-
-check_dinov2 = partial(
-    check_vit,
-    layers="encoder.layer",
-    final="layernorm",
-    patch_embed="embeddings.patch_embeddings.projection",
-    positions="learned",
-)
-check_dinov3 = partial(
-    check_vit,
-    layers="model.layer",
-    final="norm",
-    patch_embed="embeddings.patch_embeddings",
-    positions="rope",
-    qkv_bias="query_value",
-    norm_epsilon=1e-5,
-)
 
 
 CHECKS = {
@@ -219,7 +148,7 @@ CHECKS = {
     "DINOv3 Gram loss": check_gram,
     "DINOv3 RoPE table": check_rope,
     "MSN": check_msn,
-    "DINOv2 ViT forward": check_dinov2,
-    "DINOv2+registers forward": check_dinov2,
-    "DINOv3 ViT forward (RoPE)": check_dinov3,
+    "DINOv2 ViT forward": check_vit,
+    "DINOv2+registers forward": check_vit,
+    "DINOv3 ViT forward (RoPE)": check_vit,
 }

@@ -91,7 +91,7 @@ def modules():
     return [
         importlib.import_module(n)
         for n in names
-        if not n.endswith(("torch_mae", "torch_input", "__main__", "peers.worker"))
+        if not n.endswith(("torch_mae", "torch_input", "torch_weights", "__main__", "peers.worker"))
     ]
 
 

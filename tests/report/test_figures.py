@@ -48,9 +48,9 @@ class OfKind:
         return batch
 
 
-def neighbours_by(augment, labels=LABELS, preprocess=dict):
+def neighbours_by(augment, labels=LABELS, preprocess=dict, split="test"):
     known = Known(Records(), Features(X, labels, np.arange(8)))
-    return _neighbours(known, known, SimpleNamespace(preprocess=preprocess), augment, "student")
+    return _neighbours(known, known, SimpleNamespace(preprocess=preprocess), augment, "student", split)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -67,8 +67,10 @@ def test_neighbours_are_drawn_whatever_the_records_are(kind):
 
 
 def test_records_without_labels_have_neighbours_too():
-    (picture,), _ = neighbours_by(OfKind("texts"), labels=None)
+    (picture,), _ = neighbours_by(OfKind("texts"), labels=None, split="pretraining")
     assert "class of their query" not in picture.alt
+    assert "Pretraining examples and what lies nearest to them among 8 of the pretraining split" in picture.caption
+    assert "≠" not in picture.caption
 
 
 def test_of_several_parts_the_one_that_feeds_the_encoder_draws():

@@ -1,5 +1,6 @@
 """Every format of files trains, stops, and resumes to the losses of a run that went through."""
 
+import gzip
 import io
 import json
 import shutil
@@ -83,6 +84,14 @@ def arrays(root: Path) -> str:
     return f"npy:{root}/images.npy"
 
 
+def idx(root: Path) -> str:
+    for name, shape in (("images-idx3", (12, 28, 28)), ("labels-idx1", (12,))):
+        head = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes()
+        values = np.arange(np.prod(shape)) % (3 if len(shape) == 1 else 251)
+        (root / f"train-{name}-ubyte.gz").write_bytes(gzip.compress(head + values.astype(np.uint8).tobytes()))
+    return f"idx:{root}/train-images-idx3-ubyte.gz"
+
+
 def mixture(root: Path) -> str:
     return f"mix:0.75*{listed(root)}?channels=1&size=28,0.25*{arrays(root)}"
 
@@ -91,6 +100,7 @@ SETS = {
     "folder": lambda root: f"{folder(root)}?channels=1&size=28",
     "list": lambda root: f"{listed(root)}?channels=1&size=28",
     "npy": arrays,
+    "idx": idx,
     "mix": mixture,
     **{kind: lambda folder, write=write: f"{write(folder)}?channels=1&size=28" for kind, write in WRITERS.items()},
     "prepared": lambda folder: f"arrayrecord:{prepared('arrayrecord', folder)}?channels=1&size=28",

@@ -1,5 +1,6 @@
 """The next stage of a method: parameters of another run, positions on another grid, and a diff where nothing fits."""
 
+import json
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -8,12 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from ssl_jax.checkpoint.store import Checkpoints
 from ssl_jax.data.image.views import ImageViews
 from ssl_jax.errors import UserError
+from ssl_jax.interop import timm_vit
+from ssl_jax.interop.fitting import Grids
+from ssl_jax.interop.importing import exported, nested
+from ssl_jax.interop.shapes import built, wanted
 from ssl_jax.models.vit import ViT
 from ssl_jax.objectives.dinov3 import DINOv3
+from ssl_jax.objectives.supervised import Supervised
 from ssl_jax.optim import optimizers, schedules
 from ssl_jax.recipe import InitFrom, load, parse
 from ssl_jax.training.init_from import fits, initialised_from
@@ -145,3 +152,100 @@ def test_the_rate_of_the_gram_stage_is_the_papers():
     section, total = recipe.schedule, 1000
     _, lr = optimizers.from_recipe(recipe.optimizer, section, peak, total, 100, ())
     np.testing.assert_allclose([lr(total * start - 1), lr(total * start)], [peak, peak * 3e-5 / 5e-5], rtol=1e-6)
+
+
+PIXELS = ((0.5,), (0.5,))
+VIT = {"target": "ssl_jax.models.vit:ViT", "width": WIDTH, "depth": 1, "heads": 2, "mlp_dim": 16, "patch": 4}
+LEARNED = VIT | {"positions": "learned", "pool": "class", "grid": (2, 4)}
+SAVED = {"num_heads": 2, "img_size": [8, 16]}
+
+
+def some_state(setup, batch):
+    """A state of random numbers, without compiling what draws it."""
+    rng, shapes = np.random.default_rng(2), jax.eval_shape(partial(init_state, setup), batch)
+    return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), shapes)
+
+
+def weights_at(path, channels=3, **change):
+    """A file as timm writes it, of pictures of 8 rows and 16 columns, and the variables in it."""
+    rng, model = np.random.default_rng(5), LEARNED | change
+    shapes = wanted(built(model), channels)
+    variables = nested({name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()})
+    save_file(exported(timm_vit.VIT, model, variables), path / "model.safetensors")
+    (path / "config.json").write_text(json.dumps(SAVED))
+    return str(path), variables
+
+
+def test_public_weights_start_student_and_teacher_alike_with_positions_of_another_grid(tmp_path, caplog):
+    path, variables = weights_at(tmp_path)
+    setup = setup_at((12, 20))
+    batch = batch_of(12) | {"image": np.zeros((8, 12, 20, 1), np.uint8)}
+    state = some_state(setup, batch)
+    with caplog.at_level("INFO"):
+        after = initialised_from(InitFrom(weights=path), setup.objective, state)
+    assert (
+        "resized: patch_embed/kernel [48, 16] to [16, 16], positions [8, 16] to [15, 16]; new: mask_token"
+        in caplog.text
+    )
+    student, teacher = (dict(x["encoder"]) for x in (after.params, after.extra["teacher"]))
+    assert all((x.pop("mask_token") != 0).all() for x in (student, teacher))  # as it was drawn
+    jax.tree.map(np.testing.assert_array_equal, student, teacher)
+    kernel = variables["params"]["transformer"]["blocks"]["qkv"]["kernel"]
+    np.testing.assert_array_equal(student["transformer"]["blocks"]["qkv"]["kernel"], kernel)
+    image = np.random.default_rng(1).normal(size=(2, 12, 20, 1)).astype(np.float32)
+    there = built(LEARNED | {"grid": (2, 4)}).apply(variables, np.repeat(image, 3, axis=-1))
+    here = NET.clone(grid=(3, 5)).apply({"params": student}, image)
+    np.testing.assert_allclose(here, there, rtol=1e-4, atol=1e-4)
+    jax.tree.map(np.testing.assert_array_equal, after.params["head"], state.params["head"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"registers": 2}, "no place here: registers"),
+        ({"mlp_dim": 24}, r"fc1/kernel: there \[1, 16, 24\], here \[1, 16, 16\]"),
+        ({"class_token": False, "pool": "mean"}, "not in the file: class_token"),
+    ],
+)
+def test_public_weights_of_another_encoder_are_refused_with_the_differences(tmp_path, change, said):
+    path, _ = weights_at(tmp_path, **change)
+    setup = setup_at(12)
+    state = jax.eval_shape(partial(init_state, setup), batch_of(12))
+    with pytest.raises(UserError, match=said) as error:
+        initialised_from(InitFrom(weights=path), setup.objective, state)
+    assert "ssl-jax inspect" in str(error.value)
+    with pytest.raises(UserError, match="no such encoder; use one of encoder, head"):
+        initialised_from(InitFrom(weights=path, module="image"), setup.objective, state)
+
+
+def test_a_part_of_an_encoder_is_taken_where_the_recipe_says_so(tmp_path):
+    path, variables = weights_at(tmp_path, channels=1, registers=2)
+    setup = setup_at(12)
+    after = initialised_from(InitFrom(weights=path, partial=True), setup.objective, some_state(setup, batch_of(12)))
+    np.testing.assert_array_equal(after.params["encoder"]["class_token"], variables["params"]["class_token"])
+
+
+def test_of_a_run_of_another_method_the_encoder_alone_is_taken(first, caplog):
+    """The teacher of DINOv3, with BatchNorm nowhere, into the supervised baseline."""
+    augment = ImageViews(20, *PIXELS, {"image": {}})
+    adamw = optimizers.adamw(schedules.warmup_cosine(1e-3, 100, 2), lambda step: 0.0)
+    setup = Setup(Supervised(NET, augment), adamw, seed=3, total_steps=10)
+    state = some_state(setup, batch_of(20) | {"label": np.zeros(8, np.int32)})
+    after = initialised_from(InitFrom(first[0]), setup.objective, state)
+    assert "the encoder alone is taken" in caplog.text
+    teacher = first[1].extra["teacher"]["encoder"]
+    np.testing.assert_array_equal(after.params["encoder"]["class_token"], teacher["class_token"])
+    assert after.params["encoder"]["positions"].shape == (25, WIDTH)
+    jax.tree.map(np.testing.assert_array_equal, after.params["head"], state.params["head"])
+
+
+def test_one_start_at_a_time():
+    with pytest.raises(UserError, match="a run starts from one of them"):
+        InitFrom(workdir="runs/x", weights="y")
+
+
+def test_tables_of_known_grids_change_their_length():
+    twelve, thirty = ((12, 16), "float32"), ((30, 16), "float32")
+    assert fits("params.encoder.positions", twelve, thirty, Grids((3, 4), (5, 6)))
+    assert not fits("params.encoder.positions", twelve, thirty, Grids((3, 4)))
+    assert not fits("params.encoder.positions", twelve, thirty, Grids((3, 5), (5, 6)))

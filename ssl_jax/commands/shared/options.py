@@ -36,7 +36,13 @@ def _at_home(word: str) -> str:
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """The recipe, and what changes it or lets it run."""
+    """The data and the recipe, and what changes it or lets it run."""
+    parser.add_argument(
+        "--data",
+        metavar="SRC",
+        help="learn from this: a folder of pictures, tar:/shards/*.tar, parquet:/hf/*.parquet, ... (docs/data.md); "
+        "without --config the recipe is chosen for it and this machine",
+    )
     parser.add_argument(
         "--config",
         type=path_of,

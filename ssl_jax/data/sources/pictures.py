@@ -133,20 +133,36 @@ class EncodedPictures:
                 f"which all are converted, or the number that they have"
             )
 
+    def few_wide(self) -> pixel_ranges.Range | None:
+        """What would be black and white in pictures that are not 8-bit and are bad records here, since fewer than half are so;
+        None where none of 64 is, or their floats do not say.
+        """
+        with suppress(UserError):
+            return None if self.scale is not None else _range_of(self._found_wide())
+        return None
+
     def _wide(self) -> pixel_ranges.Range | None:
         """What is black and white in pictures that are not 8-bit; None where most are, and nobody said it."""
         if self.pixels is not None:
             return pixel_ranges.said(self.pixels)
-        looked = spread(len(self), _SEEN)
-        found = [x for i in looked if (x := self._wide_values(int(i))) is not None]
-        if 2 * len(found) <= len(looked):
-            return None
-        low, high = min(x.min() for x in found), max(x.max() for x in found)
-        floats = any(x.dtype.kind == "f" for x in found)
-        return pixel_ranges.of_floats(low, high) if floats else pixel_ranges.of_integers(int(low), int(high))
+        found = self._found_wide()
+        return _range_of(found) if 2 * len(found) > len(spread(len(self), _SEEN)) else None
+
+    def _found_wide(self) -> list[np.ndarray]:
+        """The numbers of those of 64 pictures that are not 8-bit."""
+        return [x for i in spread(len(self), _SEEN) if (x := self._wide_values(int(i))) is not None]
 
     def _wide_values(self, index: int) -> np.ndarray | None:
         """The numbers of a picture that is not 8-bit. One that cannot be read is a bad record, not a reason to stop here."""
         with suppress(Exception):
             return wide_values(self.encoded(index)["image"])
         return None
+
+
+def _range_of(found: Sequence[np.ndarray]) -> pixel_ranges.Range | None:
+    """What is black and white in pictures with these numbers; None without any. UserError for floats that do not say."""
+    if not found:
+        return None
+    low, high = min(x.min() for x in found), max(x.max() for x in found)
+    floats = any(x.dtype.kind == "f" for x in found)
+    return pixel_ranges.of_floats(low, high) if floats else pixel_ranges.of_integers(int(low), int(high))

@@ -196,3 +196,37 @@ def in1k_run(tiny: bool, batch_size: int, epochs: int, warmup: int = 0, **schedu
         "evaluate": evaluation("student", tiny) if tiny else frozen_evaluation("student"),
         "log": {"every_steps": 4 if tiny else 50},
     }
+
+
+def folder_run(tiny: bool, size: int, batch_size: int, epochs: int, encoder: str = "student") -> dict[str, Any]:
+    """Every section of a run on a folder of pictures but objective, model, views and optimiser: one GPU, or a CPU.
+
+    `--data` names the pictures; one in ten may be unreadable. `size` is that of the views. `tiny` takes embedded images.
+    """
+    folder = {"target": "ssl_jax.data.sources:ImageFolder", "root": "data/pictures", "size": round(size * 8 / 7)}
+    data = {
+        "pretrain": folder,
+        "crop": "host",
+        "threads": 8,
+        "prefetch": 8,
+        "max_bad_fraction": 0.1,
+        "examples": 50_000,
+    }
+    frozen = {"encoder": encoder, "probes": ("linear", "knn", "fewshot"), "baselines": ("random",), "every_percent": 10}
+    return {
+        "seed": 0,
+        "batch_size": 32 if tiny else batch_size,
+        **({"total_examples": 256} if tiny else {"total_epochs": epochs}),
+        "data": embedded(limit=500) if tiny else data,
+        "schedule": {"name": "cosine", "warmup_percent": 5},
+        "mesh": {"data": -1},
+        "checkpoint": {"every_percent": 10, "keep": 2},
+        "evaluate": evaluation(encoder, tiny) if tiny else frozen | {"health_examples": 500},
+        "log": {"every_steps": 4 if tiny else 10},
+    }
+
+
+def folder_views(tiny: bool, size: int, **views: dict[str, Any]) -> dict[str, Any]:
+    """The `augment` section of views of a folder's pictures at `size` pixels; those of Fashion-MNIST's for `tiny`."""
+    section = image_views(28 if tiny else size, FASHION_PIXELS if tiny else IMAGENET_PIXELS, {})
+    return section | {"views": views}

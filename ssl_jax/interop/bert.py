@@ -1,0 +1,68 @@
+"""BERT and RoBERTa of transformers."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ssl_jax.interop.blocks import joined, linear, norm, separate, table
+from ssl_jax.interop.family import Facts, Family, Model
+from ssl_jax.interop.rules import Rule, rule
+from ssl_jax.interop.text import heads_said, stack_of, text_model
+from ssl_jax.interop.transforms import after
+from ssl_jax.interop.vit import mlp_named
+
+LAYER = "encoder.layer.{}."
+PLACES = "embeddings.position_embeddings.weight"
+
+
+def layer(heads: int) -> tuple[Rule, ...]:
+    """One block."""
+    return (
+        *separate(tuple(f"attention.self.{n}" for n in ("query", "key", "value")), "qkv", heads),
+        *joined("attention.output.dense", "proj", heads),
+        *norm("attention.output.LayerNorm", "norm1"),
+        *linear("intermediate.dense", "fc1"),
+        *linear("output.dense", "fc2"),
+        *norm("output.LayerNorm", "norm2"),
+    )
+
+
+def rules(skipped: int, model: Model) -> tuple[Rule, ...]:
+    """All pairs of names; the first `skipped` rows of the table of positions are not used."""
+    return (
+        *table("embeddings.word_embeddings", "tokens"),
+        rule(PLACES, "places/embedding", after(skipped)),
+        *table("embeddings.token_type_embeddings", "kinds"),
+        *norm("embeddings.LayerNorm", "normed"),
+        *stack_of(layer(model["heads"]), LAYER, model["depth"]),
+    )
+
+
+def model(skipped: int, facts: Facts) -> dict[str, Any]:
+    """Our `model` section."""
+    return text_model(
+        facts, "embeddings.word_embeddings.weight", LAYER, heads_said(facts, "num_attention_heads"),
+        facts.shape(f"{LAYER.format(0)}intermediate.dense.weight")[0], length=facts.shape(PLACES)[0] - skipped,
+        types=facts.shape("embeddings.token_type_embeddings.weight")[0], embedding_norm=True, order="post", pool="class",
+        mlp=mlp_named(facts, "hidden_act"), norm_epsilon=float(facts.config.get("layer_norm_eps", 1e-12)),
+    )  # fmt: skip
+
+
+def family(name: str, about: str, skipped: int, types: tuple[str, ...], prefix: str) -> Family:
+    """BERT, or what differs from it in where positions begin."""
+    return Family(
+        name,
+        about,
+        ("embeddings.word_embeddings.weight", f"{LAYER.format(0)}attention.self.query.weight", PLACES),
+        partial(model, skipped),
+        partial(rules, skipped),
+        types=types,
+        renames=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
+        beside=r"(pooler|classifier|lm_head|cls)\.|embeddings\.(position_ids|token_type_ids)$",
+        prefix=prefix,
+    )
+
+
+BERT = family("bert", "BERT of transformers", 0, ("bert",), "bert.")
+ROBERTA = family("roberta", "RoBERTa of transformers", 2, ("roberta", "xlm-roberta", "camembert"), "roberta.")
