@@ -4,8 +4,8 @@
     ssl-jax train --config simcse_bertbase_corpus --workdir runs/simcse --config.init_from.workdir=runs/bert
 
 Gao et al. 2021, arXiv 2104.08821, section 3 and appendix A: a million sentences of 32 tokens, one epoch, 64 rows, 3e-5, dropout
-0.1, temperature 0.05. `:supervised` is section 4: 275,601 triples (`query`, `passage`, `negative`: a premise, what follows from it,
-and what contradicts it), three epochs, 512 rows, 5e-5. What the paper leaves out is that of the authors' code: AdamW without
+0.1, temperature 0.05. `:supervised` is section 4: 275,601 triples (`query`, `passage`, `negative`: a premise, what follows from
+it, and what contradicts it), three epochs, 512 rows, 5e-5. What the paper leaves out is that of the authors' code: AdamW without
 decay, norm at most 1, a line to 0 without a warm-up.
 
 Fidelity: the supervised model of the paper keeps its last layer with tanh at test; here both are tested on the class token.

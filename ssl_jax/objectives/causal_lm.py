@@ -98,12 +98,12 @@ class CausalLM(Objective):
         return validation(told, words, weights) | bits
 
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
-        """Texts, with the tokens that were the first guess from all before them; and how the model goes on from their beginnings."""
+        """Texts, with the tokens that were the first guess from all before them; and how the model goes on from a few."""
         tokens, segments, _ = (np.asarray(x) for x in text_of(self.given(views)))
         guesses = np.asarray(self._told(params, self._states(params, views), views)[0].guess)
         right = np.pad(guesses[:, :-1] == tokens[:, 1:], ((0, 0), (1, 0)))
-        guesses = told_texts(self.augment, tokens, segments, right, "right")
-        return {"guesses": guesses, "samples": self._samples(params, tokens, segments)}
+        told = told_texts(self.augment, tokens, segments, right, "right")
+        return {"guesses": told, "samples": self._samples(params, tokens, segments)}
 
     def sample(
         self, params: dict, key: Array, prompts: Array, lengths: Array, new: int, sampler: Sampler = GREEDY
@@ -128,7 +128,8 @@ class CausalLM(Objective):
         count = min(BEGINNING, tokens.shape[1] // 2)
         lengths = np.minimum((segments == 1).sum(axis=1), count)
         new = min(WRITTEN, tokens.shape[1] - count)
-        write = jax.jit(lambda params: self.sample(params, jax.random.key(0), tokens[:, :count], lengths, new, SHOWN))
+        prompts = jnp.asarray(tokens[:, :count]), jnp.asarray(lengths)
+        write = jax.jit(lambda params: self.sample(params, jax.random.key(0), *prompts, new, SHOWN))
         begun = [[(p, "") for p in self.augment.pieces(t[:n])] for t, n in zip(tokens, lengths, strict=True)]
         more = [[(p, "written") for p in self._until_end(t)] for t in np.asarray(write(params))]
         return Texts([[a + b] for a, b in zip(begun, more, strict=True)], ("text",))

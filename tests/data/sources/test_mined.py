@@ -24,7 +24,10 @@ def test_no_passage_of_the_same_record_is_mined_and_the_nearest_comes_first():
 @pytest.fixture
 def negatives(tmp_path):
     def write(**changes):
-        said = {"negatives": np.array([[1, 2], [0, 2], [3, 4], [4, 0], [3, 1]], np.int32), "source": PAIRS.fingerprint()}
+        said = {
+            "negatives": np.array([[1, 2], [0, 2], [3, 4], [4, 0], [3, 1]], np.int32),
+            "source": PAIRS.fingerprint(),
+        }
         np.savez(tmp_path / "negatives.npz", **{k: v for k, v in (said | changes).items() if v is not None})
         return str(tmp_path / "negatives.npz")
 
