@@ -7,6 +7,8 @@ patches, centring. Its last stage sees crops of 512 pixels for 10,000 steps, all
 
     ssl-jax train --config dinov2_vitl16_in1k:high_resolution --config.init_from.workdir=runs/dinov2 --workdir runs/dinov2-512
 
+`dinov2_vitl16_in1k:phases` is both as phases of one run, in which Adam's moments go on.
+
 The paper has 518 pixels, of patches of 14; the size of the local crops is ours. The released ViT-g has two heads of 131072,
 Sinkhorn and no layer decay; its augmentation is `dinov2_released`.
 Random crops are cut from whole pictures on the host (`data.crop`); flips and colours follow on the device.
@@ -14,13 +16,15 @@ Random crops are cut from whole pictures on the host (`data.crop`); flips and co
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments.common import next_stage
+from ssl_jax.recipe.fragments.common import in_phases, next_stage
 from ssl_jax.recipe.fragments.image import in1k_run, preset_views, tiny_heads, token_adamw, token_vit
 
 RESULT = "not run here; the authors report 81.6 % kNN, 82.9 % linear"
 
 
 def get_config(arg: str = "") -> ConfigDict:
+    if arg == "phases":
+        return ConfigDict(in_phases(get_config().to_dict(), high_resolution=get_config("high_resolution").to_dict()))
     tiny, last = arg == "tiny", arg == "high_resolution"
     run = in1k_run(tiny, batch_size=2048, epochs=200, warmup=20, final=1.77e-4)
     if last:

@@ -7,6 +7,8 @@ own, of 10,000 steps at 3/5 of the rate (5e-5 to 3e-5 in the paper), whose Gram 
 
     ssl-jax train --config dinov3_vitl16_in1k:gram --config.init_from.workdir=runs/dinov3 --workdir runs/dinov3-gram
 
+`dinov3_vitl16_in1k:phases` is both as phases of one run, in which Adam's moments go on.
+
 The 7B model has 262144 and 98304 prototypes, bottlenecks of 512 and 384, constant rates, layer decay 0.98, a clip of 30,
 b2=0.99 and a million steps before the Gram stage.
 Random crops are cut from whole pictures on the host (`data.crop`); flips and colours follow on the device.
@@ -14,13 +16,15 @@ Random crops are cut from whole pictures on the host (`data.crop`); flips and co
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments.common import next_stage
+from ssl_jax.recipe.fragments.common import in_phases, next_stage
 from ssl_jax.recipe.fragments.image import in1k_run, preset_views, tiny_heads, token_adamw, token_vit
 
 RESULT = "not run here; the authors report 83.4 % linear"
 
 
 def get_config(arg: str = "") -> ConfigDict:
+    if arg == "phases":
+        return ConfigDict(in_phases(get_config().to_dict(), gram=get_config("gram").to_dict()))
     tiny, gram = arg == "tiny", arg == "gram"
     run = in1k_run(tiny, batch_size=2048, epochs=200, warmup=20, final=1e-3)
     if gram:

@@ -14,6 +14,7 @@ NAMES = (
     "train",
     "eval",
     "embed",
+    "export",
     "audit",
     "preview",
     "report",

@@ -44,7 +44,7 @@ def run(arguments: Namespace) -> None:
     """Encode every record of the source."""
     allow = allowed(arguments.allow)
     words = [word.strip() for text in arguments.reading or ["own"] for word in text.split(",") if word.strip()]
-    from ssl_jax.evaluate.encoders import run_and_names
+    from ssl_jax.evaluate.spec import run_and_names
 
     place, name = run_and_names(arguments.workdir, arguments.encoder and [arguments.encoder])
     with existing_run(place, arguments.step) as workdir:

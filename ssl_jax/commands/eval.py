@@ -70,7 +70,7 @@ def run(arguments: Namespace) -> None:
 
 
 def _evaluate_run(arguments: Namespace) -> None:
-    from ssl_jax.evaluate.encoders import run_and_names
+    from ssl_jax.evaluate.spec import run_and_names
 
     workdir, names = run_and_names(arguments.workdir, arguments.encoder)
     allow = allowed(arguments.allow)

@@ -9,6 +9,7 @@ from functools import partial
 from ssl_jax.commands.shared.exit_codes import DOES_NOT_FIT, DONE, FAILED
 from ssl_jax.commands.shared.folders import write_to
 from ssl_jax.commands.shared.options import add_config, path_of
+from ssl_jax.commands.shared.phases import add_phase, each_phase, heading, of_phase
 from ssl_jax.commands.shared.recipe import recipe_of
 from ssl_jax.rundir import terminal
 
@@ -19,6 +20,7 @@ EXAMPLE = "ssl-jax plan --config mae_vitl_in1k --topology v5e:16x16"
 def options(parser: ArgumentParser) -> None:
     """Add its options."""
     add_config(parser)
+    add_phase(parser)
     parser.add_argument(
         "--topology", metavar="KIND:SHAPE", help="a TPU slice: v5e:16x16, v5p:8x8x8, v6e:16x16, v4:4x4x4"
     )
@@ -43,10 +45,15 @@ def run(arguments: Namespace) -> int:
     from ssl_jax.plan.report import as_text
     from ssl_jax.plan.run import make_plan, write
 
-    made = make_plan(config, recipe.objective.allow, target, compiling=not arguments.no_compile, price=arguments.price)
-    terminal.tell(as_text(made))
-    if arguments.out:
-        write_to(partial(write, made), arguments.out)
-    if made.fits is None:
+    fits = []
+    for name, part in each_phase(config, recipe, arguments.phase).items():
+        made = make_plan(
+            part, recipe.objective.allow, target, compiling=not arguments.no_compile, price=arguments.price
+        )
+        terminal.tell("\n".join([*heading(name), as_text(made)]))
+        if arguments.out:
+            write_to(partial(write, made), of_phase(arguments.out, name))
+        fits.append(made.fits)
+    if None in fits:
         return FAILED
-    return DONE if made.fits else DOES_NOT_FIT
+    return DONE if all(fits) else DOES_NOT_FIT

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ssl_jax.commands.shared.options import add_config, path_of
+from ssl_jax.commands.shared.phases import add_phase, each_phase, of_phase
 from ssl_jax.commands.shared.recipe import recipe_of
 from ssl_jax.rundir import terminal
 
@@ -16,6 +17,7 @@ EXAMPLE = "ssl-jax preview --config mae_vit_fashion:tiny --out preview.png"
 def options(parser: ArgumentParser) -> None:
     """Add its options."""
     add_config(parser)
+    add_phase(parser)
     parser.add_argument(
         "--out", type=path_of, default="preview.png", metavar="FILE", help="the PNG to write (default: preview.png)"
     )
@@ -23,7 +25,10 @@ def options(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """A picture of what the model will be given."""
-    _, recipe = recipe_of(arguments)
+    config, recipe = recipe_of(arguments)
+    from ssl_jax.recipe import parse
     from ssl_jax.report.preview import preview as draw
 
-    terminal.tell(str(draw(recipe, Path(arguments.out))))
+    for name, part in each_phase(config, recipe, arguments.phase).items():
+        given = parse(part, recipe.objective.allow) if name else recipe
+        terminal.tell(str(draw(given, Path(of_phase(arguments.out, name)))))

@@ -9,6 +9,7 @@ from ssl_jax.commands.shared.cpu_devices import again_on_cpu_devices
 from ssl_jax.commands.shared.exit_codes import DONE, FAILED
 from ssl_jax.commands.shared.folders import write_to
 from ssl_jax.commands.shared.options import add_config, path_of
+from ssl_jax.commands.shared.phases import add_phase, each_phase, heading, of_phase
 from ssl_jax.commands.shared.recipe import recipe_of
 from ssl_jax.rundir import terminal
 
@@ -20,6 +21,7 @@ VERIFY_DEVICES = 8  # CPU devices pretended where the machine has a single devic
 def options(parser: ArgumentParser) -> None:
     """Add its options."""
     add_config(parser)
+    add_phase(parser)
     parser.add_argument("--checks", metavar="A,B", help="only these (default: all)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="examples in a batch (default: 4 on each device)")
     parser.add_argument("--out", type=path_of, metavar="FILE", help="also write the result as JSON")
@@ -36,9 +38,15 @@ def run(arguments: Namespace) -> int:
     from ssl_jax.verify.run import verify as run
 
     checks = chosen(arguments.checks)
-    report = run(config, recipe.objective.allow, arguments.batch_size, checks, terminal.tell)
-    failed = [name for name, made in report.outcomes.items() if made.status == "FAIL"]
+    failed: list[str] = []
+    for phase, part in each_phase(config, recipe, arguments.phase).items():
+        for line in heading(phase):
+            terminal.tell(line)
+        report = run(part, recipe.objective.allow, arguments.batch_size, checks, terminal.tell)
+        failed += [
+            f"{name} ({phase})" if phase else name for name, made in report.outcomes.items() if made.status == "FAIL"
+        ]
+        if arguments.out:
+            write_to(partial(write, report, part), of_phase(arguments.out, phase))
     terminal.tell(f"FAILED: {', '.join(failed)}" if failed else "passed")
-    if arguments.out:
-        write_to(partial(write, report, config), arguments.out)
     return FAILED if failed else DONE

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from ssl_jax.interop import bart, bert, clip, dinov2, dinov3, gpt2, hf_vit, llama, resnet, siglip, t5, timm_vit, vjepa2
+from ssl_jax.interop import (
+    bart,
+    bert,
+    clip,
+    dinov2,
+    dinov3,
+    gpt2,
+    hf_vit,
+    llama,
+    own,
+    resnet,
+    siglip,
+    t5,
+    timm_vit,
+    vjepa2,
+)
 from ssl_jax.interop.family import Family
 
 FAMILIES: tuple[Family, ...] = (
@@ -21,4 +36,5 @@ FAMILIES: tuple[Family, ...] = (
     llama.LLAMA,
     t5.T5,
     bart.BART,
+    own.OWN,
 )

@@ -38,7 +38,7 @@ class Family:
 
     name: what `inspect` and `export` call it.
     about: which published weights these are.
-    anchors: names that every file of the family has, after a prefix that all its names may share.
+    anchors: names that every file of the family has, after a prefix that all its names may share; (): config.json alone says.
     absent: beginnings of names that no such file has after the prefix.
     types: what `model_type` (or, for timm, the beginning of `architecture`) is in its config.json.
     model: facts -> our `model` section.
@@ -76,6 +76,8 @@ PREFERRED = ("teacher", "target_encoder", "ema", "model_ema", "module.target", "
 
 def prefixes(family: Family, names: Iterable[str]) -> list[str]:
     """The prefixes below which `names` are those of the family, the preferred one first."""
+    if not family.anchors:
+        return [""]
     known = {family.renamed(name) for name in names}
     first = family.anchors[0]
     found = {name[: -len(first)] for name in known if name.endswith(first)}

@@ -101,7 +101,7 @@ def found(weights: Weights) -> tuple[Family, str, Facts]:
     for family in FAMILIES:
         if said(weights.config, family):
             for prefix in prefixes(family, weights.tensors):
-                return family, prefix, Facts(Renamed(weights.tensors, family, prefix), weights.config)
+                return family, prefix, Facts(Renamed(weights.tensors, family, prefix), with_arguments(weights.config))
     shown = ", ".join(list(weights.tensors)[:3])
     raise UserError(
         f"{weights.where}: its {len(weights.tensors)} tensors ({shown}, ...) are of no family that is known here: "
@@ -109,11 +109,17 @@ def found(weights: Weights) -> tuple[Family, str, Facts]:
     )
 
 
+def with_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config.json of timm with what it changes of its architecture (`model_args`) among the other keys."""
+    changed = config.get("model_args")
+    return {**(changed if isinstance(changed, Mapping) else {}), **config}
+
+
 def said(config: Mapping[str, Any], family: Family) -> bool:
     """Whether config.json allows the family: it names none that is known, or this one."""
     name = str(config.get("model_type") or config.get("architecture") or "")
     claimed = any(name.startswith(other.types) for other in FAMILIES if other.types)
-    return not claimed or (bool(family.types) and name.startswith(family.types))
+    return name.startswith(family.types) and bool(family.types) if claimed else bool(family.anchors)
 
 
 class Renamed(Mapping[str, np.ndarray]):

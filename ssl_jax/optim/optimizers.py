@@ -45,7 +45,7 @@ from ssl_jax.optim.param_rules import (
     scale_by_layer,
     with_groups,
 )
-from ssl_jax.optim.schedules import SCHEDULES, Schedule, cosine
+from ssl_jax.optim.schedules import SCHEDULES, Schedule, cosine, since
 
 
 def decay_and_scale(
@@ -290,18 +290,21 @@ def from_recipe(
     groups: Groups = (),
     encoders: Sequence[str] = ("encoder",),
     allow: Iterable[str] = (),
+    origin: int = 0,
 ) -> tuple[optax.GradientTransformation, Schedule]:
     """The optimiser and learning-rate schedule of a recipe's `optimizer` and `schedule` sections.
 
     `peak` is the learning rate after batch-size scaling; `total`, `warmup` and the durations of `groups` (the recipe's
     `parameter_groups`, which stand for those of the section) are in steps. `encoders` are the names of the encoders in the
-    parameters, `allow` the packages besides ours and optax that a name may come from. Numbers of a section that what it
+    parameters, `allow` the packages besides ours and optax that a name may come from. In the optimiser, rates, decay and rules
+    count from the update `origin` on; the schedule that is returned counts from 0. Numbers of a section that what it
     names does not take (`b1` of AdamW under SGD) are not passed on.
     """
     lr = schedule_of(schedule, peak, total, warmup, allow)
     end = section.weight_decay if section.weight_decay_final is None else section.weight_decay_final
-    groups = [(pattern, _with_rate(rule, peak)) for pattern, rule in groups]
-    optimizer = _optimizer(section, lr, cosine(section.weight_decay, end, total), groups, allow)
+    groups = [(pattern, _later(_with_rate(rule, peak), origin)) for pattern, rule in groups]
+    decay = cosine(section.weight_decay, end, total)
+    optimizer = _optimizer(section, since(origin, lr), since(origin, decay), groups, allow)
     optimizer = with_groups(optimizer, groups)
     if section.layer_decay is not None:
         optimizer = optax.chain(optimizer, scale_by_layer(section.layer_decay, encoders))
@@ -341,6 +344,11 @@ def _optimizer(
 
 def _taken(make: Callable, numbers: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in numbers.items() if name in parameters(make)}
+
+
+def _later(rule: Mapping[str, Any], origin: int) -> dict[str, Any]:
+    """A rule whose durations, where it has any, begin at the update `origin`."""
+    return {k: v + origin if v and k in ("freeze_until", "zero_lr_until") else v for k, v in rule.items()}
 
 
 def _with_rate(rule: Mapping[str, Any], peak: float) -> dict[str, Any]:

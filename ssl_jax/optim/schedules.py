@@ -52,6 +52,11 @@ def warmup_milestones(
     return schedule
 
 
+def since(origin: int, schedule: Schedule) -> Schedule:
+    """`schedule`, which counts from the step `origin` on, and has its first value before."""
+    return (lambda step: schedule(jnp.maximum(step - origin, 0))) if origin else schedule
+
+
 def after_warmup(schedule: Schedule, peak: float, warmup: int, start: float = 0.0) -> Schedule:
     """Linear from `start` to `peak` over `warmup` steps, then `schedule`, which counts from there."""
 

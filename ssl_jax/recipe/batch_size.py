@@ -23,6 +23,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from ssl_jax.recipe.component import option_places
+from ssl_jax.recipe.merging import merged, overrides_of
 
 BATCH_RULES = (
     ("objective.momentum", "ema"),
@@ -59,7 +60,12 @@ def at_batch_size(
     if batch_size == old:
         return dict(config), []
     k = Fraction(batch_size, old)
-    proposals = [*_rate(config, k), *_durations(config, k), *_ruled(config, k, batch_size)]
+    proposals = [
+        *_rate(config, k),
+        *_durations(config, k),
+        *_ruled(config, k, batch_size),
+        *_phases(config, k, batch_size),
+    ]
     changes = [change for change in proposals if change.new != change.old and change.key not in kept]
     scaled = {**config, "batch_size": batch_size}
     for change in changes:
@@ -94,6 +100,26 @@ def _group(key: str, value: float, k: Fraction) -> float:
 
 def _steps(count: float, k: Fraction) -> int:
     return math.ceil(Fraction(str(count)) / k)
+
+
+def _phases(config: Mapping[str, Any], k: Fraction, batch_size: int) -> list[Change]:
+    """Each phase's own length in steps, and what it overrides, by the same rules."""
+    phases = config.get("phases", ())
+    scaled = tuple(_phase(config, phase, k, batch_size) for phase in phases)
+    return [Change("phases", phases, scaled, "their numbers by the same rules")] if phases else []
+
+
+def _phase(config: Mapping[str, Any], phase: Mapping[str, Any], k: Fraction, batch_size: int) -> dict[str, Any]:
+    over = overrides_of(phase)
+    whole, _ = at_batch_size({**merged(config, over), "phases": ()}, batch_size)
+    length = {"steps": _steps(phase["steps"], k)} if phase.get("steps") is not None else {}
+    return {**phase, **_picked(whole, over), **length}
+
+
+def _picked(whole: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """What `whole` has where `over` has something."""
+    nested = lambda key: isinstance(over[key], Mapping) and isinstance(whole[key], Mapping)  # noqa: E731
+    return {key: _picked(whole[key], over[key]) if nested(key) else whole[key] for key in over}
 
 
 # --- what the rules name

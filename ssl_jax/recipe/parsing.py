@@ -6,12 +6,14 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.component import Component, Components, components_in
+from ssl_jax.recipe.phases import phases_in
 from ssl_jax.recipe.schema import UNITS, Duration, Recipe, require
 from ssl_jax.recipe.slots import SLOTS, inside
 from ssl_jax.recipe.sources import with_sources
@@ -24,7 +26,8 @@ def parse(config: ConfigDict | Mapping[str, Any], allow: tuple[str, ...] = ()) -
     Raises UserError for unknown keys (with the nearest known one), missing keys, wrong types and values out of range.
     """
     values = with_sources(plain(config))
-    return _section(Recipe, values, "", Code(tuple(allow), modules_needed(values)))
+    recipe = _section(Recipe, values, "", Code(tuple(allow), modules_needed(values)))
+    return dataclasses.replace(recipe, phases=phases_in(values, partial(parse, allow=allow)))
 
 
 class Code(NamedTuple):

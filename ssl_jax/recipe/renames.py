@@ -30,6 +30,7 @@ ADDED = {
     "init_from.partial": False,
     "init_from.download": False,
     "optimizer.options": None,
+    "phases": (),
     "schedule.options": None,
 }
 
@@ -38,9 +39,10 @@ def with_added_keys(config: dict[str, Any]) -> dict[str, Any]:
     """A whole plain recipe in which every key of `ADDED` is said; its section may be younger than the recipe."""
     full = {key: dict(value) if isinstance(value, dict) else value for key, value in config.items()}
     for path, value in ADDED.items():
-        section, _, key = path.partition(".")
-        if isinstance(full.setdefault(section, {}), dict):
-            full[section].setdefault(key, value)
+        section, _, key = path.rpartition(".")
+        place = full.setdefault(section, {}) if section else full
+        if isinstance(place, dict):
+            place.setdefault(key, value)
     return full
 
 

@@ -16,10 +16,9 @@ from ssl_jax.data.image.resize import MODES
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.batch_size import BATCH_RULES, RULES
 from ssl_jax.recipe.component import Component, Components
+from ssl_jax.recipe.merging import UNITS as UNITS
 from ssl_jax.recipe.probes import probe_component
 from ssl_jax.recipe.values import did_you_mean, shown
-
-UNITS = ("steps", "epochs", "examples", "percent")
 
 
 @dataclass(frozen=True)
@@ -426,6 +425,16 @@ class InitFrom:
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A stretch of a run, see `recipe/phases.py`. `length` None: what the others leave. `recipe` has the phase's overrides."""
+
+    name: str
+    length: Duration | None
+    schedules: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole run. Exactly one of `total_steps`, `total_epochs` and `total_examples` is set.
 
@@ -448,6 +457,7 @@ class Recipe:
     log: what is written while training.
     init_from: another run, or public weights, that this one starts from.
     batch_rules: what follows when `batch_size` is overridden, see `recipe/batch_size.py`.
+    phases: stretches of the run that have part of the recipe otherwise, see [phases](phases.md); (): one, by the recipe itself.
     """
 
     seed: int
@@ -469,6 +479,7 @@ class Recipe:
     log: Log = Log()
     init_from: InitFrom = InitFrom()
     batch_rules: tuple = BATCH_RULES
+    phases: tuple = ()
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**31, "seed", self.seed, "at least 0 and below 2**31")
@@ -513,3 +524,5 @@ class Recipe:
                 component.check()
         for probe in self.evaluate.probes:
             probe_component(probe, self.objective.allow).check()
+        for phase in self.phases:
+            phase.recipe.check()

@@ -27,18 +27,22 @@ Batches = Iterator[dict[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Intervals:
-    """Every how many steps something is due (0: never), of `total`, with so many `per_dispatch`."""
+    """Every how many steps something is due (0: never), up to step `total`, with so many `per_dispatch`.
+
+    `final`: whether the run ends there, and not only a phase of it.
+    """
 
     total: int
     per_dispatch: int
     save: int
     check: int
     compare: int
+    final: bool = True
 
 
 @dataclass
 class Loop:
-    """A run under way. `state`, `step`, `batch` and `owed` move, all else stays.
+    """A run under way. `state`, `step`, `batch`, `owed` and `stopped` move, all else stays.
 
     steps: the compiled program for each number of steps in a dispatch.
     online: the check of the representation; what it finds is written.
@@ -67,6 +71,7 @@ class Loop:
     batch: dict[str, np.ndarray] = field(default_factory=dict)  # of the last dispatch
     count: int = 1  # of steps in it
     owed: bool = False  # a checkpoint that is due
+    stopped: bool = False  # it was told to, before its end or at it
     ran: set[int] = field(default_factory=set)
     found: dict[str, Any] = field(default_factory=dict)  # by the last check
     ended: bool = False  # by what it found
@@ -78,9 +83,9 @@ class Loop:
         while self.step < self.every.total:
             before = self.step
             self.dispatch()
-            stopping = self.stop.requested()
-            self.between(before, self.step == self.every.total or stopping)
-            if stopping or self.ended:
+            self.stopped = self.stop.requested()
+            self.between(before, self.step == self.every.total or self.stopped)
+            if self.stopped or self.ended:
                 return
 
     def dispatch(self) -> None:
@@ -120,10 +125,15 @@ class Loop:
             self.watchdog.beat(self.step, "check")
             self.sound(self.state)  # before every save, so that none is made of copies that differ
         if saving:
-            self.keep(self.goes_on if (last or self.ended) and self.monitor.applied else lambda: None)
+            self.keep(self.goes_on if self.parting and self.monitor.applied else lambda: None)
         if self.ended:
             heed.paused(self.step, self.found)
         return None
+
+    @property
+    def parting(self) -> bool:
+        """Whether no step is made after this one, of this phase or the next."""
+        return self.stopped or self.ended or (self.every.final and self.step == self.every.total)
 
     def check(self) -> None:
         """Measure the representation, and write it down."""

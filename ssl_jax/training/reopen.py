@@ -24,6 +24,7 @@ from ssl_jax.recipe.loading import overridden
 from ssl_jax.recipe.values import read_config
 from ssl_jax.rundir.workdir import existing
 from ssl_jax.training.ownership import refuse_another_count, refuse_foreign
+from ssl_jax.training.phases import of_checkpoint
 from ssl_jax.training.records import Records, from_meta, records_of
 from ssl_jax.training.run import build, state_like
 from ssl_jax.training.step import Setup, TrainState
@@ -59,14 +60,15 @@ def open_run(workdir: Path, step: int | None = None, allow: tuple[str, ...] = ()
 
 
 def reopened(workdir: Path, recipe: Recipe, step: int | None = None) -> Opened:
-    """As `open_run`, where the recipe of the run was read already."""
+    """As `open_run`, where the recipe of the run was read already. Of a run with phases, by the recipe of the checkpoint's."""
     mesh = mesh_here(recipe)
     with closing(Checkpoints(Path(workdir) / "checkpoints", read_only=True)) as checkpoints, jax.set_mesh(mesh):
         step = checkpoints.step_or_newest(step)
         meta = checkpoints.meta(step)
         refuse_foreign(Path(workdir), step, meta)
         records = from_meta(meta["records"]) if "records" in meta else _records_here(recipe)
-        setup, like = shaped(recipe, records, mesh)
+        recipe, origin = of_checkpoint(recipe, meta)
+        setup, like = shaped(recipe, records, mesh, origin)
         found = checkpoints.part({"step": like.step, "params": like.params, "extra": like.extra}, step)
         counted = int(found.pop("step"))
         refuse_another_count(Path(workdir) / "checkpoints" / str(step), step, meta, lambda: counted)
@@ -74,9 +76,9 @@ def reopened(workdir: Path, recipe: Recipe, step: int | None = None) -> Opened:
     return Opened(Path(workdir), recipe, setup, State(**found), step, records, mesh, digest, str(meta.get("data", "")))
 
 
-def shaped(recipe: Recipe, records: Records, mesh: Mesh) -> tuple[Setup, TrainState]:
+def shaped(recipe: Recipe, records: Records, mesh: Mesh, origin: int = 0) -> tuple[Setup, TrainState]:
     """What trains on such records, and shapes and shardings of its state on `mesh`. Nothing is computed."""
-    setup = build(recipe, records.count)
+    setup = build(recipe, records.count, origin)
     return setup, state_like(setup, records.batch(recipe.batch_size), mesh, recipe.mesh.rules)
 
 

@@ -19,6 +19,7 @@ from ssl_jax.recipe import Recipe, parse
 from ssl_jax.recipe.values import fits, read_config, read_json
 from ssl_jax.rundir.identity import identity
 from ssl_jax.training.crash import arrays, diagnosis, readable
+from ssl_jax.training.phases import stretch_of, stretches
 from ssl_jax.training.records import as_learned, records_of
 from ssl_jax.training.reopen import shaped
 from ssl_jax.training.step import TrainState
@@ -45,6 +46,8 @@ def replay(bundle: Path, allow: tuple[str, ...] = ()) -> tuple[str, bool]:
     cannot be read and for other data than the run had.
     """
     record, recipe = _read(bundle, allow)
+    stretch = stretch_of(stretches(recipe, _count(recipe)), record["step"])
+    recipe = stretch.recipe
     source = recipe.data.pretrain.build()
     if source.fingerprint() != record["data"]:
         raise UserError(f"{bundle}: the data is not what the run was given (another fingerprint); restore it to replay")
@@ -53,12 +56,17 @@ def replay(bundle: Path, allow: tuple[str, ...] = ()) -> tuple[str, bool]:
     mesh = _mesh(recipe, record["mesh"])
     with jax.set_mesh(mesh):
         source = as_learned(recipe, recipe.augment.build(), source)
-        setup, like = shaped(recipe, records_of(source, BadRecords(recipe.data.max_bad_fraction)), mesh)
+        setup, like = shaped(recipe, records_of(source, BadRecords(recipe.data.max_bad_fraction)), mesh, stretch.origin)
         state = _state(bundle, like, record)
         ids, epochs = (np.asarray(record[key], np.int64) for key in ("ids", "epochs"))
         batch = place_batch(examples(source, ids, epochs, BadRecords(0.0)), batch_sharding(mesh))
         found = readable(jax.device_get(jax.jit(partial(diagnosis, setup))(state, batch)))
     return _report(record, found)
+
+
+def _count(recipe: Recipe) -> int:
+    """Records of the recipe's own data, which say where its phases end."""
+    return len(recipe.data.pretrain.build()) if recipe.phases else 1
 
 
 def _read(bundle: Path, allow: tuple[str, ...]) -> tuple[dict[str, Any], Recipe]:

@@ -6,6 +6,7 @@ their intervals. The loop never waits for the device between two checks: metrics
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, closing
@@ -35,7 +36,7 @@ from ssl_jax.objectives.base import Objective
 from ssl_jax.optim import optimizers
 from ssl_jax.recipe import Duration, InitFrom, Recipe, from_json, to_json
 from ssl_jax.recipe.schema import require
-from ssl_jax.rundir.identity import Identity
+from ssl_jax.rundir.identity import Identity, identity
 from ssl_jax.rundir.lines import Lines
 from ssl_jax.rundir.log import MetricsLog, NoLog, logger, read_metrics
 from ssl_jax.rundir.workdir import Workdir
@@ -47,6 +48,7 @@ from ssl_jax.training.loop import Intervals, Loop
 from ssl_jax.training.monitor import Monitor
 from ssl_jax.training.noise_scale import gradient_noise
 from ssl_jax.training.ownership import new_owner, owner_on_resume, refuse_another_count, trained_differently
+from ssl_jax.training.phases import Stretch, ahead, check_crossing, crossed, refuse_another_phase, stretches
 from ssl_jax.training.records import as_learned, records_of
 from ssl_jax.training.step import Setup as Setup
 from ssl_jax.training.step import TrainState as TrainState
@@ -61,8 +63,8 @@ def build_objective(recipe: Recipe) -> Objective:
     return recipe.objective.build(encoder=recipe.model.build(), augment=recipe.augment.build())
 
 
-def build(recipe: Recipe, num_examples: int) -> Setup:
-    """Everything the step needs, for a source of `num_examples` records."""
+def build(recipe: Recipe, num_examples: int, origin: int = 0) -> Setup:
+    """Everything the step needs, for a source of `num_examples` records; schedules count from the update `origin` on."""
     total = recipe.steps(num_examples)
     peak, note = recipe.optimizer.scaled_lr(recipe.batch_size)
     if note:
@@ -73,10 +75,12 @@ def build(recipe: Recipe, num_examples: int) -> Setup:
     objective, allow = build_objective(recipe), recipe.objective.allow
     encoders = tuple(objective.encoder) if isinstance(objective.encoder, Mapping) else ("encoder",)
     section = recipe.optimizer
-    optimizer, lr = optimizers.from_recipe(section, recipe.schedule, peak, total, warmup, groups, encoders, allow)
+    optimizer, lr = optimizers.from_recipe(
+        section, recipe.schedule, peak, total, warmup, groups, encoders, allow, origin
+    )
     return Setup(
         objective, optimizer, recipe.seed, total, section.accumulation, section.gradient_cache,
-        section.skip_spikes, section.max_nonfinite_steps, lr,
+        section.skip_spikes, section.max_nonfinite_steps, lr, origin,
     )  # fmt: skip
 
 
@@ -93,25 +97,36 @@ def run(recipe: Recipe, workdir: Workdir, allow_data_change: bool = False) -> No
         stack.enter_context(jax.set_mesh(given.mesh))
         stack.enter_context(lost_peers_explained())
         outlets = _outlets(recipe, workdir, given, stack)
-        loop = _begun(recipe, workdir, given, outlets, watchdog, allow_data_change, stack)
-        loop.run()
-        loop.saved.finish()
-        if loop.checked:
-            _say()(loop.cost_of_checks())
-        _tell_the_end(loop, outlets.bad)
+        state = None
+        for part in _ahead(recipe, given, outlets):
+            with ExitStack() as open_parts:
+                loop = _begun(recipe, workdir, part, outlets, watchdog, allow_data_change, open_parts, state)
+                loop.run()
+                if loop.checked:
+                    _say()(loop.cost_of_checks())
+            state = loop.state
+            if loop.stopped or loop.ended:
+                break
+        outlets.saved.finish()
+        _tell_the_end(loop, given.stretch.end, outlets.bad)
 
 
 class Given(NamedTuple):
-    """What a run has before anything is on a device. `meta` goes beside every checkpoint."""
+    """What a run, or a phase of it, has before anything is on a device. `meta` goes beside every checkpoint.
+
+    `source` is what is learned from, `records` the recipe's own `data.pretrain` as it is, in which epochs are counted.
+    """
 
     source: Any
     setup: Setup
     mesh: jax.sharding.Mesh
     meta: dict[str, Any]
+    stretch: Stretch
+    records: Any
 
     def steps(self, recipe: Recipe, duration: Duration) -> int:
         """A duration in steps of this run."""
-        return recipe.duration(duration, len(self.source))
+        return recipe.duration(duration, len(self.records))
 
 
 class Outlets(NamedTuple):
@@ -132,11 +147,11 @@ def _given(recipe: Recipe, workdir: Workdir, allow_data_change: bool) -> Given:
     say = _say()
     say("reading the records of %s", recipe.data.pretrain.target.rpartition(":")[2])
     with comparing("data and code") as facts:
-        source = recipe.data.pretrain.build()
-        fingerprint = source.fingerprint()
-        say(opening.data(source))
-        setup = build(recipe, len(source))
-        source = as_learned(recipe, setup.objective.augment, source)
+        records = recipe.data.pretrain.build()
+        fingerprint = records.fingerprint()
+        say(opening.data(records))
+        setup = build(recipe, len(records))
+        source = as_learned(recipe, setup.objective.augment, records)
         facts |= {"records": len(source), "fingerprint of the data": fingerprint, "total steps": setup.total_steps}
         facts |= {"--allow-data-change": allow_data_change} | modules(recipe.objective.allow)
     check_vocabulary(getattr(setup.objective, "augment", None), setup.objective.modules)
@@ -155,7 +170,38 @@ def _given(recipe: Recipe, workdir: Workdir, allow_data_change: bool) -> Given:
         here |= pictures_by(source)
         workdir.record_devices(jax.devices(), mesh=dict(mesh.shape), **here)
     meta = {"data": fingerprint, "augment": augment, "batch_size": recipe.batch_size, "recipe": to_json(workdir.config)}
-    return Given(source, setup, mesh, meta)
+    return Given(source, setup, mesh, meta, Stretch("", recipe, 0, setup.total_steps, 0), records)
+
+
+def _ahead(recipe: Recipe, given: Given, outlets: Outlets) -> list[Given]:
+    """What is before the run: all of it, or the phase of the newest checkpoint and those after it, found to fit one another."""
+    if not recipe.phases:
+        return [given]
+    step = outlets.saved.latest_valid_step()
+    parts = [_in_phase(recipe, given, stretch) for stretch in ahead(stretches(recipe, len(given.records)), step or 0)]
+    for before, after in itertools.pairwise(parts):
+        told_shapes = state_like(before.setup, _batch(before, recipe, outlets.bad), given.mesh, recipe.mesh.rules)
+        check_crossing(after.setup, told_shapes, _batch(after, recipe, outlets.bad))
+    return parts
+
+
+def _in_phase(recipe: Recipe, given: Given, stretch: Stretch) -> Given:
+    """What one phase has, by its own recipe; the same in all processes. Data that it does not override is not read again."""
+    with comparing(f"phase {stretch.name}") as facts:
+        own = stretch.recipe.data.pretrain != recipe.data.pretrain
+        records = stretch.recipe.data.pretrain.build() if own else given.records
+        fingerprint = records.fingerprint() if own else given.meta["data"]
+        setup = build(stretch.recipe, len(given.records), stretch.origin)
+        source = as_learned(stretch.recipe, setup.objective.augment, records)
+        facts |= {"records": len(source), "fingerprint of the data": fingerprint, "last step": stretch.end}
+    check_batch(recipe.batch_size, given.mesh, max(setup.accumulation, setup.gradient_cache))
+    augment = augment_digest(setup.objective.augment)
+    meta = given.meta | {"data": fingerprint, "augment": augment, "phase": stretch.to_meta()}
+    return given._replace(source=source, setup=setup, meta=meta, stretch=stretch)
+
+
+def _batch(given: Given, recipe: Recipe, bad: BadRecords) -> dict[str, jax.ShapeDtypeStruct]:
+    return batch_like(check_records(given.setup.objective.augment, given.source, bad), recipe.batch_size, bad)
 
 
 def _outlets(recipe: Recipe, workdir: Workdir, given: Given, stack: ExitStack) -> Outlets:
@@ -187,24 +233,33 @@ def _begun(
     watchdog: Watchdog,
     allow_data_change: bool,
     stack: ExitStack,
+    before: TrainState | None = None,
 ) -> Loop:
-    """The loop at its first step, or at that of the newest checkpoint."""
-    say, (source, setup, mesh, meta), (log, stop, saved, bad) = _say(), given, outlets
+    """The loop at its first step, or at that of the newest checkpoint, or where the phase `before` ended."""
+    say, (source, setup, mesh, meta, stretch, _), (log, stop, saved, bad) = _say(), given, outlets
+    whole, recipe = recipe, stretch.recipe
     source = check_records(setup.objective.augment, source, bad)
     records = records_of(source, bad)
     like = _told_shapes(recipe, given, records.batch(recipe.batch_size))
     say("everything is written to %s, the model at the end to checkpoints/%d", workdir.path, setup.total_steps)
     stack.enter_context(out_of_memory_explained(recipe, like))
     meta |= {"records": records.to_meta()}
-    step, found, owner = _kept(recipe, workdir, given, saved, like, allow_data_change)
-    meta |= {"run": owner.name}
-    if is_first():
-        workdir.accept(owner)
     every = Intervals(
-        setup.total_steps, recipe.mesh.steps_per_dispatch, given.steps(recipe, recipe.checkpoint.every),
-        given.steps(recipe, recipe.evaluate.every), given.steps(recipe, recipe.watch.replicas),
+        stretch.end, recipe.mesh.steps_per_dispatch, given.steps(whole, recipe.checkpoint.every),
+        given.steps(whole, recipe.evaluate.every), given.steps(whole, recipe.watch.replicas),
+        final=stretch.end == whole.steps(len(given.records)),
     )  # fmt: skip
-    log.cut_back(-1 if step is None else step, _lost_at_most(every.save, every.total))
+    if stretch.name:
+        say("phase %s: steps %d to %d", stretch.name, stretch.first + 1, stretch.end)
+    if before is None:
+        step, found, owner = _kept(whole, workdir, given, saved, like, allow_data_change)
+        if is_first():
+            workdir.accept(owner)
+        log.cut_back(-1 if step is None else step, _lost_at_most(every.save, every.total))
+    else:
+        found = crossed(setup, before, like, records.batch(recipe.batch_size))
+        step, owner = stretch.first, identity(workdir.path)
+    meta |= {"run": owner.name}
     stream = stack.enter_context(closing(batches_from(step or 0, recipe, source, bad)))
     check = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
     check_scales({"pretrain": source, "probe": check.source})
@@ -214,7 +269,7 @@ def _begun(
     programs = {
         n: opening.first_timed(say, opening.program(n), compiled(setup, n, like)) for n in {every.per_dispatch, 1}
     }
-    logged = max(1, given.steps(recipe, recipe.log.every))
+    logged = max(1, given.steps(whole, recipe.log.every))
     readers = max(1, recipe.data.workers or recipe.data.threads)
     monitor = Monitor(log, recipe, saved.age, logged, partial(units, setup.objective.augment), readers)
     if found is None:
@@ -264,18 +319,20 @@ def _kept(
     step = saved.latest_valid_step()
     if step is None:
         return None, None, new_owner(workdir.path)
+    refuse_another_phase(given.stretch, step, saved.meta(step))
     state, owner = resumed(saved, like, given.meta, step, workdir, allow_data_change)
-    told_rate(saved.meta(step)["recipe"], recipe, len(given.source), state)
-    _say()("resumed at step %d of %d", step, given.setup.total_steps)
+    if not recipe.phases:
+        told_rate(saved.meta(step)["recipe"], recipe, len(given.records), state)
+    _say()("resumed at step %d of %d", step, recipe.steps(len(given.records)))
     return step, state, owner
 
 
-def _tell_the_end(loop: Loop, bad: BadRecords) -> None:
+def _tell_the_end(loop: Loop, total: int, bad: BadRecords) -> None:
     if bad.count:
         logger.warning("%d records could not be read and were replaced; see %s", bad.count, bad.path)
-    if loop.step < loop.every.total and not loop.ended:
+    if loop.step < total and not loop.ended:
         place = "stopped by %s at step %d of %d; the same command resumes there"
-        logger.warning(place, loop.stop.reason, loop.step, loop.every.total)
+        logger.warning(place, loop.stop.reason, loop.step, total)
 
 
 def _lost_at_most(every: int, total: int) -> int:

@@ -48,6 +48,7 @@ class Setup:
     `lr`, of the number of updates, is what the step reports as its rate; the optimiser has its own.
     `skip_spikes` leaves out steps that `spikes.is_spike`. After `max_skipped` steps in a row that were not applied, none is
     applied any more: the state stays that of the first of them until the host, which looks one dispatch late, has seen it.
+    `lr`, `total_steps` and what the objective is told of its progress count from the update `origin` on.
     """
 
     objective: Objective
@@ -59,10 +60,12 @@ class Setup:
     skip_spikes: bool = False
     max_skipped: int = 2**31 - 1
     lr: Schedule | None = None
+    origin: int = 0
 
     def progress(self, state: TrainState) -> Progress:
-        """How many updates were applied, of how many planned."""
-        return Progress(state.step - state.skipped, self.total_steps)
+        """How many updates were applied since `origin`, of how many planned."""
+        updates = state.step - state.skipped
+        return Progress(jnp.maximum(updates - self.origin, 0) if self.origin else updates, self.total_steps)
 
     def views(self, state: TrainState, batch: Batch) -> tuple[dict[str, Array], Array]:
         """The views of a batch at this step, and the key for the loss. `batch` holds `_id` and `_epoch` [B]."""

@@ -15,10 +15,11 @@ from ssl_jax.cli import main
 from ssl_jax.data.bad import BadRecords
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate import follow
-from ssl_jax.evaluate.encoders import encoder_from, run_and_names, spec_of
+from ssl_jax.evaluate.encoders import encoder_from
 from ssl_jax.evaluate.features import extract, extract_readings
 from ssl_jax.evaluate.readings import OWN, Reading
 from ssl_jax.evaluate.run import Asked
+from ssl_jax.evaluate.spec import run_and_names, spec_of
 from ssl_jax.recipe import load, parse, to_json
 from ssl_jax.training.run import batch_like, build
 from ssl_jax.training.step import init_state

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+from ssl_jax.recipe.phases import SECTIONS
 
 
 def frozen_evaluation(encoder: str = "student") -> dict[str, Any]:
@@ -23,3 +26,17 @@ def next_stage(run: dict[str, Any], before: str, steps: int, **schedule: Any) ->
     kept = {key: value for key, value in run.items() if not key.startswith("total_")}
     rest = {key: value for key, value in run["schedule"].items() if not key.startswith("warmup_")}
     return kept | {"total_steps": steps, "schedule": rest | schedule, "init_from": {"workdir": before}}
+
+
+def in_phases(run: dict[str, Any], **stages: dict[str, Any]) -> dict[str, Any]:
+    """`run`, made by `total_epochs` of `data.examples`, and the `stages` that `next_stage` made of it, as phases of one run.
+
+    The optimiser's moments go on from one to the next; schedules are those of each stage.
+    """
+    first = math.ceil(run["total_epochs"] * run["data"]["examples"] / run["batch_size"])
+    parts = [{"name": "first", "steps": first, "schedules": "phase"}]
+    for name, stage in stages.items():
+        changed = {key: stage[key] for key in SECTIONS if stage[key] != run[key]}
+        parts.append({"name": name, "steps": stage["total_steps"], "schedules": "phase", **changed})
+    whole = {"total_steps": sum(part["steps"] for part in parts), "phases": tuple(parts)}
+    return {key: value for key, value in run.items() if key != "total_epochs"} | whole
