@@ -28,8 +28,9 @@ NAMES = (
     "data prepare",
     "data stats",
     "data subset",
-    "data tokenize",
+    "data mine",
     "data card",
+    "data tokenize",
 )
 # The first words of commands that have two, and what they are about.
 GROUPS = {"data": "look at data, prepare it, tokenise it, choose from it"}

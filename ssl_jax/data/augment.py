@@ -45,6 +45,9 @@ class Augment(Protocol):
         """Numbers [B, F] of every record without any encoder: pixels, a bag of words, log-mel means."""
         ...
 
+    # Optional: `fitted(plain of the probe split [N, F])` gives what is then done to `plain` [M, F] of any
+    # records: weights of words.
+    #
     # Optional: `check(records)` raises UserError for records (some, as a source gives them) that it would misread.
     #
     # Optional: `host(mode)` is what `data.crop=host` does of it before records are stacked: an object without jax, for worker

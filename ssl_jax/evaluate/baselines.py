@@ -107,14 +107,21 @@ def _inputs(encoder: Encoder, batch: Batch) -> list[Array]:
     return [fields[name] for name in encoder.inputs]
 
 
+def as_it_is(x: np.ndarray) -> np.ndarray:
+    """What most raw numbers become: nothing else."""
+    return x
+
+
 def raw_split(encoder: Encoder, train: Any, test: Any, classes: int | None = None, reader: Reader = PLAIN) -> Split:
     """What there is without the encoder, as features."""
     trained, tested = (
         reader.raw(encoder, train, "raw input, probe split"),
         reader.raw(encoder, test, "raw input, test split"),
     )
+    fit = as_it_is if encoder.fitted is None else encoder.fitted(trained.x)
+    trained, tested = (part._replace(x=fit(part.x)) for part in (trained, tested))
     split = split_of(trained, tested, classes)
-    again = lambda change: split.test._replace(x=reader.raw(encoder, test, "raw input, changed", change).x)  # noqa: E731
+    again = lambda change: split.test._replace(x=fit(reader.raw(encoder, test, "raw input, changed", change).x))  # noqa: E731
     return replace(split, again=again, names=class_names(train, reader.label))
 
 

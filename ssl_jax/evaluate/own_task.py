@@ -88,7 +88,9 @@ def _has_views(objective: Objective, source: Any, hidden: Iterable[str]) -> bool
 
 def columns_of(found: Mapping[str, float], declared: Sequence[Column] = ()) -> tuple[Column, ...]:
     """How the task's measures are shown: as the objective has `declared`, or else each under its name."""
-    return tuple(declared) or tuple(_column(name) for name in found if name not in AROUND)
+    return tuple(column for column in declared if column["value"] in found) or tuple(
+        _column(name) for name in found if name not in AROUND
+    )
 
 
 def with_own_task(

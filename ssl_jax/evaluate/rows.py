@@ -90,9 +90,12 @@ class Table:
         return [_together(BASELINES["random"], self.titled("random"), self.compared, make)]
 
     def raw(self) -> list[Group]:
-        """What the encoders are given."""
-        titles = self.titled("raw").items()
-        return [_alone(row, partial(raw_split, self.encoders[kind][0], **self.data)) for kind, row in titles]
+        """What the encoders are given; compared where it is the same words that are counted."""
+        make = lambda name: partial(raw_split, self.encoders[name][0], **self.data)  # noqa: E731
+        rows = [_alone(row, make(kind)) for kind, row in self.titled("raw").items()]
+        words = [towers for towers in self.compared if all(self.encoders[name][0].fitted for name in towers)]
+        made = {name: make(name) for towers in words for name in towers}
+        return [*rows, *([_together(BASELINES["raw"], {}, words, lambda: made)] if words else [])]
 
     def supervised(self) -> list[Group]:
         """The same modules, trained on labels."""

@@ -32,7 +32,7 @@ from ssl_jax.evaluate.sources import probe_and_test
 from ssl_jax.evaluate.supervised import SupervisedFit
 from ssl_jax.objectives.base import Encoder
 from ssl_jax.recipe import Recipe
-from ssl_jax.recipe.probes import Entry
+from ssl_jax.recipe.probes import Entry, probe_name
 from ssl_jax.rundir.log import logger, messages
 from ssl_jax.rundir.terminal import tell
 from ssl_jax.rundir.writing import written
@@ -98,7 +98,8 @@ def evaluated(
     """As `evaluate_run`, of a run and sources that are open."""
     workdir, recipe = opened.workdir, opened.recipe
     chosen = {n: encoder_named(opened.objective, n) for n in names_of(asked.encoder or recipe.evaluate.encoder)}
-    settings = settings_of(opened, asked.probes if named is None else named.probes, asked.allow)
+    probes = as_in(recipe, asked.probes) if named is None else named.probes
+    settings = settings_of(opened, probes, asked.allow)
     settings = settings if asked.baselines is None else replace(settings, baselines=asked.baselines)
     check_channels(opened.objective.augment, {"probe": train, "test": test})
     for name, source in (("probe", train), ("test", test)):
@@ -233,6 +234,12 @@ def from_scratch(
     augment, section = opened.objective.augment, opened.recipe.data
     views = partial(cropped, augment=augment, place=section.crop, mode=section.resize)
     return SupervisedFit(encoder, augment, classes, settings.label, settings.target, tolerance, heard, views)
+
+
+def as_in(recipe: Recipe, names: tuple[Entry, ...] | None) -> tuple[Entry, ...] | None:
+    """Probes by name, with the options that the recipe gives those of its own."""
+    own = {probe_name(entry): entry for entry in recipe.evaluate.probes}
+    return None if names is None else tuple(own.get(name, name) if isinstance(name, str) else name for name in names)
 
 
 def settings_of(opened: Opened, probes: tuple[Entry, ...] | None, allow: tuple[str, ...]) -> suite.Settings:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from ssl_jax.data.augment import Augment, Batch, Views
+from ssl_jax.data.augment import Augment, Batch, KindOfView, Views
 from ssl_jax.data.panels import Panel
 from ssl_jax.data.pipeline import batches
 from ssl_jax.devices.mesh import batch_sharding, batch_shards, place_batch
@@ -113,7 +113,9 @@ class Inputs:
     def __call__(self, keys: Array, batch: Batch) -> Views:
         """The views [B, V, ...] of the encoder's inputs, made without the labels."""
         records = unlabelled(batch)
-        views = self.augment(keys, records)
+        # Views of another kind (passages) are not what the main ones are: such an encoder sees records as at evaluation.
+        of_a_kind = isinstance(self.encoder.preprocess, KindOfView)
+        views = {} if of_a_kind else self.augment(keys, records)
         if views.keys() >= set(self.inputs):
             return {name: views[name] for name in self.inputs}
         return {name: x[:, None] for name, x in self.evaluation(records).items()}

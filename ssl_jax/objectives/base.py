@@ -20,6 +20,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypedDict, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array
 
@@ -95,6 +96,7 @@ class Encoder:
 
     `path` points into `{"params": params, "extra": extra}`; `stats` likewise at its `batch_stats`, if it has any.
     `module.apply(variables, *inputs, method=method)` returns [B, F]; another `method` than `features` reads another layer.
+    `fitted` makes of the raw numbers [N, F] of the probe split what is done to those of any record (weights of words).
     `plain` gives numbers [B, F] of records without the module (the raw row); None takes the inputs, flattened.
     `made` is where the paths lead: the trainer's state, or what is made of it where parameters lie in several places.
     """
@@ -107,6 +109,7 @@ class Encoder:
     method: str = "features"
     plain: Callable[[Batch], Array] | None = None
     made: Callable[[State], State] = as_it_is
+    fitted: Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]] | None = None
 
     def variables(self, state: State) -> dict:
         """The Flax variables of this encoder inside `state`."""
@@ -208,7 +211,9 @@ class Objective:
             )
         stats = ("extra", "batch_stats", "encoder") if getattr(self.encoder, "norm", None) == "batch" else ()
         augment, path = self.augment, ("params", "encoder")
-        return {"student": Encoder(self.encoder, path, augment.inputs, augment.evaluation, stats, plain=augment.plain)}
+        plain, fitted = augment.plain, getattr(augment, "fitted", None)
+        student = Encoder(self.encoder, path, augment.inputs, augment.evaluation, stats, plain=plain, fitted=fitted)
+        return {"student": student}
 
     def embeddings(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
         """What the loss compares, [B, F] by name, for records as at evaluation; {} where there is no such thing.

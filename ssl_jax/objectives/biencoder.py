@@ -6,7 +6,7 @@ nested dimensions of Kusupati et al. 2022, "Matryoshka Representation Learning",
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import jax
@@ -15,16 +15,18 @@ from flax import linen as nn
 from jax import Array
 
 from ssl_jax.data.augment import KindOfView, View, other_kinds
-from ssl_jax.data.text.pairs import PASSAGE, PairViews
+from ssl_jax.data.text.pairs import PASSAGE, PairViews, PlainPassage
 from ssl_jax.errors import UserError
-from ssl_jax.losses.contrastive import normalize, passage_info_nce
+from ssl_jax.losses.contrastive import normalize
 from ssl_jax.losses.mean import Mean, mean_of
+from ssl_jax.losses.streamed.contrastive import passage_info_nce
 from ssl_jax.objectives.base import Batch, Column, Encoder, Keys, Out, Pairwise, Preprocess, Progress, State, Views
 from ssl_jax.objectives.shared.forward import applied, arrays_of, single
 from ssl_jax.objectives.shared.joint import require_positive
 
 QUERY = "query"
 TOWERS = (QUERY, PASSAGE)
+_HALF = 2**16
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class BiEncoder(Pairwise):
     symmetric: also that of each passage's own query.
     same: a field of the records; where two have the same number, their passages are no negatives of each other.
     dims: the loss is the mean over the first so many numbers of the embeddings, for each of `dims`; () for all of them only.
+    method: how the loss is computed, not what it is (`losses/streamed/cost.py`).
     """
 
     augment: PairViews
@@ -45,6 +48,7 @@ class BiEncoder(Pairwise):
     symmetric: bool = False
     same: str = ""
     dims: tuple[int, ...] = ()
+    method: str = "auto"
 
     validated = (Column(title="passage found in the batch", value="recall", unit="percent"),)
 
@@ -75,11 +79,11 @@ class BiEncoder(Pairwise):
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
         """The texts, and the numbers by which records are told to be the same, if there are any."""
-        same = {"same": batch[self.same].astype(jnp.float32)} if self.same else {}
+        same = {"same": halves(batch[self.same])} if self.same else {}
         return self.augment(keys.example, batch) | same
 
     def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[dict[str, Array], tuple]:
-        """`query` [B, 1, D] and `passage` [B, P, D], and `same` [B] if there is one."""
+        """`query` [B, 1, D] and `passage` [B, P, D], and `same` [B, 2] if there is one."""
         found = {
             name: self._embedded(params, name, kind, jax.random.fold_in(key, i))
             for i, (name, kind) in enumerate(self._kinds(views).items())
@@ -95,8 +99,12 @@ class BiEncoder(Pairwise):
         """One of queries and one of passages."""
         paths = {name: ("params", name if isinstance(self.encoder, Mapping) else "encoder") for name in TOWERS}
         made: dict[str, Preprocess] = {QUERY: self.augment.evaluation, PASSAGE: KindOfView(self.augment, PASSAGE)}
-        inputs, towers = self.augment.inputs, self.towers
-        return {name: Encoder(towers[name], paths[name], inputs, made[name]) for name in TOWERS}
+        inputs, towers, fitted = self.augment.inputs, self.towers, self.augment.fitted
+        plain: dict[str, Callable[[Batch], Array]] = {QUERY: self.augment.plain, PASSAGE: PlainPassage(self.augment)}
+        return {
+            name: Encoder(towers[name], paths[name], inputs, made[name], plain=plain[name], fitted=fitted)
+            for name in TOWERS
+        }
 
     def embeddings(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
         """What the loss compares, by text."""
@@ -126,9 +134,24 @@ class BiEncoder(Pairwise):
     def _loss(self, embeddings: dict[str, Array], dim: int) -> Mean:
         q, p = (embeddings[name][..., :dim] for name in TOWERS)
         q, p = (normalize(q), normalize(p)) if self.cosine else (q, p)
-        same = embeddings.get("same")
-        forth = passage_info_nce(q[:, 0], p, self.temperature, same=same)
+        same = whole(embeddings["same"]) if self.same else None
+        forth = passage_info_nce(q[:, 0], p, self.temperature, same=same, method=self.method)
         if not self.symmetric:
             return forth
-        back = passage_info_nce(p[:, 0], q, self.temperature, same=same)
+        back = passage_info_nce(p[:, 0], q, self.temperature, same=same, method=self.method)
         return Mean((forth.total + back.total) / 2, forth.weight)
+
+
+def halves(number: Array) -> Array:
+    """Numbers int [B] as float32 [B, 2]: a gradient cache keeps floats, and float32 tells no two above 2^24 apart.
+
+    >>> bool((whole(halves(jnp.array([2**24 + 1, 7]))) == jnp.array([2**24 + 1, 7])).all())
+    True
+    """
+    return jnp.stack(jnp.divmod(number.astype(jnp.int32), _HALF), axis=-1).astype(jnp.float32)
+
+
+def whole(number: Array) -> Array:
+    """The opposite of `halves`."""
+    high, low = jnp.moveaxis(number.astype(jnp.int32), -1, 0)
+    return high * _HALF + low

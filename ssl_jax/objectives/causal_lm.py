@@ -16,7 +16,7 @@ import numpy as np
 from flax import linen as nn
 from jax import Array
 
-from ssl_jax.data.panels import Panel
+from ssl_jax.data.panels import Panel, Texts
 from ssl_jax.data.text.views import TextViews
 from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
@@ -27,6 +27,7 @@ from ssl_jax.objectives.shared.decoding import GREEDY, Sampler, prompted, reader
 from ssl_jax.objectives.shared.forward import applied
 from ssl_jax.objectives.shared.language import (
     accuracy,
+    bits_per_byte,
     following,
     last_layers,
     table_of,
@@ -35,6 +36,9 @@ from ssl_jax.objectives.shared.language import (
     told_words,
     validation,
 )
+
+BEGINNING, WRITTEN = 8, 24  # tokens of a sample that are given, and that are written at most
+SHOWN = Sampler(top_k=40)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class CausalLM(Objective):
     validated = (
         Column(title="next word", value="accuracy", unit="percent"),
         Column(title="perplexity", value="nats", unit="exp"),
+        Column(title="bits per byte", value="bits_per_byte", unit="number"),
     )
 
     def __post_init__(self) -> None:
@@ -75,8 +80,9 @@ class CausalLM(Objective):
         return State({name: m.init(keys[name], *inputs[name])["params"] for name, m in self.modules.items()}, {})
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
-        """The augmentation's views, as they are."""
-        return self.augment(keys.example, batch)
+        """The augmentation's views, as they are, and which tokens are `counted` [B, T] where records say so."""
+        counted = {name: batch[name].astype(jnp.float32) for name in ("counted",) if name in batch}
+        return self.augment(keys.example, batch) | counted
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """The mean over all tokens that follow another, with the z-loss in it; both apart, and right guesses, are metrics."""
@@ -86,15 +92,18 @@ class CausalLM(Objective):
         return Out({"cross_entropy": told.loss}, right | parts)
 
     def validate(self, params: dict, extra: dict, views: Views, key: Array) -> dict[str, Mean]:
-        """How many tokens are the first guess, and nats for one."""
-        return validation(*self._told(params, self._states(params, views), views))
+        """How many tokens are the first guess, nats for one, and bits for a byte of the text."""
+        told, words, weights = self._told(params, self._states(params, views), views)
+        bits = bits_per_byte(told.cross_entropy, words, weights, self.augment.bytes)
+        return validation(told, words, weights) | bits
 
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
-        """Texts, with the tokens that were the first guess from all before them."""
+        """Texts, with the tokens that were the first guess from all before them; and how the model goes on from a few."""
         tokens, segments, _ = (np.asarray(x) for x in text_of(self.given(views)))
         guesses = np.asarray(self._told(params, self._states(params, views), views)[0].guess)
         right = np.pad(guesses[:, :-1] == tokens[:, 1:], ((0, 0), (1, 0)))
-        return {"guesses": told_texts(self.augment, tokens, segments, right, "right")}
+        told = told_texts(self.augment, tokens, segments, right, "right")
+        return {"guesses": told, "samples": self._samples(params, tokens, segments)}
 
     def sample(
         self, params: dict, key: Array, prompts: Array, lengths: Array, new: int, sampler: Sampler = GREEDY
@@ -114,6 +123,22 @@ class CausalLM(Objective):
         read, end = reader(self.encoder, params["encoder"]), self.augment.words.end
         return written(read, logits, prompted(prompts, lengths), key, new, sampler, end)
 
+    def _samples(self, params: dict, tokens: np.ndarray, segments: np.ndarray) -> Texts:
+        """The first tokens of each row's first text, and what is written behind them, by `SHOWN`."""
+        count = min(BEGINNING, tokens.shape[1] // 2)
+        lengths = np.minimum((segments == 1).sum(axis=1), count)
+        new = min(WRITTEN, tokens.shape[1] - count)
+        prompts = jnp.asarray(tokens[:, :count]), jnp.asarray(lengths)
+        write = jax.jit(lambda params: self.sample(params, jax.random.key(0), *prompts, new, SHOWN))
+        begun = [[(p, "") for p in self.augment.pieces(t[:n])] for t, n in zip(tokens, lengths, strict=True)]
+        more = [[(p, "written") for p in self._until_end(t)] for t in np.asarray(write(params))]
+        return Texts([[a + b] for a, b in zip(begun, more, strict=True)], ("text",))
+
+    def _until_end(self, tokens: np.ndarray) -> list[str]:
+        """The pieces up to the sign of the end."""
+        over = np.flatnonzero(tokens == self.augment.words.end)
+        return self.augment.pieces(tokens[: over[0] + 1] if len(over) else tokens)
+
     def _states(self, params: dict, views: Views, key: Array | None = None) -> Array:
         noise = {} if key is None else {"rngs": {"noise": key}}
         return applied(self.encoder, params["encoder"], *text_of(self.given(views)), train=key is not None, **noise)
@@ -121,4 +146,5 @@ class CausalLM(Objective):
     def _told(self, params: dict, states: Array, views: Views) -> tuple[ToldWords, Array, Array]:
         """What is told of each token's successor, the successors, and their weights."""
         after, weights = following(*text_of(self.given(views))[:2])
+        weights = weights * jnp.roll(views["counted"], -1, axis=1) if "counted" in views else weights
         return told_words(states, table_of(params), after, weights, z=self.z, method=self.method), after, weights

@@ -12,10 +12,11 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array
 
-from ssl_jax.data.panels import Panel
+from ssl_jax.data.panels import Panel, Texts
 from ssl_jax.data.text.views import TextViews
 from ssl_jax.errors import UserError
 from ssl_jax.losses.diffusion import NEVER, loss_weight, move_chance, step_back, stratified_times, substituted
@@ -24,6 +25,8 @@ from ssl_jax.models.text import WordLayer
 from ssl_jax.objectives.base import Batch, Column, Keys, Objective, Out, Progress, State, Views
 from ssl_jax.objectives.shared.forward import applied
 from ssl_jax.objectives.shared.language import text_of, told_texts, word_loss
+
+STEPS = 64  # of a sample that is shown
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,16 @@ class MDLM(Objective):
         hidden = views[self.view][:, 0] == self.augment.words.mask
         tokens, segments, _ = text_of(self.given(views))
         return {"noise": told_texts(self.augment, tokens, segments, hidden, "hidden")}
+
+    def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
+        """Texts made from nothing but masks, as many and as long as the views."""
+        rows, length = text_of(self.given(views))[0].shape
+        made = jax.jit(lambda params: self.sample(params, jax.random.key(0), rows, length, STEPS))(params)
+        return {
+            "samples": Texts(
+                [[[(p, "") for p in self.augment.pieces(t)]] for t in np.asarray(made)], ("made from masks",)
+            )
+        }
 
     def sample(self, params: dict, key: Array, rows: int, length: int, steps: int) -> Array:
         """Texts int [rows, length], from nothing but masks in so many equal steps back to time 0.

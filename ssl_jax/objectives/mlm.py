@@ -128,6 +128,19 @@ class MLM(Objective):
         told = self._told_words(params, *self._rows(params, views), views)
         return validation(told, views["words"], views["weights"])
 
+    def pseudo_nats(self, params: dict, tokens: Array, segments: Array, positions: Array) -> Mean:
+        """Nats for a token of one text [T], each hidden alone behind a mask and told from all others, signs left out.
+
+        The exponential is the pseudo-perplexity of Salazar, Liang, Nguyen, Kirchhoff 2020, arXiv 1910.14659, eq. 1 and 2.
+        """
+        every = jnp.arange(len(tokens))
+        counted = (segments > 0) & ~jnp.isin(tokens, jnp.asarray(self.augment.words.signs))
+        hidden = jnp.where(jnp.eye(len(tokens), dtype=bool), self.augment.words.mask or 0, tokens)
+        text = (hidden, *(jnp.broadcast_to(x, hidden.shape) for x in (segments, positions)))
+        views = {name: x[:, None] for name, x in zip(self.augment.inputs, text, strict=True)}
+        views |= {"at": every[:, None], "words": tokens[:, None], "weights": counted[:, None].astype(jnp.float32)}
+        return self._nats(params, *self._rows(params, views), views)
+
     def preview(self, views: Views) -> dict[str, Panel]:
         """The texts, with hidden tokens marked by what the model reads there."""
         return {"masks": Texts([[row] for row in self._told(views)], ("what the model reads",))}

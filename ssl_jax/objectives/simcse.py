@@ -15,8 +15,8 @@ from jax import Array
 from ssl_jax.data.augment import View, other_kinds
 from ssl_jax.data.text.views import TextViews
 from ssl_jax.errors import UserError
-from ssl_jax.losses.contrastive import normalize, passage_info_nce
-from ssl_jax.losses.streamed.contrastive import info_nce
+from ssl_jax.losses.contrastive import normalize
+from ssl_jax.losses.streamed.contrastive import info_nce, passage_info_nce
 from ssl_jax.models.text import TanhHead
 from ssl_jax.objectives.base import Batch, Keys, Out, Pairwise, Progress, State, Views
 from ssl_jax.objectives.shared.forward import Chain, applied, arrays_of, single
@@ -73,7 +73,7 @@ class SimCSE(Pairwise):
         z, others = embeddings[:, 0], embeddings[:, 1:]
         if others.shape[1] == 1:
             return Out({"info_nce": info_nce(z, others[:, 0], self.temperature, self.method)})
-        return Out({"info_nce": passage_info_nce(z, others, self.temperature, self.hard_weight)})
+        return Out({"info_nce": passage_info_nce(z, others, self.temperature, self.hard_weight, method=self.method)})
 
     def embeddings(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
         """What the loss compares, [B, D], without dropout."""

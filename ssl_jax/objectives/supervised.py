@@ -36,7 +36,7 @@ class Supervised(Objective):
         key_encoder, key_head = jax.random.split(key)
         view = arrays_of(single(self.given(views)))
         encoder, stats = init_variables(self.encoder, key_encoder, *view, method=self.method)
-        h, _ = forward(self.encoder, encoder, stats, *view, method=self.method)
+        h, _ = forward(self.encoder, encoder, stats, *view, method=self.method, noise=key_encoder)
         head, _ = init_variables(self.modules["head"], key_head, h)
         extra = {} if stats is None else {"batch_stats": {"encoder": stats}}
         return State({"encoder": encoder, "head": head}, extra)
@@ -49,7 +49,9 @@ class Supervised(Objective):
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """Cross-entropy, and the accuracy on the training batch."""
         stats = extra.get("batch_stats", {}).get("encoder")
-        h, stats = forward_views(self.encoder, params["encoder"], stats, self.given(views), method=self.method)
+        h, stats = forward_views(
+            self.encoder, params["encoder"], stats, self.given(views), method=self.method, noise=key
+        )
         logits, _ = forward_views(self.modules["head"], params["head"], None, h)
         labels = jnp.broadcast_to(views[self.label][:, None], logits.shape[:2])
         loss, accuracy = classification(logits, labels)

@@ -37,6 +37,9 @@ def scores(rows, table):
 
 WEIGHTS = (np.arange(ROWS) % 5 > 0).astype(np.float64)
 LABELS = np.random.default_rng(5).integers(0, CLASSES, ROWS)
+TWINS = np.arange(ROWS) // 2 * (np.arange(ROWS) < 8) + np.arange(ROWS) * (
+    np.arange(ROWS) >= 8
+)  # some queries are the same
 CENTRE = normal(6, CLASSES)
 TEACHER = normal(7, ROWS, 4), normal(8, CLASSES, 4)
 TABLE = normal(9, CLASSES, WIDTH)
@@ -66,6 +69,10 @@ LOSSES = {
     "sigmoid": (
         (*pair(), np.float64(5.0), np.float64(-3.0)), contrastive.sigmoid_pairwise,
         lambda m, u, v, s, b: streamed.sigmoid_pairwise(u, v, s, b, m),
+    ),
+    "passages": (
+        (pair()[0], normal(1, ROWS, 3, WIDTH)), lambda q, p: contrastive.passage_info_nce(q, p, 0.5, 1.5, TWINS),
+        lambda m, q, p: streamed.passage_info_nce(q, p, 0.5, 1.5, jnp.asarray(TWINS), m),
     ),
     "sinkhorn": (
         (pair()[0], TABLE), plain_sinkhorn,

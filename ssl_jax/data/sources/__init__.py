@@ -9,6 +9,7 @@ from ssl_jax.data.sources.folder import ImageFolder
 from ssl_jax.data.sources.idx import FashionMNIST, Idx
 from ssl_jax.data.sources.indexed import Indexed
 from ssl_jax.data.sources.listed import FileList
+from ssl_jax.data.sources.mined import Mined
 from ssl_jax.data.sources.mix import Mix
 from ssl_jax.data.sources.parquet import Parquet
 from ssl_jax.data.sources.pendulum import Pendulum
@@ -36,6 +37,7 @@ __all__ = [
     "Indexed",
     "JsonLines",
     "Labelled",
+    "Mined",
     "Mix",
     "Named",
     "NamedPart",

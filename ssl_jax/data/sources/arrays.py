@@ -138,7 +138,7 @@ class Arrays(Columns):
     def __post_init__(self) -> None:
         checks = []
         if isinstance(self.arrays, str | Path):
-            columns = _read_npz(Path(self.arrays), self.fields)
+            columns = read_npz(Path(self.arrays), self.fields)
         else:
             named = {new: self.arrays[old] for new, old in self.fields.items()} if self.fields else self.arrays
             columns = {k: _read_npy(Path(v)) if isinstance(v, str | Path) else np.asarray(v) for k, v in named.items()}
@@ -201,7 +201,8 @@ def _scale(images: np.ndarray, pixels: Sequence[float] | None) -> pixel_ranges.R
     return pixel_ranges.of_integers(int(seen.min()), int(seen.max()))
 
 
-def _read_npz(path: Path, fields: Mapping[str, str]) -> dict[str, np.ndarray]:
+def read_npz(path: Path, fields: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` file by the names of `fields`, or all of them under their own. UserError for what is none."""
     archive = _load(path)
     if isinstance(archive, np.ndarray):
         raise UserError(f"{str(path)!r} is a single array; say which field it is: {{'image': {str(path)!r}}}")

@@ -98,8 +98,7 @@ class Texts:
     @functools.cached_property
     def names(self) -> dict[str, str]:
         """Field of a record -> field of a file, of its texts."""
-        pairs = [word.strip().partition(":") for word in self.text.split(",")]
-        return {"tokens": pairs[0][2] or pairs[0][0]} if len(pairs) == 1 else {new: old or new for new, _, old in pairs}
+        return _names(self.text)
 
     def text_of(self, fields: Fields, name: str) -> str:
         """The text in a field. ValueError where there is none."""
@@ -161,9 +160,11 @@ class Texts:
             return None
 
     @staticmethod
-    def example(length: int = 128, **_: object) -> Record:
-        """A record of zeros like those of single texts, for `ssl-jax plan`: reads nothing."""
-        return {"tokens": np.zeros(length, np.int32), LABEL: np.zeros((), np.int32)}
+    def example(length: int = 128, text: str = "text", query_length: int | None = None, **_: object) -> Record:
+        """A record of zeros for `ssl-jax plan`: reads nothing."""
+        names = _names(text)
+        rows = {name: np.zeros((query_length if name == "query" else None) or length, np.int32) for name in names}
+        return rows | {LABEL: np.zeros((), np.int32)}
 
     def name_of(self, index: int) -> str:
         """What a person calls the record."""
@@ -230,3 +231,9 @@ def _number(fields: Fields, name: str) -> np.ndarray:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"the field {name!r} is {'missing' if value is None else 'no number'}")
     return np.asarray(value, np.float32)
+
+
+def _names(text: str) -> dict[str, str]:
+    """Field of a record -> field of a file, from the option `text`."""
+    pairs = [word.strip().partition(":") for word in text.split(",")]
+    return {"tokens": pairs[0][2] or pairs[0][0]} if len(pairs) == 1 else {new: old or new for new, _, old in pairs}

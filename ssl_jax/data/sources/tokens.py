@@ -127,6 +127,11 @@ class TokenShards:
         return self._read(int(self._documents.begin[index]), int(self._documents.length[index]))
 
     @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each document of the split, its signs among them, int [D]."""
+        return self._sizes
+
+    @property
     def bytes(self) -> int:
         """How many bytes of UTF-8 the documents of the split had: what bits per byte are counted by."""
         return int(self._documents.size.sum())

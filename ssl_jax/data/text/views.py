@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +13,16 @@ from jax import Array
 
 from ssl_jax.data.augment import Batch, Views
 from ssl_jax.data.panels import Panel, Texts
-from ssl_jax.data.text.vocabulary import Vocabulary, digest_of, located, read_tokenizer, vocabulary_of, word_starts
+from ssl_jax.data.text.vocabulary import (
+    Vocabulary,
+    digest_of,
+    located,
+    read_tokenizer,
+    sentence_ends,
+    token_bytes,
+    vocabulary_of,
+    word_starts,
+)
 from ssl_jax.data.units import Units
 from ssl_jax.errors import UserError
 
@@ -74,6 +83,18 @@ class TextViews:
             return word_starts(read_tokenizer(self.tokenizer))
         return np.ones(self.words.size, bool)
 
+    @property
+    def bytes(self) -> np.ndarray | None:
+        """Int32 [V]: the bytes that each token stands for; None, where there is no tokenizer to say."""
+        return token_bytes(read_tokenizer(self.tokenizer)) if self.there else None
+
+    @property
+    def stops(self) -> np.ndarray:
+        """Bool [V]: the tokens that end a sentence; none, where there is no tokenizer to say."""
+        if self.there:
+            return sentence_ends(read_tokenizer(self.tokenizer))
+        return np.zeros(self.words.size, bool)
+
     def __call__(self, keys: Array, batch: Batch) -> Views:
         """The `inputs` int32 [B, V, T]."""
         return jax.tree.map(lambda x: jnp.repeat(x[:, None], self.count, axis=1), self.evaluation(batch))
@@ -89,6 +110,11 @@ class TextViews:
         """How often each token occurs, float32 [B, V], signs left out, divided by the length of the text."""
         text = self.evaluation(batch)
         return bag_of_tokens(text["tokens"], text["segments"] > 0, self.words)
+
+    def fitted(self, bags: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """TF-IDF: weighs words by how few of the texts with these `bags` [N, V] have them, and makes rows of length 1."""
+        weights = idf(bags)
+        return lambda rows: tf_idf(rows, weights)
 
     def panel(self, views: Views) -> dict[str, Panel]:
         """The tokens of each view, with the number of their segment where there are several."""
@@ -140,6 +166,21 @@ def alone(tokens: Array, pad: int) -> dict[str, Array]:
     real = jnp.cumsum(tokens == pad, axis=1) == 0
     places = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
     return {"segments": real.astype(jnp.int32), "positions": jnp.where(real, places, 0)}
+
+
+def idf(bags: np.ndarray) -> np.ndarray:
+    """log((1 + N) / (1 + texts with the token)) + 1 for each token, float32 [V], of `bags` [N, V] (scikit-learn's, smooth).
+
+    >>> [round(float(w), 3) for w in idf(np.array([[1, 0], [1, 2]]))]
+    [1.0, 1.405]
+    """
+    return np.log((1 + len(bags)) / (1 + (bags > 0).sum(axis=0))).astype(np.float32) + 1
+
+
+def tf_idf(bags: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`bags` [N, V] weighed, each row of length 1 or empty."""
+    rows = bags * weights
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def bag_of_tokens(tokens: Array, real: Array, words: Vocabulary) -> Array:

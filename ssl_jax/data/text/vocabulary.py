@@ -86,6 +86,30 @@ def word_starts(tokenizer: Mapping[str, Any]) -> np.ndarray:
     return starts
 
 
+def token_bytes(tokenizer: Mapping[str, Any]) -> np.ndarray:
+    """Int32 [V]: the bytes of UTF-8 that each token stands for; 0 for a sign.
+
+    Exact for byte-level BPE and SentencePiece. WordPiece forgets how many spaces stood before a word: one is counted.
+    """
+    known, signs = _tokens(tokenizer), {added["content"] for added in tokenizer.get("added_tokens", ())}
+    prefix = tokenizer["model"].get("continuing_subword_prefix") or ""
+    byte_level = "ByteLevel" in json.dumps([tokenizer.get("pre_tokenizer"), tokenizer.get("decoder")])
+    sizes = np.zeros(1 + max(known.values()), np.int32)
+    for token, i in known.items():
+        if token not in signs:
+            word = token.removeprefix(prefix) if prefix else token.replace("\u2581", " ")
+            sizes[i] = len(word) if byte_level else len(word.encode()) + bool(prefix and word == token)
+    return sizes
+
+
+def sentence_ends(tokenizer: Mapping[str, Any]) -> np.ndarray:
+    """Bool [V]: the tokens that end a sentence, or a part of one behind a semicolon."""
+    known = _tokens(tokenizer)
+    ends = np.zeros(1 + max(known.values()), bool)
+    ends[[i for token, i in known.items() if token.endswith((".", "!", "?", ";"))]] = True
+    return ends
+
+
 def _tokens(tokenizer: Mapping[str, Any]) -> dict[str, int]:
     model = tokenizer["model"]["vocab"]
     words = {token: i for i, (token, _) in enumerate(model)} if isinstance(model, list) else dict(model)

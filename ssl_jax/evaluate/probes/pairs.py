@@ -19,11 +19,15 @@ class Probe:
 
     A record's counterpart is itself seen by the other encoder, and every record whose value of the field `same` is equal, if
     one is named (captions of one picture).
+
+    shown: measures from the first encoder to the second that have a column beside recall at the first of `ks`, as
+      ("mrr", "ndcg_10").
     """
 
     encoders: Sequence[str] = ("image", "text")
     ks: Sequence[int] = (1, 5, 10)
     same: str = ""
+    shown: Sequence[str] = ()
 
     labelled: ClassVar = False
 
@@ -34,12 +38,14 @@ class Probe:
 
     @property
     def columns(self) -> tuple[dict[str, str], ...]:
-        """Recall at the first k, in both directions."""
+        """Recall at the first k, in both directions; and what else is `shown`."""
         a, b, k = *self.encoders, self.ks[0]
-        return tuple(
+        recall = tuple(
             {"title": f"{x} to {y} @{k}", "value": f"{x}_to_{y}_recall_{k}", "unit": "percent"}
             for x, y in ((a, b), (b, a))
         )
+        more = ({"title": f"{a} to {b} {m}", "value": f"{a}_to_{b}_{m}", "unit": "percent"} for m in self.shown)
+        return (*recall, *more)
 
     @property
     def protocol(self) -> str:

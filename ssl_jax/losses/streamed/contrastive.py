@@ -8,12 +8,13 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.devices.precision import wide
 from ssl_jax.losses import contrastive as plain
 from ssl_jax.losses.contrastive import normalize
 from ssl_jax.losses.mean import Mean
 from ssl_jax.losses.streamed.cost import choose
 from ssl_jax.losses.streamed.engine import total
-from ssl_jax.losses.streamed.kernels import Sigmoid, Softmax
+from ssl_jax.losses.streamed.kernels import Passages, Sigmoid, Softmax, Texts
 from ssl_jax.losses.streamed.rounds import Plan
 from ssl_jax.losses.streamed.tiles import Side
 
@@ -47,6 +48,29 @@ def two_way_info_nce(u: Array, v: Array, temperature: float | Array, method: str
     u, v = normalize(u) / temperature, normalize(v)
     both = total(Plan(Softmax(rows=True, cols=True), place), Side(u), Side(v))
     return _mean(both / 2 - jnp.sum(u * v), len(u))
+
+
+def passage_info_nce(
+    queries: Array,
+    passages: Array,
+    temperature: float | Array = 1.0,
+    hard_weight: float = 0.0,
+    same: Array | None = None,
+    method: str = "auto",
+) -> Mean:
+    """Cross-entropy of each query's own passage among all passages; see `losses.contrastive.passage_info_nce`."""
+    count, group, width = passages.shape
+    place = choose(method, count, count * group, width)
+    if place is None:
+        return plain.passage_info_nce(queries, passages, temperature, hard_weight, same)
+    q, p = (x.astype(wide(x.dtype)) for x in (queries / temperature, passages))
+    number = jnp.arange(count)
+    texts = Texts(number, number if same is None else same, jnp.zeros_like(number))
+    each = Texts(*(jnp.repeat(x, group) for x in texts))._replace(
+        hard=jnp.tile(jnp.arange(group) > 0, count).astype(int)
+    )
+    rows, cols = Side(q, target=texts), Side(p.reshape(-1, width), target=each)
+    return _mean(total(Plan(Passages(hard_weight=hard_weight), place), rows, cols) - jnp.sum(q * p[:, 0]), count)
 
 
 def sigmoid_pairwise(u: Array, v: Array, scale: float | Array, bias: float | Array, method: str = "auto") -> Mean:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +57,39 @@ class Softmax:
         by_row = [] if row_end is None else [jnp.exp(s - row_end[:, None])]
         by_col = [] if col_end is None else [jnp.exp(s - col_end)]
         return reduce(jnp.add, by_row + by_col)
+
+
+class Texts(NamedTuple):
+    """Of each row, or of each column: the number `query` of the query that it is, or belongs to; `same`, by which texts are told
+    to be the same; `hard`, 1 for a hard negative. All int [n]."""
+
+    query: Array
+    same: Array
+    hard: Array
+
+
+@dataclass(frozen=True)
+class Passages(Softmax):
+    """`Softmax` of queries against passages, whose targets are `Texts`.
+
+    The logit of a query's own hard negatives gets `hard_weight`. The own passage of another query that is the same does not
+    count.
+    """
+
+    hard_weight: float = 0.0
+
+    def parts(self, s: Array, rows: Side, cols: Side) -> tuple[Parts, Parts]:
+        """Log-sums of one tile."""
+        return super().parts(self._counted(s, rows.target, cols.target), rows, cols)
+
+    def slope(self, s: Array, rows: Side, cols: Side, row_end: Parts, col_end: Parts) -> Array:
+        """Row softmax [r, c]; 0 for what does not count."""
+        return super().slope(self._counted(s, rows.target, cols.target), rows, cols, row_end, col_end)
+
+    def _counted(self, s: Array, rows: Texts, cols: Texts) -> Array:
+        own, hard = rows.query[:, None] == cols.query, cols.hard > 0
+        twins = (rows.same[:, None] == cols.same) & ~own & ~hard
+        return jnp.where(twins, EXCLUDED, s + self.hard_weight * (own & hard))
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,21 @@ BatchNormRule = str | int
 
 
 def forward(
-    module: nn.Module, params: dict, stats: dict | None, *inputs: Array, method: str = "__call__"
+    module: nn.Module,
+    params: dict,
+    stats: dict | None,
+    *inputs: Array,
+    method: str = "__call__",
+    noise: Array | None = None,
 ) -> tuple[Array, dict | None]:
-    """Training forward pass -> (output, new BatchNorm collection). `stats` is None for modules without BatchNorm."""
+    """Training forward pass -> (output, new BatchNorm collection). `stats` is None for modules without BatchNorm.
+
+    `noise` is the key of dropout and the like, for modules that have any.
+    """
+    options: dict[str, Any] = {"train": True, "method": method} | ({} if noise is None else {"rngs": {"noise": noise}})
     if stats is None:
-        return applied(module, params, *inputs, train=True, method=method), None
-    out, changed = module.apply(
-        {"params": params, "batch_stats": stats}, *inputs, train=True, method=method, mutable=["batch_stats"]
-    )
+        return applied(module, params, *inputs, **options), None
+    out, changed = module.apply({"params": params, "batch_stats": stats}, *inputs, **options, mutable=["batch_stats"])
     return out, changed["batch_stats"]
 
 
@@ -49,6 +56,7 @@ def forward_views(
     views: View,
     method: str = "__call__",
     bn: BatchNormRule = "joint",
+    noise: Array | None = None,
 ) -> tuple[Array, dict | None]:
     """Views [B, V, ...] through `module` -> ([B, V, F], new BatchNorm collection), under the rule `bn`.
 
@@ -59,7 +67,7 @@ def forward_views(
     batch, count = arrays[0].shape[:2]
     if bn == "joint" or stats is None:  # without BatchNorm rows do not meet, and one call is cheaper than several
         rows = (x.reshape(-1, *x.shape[2:]) for x in arrays)
-        out, stats = forward(module, params, stats, *rows, method=method)
+        out, stats = forward(module, params, stats, *rows, method=method, noise=noise)
         return shard_batch(out.reshape(batch, count, *out.shape[1:])), stats
     groups, outs = check_rule(bn, batch), []
     for view in range(count):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -72,6 +73,13 @@ def accuracy(told: ToldWords, words: Array, weights: Array) -> Mean:
 def validation(told: ToldWords, words: Array, weights: Array) -> dict[str, Mean]:
     """`accuracy`, and nats for a word."""
     return {"accuracy": accuracy(told, words, weights), "nats": told.cross_entropy}
+
+
+def bits_per_byte(nats: Mean, words: Array, weights: Array, sizes: np.ndarray | None) -> dict[str, Mean]:
+    """`bits_per_byte` of `words` [B, K] that stand for `sizes` [V] bytes; {} where nobody says for how many."""
+    if sizes is None:
+        return {}
+    return {"bits_per_byte": Mean(nats.total / math.log(2), (jnp.asarray(sizes)[words] * weights).sum())}
 
 
 def told_texts(augment: TextViews, tokens: ArrayLike, segments: ArrayLike, marked: ArrayLike, mark: str) -> Texts:

@@ -7,10 +7,18 @@ from typing import Any
 
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.fragments.common import evaluation
+from ssl_jax.recipe.probes import PROBES
 
 WORDNET_TOKENS = 4096
+TERM_TO_GLOSS: dict[str, Any] = {
+    "target": "ssl_jax.evaluate.probes.pairs:Probe",
+    "encoders": ("query", "passage"),
+    "same": "synset",
+    "shown": ("mrr", "ndcg_10"),
+}
 # What the blocks of published models do otherwise than a BERT that norms first; sizes are set beside them.
 BERT: dict[str, Any] = {"order": "post", "embedding_norm": True, "types": 2, "norm_epsilon": 1e-12, "pool": "class"}
+BERT_WORDS = {"size": 30_522, "pad": 0, "unknown": 100, "start": 101, "end": 102, "mask": 103}  # of its tokenizer
 GPT2: dict[str, Any] = {"causal": True, "mlp": "gelu_tanh", "norm_epsilon": 1e-5}
 LLAMA: dict[str, Any] = {"causal": True, "positions": "rope", "norm": "rms", "bias": False, "mlp": "swiglu"}
 T5: dict[str, Any] = {
@@ -47,6 +55,12 @@ def text_views(**options: Any) -> dict[str, Any]:
     return {"target": "ssl_jax.data.text.views:TextViews", "tokenizer": "wordnet", **options}
 
 
+def augmented_text(**options: Any) -> dict[str, Any]:
+    """The `augment` section for views of the texts that ship: cut, shuffled, with tokens dropped and spans hidden."""
+    changes = {"count": 2, "shuffle": True, "crop": (0.5, 1.0), "drop": 0.1, "hide": 0.15}
+    return {"target": "ssl_jax.data.text.augmented:AugmentedText", "tokenizer": "wordnet", **changes, **options}
+
+
 def token_rows(name: str, length: int, examples: int) -> dict[str, Any]:
     """The `data` section for rows of a corpus at data/<name>, made by `ssl-jax data tokenize`; about `examples` rows of it."""
     source = {"target": "ssl_jax.data.sources.tokens:TokenShards", "root": f"data/{name}", "length": length}
@@ -60,6 +74,17 @@ def corpus_views(name: str, **assumed: int) -> dict[str, Any]:
         "tokenizer": f"data/{name}/tokenizer.json",
         "assumed": assumed,
     }
+
+
+def corpus_pairs(name: str, *passages: str, **assumed: int) -> dict[str, Any]:
+    """The `augment` section for pairs at data/<name>: a query and these passages, its own first."""
+    return corpus_views(name, **assumed) | {"target": "ssl_jax.data.text.pairs:PairViews", "passages": passages}
+
+
+def lines(name: str, examples: int, **options: Any) -> dict[str, Any]:
+    """The `data` section for texts in data/<name>/*.jsonl, with the tokenizer beside them; about `examples` of them."""
+    source = {"target": "ssl_jax.data.sources.texts:JsonLines", "files": f"data/{name}/*.jsonl"}
+    return {"pretrain": source | {"tokenizer": f"data/{name}/tokenizer.json"} | options, "examples": examples}
 
 
 def corpus_run(batch_size: int, total_steps: int, model: dict[str, Any], **sections: Any) -> dict[str, Any]:
@@ -96,7 +121,7 @@ def definitions(tiny: bool) -> dict[str, Any]:
     return {
         "data": {part: {**target, "split": part} for part in ("pretrain", "probe", "test")},
         "augment": {"target": "ssl_jax.data.text.pairs:PairViews", "tokenizer": "wordnet"},
-        "evaluate": evaluation("passage", tiny) | {"shots": (10,)},
+        "evaluate": evaluation("passage", tiny) | {"shots": (10,), "probes": (*PROBES, TERM_TO_GLOSS)},
     }
 
 
@@ -105,6 +130,7 @@ def wordnet_run(
     examples: int,
     length: int = 64,
     packed: bool = False,
+    batch: int = 64,
     make: Callable[..., dict[str, Any]] = text_model,
     **model: Any,
 ) -> dict[str, Any]:
@@ -121,11 +147,14 @@ def wordnet_run(
     learned = packed_glosses("pretrain", tiny, length) if packed else glosses("pretrain", tiny, length=length)
     return {
         "seed": 0,
-        "batch_size": 16 if tiny else 64,
+        "batch_size": 16 if tiny else batch,
         "total_examples": 64 if tiny else examples,
         "model": make(**sizes | model),
         "augment": text_views(),
-        "data": {"pretrain": learned, **{part: glosses(part, tiny, length=64) for part in ("probe", "test")}},
+        "data": {
+            "pretrain": learned,
+            **{part: glosses(part, tiny, length=min(length, 64)) for part in ("probe", "test")},
+        },
         "schedule": {"name": "cosine", "warmup_percent": 5},
         "mesh": {"data": -1},
         "checkpoint": {"every_percent": 25},
