@@ -83,7 +83,7 @@ def corpus_pairs(name: str, *passages: str, **assumed: int) -> dict[str, Any]:
 
 def lines(name: str, examples: int, **options: Any) -> dict[str, Any]:
     """The `data` section for texts in data/<name>/*.jsonl, with the tokenizer beside them; about `examples` of them."""
-    source = {"target": "ssl_jax.data.sources.texts:JsonLines", "files": f"data/{name}/*.jsonl"}
+    source = {"target": "ssl_jax.data.sources:JsonLines", "files": f"data/{name}/*.jsonl"}
     return {"pretrain": source | {"tokenizer": f"data/{name}/tokenizer.json"} | options, "examples": examples}
 
 
