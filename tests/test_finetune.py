@@ -16,7 +16,7 @@ BEFORE = plain(load("simclr_vit_fashion:tiny"))
 
 
 def test_a_run_gives_model_and_evaluation_and_the_recipe_the_rest():
-    recipe = plain(load("finetune_vit_fashion:lora", ["--config.model.drop_path=0.1"]))
+    recipe = plain(load("finetune_vit_fewlabels:lora", ["--config.model.drop_path=0.1"]))
     made = of_pretrained(recipe, BEFORE | {"augment": BEFORE["augment"] | {"mean": (0.1,)}}, "/runs/x")
     assert made["model"] == BEFORE["model"] | {"drop_path": 0.1, "remat": "none", "cells": recipe["model"]["cells"]}
     assert made["augment"]["mean"] == (0.1,)
@@ -33,26 +33,26 @@ def test_without_a_recipe_all_of_the_encoder_learns_the_labels_of_the_probe_sour
 
 
 def test_several_encoders_and_other_inputs_are_refused():
-    recipe = plain(load("finetune_vit_fashion"))
+    recipe = plain(load("finetune_vit_fewlabels"))
     with pytest.raises(UserError, match="several encoders \\(image, text\\)"):
         of_pretrained(recipe, BEFORE | {"model": {"image": {}, "text": {}}}, "x")
     with pytest.raises(UserError, match=r"pretrained on views of ssl_jax\.data\.text"):
         of_pretrained(recipe, BEFORE | {"augment": {"target": "ssl_jax.data.text.views:TextViews"}}, "x")
 
 
-TINY = ["--from", "none", "--config", "finetune_vit_fashion:tiny"]
+TINY = ["--from", "none", "--config", "finetune_vit_fewlabels:tiny"]
 REFUSED = [
     ([], "finetune needs --from DIR"),
     (["--from", "none"], "add --config RECIPE"),
     (["--from", "nowhere"], "nowhere"),
     (["--from", "none", "--config", "simclr_vit_fashion"], "learns no labels"),
-    (["--from", "none", "--config", "finetune_vit_fashion:best"], "full, linear, last"),
+    (["--from", "none", "--config", "finetune_vit_fewlabels:best"], "full, linear, last"),
     (
-        ["--from", "none", "--config", "finetune_vit_fashion:tiny", "--config.objective.classes=7"],
+        ["--from", "none", "--config", "finetune_vit_fewlabels:tiny", "--config.objective.classes=7"],
         "classes=7: 'label' goes up to 9",
     ),
     (
-        ["--from", "none", "--config", "finetune_vit_fashion:tiny", "--config.objective.label=kind"],
+        ["--from", "none", "--config", "finetune_vit_fewlabels:tiny", "--config.objective.label=kind"],
         "no such field, only image, label",
     ),
 ]
@@ -78,7 +78,7 @@ def test_interrupted_and_resumed_is_uninterrupted_to_the_last_bit(tmp_path):
         "--from",
         str(before),
         "--config",
-        "finetune_lora_vit_fashion:tiny",
+        "finetune_lora_vit_fewlabels:tiny",
         "--config.checkpoint.every_steps=4",
     ]
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"

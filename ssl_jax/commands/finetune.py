@@ -10,7 +10,7 @@ from typing import Any
 
 from ssl_jax.commands.shared.cpu_devices import pretend_cpu_devices
 from ssl_jax.commands.shared.options import add_config, add_workdir, path_of
-from ssl_jax.commands.shared.recipe import checked
+from ssl_jax.commands.shared.recipe import allowed, checked
 from ssl_jax.commands.shared.training import add_processes, add_resuming, join, trained
 from ssl_jax.errors import UserError
 
@@ -43,8 +43,9 @@ def run(arguments: Namespace) -> None:
     if arguments.cpu_devices is not None:
         pretend_cpu_devices(arguments.cpu_devices)
     notes: list[str] = []
+    allow = allowed(arguments.allow)
     config = composed(arguments, notes.append)
-    recipe = checked(arguments, config)
+    recipe = checked(arguments, config, allow)
     join(arguments)
     trained(arguments, config, recipe, notes)
 
@@ -76,7 +77,7 @@ def _named(arguments: Namespace, say: Callable[[str], None]) -> Plain | None:
     if not str(recipe["objective"].get("target")).endswith(":Finetune"):
         raise UserError(
             f"--config {arguments.config} has the objective {recipe['objective'].get('target')}, which learns no labels; "
-            "name a recipe with ssl_jax.objectives.finetune:Finetune, such as finetune_vit_fashion, or none"
+            "name a recipe with ssl_jax.objectives.finetune:Finetune, such as finetune_vit_fewlabels, or none"
         )
     return recipe
 

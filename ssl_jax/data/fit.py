@@ -32,7 +32,7 @@ def check_records(augment: Any, source: Any, bad: BadRecords) -> Any:
 
 def check_vocabulary(augment: Any, modules: Mapping[str, Any]) -> None:
     """UserError where a model has fewer tokens than the vocabulary that the augmentation speaks of."""
-    words = augment.words.size if hasattr(augment, "words") else 0
+    words = getattr(getattr(augment, "words", None), "size", 0)  # of an augmentation of texts
     for name, module in modules.items():
         size = getattr(module, "vocabulary", words)
         if isinstance(size, int) and size < words:
@@ -55,7 +55,10 @@ def check_scales(sources: Mapping[str, Any]) -> None:
 
 
 def check_channels(augment: Any, sources: Mapping[str, Any]) -> None:
-    """UserError where pictures of two splits reach the encoder with different numbers of channels."""
+    """UserError where pictures of two splits reach the encoder with different numbers of channels.
+
+    A split is a source, or what is known of its records: name -> shape and type.
+    """
     found = {name: count for name, source in sources.items() if (count := _channels(augment, source)) is not None}
     if len(set(found.values())) > 1:
         told = ", ".join(f"data.{name} has {count}" for name, count in found.items())
@@ -67,8 +70,9 @@ def check_channels(augment: Any, sources: Mapping[str, Any]) -> None:
 
 def _channels(augment: Any, source: Any) -> int | None:
     """How many channels the encoder is given of a picture; None where what it is given is none."""
-    record = BadRecords(1.0).read(source, 0)[1]
-    fields = {name: np.asarray(value)[None] for name, value in record.items() if np.asarray(value).dtype.kind in "biuf"}
+    record = source if isinstance(source, Mapping) else BadRecords(1.0).read(source, 0)[1]
+    shapes = {name: (np.shape(value), np.dtype(getattr(value, "dtype", object))) for name, value in record.items()}
+    fields = {n: jax.ShapeDtypeStruct((1, *shape), kind) for n, (shape, kind) in shapes.items() if kind.kind in "biuf"}
     with suppress(Exception):  # an augmentation that cannot read the records says so where it does
         given = jax.eval_shape(augment.evaluation, fields)
         return next((given[name].shape[-1] for name in augment.inputs if given[name].ndim == 4), None)

@@ -19,7 +19,6 @@ from flax import linen as nn
 from jax import Array
 
 from ssl_jax.adapt.base import Adaptation, Full
-from ssl_jax.data.sources.base import values_of
 from ssl_jax.devices.mesh import shard_batch
 from ssl_jax.errors import UserError
 from ssl_jax.losses.mean import Mean
@@ -30,6 +29,8 @@ from ssl_jax.models.transformer import NOISE
 from ssl_jax.objectives.base import Batch, Encoder, Keys, Out, Progress, State, Views
 from ssl_jax.objectives.shared.ema import ema_update
 from ssl_jax.objectives.shared.forward import applied, arrays_of, init_variables, single
+from ssl_jax.objectives.shared.labels import check_labels
+from ssl_jax.objectives.shared.whole import Whole
 from ssl_jax.objectives.supervised import Supervised
 
 HEAD_STD = 2e-5  # of a new head: the first steps change the encoder little (MAE, BEiT)
@@ -156,37 +157,7 @@ class Finetune(Supervised):
 
     def check_source(self, source: Any) -> None:
         """UserError for labels that are missing, or that are not such as `task` and `classes` say."""
-        labels = values_of(source, self.label)
-        found = np.asarray(source[0].get(self.label, ())) if labels is None else labels
-        if not found.size:
-            fields = ", ".join(sorted(source[0]))
-            raise UserError(
-                f"objective.label={self.label!r}: the records have no such field, only {fields}; name labelled data"
-            )
-        if self.kind.counted:
-            self._check_counted(found)
-        elif (labels is None and found.size != self.classes) or (labels is not None and found[0].size != self.classes):
-            raise UserError(
-                f"objective.classes={self.classes}: {self.label!r} holds {found[0].size if labels is not None else found.size} "
-                f"numbers in each record; set it to that"
-            )
-
-    def _check_counted(self, labels: np.ndarray) -> None:
-        if labels.dtype.kind not in "iu":
-            raise UserError(
-                f"objective.task={self.task}: {self.label!r} has type {labels.dtype}, and classes are whole numbers; "
-                "use task=numbers or task=classes"
-            )
-        if self.task == "class" and labels.min() < 0:
-            raise UserError(
-                f"{int((labels < 0).sum()):,} of {labels.size:,} records have no {self.label!r}; take those that have one: "
-                "ssl_jax.data.sources:Labelled, or ssl-jax data subset"
-            )
-        if labels.max() >= self.classes:
-            raise UserError(
-                f"objective.classes={self.classes}: {self.label!r} goes up to {labels.max()}; "
-                f"set --config.objective.classes={labels.max() + 1}"
-            )
+        check_labels(source, self.label, self.task, self.classes)
 
     def accumulation_refusal(self, extra: dict) -> str | None:
         """Mixing, and BatchNorm that learns."""
@@ -223,16 +194,3 @@ class Finetune(Supervised):
             return read(), None
         h, changed = read(mutable=["batch_stats"])
         return h, changed["batch_stats"]
-
-
-@dataclass(frozen=True)
-class Whole:
-    """From the trainer's state to one with the whole encoder, where evaluation looks for it."""
-
-    objective: Finetune
-    averaged: bool = False
-
-    def __call__(self, state: State) -> State:
-        """Of the average, if that is asked for."""
-        params = state.extra["average"] if self.averaged else state.params
-        return self.objective.whole(State(params, state.extra))

@@ -31,6 +31,7 @@ from ssl_jax.objectives.shared.language import (
     last_layers,
     table_of,
     text_of,
+    told_hidden,
     told_words,
     validation,
     word_loss,
@@ -193,16 +194,5 @@ class MLM(Objective):
 
     def _told(self, views: Views, guesses: np.ndarray | None = None) -> list[list[tuple[str, str]]]:
         """Pieces of each text: hidden tokens as the model reads them, or as it guesses them."""
-        tokens, segments, _ = (np.asarray(x) for x in text_of(self.given(views)))
-        hidden = (np.asarray(views[name]) for name in ("at", "weights", "words"))
-        shown, marks = tokens.copy(), np.full(tokens.shape, "", dtype=object)
-        for row, (at, weights, words) in enumerate(zip(*hidden, strict=True)):
-            here = at[weights > 0]
-            marks[row, here] = "hidden"
-            if guesses is not None:
-                shown[row, here] = guesses[row][weights > 0]
-                marks[row, here] = np.where(shown[row, here] == words[weights > 0], "right", "wrong")
-        real = segments > 0
-        return [
-            list(zip(self.augment.pieces(shown[i][real[i]]), marks[i][real[i]], strict=True)) for i in range(len(shown))
-        ]
+        tokens, segments, _ = text_of(self.given(views))
+        return told_hidden(self.augment, tokens, segments, (views["at"], views["weights"], views["words"]), guesses)

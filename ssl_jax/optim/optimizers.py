@@ -268,7 +268,6 @@ def muon(
 # Where a recipe's section has a number under the same name, its default is the one here.
 OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
     "adamw": partial(adamw, b2=0.95),
-    "adamw_uncorrected": adamw_uncorrected,
     "sgd": sgd,
     "lars": lars,
     "lars_simclr": lars_simclr,
@@ -276,6 +275,7 @@ OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
     "lion": lion,
     "adafactor": adafactor,
     "muon": muon,
+    "adamw_uncorrected": partial(adamw_uncorrected, b2=0.95, eps=1e-8),
 }
 # optax's `muon` alone would take every matrix and no stack.
 OF_OPTAX = {**OPTAX_OPTIMIZERS, "optax.contrib:muon": muon}

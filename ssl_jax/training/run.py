@@ -270,7 +270,7 @@ def _begun(
     stream = stack.enter_context(closing(batches_from(step or 0, recipe, source, bad)))
     check = OnlineCheck(recipe, setup.objective, read_metrics(workdir.path))
     check_scales({"pretrain": source, "probe": check.source})
-    check_channels(getattr(setup.objective, "augment", None), {"pretrain": source, "probe": check.source})
+    check_channels(getattr(setup.objective, "augment", None), {"pretrain": records.fields, "probe": check.source})
     measure = _with_noise(check, given, recipe, bad) if recipe.health.noise_parts else check
     first = opening.first_timed(say, "compiling and making the first check of the features", measure)
     online = partial(tested_at_end, recipe, setup, first)

@@ -19,7 +19,7 @@ KINDS = {
 def get_config(arg: str = "bad") -> ConfigDict:
     config = faulty()
     for split, options in KINDS[arg].items():
-        source = dict(target="fault_objective:Numbers", count=64)
+        source = dict(target="fault_objective:Numbers", count=64, salt=split)  # splits of other data
         config.data[split] = None if options is None else ConfigDict(source | options)
     config.data.max_bad_fraction = 0.05
     config.log.tensorboard = True

@@ -130,7 +130,7 @@ def test_rms_norm_has_the_gradient_of_its_formula():
         ({"style": Style(kv_heads=3)}, "heads=4 is not a multiple of kv_heads=3"),
         ({"style": LLAMA, "qkv_bias": "query_value"}, "use all or none"),
         ({"attention": "fast"}, "use one of xla, cudnn, flash"),
-        ({"mlp": "elu"}, "use one of gelu, gelu_tanh, relu, swiglu, geglu, geglu_tanh"),
+        ({"mlp": "elu"}, "use one of gelu, gelu_tanh, quick_gelu, relu, swiglu, geglu, geglu_tanh"),
         ({"drop": DropPath(0.5, "subset")}, "use drop_path_mode=linear"),
     ],
 )
@@ -138,5 +138,5 @@ def test_what_cannot_be_is_refused(options, message):
     model = Transformer(**{**SMALL, **options})
     with pytest.raises(UserError, match=message):
         jax.eval_shape(lambda: model.init(jax.random.key(0), X, Mask(jnp.ones((2, 5), bool)), train=True))
-    with pytest.raises(UserError, match="norm='batch' is unknown; use one of layer, rms"):
+    with pytest.raises(UserError, match="norm='batch' is unknown; use one of layer, layer_unbiased, rms"):
         Style(norm="batch")

@@ -100,7 +100,8 @@ def are_numbers(value):
 def test_every_recipe_states_what_has_to_follow(name):
     """A default inside a class would be out of reach of the rules."""
     recipe = parse(load(name))
-    for section, component in (("objective", recipe.objective), ("model", recipe.model)):
+    models = getattr(recipe.model, "parts", {"": recipe.model}).values()
+    for section, component in (("objective", recipe.objective), *(("model", model) for model in models)):
         options = inspect.signature(component.resolve()).parameters
         needed = [path.partition(".")[2] for path, _ in recipe.batch_rules if path.startswith(f"{section}.")]
         unstated = {key for key in needed if key in options and key not in component.options}

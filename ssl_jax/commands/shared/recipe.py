@@ -43,16 +43,17 @@ def recipe_of(arguments: Namespace, say: Say = terminal.tell, machine: Callable[
         )
     if arguments.cpu_devices is not None:
         pretend_cpu_devices(arguments.cpu_devices)
+    allow = allowed(arguments.allow)  # before a recipe is read that may need it
     config = _config(arguments, say, machine)
-    return config, checked(arguments, config)
+    return config, checked(arguments, config, allow)
 
 
-def checked(arguments: Namespace, config: Any) -> Any:
+def checked(arguments: Namespace, config: Any, allow: tuple[str, ...]) -> Any:
     """The Recipe in a ConfigDict that is complete, with the code that the user allowed; UserError for what does not exist."""
     from ssl_jax.optim import optimizers
     from ssl_jax.recipe import neighbours, parse
 
-    recipe = parse(config, allow=(*neighbours(arguments.config or ""), *allowed(arguments.allow)))
+    recipe = parse(config, allow=(*neighbours(arguments.config or ""), *allow))
     recipe.check()
     optimizers.check(recipe.optimizer, recipe.schedule, recipe.objective.allow)
     return recipe

@@ -92,6 +92,25 @@ def told_texts(augment: TextViews, tokens: ArrayLike, segments: ArrayLike, marke
     return Texts(rows, ("text",))
 
 
+def told_hidden(
+    augment: TextViews,
+    tokens: ArrayLike,
+    segments: ArrayLike,
+    hidden: tuple[ArrayLike, ArrayLike, ArrayLike],
+    guesses: np.ndarray | None = None,
+) -> list[list[tuple[str, str]]]:
+    """Pieces of texts [B, T] for people. `hidden` are places, weights and words [B, K]: marked as hidden, or as guessed."""
+    shown, real = np.array(tokens), np.asarray(segments) > 0
+    marks = np.full(shown.shape, "", dtype=object)
+    for row, (at, weights, words) in enumerate(zip(*map(np.asarray, hidden), strict=True)):
+        here = at[weights > 0]
+        marks[row, here] = "hidden"
+        if guesses is not None:
+            shown[row, here] = guesses[row][weights > 0]
+            marks[row, here] = np.where(shown[row, here] == words[weights > 0], "right", "wrong")
+    return [list(zip(augment.pieces(t[r]), m[r], strict=True)) for t, m, r in zip(shown, marks, real, strict=True)]
+
+
 def following(tokens: Array, segments: Array) -> tuple[Array, Array]:
     """What comes after each token of [B, T], and weights: 1 where that is in the same document, and no padding.
 

@@ -23,7 +23,7 @@ SMALL = {
 ONE = {"anomaly": {"k": 3}, "outliers": {"k": 3}, "robustness": {"corruptions": ("gaussian_noise",)}}
 CHOICES = ("C", "k", "rate", "decay", "strength", "temperature", "reading", "depth", "threshold", "held_out")
 # Fields of the records by name, for probes that ask for them: shape of one, and the largest number.
-FIELDS = {"segments": ((8, 8), 3), "depth": ((8, 8), 9), "anomaly": ((16,), 1), "labels": ((16,), 2)}
+FIELDS = {"segments": ((8, 8), 3), "depth": ((8, 8), 9), "anomaly": ((16,), 1), "labels": ((16,), 2), "score": ((), 5)}
 
 
 def part(count, seed):

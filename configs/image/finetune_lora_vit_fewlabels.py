@@ -1,6 +1,6 @@
 """LoRA after pretraining: 1.6 % of a small ViT's parameters learn from 100 labels per class of embedded Fashion-MNIST.
 
-    ssl-jax finetune --from runs/simclr_vit --config finetune_lora_vit_fashion --workdir runs/lora
+    ssl-jax finetune --from runs/simclr_vit --config finetune_lora_vit_fewlabels --workdir runs/lora
 
 Rank 8 on the projection of every attention, merged when the encoder is evaluated; the rest of the encoder has no optimiser state.
 """

@@ -1,8 +1,8 @@
 """Labels after pretraining: a small ViT on 100 labels per class of the embedded Fashion-MNIST subset.
 
-    ssl-jax finetune --from runs/simclr_vit --config finetune_vit_fashion --workdir runs/full
-    ssl-jax finetune --from runs/simclr_vit --config finetune_vit_fashion:lora --workdir runs/lora
-    ssl-jax finetune --from none --config finetune_vit_fashion --workdir runs/scratch
+    ssl-jax finetune --from runs/simclr_vit --config finetune_vit_fewlabels --workdir runs/full
+    ssl-jax finetune --from runs/simclr_vit --config finetune_vit_fewlabels:lora --workdir runs/lora
+    ssl-jax finetune --from none --config finetune_vit_fewlabels --workdir runs/scratch
 
 The argument is what is learned of the encoder: full (default), linear, last, norms, biases, adapters or lora; or tiny. The
 records are those of the first draw of the probe `fewshot`. `ssl-jax train` trains it from scratch.
