@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 FAR = 5.0  # the distance of the background; things lie nearer
 NEAR = 1.0
+MOST = 5  # layers of a scene
 
 
 class Layer(NamedTuple):
@@ -77,3 +78,14 @@ def distances(rng: np.random.Generator, count: int) -> np.ndarray:
 def seen_size(depth: float, size: int, share: float = 0.7) -> int:
     """The side in pixels of something at `depth` in a picture of `size`: `share` of it at the distance NEAR, less beyond."""
     return max(2, round(share * size * NEAR / depth))
+
+
+def scene_record(rng: np.random.Generator, size: int, layer: Callable[[float], Layer]) -> dict[str, np.ndarray]:
+    """A scene of two to five layers on a texture: its picture, maps, and the kind of the nearest layer as `label`.
+
+    `layer` makes one at a distance.
+    """
+    layers = [layer(depth) for depth in distances(rng, int(rng.integers(2, MOST + 1)))]
+    scene = composed(texture(rng, size), layers)
+    nearest = min(layers, key=lambda each: each.depth).kind - 1
+    return scene._asdict() | {"label": np.asarray(nearest, np.int32)}

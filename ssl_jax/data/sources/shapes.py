@@ -13,13 +13,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from ssl_jax.data.image.scenes import Layer, composed, distances, seen_size, texture
+from ssl_jax.data.image.scenes import Layer, scene_record, seen_size
 from ssl_jax.data.sources.arrays import check_split
 from ssl_jax.data.sources.base import Record
 from ssl_jax.errors import UserError
 
 SPLITS = {"pretrain": 4000, "probe": 1000, "test": 1000}
-_MOST = 5  # shapes in a scene
 
 # Shapes as functions of places x, y in [-1, 1]: at least 0 inside.
 SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
@@ -60,10 +59,7 @@ class Shapes:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         rng = np.random.default_rng([self.seed, list(SPLITS).index(self.split), index])
-        layers = [_layer(rng, depth, self.size) for depth in distances(rng, int(rng.integers(2, _MOST + 1)))]
-        scene = composed(texture(rng, self.size), layers)
-        nearest = min(layers, key=lambda each: each.depth).kind - 1
-        return scene._asdict() | {"label": np.asarray(nearest, np.int32)}
+        return scene_record(rng, self.size, lambda depth: _layer(rng, depth, self.size))
 
     @staticmethod
     def example(size: int = 32, **_: object) -> Record:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import zlib
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from ssl_jax.data import files
 from ssl_jax.data.image.decode import MAX_PIXELS
-from ssl_jax.data.image.scenes import Layer, composed, distances, seen_size, texture
+from ssl_jax.data.image.scenes import Layer, scene_record, seen_size
 from ssl_jax.data.sources.arrays import check_split
 from ssl_jax.data.sources.base import Record
 from ssl_jax.data.sources.shapes import SPLITS, zeros
@@ -24,7 +24,6 @@ from ssl_jax.errors import UserError
 
 ROOT = "/usr/share/tuxpaint/stamps"
 _TENTHS = {"pretrain": range(6), "probe": range(6, 8), "test": range(8, 10)}  # of the stamps, by a hash of their path
-_MOST = 5  # stamps in a scene
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +73,7 @@ class Stamps:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         rng = np.random.default_rng([self.seed, list(SPLITS).index(self.split), index])
-        layers = [self._layer(rng, depth) for depth in distances(rng, int(rng.integers(2, _MOST + 1)))]
-        scene = composed(texture(rng, self.size), layers)
-        nearest = min(layers, key=lambda each: each.depth).kind - 1
-        return scene._asdict() | {"label": np.asarray(nearest, np.int32)}
+        return scene_record(rng, self.size, partial(self._layer, rng))
 
     @staticmethod
     def example(size: int = 96, **_: object) -> Record:

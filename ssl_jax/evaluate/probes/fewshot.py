@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
+from ssl_jax.evaluate.draws import over_draws
 from ssl_jax.evaluate.features import Split
 from ssl_jax.evaluate.probes.linear import STRENGTHS, fit_and_predict
 from ssl_jax.evaluate.splits import digest, draw, folds
@@ -48,14 +50,7 @@ class Probe:
 
     def run(self, split: Split) -> dict[str, Any]:
         """`accuracy_<shots>` and `std_<shots>` over draws, and each draw's accuracy, `C`, note and hash of its labels."""
-        result: dict[str, Any] = {"n_test": len(split.test.x)}
-        for shots in self.shots:
-            drawn = [self._draw(split, shots, number) for number in range(self.draws)]
-            values = [d["accuracy"] for d in drawn]
-            result[f"accuracy_{shots}"] = float(np.mean(values))
-            result[f"std_{shots}"] = float(np.std(values, ddof=1)) if self.draws > 1 else 0.0
-            result[f"draws_{shots}"] = drawn
-        return result
+        return {"n_test": len(split.test.x)} | over_draws(self.shots, self.draws, partial(self._draw, split))
 
     def _draw(self, split: Split, shots: int, number: int) -> dict[str, Any]:
         rows = draw(split.train.labels, shots, self.seed, number)
