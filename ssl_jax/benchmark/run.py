@@ -15,6 +15,7 @@ from ssl_jax.benchmark.cases import PAPER, SMALL, Size, posed
 from ssl_jax.benchmark.machine import Machine, description, measure_machine
 from ssl_jax.benchmark.measure import measure_phases, measure_steps, prepared
 from ssl_jax.benchmark.peers.compare import SIZES, compare
+from ssl_jax.benchmark.phases import separable
 from ssl_jax.benchmark.report import as_text
 from ssl_jax.benchmark.waiting import measure_waiting
 from ssl_jax.errors import UserError
@@ -66,9 +67,10 @@ def _case(settings: Settings, machine: Machine, objective: str, model: str) -> d
     _tell(f"{objective} ViT-{model}: measuring")
     variants = measure_steps(runs, settings.steps, machine)
     fastest = max(variants, key=lambda name: variants[name]["examples_per_second"])
+    apart = separable(runs[fastest].posed.setup.objective)
     return {
         "objective": objective, "model": model, "batch": batch, "image": size.image, "variants": variants,
-        "phases_of": fastest, "phases": measure_phases(runs[fastest], settings.steps, machine),
+        "phases_of": fastest, "phases": measure_phases(runs[fastest], settings.steps, machine) if apart else {},
         "data": measure_waiting(runs[fastest], settings.steps, size.stored, settings.threads),
     }  # fmt: skip
 
