@@ -1,4 +1,4 @@
-"""What only a GPU can show: cuDNN's attention is the plain one, in values and gradients. `docs/accelerators.md` has the command."""
+"""What only a GPU can show: cuDNN's attention is the plain one, in values and gradients; docs/accelerators.md has the command."""
 
 import jax
 import jax.numpy as jnp
