@@ -182,6 +182,20 @@ def flash_choice(
     return Choice("xla", reason) if reason else Choice(name, f"the fused kernel for {platform}")
 
 
+# From how many keys on the fused kernel wins: cuDNN's on an H100 lost with 16 tokens and won with 50 (docs/results/speed.md). For
+# splash, whose blocks are of 128 tokens or more, it is a guess.
+WINS_FROM = {"cudnn": 48, "splash": 1024}
+
+
+def auto_choice(
+    platform: str, query: Array, key: Array, mask: Mask, bias: Array | None = None, drop: Drop | None = None
+) -> Choice:
+    """As `flash_choice`, where it also wins: what `attention=auto` computes with, and why."""
+    choice, tokens = flash_choice(platform, query, key, mask, bias, drop), key.shape[1]
+    least = WINS_FROM.get(choice.name, 0)
+    return choice if tokens >= least else Choice("xla", f"{tokens} tokens, and {choice.name} wins from {least}")
+
+
 _CHOICES: ContextVar[set[Choice] | None] = ContextVar("choices", default=None)
 
 
@@ -206,16 +220,41 @@ def attend_flash(
     drop: Drop | None = None,
 ) -> Array:
     """The same by what `flash_choice` picks for the platform that the program is traced for."""
-    choice = flash_choice(target_platform(), query, key, mask, bias, drop)
+    return _by(flash_choice(target_platform(), query, key, mask, bias, drop))(
+        query, key, value, mask, bias, scale, drop
+    )
+
+
+def attend_auto(
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Mask = NO_MASK,
+    bias: Array | None = None,
+    scale: float | None = None,
+    drop: Drop | None = None,
+) -> Array:
+    """The same by what `auto_choice` picks."""
+    return _by(auto_choice(target_platform(), query, key, mask, bias, drop))(query, key, value, mask, bias, scale, drop)
+
+
+def _by(choice: Choice) -> Attention:
+    """The form that was chosen, which is written down for `flash_choices`."""
     chosen = _CHOICES.get()
     if chosen is not None:
         chosen.add(choice)
-    if choice.name == "splash":
-        return attend_splash(query, key, value, mask, scale)
-    return ATTENTION[choice.name](query, key, value, mask, bias, scale, drop)
+    return _splash if choice.name == "splash" else ATTENTION[choice.name]
 
 
-ATTENTION: dict[str, Attention] = {"xla": attend, "cudnn": attend_cudnn, "flash": attend_flash}
+def _splash(
+    query: Array, key: Array, value: Array, mask: Mask, bias: Array | None, scale: float | None, drop: Drop | None
+) -> Array:
+    return attend_splash(query, key, value, mask, scale)
+
+
+ATTENTION: dict[str, Attention] = {
+    "xla": attend, "cudnn": attend_cudnn, "flash": attend_flash, "auto": attend_auto
+}  # fmt: skip
 
 
 def rotate(x: Array, table: tuple[Array, Array]) -> Array:

@@ -18,6 +18,7 @@ from ssl_jax.models.attention import (
     attend_cudnn,
     attend_flash,
     attend_sections,
+    auto_choice,
     flash_choice,
     flash_choices,
 )
@@ -198,6 +199,9 @@ def test_flash_picks_the_platforms_kernel_or_says_why_not(monkeypatch):
         choice = flash_choice(platform, query, query, mask, added, drop)
         assert choice.name == name
         assert re.search(reason, choice.reason)
+    assert auto_choice("gpu", heads(16), heads(16), Mask()) == Choice("xla", "16 tokens, and cudnn wins from 48")
+    assert auto_choice("gpu", heads(), heads(), Mask()).name == "cudnn"
+    assert auto_choice("cpu", heads(), heads(), Mask()).name == "xla"
     monkeypatch.setattr("ssl_jax.models.attention.tpu_compiler_installed", lambda: False)
     assert flash_choice("tpu", heads(), heads(), Mask()) == Choice("xla", "the compiler for tpu is not installed")
     with compiling_for("gpu"), pytest.raises(UserError, match=r"width 12.*attention=flash or xla"):

@@ -38,7 +38,7 @@ def test_cudnn_is_the_plain_form_in_values_and_gradients(case, tokens):
         assert error < 0.01, (case, tokens, error)
 
 
-@pytest.mark.parametrize("attention", ["cudnn", "flash"])
+@pytest.mark.parametrize("attention", ["cudnn", "auto"])
 def test_a_run_trains_resumes_and_is_evaluated(tmp_path, attention):
     """MAE's decoder has 17 tokens here, an odd number; 16 wide heads."""
     options = [f"--config.model.attention={attention}", "--config.model.dtype=bfloat16"]
