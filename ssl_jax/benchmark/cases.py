@@ -59,10 +59,7 @@ def posed(objective: str, model: str, variant: str, size: Size, batch: int) -> P
     config = plain(load(RECIPES[objective]))
     config |= {"batch_size": batch, "total_steps": 100_000}
     config = {k: v for k, v in config.items() if k not in ("total_epochs", "total_examples")}
-    config["data"]["pretrain"]["size"], config["data"]["crop"] = (
-        size.stored,
-        "device",
-    )  # so that augmentation is in the step
+    config["data"]["pretrain"]["size"] = size.stored
     config["model"] = _encoder(objective, config["model"], model, size, VARIANTS[variant])
     config["augment"] = _augment(objective, config["augment"], size)
     if objective == "mae":
