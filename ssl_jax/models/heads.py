@@ -117,7 +117,7 @@ class BlockPredictor(nn.Module):
     mlp_dim: int = 1536
     dtype: str = "float32"
     remat: str = "full"
-    kernel_init: nn.initializers.Initializer = nn.initializers.truncated_normal(0.02)
+    kernel_init: nn.initializers.Initializer = nn.initializers.normal(0.02)
 
     @nn.compact
     def __call__(
@@ -139,7 +139,7 @@ class BlockPredictor(nn.Module):
         batch, blocks, size = index.shape
         table = jnp.asarray(sincos(self.width, grid), self.dtype)
         dense = partial(Dense, dtype=self.dtype, kernel_init=self.kernel_init)
-        mask_token = self.param("mask_token", nn.initializers.truncated_normal(0.02), (self.width,)).astype(self.dtype)
+        mask_token = self.param("mask_token", nn.initializers.normal(0.02), (self.width,)).astype(self.dtype)
 
         z = dense(self.width, name="embed")(context) + table[context_index]
         z = jnp.broadcast_to(z[:, None], (batch, blocks, *z.shape[1:]))

@@ -46,7 +46,7 @@ VARIANTS = {
 }
 POSITIONS = (*TABLES, "learned", "rope")
 ROPE_PLACES = {"centres": centres, "indices": places}
-INITIALIZERS = {"xavier": nn.initializers.xavier_uniform(), "normal": nn.initializers.truncated_normal(0.02)}
+INITIALIZERS = {"xavier": nn.initializers.xavier_uniform(), "normal": nn.initializers.normal(0.02)}
 INTERPOLATION_OFFSET = 0.1  # what DINO and DINOv2 add to the size when they resize learned positions
 
 
@@ -80,7 +80,7 @@ class ViT(nn.Module):
     remat: str = "full"
     unroll: int = 1
     attention: str = "xla"
-    initializer: str = "xavier"  # xavier | normal (truncated, 0.02)
+    initializer: str = "xavier"  # xavier | normal (0.02)
     mlp: str = "gelu"  # gelu | gelu_tanh | quick_gelu | relu | swiglu
     layer_scale: float | None = None
     qkv_bias: str = "all"  # all | query_value | none
@@ -245,7 +245,9 @@ class ViT(nn.Module):
     def _position_tables(self, grids: list[Grid]) -> list[Array]:
         """Codes [N, D] for the patches of each grid."""
         if self.positions in TABLES:
-            return [jnp.asarray(TABLES[self.positions](self.width, grid), self.dtype) for grid in grids]
+            first = self.grid or grids[0]
+            table = jnp.asarray(TABLES[self.positions](self.width, first))
+            return [resize_tokens(table, first, grid, INTERPOLATION_OFFSET).astype(self.dtype) for grid in grids]
         if self.positions == "rope":
             return [jnp.zeros((math.prod(grid), self.width), self.dtype) for grid in grids]
         base = self.grid or grids[0]

@@ -76,7 +76,7 @@ class Finetune(Supervised):
     @property
     def modules(self) -> Mapping[str, nn.Module]:
         """The encoder, and one linear layer that starts near zero."""
-        dtype, init = getattr(self.encoder, "dtype", "float32"), nn.initializers.truncated_normal(HEAD_STD)
+        dtype, init = getattr(self.encoder, "dtype", "float32"), nn.initializers.normal(HEAD_STD)
         return {
             "encoder": self.encoder,
             "head": ProjectionHead((), self.classes, "none", dtype=dtype, kernel_init=init),

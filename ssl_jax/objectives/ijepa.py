@@ -24,7 +24,7 @@ from ssl_jax.models.grid import Grid, grid_of, patchify, take_tokens, unpatchify
 from ssl_jax.models.heads import BlockPredictor
 from ssl_jax.models.transformer import rescale_residuals
 from ssl_jax.objectives.base import Batch, Encoder, Keys, Objective, Out, Progress, State, Views
-from ssl_jax.objectives.shared.ema import ema_update, linear_momentum
+from ssl_jax.objectives.shared.ema import MOMENTA, ema_update
 from ssl_jax.objectives.shared.forward import applied
 
 
@@ -36,7 +36,11 @@ class IJEPA(Objective):
     without parameters, epsilon 1e-5. Masks have static shapes with padding that is masked out of attention and loss,
     instead of being cut to the smallest count in the batch; the context is cut at random to `context_tokens`, not from
     the bottom; corners reach the last row and column (`mask_policy="published"` does not); a context that is too small
-    drops exclusions at once, without redrawing. The encoder has no class token. The predictor has the encoder's heads.
+    drops exclusions at once, without redrawing. The encoder has no class token.
+
+    `context_sizes` are sizes of which one is drawn for each batch, as the authors' cutting gives it one by chance; empty: always
+    `context_tokens`. `predictor_heads` is 0 for the encoder's. `momentum_schedule` is linear as theirs, or cosine.
+    `rescale` starts the residual projections of layer l times 1/sqrt(2 l), as theirs.
     """
 
     encoder: nn.Module
@@ -50,12 +54,18 @@ class IJEPA(Objective):
     targets: int = 4
     min_keep: int = 10
     context_tokens: int = 0
+    context_sizes: tuple[int, ...] = ()
+    predictor_heads: int = 0
+    momentum_schedule: str = "linear"  # linear | cosine
+    rescale: bool = True
     truncation: str = "random"
     mask_policy: str = "uniform_corner"
 
     def __post_init__(self) -> None:
         if self.encoder.prefix:
             raise UserError("I-JEPA's encoder has no class token and no registers; set class_token=False, registers=0")
+        if self.momentum_schedule not in MOMENTA:
+            raise UserError(f"momentum_schedule={self.momentum_schedule!r} is unknown; use one of {', '.join(MOMENTA)}")
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -70,7 +80,8 @@ class IJEPA(Objective):
         context = applied(self.encoder, encoder, image, views["context"])
         masks = (views["context"], views["context_valid"], views["targets"], views["targets_valid"])
         predictor = self._predictor.init(key_predictor, context, *masks, grid)["params"]
-        params = rescale_residuals({"encoder": encoder, "predictor": predictor})
+        params = {"encoder": encoder, "predictor": predictor}
+        params = rescale_residuals(params) if self.rescale else params
         return State(params, {"teacher": {"encoder": jax.tree.map(jnp.copy, params["encoder"])}})
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
@@ -83,7 +94,7 @@ class IJEPA(Objective):
         """The mask sampler on a grid of patches."""
         return MultiBlock(
             grid, self.target_scale, self.target_aspect, self.context_scale, self.targets, self.min_keep,
-            self.context_tokens, self.truncation, self.mask_policy,
+            self.context_tokens, self.truncation, self.mask_policy, self.context_sizes,
         )  # fmt: skip
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
@@ -111,7 +122,7 @@ class IJEPA(Objective):
 
     def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:
         """Move the teacher towards the student."""
-        momentum = linear_momentum(*self.momentum, progress)
+        momentum = MOMENTA[self.momentum_schedule](*self.momentum, progress)
         teacher = ema_update(extra["teacher"], {"encoder": params["encoder"]}, momentum)
         return State(params, extra | {"teacher": teacher})
 
@@ -140,6 +151,6 @@ class IJEPA(Objective):
     @property
     def _predictor(self) -> BlockPredictor:
         return BlockPredictor(
-            self.encoder.width, self.predictor_width, self.predictor_depth, self.encoder.heads,
+            self.encoder.width, self.predictor_width, self.predictor_depth, self.predictor_heads or self.encoder.heads,
             4 * self.predictor_width, self.encoder.dtype, self.encoder.remat,
         )  # fmt: skip

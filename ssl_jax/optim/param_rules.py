@@ -24,10 +24,10 @@ from ssl_jax.errors import UserError
 
 Groups = Sequence[tuple[str, Mapping[str, float]]]
 CLIPS = ("global", "module", "tensor")
-# Not decayed by default: biases, norm parameters, tokens, position tables and temperatures (MAE, I-JEPA, SimCLR; Swin for
-# tables of relative positions; CLIP). By name, not by rank: the layer axis makes a stacked bias look like a matrix.
+# Not decayed by default: biases, norm parameters, LayerScale, tokens, position tables and temperatures (MAE, I-JEPA, SimCLR; Swin
+# for tables of relative positions; DINOv2; CLIP). By name, not by rank: the layer axis makes a stacked bias look like a matrix.
 NO_DECAY = (
-    r"(^|/)(bias|scale|class_token|cls_token|class_position|positions|registers|mask_token|logit_scale|logit_bias"
+    r"(^|/)(bias|scale|layer_scale\d|class_token|cls_token|class_position|positions|registers|mask_token|logit_scale|logit_bias"
     r"|(relative_position|relative_attention|rel_pos|relpos)_bias(_table)?(/.*)?|rel_embedding)$"
 )
 # What lies before the first block, layer 0 of layer-wise rates (BEiT, arXiv 2106.08254, appendix; DINOv2): tokens, position
