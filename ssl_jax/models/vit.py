@@ -74,7 +74,9 @@ class ViT(nn.Module):
     positions: str = "sincos"  # sincos | sequence | learned | rope
     class_token: bool = True
     registers: int = 0
-    pool: str = "mean"  # mean of the patch tokens | class token
+    pool: str = (
+        "mean"  # mean of the patch tokens | class token | class_mean: both side by side, as DINOv2's linear probe
+    )
     cells: int | tuple[int, ...] = 1  # pool="mean" averages each of so many parts of every axis on its own
     dtype: str = "float32"
     remat: str = "full"
@@ -236,7 +238,8 @@ class ViT(nn.Module):
         tokens = self.crops((image[:, None],), train=noisy)[0][:, 0]
         if self.pool == "class":
             return tokens[:, 0]
-        return cell_means(tokens[:, self.prefix :], grid_of(image.shape, self.patch), self.cells)
+        means = cell_means(tokens[:, self.prefix :], grid_of(image.shape, self.patch), self.cells)
+        return means if self.pool == "mean" else jnp.concatenate([tokens[:, 0].astype(means.dtype), means], axis=-1)
 
     @property
     def _kernel_init(self) -> nn.initializers.Initializer:
@@ -310,10 +313,10 @@ class ViT(nn.Module):
             )
 
     def __post_init__(self) -> None:
-        if self.pool == "class" and not self.class_token:
-            raise UserError("pool='class' needs class_token=True; use pool='mean'")
+        if self.pool != "mean" and not self.class_token:
+            raise UserError(f"pool={self.pool!r} needs class_token=True; use pool='mean'")
         for value, known, name in (
-            (self.pool, ("mean", "class"), "pool"),
+            (self.pool, ("mean", "class", "class_mean"), "pool"),
             (self.positions, POSITIONS, "positions"),
             (self.initializer, INITIALIZERS, "initializer"),
             (self.rope_places, ROPE_PLACES, "rope_places"),

@@ -113,25 +113,28 @@ def fashion_run(arg: str, examples: int, encoder: str = "student") -> dict[str, 
 
 
 def token_vit(tiny: bool, size: str, **options: Any) -> dict[str, Any]:
-    """The `model` section for self-distillation: a ViT read at its class token, with normal weights, learned positions.
+    """The `model` section for self-distillation: a ViT with normal weights and learned positions, read at its class token.
+
+    The small one is read at its class token and the mean of its patches, as DINOv2 reads where it probes linearly.
 
     `size`: "small" for Fashion-MNIST; "S" or "L" with patches of 16 pixels. `tiny` is smaller than all of them.
     """
-    sizes = {"tiny": (32, 1, 2, 4), "small": (64, 4, 2, 7), "S": (384, 12, 6, 16), "L": (1024, 24, 16, 16)}
-    options = {"positions": "learned", "pool": "class", "initializer": "normal"} | options
+    sizes = {"tiny": (32, 1, 2, 4), "small": (96, 4, 3, 4), "S": (384, 12, 6, 16), "L": (1024, 24, 16, 16)}
+    pool = "class_mean" if size == "small" else "class"
+    options = {"positions": "learned", "pool": pool, "initializer": "normal"} | options
     return small_vit(*sizes["tiny" if tiny else size], **options)
 
 
 def token_run(arg: str, examples: int, crops: tuple[float, float] = (0.3, 0.3), **model: Any) -> dict[str, Any]:
     """Every section of a run of a small ViT on Fashion-MNIST but objective and optimiser; `arg` as in `fashion_run`.
 
-    Two crops of 28 pixels, of at least `crops[0]` of the image, and four of 14 pixels, of at most `crops[1]`. Patches of 7
-    pixels, where 4 would cost three times as much; batches of 64, since a short run needs its steps more than large batches.
+    Two crops of 28 pixels, of at least `crops[0]` of the image, and four of 16 pixels, of at most `crops[1]`. Batches of 64,
+    since a short run needs its steps more than large batches.
     """
     tiny = arg == "tiny"
     views = fashion_views(4)
     views["views"]["image"] = views["views"]["image"] | {"scale": (crops[0], 1.0)}
-    views["views"]["local"] = views["views"]["local"] | {"size": 16 if tiny else 14, "scale": (0.1, crops[1])}
+    views["views"]["local"] = views["views"]["local"] | {"size": 16, "scale": (0.1, crops[1])}
     run = fashion_run(arg, examples, "teacher") | ({} if tiny else {"batch_size": 64})
     model = {"remat": "none"} | model
     return run | {"augment": views, "model": token_vit(tiny, "small", **model)}
