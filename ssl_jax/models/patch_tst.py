@@ -65,14 +65,14 @@ class PatchTransformer(nn.Module):
             dropout=Dropout(self.dropout, self.attention_dropout, self.dropout, self.dropout),
         )  # fmt: skip
 
-    def __call__(self, series: Array, valid: Array, train: bool = False, hidden: Array | None = None) -> Array:
+    def __call__(self, series: Array, valid: Array, hidden: Array | None = None, train: bool = False) -> Array:
         """States [B, C, P, D]; the patches that are `hidden` [B, C, P] are zeros to the model."""
         x, told = self._rows(series, valid, hidden)
         return self._apart(self.transformer(x, Mask(told), train=train), series)
 
     def features(self, series: Array, valid: Array, train: bool = False) -> Array:
         """Features [B, C * D]."""
-        states = self(series, valid, train)
+        states = self(series, valid, train=train)
         return states.mean(axis=2).reshape(len(states), -1)
 
     def layers(self, series: Array, valid: Array, last: int) -> list[Layer]:
@@ -133,7 +133,7 @@ class Surprise(nn.Module):
         shown = jnp.zeros((*series.shape[::2], count, size), jnp.float32)
         for group in range(self.groups):
             hidden = jnp.broadcast_to(jnp.arange(count) % self.groups == group, shown.shape[:3])
-            found = self.head(self.encoder(series, valid, train, hidden), train).astype(jnp.float32)
+            found = self.head(self.encoder(series, valid, hidden, train), train).astype(jnp.float32)
             shown = jnp.where(hidden[..., None], found, shown)
         wrong = jnp.square(joined(shown, series.shape[1], step) - instance_normal(series, valid).series) * valid
         return (wrong.sum(axis=-1) / jnp.maximum(valid.sum(axis=-1), 1))[..., None]
