@@ -12,6 +12,7 @@ from ssl_jax.interop import (
     hf_vit,
     llama,
     own,
+    patchtst,
     resnet,
     siglip,
     t5,
@@ -36,5 +37,6 @@ FAMILIES: tuple[Family, ...] = (
     llama.LLAMA,
     t5.T5,
     bart.BART,
+    patchtst.PATCHTST,
     own.OWN,
 )
