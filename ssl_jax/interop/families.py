@@ -17,6 +17,7 @@ from ssl_jax.interop import (
     t5,
     timm_vit,
     vjepa2,
+    wav2vec2,
 )
 from ssl_jax.interop.family import Family
 
@@ -36,5 +37,6 @@ FAMILIES: tuple[Family, ...] = (
     llama.LLAMA,
     t5.T5,
     bart.BART,
+    wav2vec2.WAV2VEC2,
     own.OWN,
 )
