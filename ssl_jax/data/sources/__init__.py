@@ -2,6 +2,7 @@
 
 from ssl_jax.data.sources.arrayrecord import ArrayRecords
 from ssl_jax.data.sources.arrays import Arrays
+from ssl_jax.data.sources.audio_generated import GeneratedAudio
 from ssl_jax.data.sources.base import Source
 from ssl_jax.data.sources.embedded import Embedded
 from ssl_jax.data.sources.few import Balanced, FewLabels, Named
@@ -31,6 +32,7 @@ __all__ = [
     "FashionMNIST",
     "FewLabels",
     "FileList",
+    "GeneratedAudio",
     "Glosses",
     "Idx",
     "ImageFolder",
