@@ -29,7 +29,7 @@ class WaveChanges:
     mix: the largest share of another clip of the batch, drawn for each view (BYOL-A mixes up to 0.4). The other clip is that of a
       row a drawn number further on, so such a view depends on the batch as well as on its key.
     roll: whether it begins at a random place, and goes on from its start when it ends.
-    responses: the path of an `.npz` whose array `responses` [K, L] holds impulse responses at the rate of the waves; one is drawn.
+    responses: the path of an `.npz` whose array `responses` [K, L] holds impulse responses at the waves' rate; one is drawn.
     gain: decibels, drawn between the two.
     snr: decibels that normal noise is below the wave's power, drawn between the two; () for no noise.
     """
@@ -103,5 +103,7 @@ def _responses(path: str) -> np.ndarray:
     found = read_npz(Path(path), {"responses": "responses"})["responses"].astype(np.float32)
     energy = np.linalg.norm(found, axis=-1, keepdims=True)
     if found.ndim != 2 or not 0 < found.shape[1] <= _LONGEST or not (np.isfinite(energy) & (energy > 0)).all():
-        raise UserError(f"{path!r}: `responses` is {found.dtype} {found.shape}; it has to be finite numbers [K, L], no row all 0")
+        raise UserError(
+            f"{path!r}: `responses` is {found.dtype} {found.shape}; it has to be finite numbers [K, L], no row all 0"
+        )
     return found / energy

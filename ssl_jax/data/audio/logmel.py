@@ -18,7 +18,14 @@ from ssl_jax.errors import UserError
 # What the named front ends do otherwise than `htk`; times in milliseconds. `kaldi` is that of AST and AudioMAE.
 NAMED: dict[str, dict[str, Any]] = {
     "htk": {},
-    "kaldi": {"bank": "kaldi", "low": 20.0, "dc": 1.0, "preemphasis": 0.97, "floor": 1.192092955078125e-07, "periodic": False},
+    "kaldi": {
+        "bank": "kaldi",
+        "low": 20.0,
+        "dc": 1.0,
+        "preemphasis": 0.97,
+        "floor": 1.192092955078125e-07,
+        "periodic": False,
+    },
     "slaney": {"bank": "slaney", "floor": 1e-10, "centred": True},
 }
 
@@ -60,8 +67,8 @@ class LogMel:
             raise UserError(f"low={self.low}, high={self.high}: in order, and at most half of rate={self.rate}")
         if self.bands < 1 or self.step < 1 or not 1 < self.size <= self.width or self.floor <= 0:
             raise UserError(
-                f"bands={self.bands}, window={self.window}, hop={self.hop}, points={self.points}, floor={self.floor}: at least one "
-                "band, a hop of one sample, a window no longer than its transform, and a floor above 0"
+                f"bands={self.bands}, window={self.window}, hop={self.hop}, points={self.points}, floor={self.floor}: at least "
+                "one band, a hop of one sample, a window no longer than its transform, and a floor above 0"
             )
 
     @property
@@ -138,7 +145,9 @@ def logmel_of(options: str | Mapping[str, Any] | LogMel, rate: int, where: str) 
     known = [each.name for each in fields(LogMel) if each.name != "rate"]
     unknown = [key for key in said if key not in known]
     if name not in NAMED or unknown:
-        raise UserError(f"{where}={options!r}: a name ({', '.join(NAMED)}), or options with `name` and {', '.join(known)}")
+        raise UserError(
+            f"{where}={options!r}: a name ({', '.join(NAMED)}), or options with `name` and {', '.join(known)}"
+        )
     try:
         return LogMel(rate, **NAMED[name] | said)
     except UserError as error:
@@ -146,7 +155,7 @@ def logmel_of(options: str | Mapping[str, Any] | LogMel, rate: int, where: str) 
 
 
 def moments(mel: LogMel, clips: Clip) -> Array:
-    """Mean and standard deviation over the frames of each clip's recorded part, [B, 2 F], of clips [B, T]; channels are averaged."""
+    """Mean and standard deviation over the frames of each clip's recorded part, [B, 2 F]; channels are averaged."""
     energies = mel(silenced_mono(clips))
     there = (jnp.arange(energies.shape[1]) < mel.frames_of(clips.valid.sum(axis=1))[:, None])[..., None]
     count = jnp.maximum(there.sum(axis=1), 1)

@@ -1,8 +1,8 @@
 """Mel filter banks: matrices from the frequencies of a Fourier transform to bands, by the scale that a library draws them on.
 
-`kaldi` and `htk` agree on the scale (D. O'Shaughnessy 1987: 2595 log10(1 + f / 700)); Kaldi's triangles are straight in mel, those of
-HTK's users (torchaudio's default) in hertz. `slaney` (M. Slaney 1998, "Auditory Toolbox") is linear below 1000 Hz, and its triangles have
-equal areas (librosa's default).
+`kaldi` and `htk` agree on the scale (D. O'Shaughnessy 1987: 2595 log10(1 + f / 700)); Kaldi's triangles are straight in mel,
+those of HTK's users (torchaudio's default) in hertz. `slaney` (M. Slaney 1998, "Auditory Toolbox") is linear below 1000 Hz, and
+its triangles have equal areas (librosa's default).
 """
 
 from __future__ import annotations

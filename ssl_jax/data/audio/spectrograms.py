@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +30,8 @@ _SHOWN = 3.0  # standard deviations on either side of the mean that a picture sh
 class SpectrogramViews:
     """Log-mel spectrograms of random stretches of each clip: `spectrogram` float32 [B, V, T, F, C], normalised.
 
-    Records have `wave` [T] (C is 1) or [T, C], floats in about [-1, 1] or int16, and `valid` bool [T] where clips differ in length.
-    Frames that reach beyond a clip's end are the mean, or `fill`.
+    Records have `wave` [T] (C is 1) or [T, C], floats in about [-1, 1] or int16, and `valid` bool [T] where clips differ in
+    length. Frames that reach beyond a clip's end are the mean, or `fill`.
 
     rate: samples a second, that of the source.
     frames: of a view. seen: of evaluation, from the middle of the clip; None for as many.
@@ -39,9 +39,9 @@ class SpectrogramViews:
     mean, std: of log energies, one number or one for each band; `ssl-jax data stats` finds them.
     count: views of each clip.
     changes: options of `WaveChanges`, before the transform.
-    stretch: tempo drawn between the two, by a phase vocoder; `interpolate`: the same on log energies, between neighbouring frames.
-    zoom: factors drawn between the two, apart for time and frequency, by which a view is cut from a plane with the mean around it,
-      or shrunk into it (BYOL-A: 0.6 to 1.5).
+    stretch: tempo drawn between the two, by a phase vocoder; `interpolate`: the same on log energies, between frames.
+    zoom: shares drawn between the two, apart for time and frequency, of the plane that a view is cut from; more than all of it
+      shrinks it, with the mean around (BYOL-A: 0.6 to 1.5).
     masked_bands, masked_frames: the largest width and the number of SpecAugment's masks; `masked_share` is the share of a
       clip's frames that one of time may have at most.
     fill: the log energy of frames beyond a clip's end; None for the mean. AST and AudioMAE have 0.0, far above any silence.
@@ -85,12 +85,12 @@ class SpectrogramViews:
     def evaluation(self, batch: Batch, policy: str = "") -> Batch:
         """{"spectrogram": [B, T, F, C]} of the middle of every clip; as long as the views for what needs that (`policy`)."""
         frames = self.frames if policy else self.seen or self.frames
-        cut = partial(waves.central_cut, size=self.mel.samples(frames))
+        cut = partial(waves.central_cut, size=self.logmel.samples(frames))
         return {"spectrogram": jax.vmap(self._normal)(jax.vmap(cut)(self._clips(batch)))}
 
     def plain(self, batch: Batch) -> Array:
         """Mean and standard deviation over time of each band's log energy, [B, 2 F]."""
-        return moments(self.mel, self._clips(batch))
+        return moments(self.logmel, self._clips(batch))
 
     def panel(self, views: Views) -> dict[str, Panel]:
         """The views side by side, time to the right and low frequencies at the bottom."""
@@ -114,17 +114,26 @@ class SpectrogramViews:
         return jnp.flip(jnp.swapaxes(x, -3, -2), axis=-3)
 
     @property
+    def logmel(self) -> LogMel:
+        """The front end."""
+        return cast(LogMel, self.mel)  # since __post_init__
+
+    @property
     def _read(self) -> int:
         """Samples that a view is made of: more than it lasts, where it may be played faster."""
         faster = max(1.0, self.stretch[1] * self.interpolate[1])
-        return self.mel.samples(int(np.ceil(self.frames * faster)))
+        return self.logmel.samples(int(np.ceil(self.frames * faster)))
 
     def _clips(self, batch: Batch) -> Clip:
         """Clips [B, T, C]."""
         clips = waves.clips(batch)
         wave = clips.wave if clips.wave.ndim == 3 else clips.wave[..., None]
         mean = wave.mean(axis=1, keepdims=True, where=clips.valid[..., None])
-        return Clip(jnp.where(clips.valid[..., None], wave - mean, 0), clips.valid) if self.centred else Clip(wave, clips.valid)
+        return (
+            Clip(jnp.where(clips.valid[..., None], wave - mean, 0), clips.valid)
+            if self.centred
+            else Clip(wave, clips.valid)
+        )
 
     def _view(self, key: Array, clip: Clip) -> Array:
         """One view [T, F, C] of a changed clip [t, C]."""
@@ -132,11 +141,13 @@ class SpectrogramViews:
         faster, tempo = stft.rate_of(draw(10), *self.stretch), stft.rate_of(draw(11), *self.interpolate)
         spectra = self._spectra(clip)
         if self.stretch != (1.0, 1.0):
-            spectra = jax.vmap(partial(stft.stretched, rate=faster, hop=self.mel.step, size=self.mel.width))(spectra)
+            spectra = jax.vmap(partial(stft.stretched, rate=faster, hop=self.logmel.step, size=self.logmel.width))(
+                spectra
+            )
         x = self._energies(spectra)
         if self.interpolate != (1.0, 1.0):
             x = stft.interpolated(x.reshape(len(x), -1), tempo).reshape(x.shape)
-        length = jnp.floor(self.mel.frames_of(clip.length) / (faster * tempo)).astype(jnp.int32)
+        length = jnp.floor(self.logmel.frames_of(clip.length) / (faster * tempo)).astype(jnp.int32)
         x, length = self._filled(x[: self.frames], length), jnp.minimum(length, self.frames)
         if self.zoom != (1.0, 1.0):
             x = zoomed(draw(12), x, self.zoom)
@@ -144,14 +155,14 @@ class SpectrogramViews:
 
     def _normal(self, clip: Clip) -> Array:
         """The spectrogram [T, F, C] of a clip [t, C]."""
-        return self._filled(self._energies(self._spectra(clip)), self.mel.frames_of(clip.length))
+        return self._filled(self._energies(self._spectra(clip)), self.logmel.frames_of(clip.length))
 
     def _spectra(self, clip: Clip) -> Array:
-        return self.mel.transform(clip.wave.T)
+        return self.logmel.transform(clip.wave.T)
 
     def _energies(self, spectra: Array) -> Array:
         """Normalised log energies [T, F, C] of spectra [C, T, K]."""
-        energies = jnp.moveaxis(self.mel.energies(spectra), 0, -1)
+        energies = jnp.moveaxis(self.logmel.energies(spectra), 0, -1)
         return (energies - jnp.asarray(self.mean)[:, None]) / jnp.asarray(self.std)[:, None]
 
     def _filled(self, x: Array, length: Array) -> Array:
@@ -181,10 +192,12 @@ def _check(views: SpectrogramViews) -> None:
         raise UserError(
             f"augment.rate={views.rate}, frames={views.frames}, seen={views.seen}, count={views.count}: all have to be at least 1"
         )
-    bands = views.mel.bands
+    bands = views.logmel.bands
     for name, values in (("mean", views.mean), ("std", views.std)):
         if len(values) not in (1, bands):
-            raise UserError(f"augment.{name} has {len(values)} numbers for {bands} bands; give 1 or {bands}: ssl-jax data stats")
+            raise UserError(
+                f"augment.{name} has {len(values)} numbers for {bands} bands; give 1 or {bands}: ssl-jax data stats"
+            )
     if min(views.std) <= 0:
         raise UserError(f"augment.std={views.std}: all have to be above 0")
     for name in _RATES:

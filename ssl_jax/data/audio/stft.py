@@ -38,7 +38,7 @@ def stretched(transform: Array, rate: Array, hop: int, size: int) -> Array:
     """Phase vocoder: complex frames [N, K] played `rate` times as fast, in as many frames; behind the end they are zero.
 
     Frame n is what was at n * rate: magnitudes are interpolated, and phases go on by what a hop advances each frequency
-    plus what that of the recording deviates from it (J. Flanagan, R. Golden 1966; M. Dolson 1986). Rate 1 gives what it was given.
+    plus what that of the recording deviates from it (J. Flanagan, R. Golden 1966; M. Dolson 1986). Rate 1 changes nothing.
     """
     count, bins = transform.shape
     at = jnp.arange(count) * rate

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -47,7 +46,9 @@ class WaveViews:
 
     def __post_init__(self) -> None:
         if self.rate < 1 or self.count < 1 or (self.seconds is not None and self.seconds <= 0):
-            raise UserError(f"augment.rate={self.rate}, count={self.count}, seconds={self.seconds}: all have to be above 0")
+            raise UserError(
+                f"augment.rate={self.rate}, count={self.count}, seconds={self.seconds}: all have to be above 0"
+            )
         object.__setattr__(self, "changes", changes_of(self.changes, "augment.changes"))
         object.__setattr__(self, "mel", logmel_of(self.mel, self.rate, "augment.mel"))
 
@@ -61,7 +62,7 @@ class WaveViews:
 
     def plain(self, batch: Batch) -> Array:
         """Mean and standard deviation over time of each band's log energy, [B, 2 F]."""
-        return moments(self.mel, waves.clips(batch))
+        return moments(cast(LogMel, self.mel), waves.clips(batch))
 
     def panel(self, views: Views) -> dict[str, Panel]:
         """The waves; what is not valid is shaded."""

@@ -60,7 +60,9 @@ def central_cut(clip: Clip, size: int) -> Clip:
 
 def gained(key: Array, clip: Clip, decibels: Range) -> Clip:
     """Louder by a number of decibels drawn between the two."""
-    return Clip(clip.wave * 10 ** (jax.random.uniform(key, (), minval=decibels[0], maxval=decibels[1]) / 20), clip.valid)
+    return Clip(
+        clip.wave * 10 ** (jax.random.uniform(key, (), minval=decibels[0], maxval=decibels[1]) / 20), clip.valid
+    )
 
 
 def rolled(key: Array, clip: Clip) -> Clip:

@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from ssl_jax.data.sources.arrays import check_split
+from ssl_jax.data.sources.audio_files import samples
 from ssl_jax.data.sources.base import Record
 from ssl_jax.errors import UserError
 
@@ -41,8 +42,8 @@ class GeneratedAudio:
     """Sounds of known makings: `wave` float32 [T] in [-1, 1], `valid` bool [T], `label` int32, timbre and envelope together.
 
     Also `timbre`, `envelope`, `glide` int32, and `pitch` float32, octaves above 110 Hz. A sound fills half to all of a record and
-    is followed by silence, which is not `valid`; its pitch, loudness and the noise behind it are drawn, and say nothing of the label.
-    Record i is a function of (`seed`, split, i).
+    is followed by silence, which is not `valid`; its pitch, loudness and the noise behind it are drawn, and say nothing of the
+    label. Record i is a function of (`seed`, split, i).
 
     Args:
       rate: samples a second. seconds: of a record; T is their product.
@@ -83,11 +84,6 @@ class GeneratedAudio:
         """SHA-256 of the options: records are functions of them."""
         told = f"sounds 1 {self.split} {self.rate} {self.seconds} {len(self)} {self.seed}"
         return hashlib.sha256(told.encode()).hexdigest()
-
-
-def samples(rate: int, seconds: float) -> int:
-    """How many samples so many seconds are."""
-    return max(1, round(rate * seconds))
 
 
 def _record(rng: np.random.Generator, length: int, rate: int) -> Record:
