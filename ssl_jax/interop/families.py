@@ -18,6 +18,7 @@ from ssl_jax.interop import (
     t5,
     timm_vit,
     vjepa2,
+    wav2vec2,
 )
 from ssl_jax.interop.family import Family
 
@@ -37,6 +38,10 @@ FAMILIES: tuple[Family, ...] = (
     llama.LLAMA,
     t5.T5,
     bart.BART,
+<<<<<<< HEAD
     patchtst.PATCHTST,
+=======
+    wav2vec2.WAV2VEC2,
+>>>>>>> 16447cbfff22353e60cc74541ed7cfbbb4826ba3
     own.OWN,
 )

@@ -2,6 +2,9 @@
 
 from ssl_jax.data.sources.arrayrecord import ArrayRecords
 from ssl_jax.data.sources.arrays import Arrays
+from ssl_jax.data.sources.audio_folder import AudioFolder
+from ssl_jax.data.sources.audio_generated import GeneratedAudio
+from ssl_jax.data.sources.audio_list import AudioList
 from ssl_jax.data.sources.base import Source
 from ssl_jax.data.sources.embedded import Embedded
 from ssl_jax.data.sources.few import Balanced, FewLabels, Named
@@ -27,13 +30,19 @@ from ssl_jax.data.sources.wordnet import Definitions, Glosses, PackedGlosses
 __all__ = [
     "ArrayRecords",
     "Arrays",
+    "AudioFolder",
+    "AudioList",
     "Balanced",
     "Definitions",
     "Embedded",
     "FashionMNIST",
     "FewLabels",
     "FileList",
+<<<<<<< HEAD
     "GeneratedSeries",
+=======
+    "GeneratedAudio",
+>>>>>>> 16447cbfff22353e60cc74541ed7cfbbb4826ba3
     "Glosses",
     "Idx",
     "ImageFolder",
