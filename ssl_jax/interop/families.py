@@ -38,10 +38,7 @@ FAMILIES: tuple[Family, ...] = (
     llama.LLAMA,
     t5.T5,
     bart.BART,
-<<<<<<< HEAD
     patchtst.PATCHTST,
-=======
     wav2vec2.WAV2VEC2,
->>>>>>> 16447cbfff22353e60cc74541ed7cfbbb4826ba3
     own.OWN,
 )

@@ -46,14 +46,11 @@ def inputs(module: nn.Module, channels: int) -> tuple[Any, ...]:
         return text
     if isinstance(module, EncoderDecoder):
         return text, text
-<<<<<<< HEAD
     if isinstance(module, PatchTransformer):
         return tuple(jax.ShapeDtypeStruct((1, module.length, 1), kind) for kind in ("float32", "bool"))
-=======
     if isinstance(module, SequenceEncoder):
         shape = (1, module.front.reach)
         return jax.ShapeDtypeStruct(shape, "float32"), jax.ShapeDtypeStruct(shape, "bool")
->>>>>>> 16447cbfff22353e60cc74541ed7cfbbb4826ba3
     axes: tuple[int, ...] = (32, 32)
     if isinstance(module, ViT):
         patch = sides(module.patch)

@@ -38,11 +38,8 @@ __all__ = [
     "FashionMNIST",
     "FewLabels",
     "FileList",
-<<<<<<< HEAD
-    "GeneratedSeries",
-=======
     "GeneratedAudio",
->>>>>>> 16447cbfff22353e60cc74541ed7cfbbb4826ba3
+    "GeneratedSeries",
     "Glosses",
     "Idx",
     "ImageFolder",
