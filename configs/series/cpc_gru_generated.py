@@ -3,7 +3,8 @@
     ssl-jax train --config cpc_gru_generated --workdir runs/cpc
     ssl-jax eval --workdir runs/cpc
 
-van den Oord et al. 2018, arXiv 1807.03748, on frames of series. The label is the form of the season and its dynamics (12 classes).
+van den Oord et al. 2018, arXiv 1807.03748, on frames of series.
+The label is the form of the season and its dynamics (12 classes).
 """
 
 from ml_collections import ConfigDict

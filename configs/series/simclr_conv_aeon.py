@@ -3,7 +3,8 @@
     ssl-jax train --config simclr_conv_aeon:ArrowHead --workdir runs/simclr
     ssl-jax eval --workdir runs/simclr
 
-The files are those that tools/fetch_series puts into data/aeon. Chen et al. 2020, arXiv 2002.05709, with views of series: sliced, warped, scaled, noisy.
+The files are those that tools/fetch_series puts into data/aeon.
+Chen et al. 2020, arXiv 2002.05709, with views of series: sliced, warped, scaled, noisy.
 """
 
 from ml_collections import ConfigDict
@@ -16,7 +17,9 @@ RESULT = ""
 def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
         dict(
-            objective=dict(target="ssl_jax.objectives.simclr:SimCLR", temperature=0.2, hidden=(256,), out=128, head_norm="none"),
+            objective=dict(
+                target="ssl_jax.objectives.simclr:SimCLR", temperature=0.2, hidden=(256,), out=128, head_norm="none"
+            ),
             model=small_conv(arg == "tiny"),
             augment=two_views(),
             optimizer=dict(name="adamw", lr=1e-3, weight_decay=1e-4),

@@ -20,6 +20,7 @@ def get_config(arg: str = "") -> ConfigDict:
             model=dilated(arg == "tiny"),
             augment=series_views(),
             optimizer=dict(name="adamw", lr=1e-3, weight_decay=0.01),
-            **generated_run(arg, 20_000, batch=32, read="last", encoder="average") | dict(schedule=dict(name="constant")),
+            **generated_run(arg, 20_000, batch=32, read="last", encoder="average")
+            | dict(schedule=dict(name="constant")),
         )
     )

@@ -10,7 +10,11 @@ from ssl_jax.interop.family import Facts, Family, Model
 from ssl_jax.interop.rules import Rule, below, rule, stacked
 from ssl_jax.interop.vit import heads_of, mlp_named
 
-EMBED, PLACES, LAYERS = "encoder.embedder.input_embedding", "encoder.positional_encoder.position_enc", "encoder.layers.{}."
+EMBED, PLACES, LAYERS = (
+    "encoder.embedder.input_embedding",
+    "encoder.positional_encoder.position_enc",
+    "encoder.layers.{}.",
+)
 BLOCKS = "transformer/blocks/"
 # What its config.json may say otherwise than is built here.
 ONLY: dict[str, tuple[Any, ...]] = {
@@ -44,7 +48,10 @@ def layer(model: Model) -> tuple[Rule, ...]:
 def rules(model: Model) -> tuple[Rule, ...]:
     """All pairs of names."""
     blocks = below(stacked(below(layer(model), LAYERS), model["depth"]), ours="transformer/")
-    stats = (*batch_norm("norm_sublayer1", "norm1", model["depth"]), *batch_norm("norm_sublayer3", "norm2", model["depth"]))
+    stats = (
+        *batch_norm("norm_sublayer1", "norm1", model["depth"]),
+        *batch_norm("norm_sublayer3", "norm2", model["depth"]),
+    )
     return (*linear(EMBED, "embed"), rule(PLACES, "positions"), *blocks, *(stats if model["norm"] == "batch" else ()))
 
 

@@ -1,6 +1,6 @@
 """PatchTST: a transformer on patches of one channel at a time.
 
-Nie, Nguyen, Sinthong, Kalagnanam 2022, "A Time Series is Worth 64 Words: Long-term Forecasting with Transformers", arXiv 2211.14730.
+Nie, Nguyen, Sinthong, Kalagnanam 2022, "A Time Series is Worth 64 Words", arXiv 2211.14730.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class PatchTransformer(nn.Module):
     def setup(self) -> None:
         """The embedding of patches, the positions, and the stack."""
         count = patch_count(self.length, self.patch, self.stride)
-        self.embed = Dense(self.width, dtype=self.dtype, kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"))
+        self.embed = Dense(
+            self.width, dtype=self.dtype, kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+        )
         self.positions = self.param("positions", around_zero, (count, self.width))
         self.transformer = Transformer(
             self.depth, self.heads, self.mlp_dim, self.dtype, self.remat, self.unroll, self.attention, mlp=self.mlp,

@@ -16,7 +16,9 @@ from ssl_jax.models.layer import Layer
 from ssl_jax.models.rows import Dense, gelu
 from ssl_jax.models.windows import filled, spectrum
 
-TORCH = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # how torch draws kernels of dense layers and convolutions
+TORCH = nn.initializers.variance_scaling(
+    1 / 3, "fan_in", "uniform"
+)  # how torch draws kernels of dense layers and convolutions
 
 
 class DilatedConv(nn.Module):
@@ -53,8 +55,8 @@ def shifted(x: Array, by: int) -> Array:
 class DilatedEncoder(nn.Module):
     """TS2Vec's encoder (Yue et al. 2021, arXiv 2106.10466, section 3.2): a state for every step.
 
-    A linear layer, `depth` residual blocks of two GELU-convolutions with dilations 1, 2, 4, ..., a last block to `out`, dropout. A
-    step with any value missing is zero after the linear layer, and so is one that the training does not show (`seen`). Steps
+    A linear layer, `depth` residual blocks of two GELU-convolutions with dilations 1, 2, 4, ..., a last block to `out`, dropout.
+    A step with any value missing is zero after the linear layer, and so is one that the training does not show (`seen`). Steps
     beside a crop (not `inside`) and padding are zero before every convolution: what a state is does not depend on how long the
     array is. `features` are the maxima over the steps.
     """
@@ -146,7 +148,7 @@ def with_mask(series: Array, valid: Array) -> Array:
 
 
 class TimeFrequency(nn.Module):
-    """An encoder of a series and one of its spectrum (TF-C, Zhang et al. 2022, arXiv 2206.08496); features of both side by side."""
+    """An encoder of a series and one of its spectrum, features side by side (TF-C, Zhang et al. 2022, arXiv 2206.08496)."""
 
     time: nn.Module
     frequency: nn.Module
@@ -158,8 +160,9 @@ class TimeFrequency(nn.Module):
 
     def pair(self, series: Array, valid: Array, magnitudes: Array, train: bool = False) -> tuple[Array, Array]:
         """Features of a series and of magnitudes [B, F, C] of a spectrum, each [B, D] in float32 or wider."""
-        both = (self.time.features(series, valid, train), self.frequency.features(magnitudes, jnp.ones_like(magnitudes, bool), train))
-        return tuple(x.astype(wide(x.dtype)) for x in both)  # type: ignore[return-value]
+        there = jnp.ones_like(magnitudes, bool)
+        h, of_spectrum = self.time.features(series, valid, train), self.frequency.features(magnitudes, there, train)
+        return h.astype(wide(h.dtype)), of_spectrum.astype(wide(of_spectrum.dtype))
 
     def features(self, series: Array, valid: Array, train: bool = False) -> Array:
         """Features [B, 2 D]."""

@@ -1,4 +1,4 @@
-"""Windows of series as a model takes them: what is missing as zeros, each channel at mean 0 and deviation 1, patches of one channel.
+"""Windows of series as a model takes them: zeros for what is missing, channels at mean 0 and deviation 1, patches of one channel.
 
 A series is `series` [B, T, C] with `valid` bool [B, T, C], False where a value is missing or the record is padded.
 """
@@ -46,7 +46,9 @@ def instance_normal(series: Array, valid: Array, epsilon: float = 1e-5) -> Insta
 def patch_count(length: int, patch: int, stride: int) -> int:
     """How many patches a window of `length` steps has. UserError where it has none."""
     if not 0 < patch <= length or stride < 1:
-        raise UserError(f"model.patch={patch}, stride={stride}: a window of {length} steps has no such patch; use smaller ones")
+        raise UserError(
+            f"model.patch={patch}, stride={stride}: a window of {length} steps has no such patch; use smaller ones"
+        )
     return (length - patch) // stride + 1
 
 

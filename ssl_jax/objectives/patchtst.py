@@ -1,7 +1,6 @@
 """PatchTST, self-supervised: the values of patches that were zeroed, each channel by itself.
 
-Nie, Nguyen, Sinthong, Kalagnanam 2022, "A Time Series is Worth 64 Words: Long-term Forecasting with Transformers", arXiv 2211.14730,
-section 3.2.
+Nie, Nguyen, Sinthong, Kalagnanam 2022, "A Time Series is Worth 64 Words", arXiv 2211.14730, section 3.2.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ from ssl_jax.objectives.shared.forward import forward, init_variables, single
 class PatchTST(Objective):
     """Squared error on the patches that were hidden, of series at mean 0 and deviation 1 in each channel of each window.
 
-    Fidelity: as the authors' code and transformers' `PatchTSTForPretraining`: masks are drawn for each channel of each series, the
-    mean is over a patch and then over the hidden patches. A missing value counts in no mean. BatchNorm sees padding, too.
+    Fidelity: as the authors' code and transformers' `PatchTSTForPretraining`: masks are drawn for each channel of each series,
+    the mean is over a patch and then over the hidden patches. A missing value counts in no mean. BatchNorm sees padding, too.
     """
 
     encoder: PatchTransformer

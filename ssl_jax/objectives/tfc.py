@@ -1,7 +1,7 @@
 """TF-C: a series and its spectrum say the same, and each of them the same as its own other view.
 
-Zhang, Zhao, Tsiligkaridis, Zitnik 2022, "Self-Supervised Contrastive Pre-Training for Time Series via Time-Frequency Consistency",
-arXiv 2206.08496.
+Zhang, Zhao, Tsiligkaridis, Zitnik 2022, "Self-Supervised Contrastive Pre-Training for Time Series via
+Time-Frequency Consistency", arXiv 2206.08496.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class TFC(Pairwise):
 
     `share` is lambda: of the contrasts inside time and inside frequency; consistency has the rest. Consistency is the sum of
     `d(z_t, z_f) - d(pair) + margin` over the three pairs in which one or both are a changed view, with d the NT-Xent of a pair.
-    The first view of the augmentation is the record where `augment.count` is 1: then the other one is changed by `jitter`.
+    The two views of a series are the record and what the augmentation makes of it.
 
-    Fidelity: d of eq. 3 is NT-Xent over the batch, as in the authors' code. Spectra are changed as section 4.2 says: a share of the
-    frequencies is left out, others are raised to as much as a tenth of the largest magnitude.
+    Fidelity: d of eq. 3 is NT-Xent over the batch, as in the authors' code. Spectra are changed as section 4.2 says: a share of
+    the frequencies is left out, others are raised to as much as a tenth of the largest magnitude.
     """
 
     encoder: TimeFrequency
@@ -70,7 +70,9 @@ class TFC(Pairwise):
         encoder = self.encoder.init(keys[0], *given, method="pair")["params"]
         h = jax.eval_shape(lambda: applied(self.encoder, encoder, *given, method="pair"))
         heads = zip(PARTS, keys[1:], h, strict=True)
-        inits = {f"{p}_head": self.modules[f"{p}_head"].init(k, jnp.zeros(x.shape, x.dtype))["params"] for p, k, x in heads}
+        inits = {
+            f"{p}_head": self.modules[f"{p}_head"].init(k, jnp.zeros(x.shape, x.dtype))["params"] for p, k, x in heads
+        }
         return State({"encoder": encoder, **inits}, {})
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
@@ -95,7 +97,9 @@ class TFC(Pairwise):
         apart = lambda a, b: nt_xent(a, b, self.temperature)  # noqa: E731
         inside = {"time": apart(t, t_view), "frequency": apart(f, f_view)}
         own, mixed = apart(t, f), [apart(t, f_view), apart(t_view, f), apart(t_view, f_view)]
-        total = sum((own.total - pair.total + self.margin * own.weight for pair in mixed), jnp.zeros((), own.total.dtype))
+        total = sum(
+            (own.total - pair.total + self.margin * own.weight for pair in mixed), jnp.zeros((), own.total.dtype)
+        )
         losses = {name: loss._replace(total=self.share * loss.total) for name, loss in inside.items()}
         return Out(losses | {"consistency": own._replace(total=(1 - self.share) * total)})
 

@@ -30,9 +30,9 @@ class TS2Vec(Pairwise):
     The encoder that is evaluated is the mean of the parameters at the start and after every step (`average`); `student` is the
     last one.
 
-    Fidelity: as the authors' code: lengths are drawn once for a batch and places for each series, a step is hidden with the chance
-    1/2 behind the linear layer, similarities have neither norm nor temperature. Crops are masks over arrays of one length, which
-    is the same function (`models.series`). A crop may lie in padding, whose steps are zeros, as there.
+    Fidelity: as the authors' code: lengths are drawn once for a batch and places for each series, a step is hidden with the
+    chance 1/2 behind the linear layer, similarities have neither norm nor temperature. Crops are masks over arrays of one
+    length, which is the same function (`models.series`). A crop may lie in padding, whose steps are zeros, as there.
     """
 
     encoder: nn.Module
@@ -53,8 +53,8 @@ class TS2Vec(Pairwise):
         return State(params, {"teacher": jax.tree.map(jnp.copy, params)})
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
-        """The series [B, 1, T, C] with `inside` and `seen` bool [B, 2, T], the `first` step of the overlap [B], and which steps from
-        there on are in the `overlap` [B, T]."""
+        """The series [B, 1, T, C] with `inside` and `seen` bool [B, 2, T], the `first` step of the overlap [B], and which steps
+        from there on are in the `overlap` [B, T]."""
         views = self.augment(keys.example, batch)
         steps = views[self.view].shape[2]
         found = lengths(keys.step, steps)
@@ -95,7 +95,9 @@ class TS2Vec(Pairwise):
         """Both crops; what lies beside them is a gap, and hidden steps are hatched."""
         shown = jnp.where(views["inside"][..., None] & views["valid"], views["series"], jnp.nan)
         hidden = ~views["seen"] & views["inside"]
-        return {"crops": Signals(shown, ("crop that reaches back", "crop that reaches on"), hidden=jax.device_get(hidden))}
+        return {
+            "crops": Signals(shown, ("crop that reaches back", "crop that reaches on"), hidden=jax.device_get(hidden))
+        }
 
     def _states(self, params: dict, views: Views, crop: int, key: Array) -> Array:
         masks = {name: views[name][:, crop] for name in ("seen", "inside")}

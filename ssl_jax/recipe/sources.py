@@ -119,7 +119,11 @@ SCHEMES = {
     "parquet_text": Scheme(f"{_SOURCES}ParquetTexts", path_as("files"), TEXTS),
     "tokens": Scheme(f"{_SOURCES}TokenShards", path_as("root"), ("length", "vocabulary")),
     "series": Scheme(
-        f"{_SOURCES}SeriesFiles", path_as("files"), ("window", "horizon", "length", "normalise", "channels"), (".ts",), True
+        f"{_SOURCES}SeriesFiles",
+        path_as("files"),
+        ("window", "horizon", "length", "normalise", "channels"),
+        (".ts",),
+        True,
     ),
     "audio": Scheme(f"{_SOURCES}AudioFolder", path_as("root"), SOUNDS),
     "audio_list": Scheme(f"{_SOURCES}AudioList", path_as("file"), SOUNDS),

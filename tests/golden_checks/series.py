@@ -42,7 +42,9 @@ def check_ts2vec(entry, arrays, close):
     expected = gradients(arrays)
     for name, gradient in zip(("z1", "z2"), found, strict=True):
         along = gradient / jnp.linalg.norm(gradient)
-        moved = [plain(*(z + s * 1e-5 * along if n == name else z for n, z in (("z1", z1), ("z2", z2)))) for s in (1, -1)]
+        moved = [
+            plain(*(z + s * 1e-5 * along if n == name else z for n, z in (("z1", z1), ("z2", z2)))) for s in (1, -1)
+        ]
         np.testing.assert_allclose((moved[0] - moved[1]) / 2e-5, jnp.sum(gradient * along), rtol=1e-6)
         if name in expected:
             close(gradient, expected[name])

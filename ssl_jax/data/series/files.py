@@ -64,7 +64,9 @@ def _npz(path: str, roles: tables.Roles) -> Found:
     arrays, name = read_npz(Path(path), {}), Path(path).name
     series = _numeric(arrays.get("series", np.zeros(0)), name)
     values = series[..., None] if series.ndim == 2 else series.copy()
-    if values.ndim != 3 or any(len(arrays[k]) != len(values) for k in ("valid", "length", "label", "anomaly") if k in arrays):
+    if values.ndim != 3 or any(
+        len(arrays[k]) != len(values) for k in ("valid", "length", "label", "anomaly") if k in arrays
+    ):
         shapes = ", ".join(f"{key} {list(x.shape)}" for key, x in arrays.items())
         raise UserError(f"{path!r} holds {shapes}; it needs series [N, T, C] or [N, T], and others [N, ...] beside it")
     if "valid" in arrays:
@@ -96,7 +98,9 @@ def _listed(row: Any, name: str, index: int) -> np.ndarray:
     try:
         values = np.array(row, np.float32)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{name!r}: the series of row {index} is no list of numbers, or of lists of one length") from error
+        raise UserError(
+            f"{name!r}: the series of row {index} is no list of numbers, or of lists of one length"
+        ) from error
     return values[:, None] if values.ndim == 1 else values
 
 
@@ -124,4 +128,9 @@ def _text(path: str) -> str:
         raise UserError(f"{path!r} is no text (byte {error.start} is no UTF-8)") from error
 
 
-_READERS: dict[str, Callable[[str, tables.Roles], Found]] = {".ts": _ts, ".csv": _csv, ".npz": _npz, ".parquet": _parquet}
+_READERS: dict[str, Callable[[str, tables.Roles], Found]] = {
+    ".ts": _ts,
+    ".csv": _csv,
+    ".npz": _npz,
+    ".parquet": _parquet,
+}

@@ -1,7 +1,7 @@
 """Changes of one series [T, C] by a key, on the device. Each is a pure function; values that are missing are 0 and stay it.
 
-`valid` bool [T, C] says what is there. Names and meanings as in Um et al. 2017, arXiv 1706.00527, and Wen et al. 2021, "Time Series
-Data Augmentation for Deep Learning", arXiv 2002.12478.
+`valid` bool [T, C] says what is there. Names and meanings as in Um et al. 2017, arXiv 1706.00527, and Wen et al. 2021,
+"Time Series Data Augmentation for Deep Learning", arXiv 2002.12478.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def at_places(series: Array, valid: Array, places: Array) -> tuple[Array, Array]
 
 
 def spectrum_changed(key: Array, magnitudes: Array, removed: float, added: float) -> Array:
-    """Magnitudes [F, C] without a share `removed` of the frequencies, and with `added` of them raised to as much as a tenth of the
-    largest one: the views of TF-C (Zhang et al. 2022, arXiv 2206.08496, section 4.2)."""
+    """Magnitudes [F, C] without a share `removed` of the frequencies, and with `added` of them raised to as much as a tenth of
+    the largest one: the views of TF-C (Zhang et al. 2022, arXiv 2206.08496, section 4.2)."""
     off, on, height = jax.random.split(key, 3)
     kept = magnitudes * (jax.random.uniform(off, magnitudes.shape) >= removed)
     raised = jax.random.uniform(on, magnitudes.shape) < added

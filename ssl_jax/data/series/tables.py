@@ -44,8 +44,8 @@ def rows_of_csv(data: bytes, name: str) -> dict[str, list[str]]:
     ragged = next((i for i, row in enumerate(body) if len(row) != len(first)), None)
     if ragged is not None:
         raise UserError(
-            f"{name!r}: row {ragged + 1 + (first is rows[0])} has {len(body[ragged])} values and the first one {len(first)}; each "
-            "row needs one value for each column, nothing between commas for one that is missing"
+            f"{name!r}: row {ragged + 1 + (first is rows[0])} has {len(body[ragged])} values and the first one {len(first)}; "
+            "each row needs one value for each column, nothing between commas for one that is missing"
         )
     return {word.strip(): [row[i] for row in body] for i, word in enumerate(first)}
 
@@ -63,7 +63,9 @@ def recordings_of(columns: Mapping[str, Any], name: str, roles: Roles) -> list[R
     wrong = None if marks is None else _numbers(columns[marks], marks, name) > 0
     labels = None if label is None else _labels(columns[label])
     return [
-        Recording(f"{name}{called}", values[r], None if labels is None else labels[r], None if wrong is None else wrong[r])
+        Recording(
+            f"{name}{called}", values[r], None if labels is None else labels[r], None if wrong is None else wrong[r]
+        )
         for called, r in _groups(None if by is None else columns[by], len(values))
     ]
 
@@ -102,8 +104,8 @@ def _numbers(column: Any, name: str, where: str) -> np.ndarray:
             made[i] = np.nan if value is None else number(str(value))
         except ValueError as error:
             raise UserError(
-                f"{where!r}: the column {name!r} holds {str(value)[:40]!r} in row {i + 1}, which is no number; name the columns of "
-                "values, as in ?channels=('a','b'), or call a column of times time or date"
+                f"{where!r}: the column {name!r} holds {str(value)[:40]!r} in row {i + 1}, which is no number; name the "
+                "columns of values, as in ?channels=('a','b'), or call a column of times time or date"
             ) from error
     return made
 

@@ -1,4 +1,4 @@
-"""The `.ts` format of the UCR and UEA archives, as sktime and aeon write it: a series a line, channels between colons, then a label."""
+"""The `.ts` format of the UCR and UEA archives, as aeon writes it: a series a line, channels between colons, then a label."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ class Parsed(NamedTuple):
 
 
 def parsed(text: str, name: str) -> Parsed:
-    """A file's recordings in their order; a line that is no series has a reason. UserError where the file is none of this format."""
+    """A file's recordings in their order; a line that is no series has a reason. UserError where it is no such file."""
     lines = [line.strip() for line in text.splitlines()]
     begin = next((i for i, line in enumerate(lines) if line.lower() == "@data"), None)
     if begin is None:
-        raise UserError(f"{name!r} has no line @data: it is no .ts file; give one as aeon writes them, or a csv as name.csv")
+        raise UserError(
+            f"{name!r} has no line @data: it is no .ts file; give one as aeon writes them, or a csv as name.csv"
+        )
     header = dict(_setting(line) for line in lines[:begin] if line.startswith("@"))
     if header.get("timestamps", "false").lower() == "true":
-        raise UserError(f"{name!r} has time stamps in its values (@timeStamps true), which are not read; write values alone")
+        raise UserError(
+            f"{name!r} has time stamps in its values (@timeStamps true), which are not read; write values alone"
+        )
     kind, *classes = header.get("classlabel", "false").split()
     labelled = "true" in (kind.lower(), header.get("targetlabel", "false").lower())
     rows = [(i, line) for i, line in enumerate(lines[begin + 1 :], begin + 2) if line and not line.startswith("#")]

@@ -46,14 +46,14 @@ class Whole(NamedTuple):
 class GeneratedSeries:
     """Synthetic series: a season of one of four forms that is steady, grows longer, or switches between loud and quiet.
 
-    A record has `series` float32 [length, channels] (0 where `valid` is False), `valid` bool of that shape, `label` int32 (the form
-    and the dynamics, twelve classes), `factors` float32 [3] (period of the first turn in steps, trend in deviations over the
+    A record has `series` float32 [length, channels] (0 where `valid` is False), `valid` bool of that shape, `label` int32 (the
+    form and the dynamics, twelve classes), `factors` float32 [3] (period of the first turn in steps, trend in deviations over the
     window, deviation of the noise), `regime` int32 [length] (1: quiet), `future` float32 [horizon, channels] with `future_valid`,
     and `anomaly` int32 [length]: 1 where a spike, a shift of level, a flat stretch or a burst of noise was put in.
 
     Channels differ in phase and gain. Record i is a function of (`seed`, split, i). count: records (default: 20,000 of pretrain,
-    2,000 of probe and test). anomalies: the share of records with one (default: 0, and 0.25 of test). missing: the share of values
-    that are missing, in stretches. noise: the greatest deviation of the noise.
+    2,000 of probe and test). anomalies: the share of records with one (default: 0, and 0.25 of test). missing: the share of
+    values that are missing, in stretches. noise: the greatest deviation of the noise.
     """
 
     split: str = "pretrain"
@@ -73,11 +73,13 @@ class GeneratedSeries:
         check_split(self.split, tuple(SPLITS))
         if self.length < 16 or self.channels < 1 or self.horizon < 1 or (self.count is not None and self.count < 1):
             raise UserError(
-                f"length={self.length}, channels={self.channels}, horizon={self.horizon}, count={self.count}: use at least 16 steps, "
-                "1 channel, 1 step to forecast, and 1 record"
+                f"length={self.length}, channels={self.channels}, horizon={self.horizon}, count={self.count}: use at least 16 "
+                "steps, 1 channel, 1 step to forecast, and 1 record"
             )
         if not 0 <= self.missing < 1 or not 0 <= (self.anomalies or 0) <= 1 or self.noise < 0:
-            raise UserError(f"missing={self.missing}, anomalies={self.anomalies}, noise={self.noise}: shares are from 0 to 1")
+            raise UserError(
+                f"missing={self.missing}, anomalies={self.anomalies}, noise={self.noise}: shares are from 0 to 1"
+            )
 
     def __len__(self) -> int:
         return self.count or SPLITS[self.split]

@@ -70,11 +70,15 @@ class SeriesFiles:
         sizes = {name: getattr(self, name) for name in ("window", "stride", "length", "limit")}
         small = {name: value for name, value in sizes.items() if value is not None and value < 1}
         if small or self.horizon < 0:
-            raise UserError(f"{small or {'horizon': self.horizon}}: numbers of steps or records are at least 1, a horizon at least 0")
+            raise UserError(
+                f"{small or {'horizon': self.horizon}}: steps and records are at least 1, a horizon at least 0"
+            )
         if self.horizon and self.window is None:
             raise UserError(f"horizon={self.horizon} needs window=N, the steps from which it is forecast")
         if not self.places:
-            raise UserError(f"{self.files!r} holds no recording of {(self.window or 1) + self.horizon} steps; use a smaller window")
+            raise UserError(
+                f"{self.files!r} holds no recording of more than {self.horizon} steps; use a smaller horizon"
+            )
 
     @functools.cached_property
     def shards(self) -> tuple[Shard, ...]:
@@ -126,7 +130,8 @@ class SeriesFiles:
     def notes(self) -> tuple[str, ...]:
         """What its records are normalised by."""
         if self.of_all is None:
-            return ({"none": "values are as the files have them", "window": "each window has mean 0 and deviation 1"}[self.normalise],)
+            own = self.normalise == "window"
+            return ("each window has mean 0 and deviation 1" if own else "values are as the files have them",)
         told = ", ".join(f"{m:.4g} ± {s:.4g}" for m, s in list(zip(*self.of_all, strict=True))[:8])
         return (f"channels are normalised by mean ± deviation {told} of {self.statistics or 'these files'}",)
 

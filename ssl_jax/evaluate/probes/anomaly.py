@@ -27,8 +27,8 @@ class Probe:
 
     read: "own" features of the encoder, of which a record without tokens [N, T, D] is one point, or its "tokens"; rows without
       any are left out then.
-    score: "distance", or "itself": the features are the score, one number for each token, as PatchTST's `surprise` gives them, the
-      error of its reconstruction.
+    score: "distance", or "itself": the features are the score, one number for each token, as PatchTST's `surprise` gives them,
+      the error of its reconstruction.
     """
 
     marks: str = "anomaly"
@@ -63,8 +63,11 @@ class Probe:
     @property
     def protocol(self) -> str:
         """The protocol in a few words."""
-        by = f"distance from neighbour {self.k} among unmarked train tokens" if self.score == "distance" else "what the encoder gives"
-        return f"anomaly: {by}, point-wise, without adjustment"
+        by = {
+            "distance": f"distance from neighbour {self.k} among unmarked train tokens",
+            "itself": "what the encoder gives",
+        }
+        return f"anomaly: {by[self.score]}, point-wise, without adjustment"
 
     def run(self, split: Split) -> dict[str, Any]:
         """`auroc`, `aupr` (chance is `share`, the share of marked points) and `fpr95` over all points of test records."""
@@ -85,7 +88,9 @@ class Probe:
             chosen = np.random.default_rng(self.seed).permutation(len(train))[: self.bank]
             return knn_distance(train[chosen], test, self.k)
         if test.shape[1] != 1:
-            raise UserError(f"anomaly: score='itself' takes one number for each token, and this encoder gives {test.shape[1]}")
+            raise UserError(
+                f"anomaly: score='itself' takes one number for each token, and this encoder gives {test.shape[1]}"
+            )
         return test[:, 0]
 
     def _points(self, x: np.ndarray, marks: np.ndarray, wrong: bool | None = None) -> tuple[np.ndarray, np.ndarray]:

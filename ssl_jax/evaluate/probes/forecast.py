@@ -23,11 +23,11 @@ FIELDS = ("series", "valid", "future", "future_valid")
 class Probe:
     """Ridge regression of the steps after a window on features of the window; errors over the first `horizons` of them.
 
-    Records have `series` and `valid` [T, C], `future` and `future_valid` [H, C]. What is predicted is the future in units of the
-    window: its channels less their mean, divided by their deviation; errors are of the values in the units of the records. `read`
-    says what of an encoder: "own" features, the "last" token (TS2Vec's protocol), or "all" tokens side by side (PatchTST's). The row of
-    raw input is a linear model on the window. Beside it stands the seasonal naive forecast: the last season again and again, its
-    length the lag at which the window is most like itself, or `season` steps.
+    Records have `series` and `valid` [T, C], `future` and `future_valid` [H, C]. What is predicted is the future in units of
+    the window: its channels less their mean, divided by their deviation; errors are of the values in the units of the records.
+    `read` says what of an encoder: "own" features, the "last" token (TS2Vec's protocol), or "all" tokens side by side
+    (PatchTST's). The row of raw input is a linear model on the window. Beside it stands the seasonal naive forecast: the last
+    season again and again, its length the lag at which the window is most like itself, or `season` steps.
     """
 
     horizons: Sequence[int] = (8, 32)
@@ -68,16 +68,27 @@ class Probe:
         steps = max(self.horizons)
         for part in (train, test):
             if part.fields["future"].shape[1] < steps:
-                raise UserError(f"forecast: horizon {steps}, and records have {part.fields['future'].shape[1]} steps after the window")
+                raise UserError(
+                    f"forecast: horizon {steps}, and records have {part.fields['future'].shape[1]} steps to come"
+                )
         (y, _), (_, scales) = _in_units(train, steps), _in_units(test, steps)
         x, held = standardise(train.x, test.x)
         predicted, strength = ridge(x, y.reshape(len(y), -1), held, self.strengths)
-        found = np.stack([m.mean + m.scale * p for m, p in zip(scales, predicted.reshape(-1, *y.shape[1:]), strict=True)])
+        found = np.stack(
+            [m.mean + m.scale * p for m, p in zip(scales, predicted.reshape(-1, *y.shape[1:]), strict=True)]
+        )
         naive = np.stack([self._naive(s, v, steps) for s, v in zip(*(test.fields[n] for n in FIELDS[:2]), strict=True)])
         each = {str(h): errors(found, test, h) | {"naive": errors(naive, test, h)} for h in sorted(self.horizons)}
         far = each[str(steps)]
         of_naive = far["mse"] / max(far["naive"]["mse"], 1e-12)
-        return {"mse": far["mse"], "mae": far["mae"], "of_naive": of_naive, "each": each, "strength": strength, "n_train": len(x)}
+        return {
+            "mse": far["mse"],
+            "mae": far["mae"],
+            "of_naive": of_naive,
+            "each": each,
+            "strength": strength,
+            "n_train": len(x),
+        }
 
     def _read(self, split: Split, part: str) -> Features:
         """The features that are read, a row for each record. Where an encoder has no tokens, its own."""

@@ -43,7 +43,9 @@ class Probe:
         try:
             from aeon.transformations.collection.convolution_based import MiniRocket
         except ImportError as error:
-            raise UserError(f"minirocket needs aeon, which cannot be imported ({error}): pip install ssl_jax[series]") from error
+            raise UserError(
+                f"minirocket needs aeon, which cannot be imported ({error}): pip install ssl_jax[series]"
+            ) from error
         if series[0].shape[2] < 9:
             raise UserError(f"minirocket: kernels have 9 steps, and records {series[0].shape[2]}; leave the probe out")
         transform = MiniRocket(n_kernels=self.kernels, random_state=self.seed).fit(series[0])

@@ -20,8 +20,8 @@ from ssl_jax.objectives.base import Batch
 
 @dataclass(frozen=True)
 class Probe:
-    """The head of `linear`, trained on features of whole series, on test series [T, C] of which each stretch of `stretch` steps of
-    a channel is missing with each of the chances `shares`: `series` is 0 and `valid` False there.
+    """The head of `linear`, trained on features of whole series, on test series [T, C] of which each stretch of `stretch` steps
+    of a channel is missing with each of the chances `shares`: `series` is 0 and `valid` False there.
 
     What goes is a function of `seed`, share and the record's place.
     """
@@ -34,13 +34,15 @@ class Probe:
 
     def __post_init__(self) -> None:
         if not self.shares or not all(0 <= share < 1 for share in self.shares) or self.stretch < 1:
-            raise UserError(f"missing: shares={tuple(self.shares)}, stretch={self.stretch}; use chances below 1, and whole steps")
+            raise UserError(
+                f"missing: shares={tuple(self.shares)}, stretch={self.stretch}; use chances below 1, and whole steps"
+            )
 
     @property
     def protocol(self) -> str:
         """The protocol in a few words."""
         told = ", ".join(f"{100 * share:g} %" for share in self.shares)
-        return f"missing: the linear head of whole series, mean accuracy with {told} of the values gone in stretches of {self.stretch}"
+        return f"missing: the head of whole series, mean accuracy with {told} of values gone, {self.stretch} steps at once"
 
     def run(self, split: Split) -> dict[str, Any]:
         """Mean `accuracy` over the shares beside the `clean` one, and that of `each` share."""
@@ -64,8 +66,12 @@ class Probe:
 
     def _changed(self, number: int, share: float, batch: Batch) -> Batch:
         if "valid" not in batch or batch["series"].shape != batch["valid"].shape:
-            raise UserError(f"missing: it needs the fields 'series' and 'valid'; records have {', '.join(sorted(batch))}")
-        series, valid = thinned(batch["series"], batch["valid"], batch["_id"], self.stretch, share, self.seed * 16 + number)
+            raise UserError(
+                f"missing: it needs the fields 'series' and 'valid'; records have {', '.join(sorted(batch))}"
+            )
+        series, valid = thinned(
+            batch["series"], batch["valid"], batch["_id"], self.stretch, share, self.seed * 16 + number
+        )
         return dict(batch) | {"series": series, "valid": valid}
 
 

@@ -61,7 +61,8 @@ def patch_transformer(tiny: bool, length: int, **options: Any) -> dict[str, Any]
     """The `model` section of PatchTST for windows of `length` steps: patches that do not overlap, about sixteen of them."""
     sizes = {"width": 16, "depth": 1, "heads": 2, "mlp_dim": 32} if tiny else {"width": 64, "heads": 4, "mlp_dim": 128}
     patch = max(2, length // 16)
-    return {"target": "ssl_jax.models.patch_tst:PatchTransformer", **sizes, "patch": patch, "stride": patch, "length": length, **options}
+    windows = {"patch": patch, "stride": patch, "length": length}
+    return {"target": "ssl_jax.models.patch_tst:PatchTransformer", **sizes, **windows, **options}
 
 
 def predictive(tiny: bool) -> dict[str, Any]:
@@ -93,7 +94,11 @@ def generated_run(arg: str, examples: int, batch: int, read: str = "own", encode
     if arg not in ("", "tiny"):
         raise UserError(f"a recipe of generated series has no argument {arg!r}; append :tiny, or nothing")
     tiny = arg == "tiny"
-    asked = evaluation(encoder, tiny) | {"probes": generated_probes(read)} | ({} if tiny else {"supervised_examples": 40_000})
+    asked = (
+        evaluation(encoder, tiny)
+        | {"probes": generated_probes(read)}
+        | ({} if tiny else {"supervised_examples": 40_000})
+    )
     return _run(tiny, batch) | {
         "total_examples": 64 if tiny else examples,
         "data": generated(tiny),
@@ -106,7 +111,9 @@ def aeon_problem(arg: str) -> str:
     """The problem that an argument of a recipe names: GunPoint for "" and "tiny"."""
     name = "GunPoint" if arg in ("", "tiny") else arg
     if name not in PROBLEMS:
-        raise UserError(f"a recipe of aeon's problems has no argument {arg!r}; append :tiny, or one of {', '.join(PROBLEMS)}")
+        raise UserError(
+            f"a recipe of aeon's problems has no argument {arg!r}; append :tiny, or one of {', '.join(PROBLEMS)}"
+        )
     return name
 
 
@@ -122,7 +129,12 @@ def aeon_run(arg: str, steps: int, batch: int, encoder: str = "student") -> dict
     train, test = (f"data/aeon/{name}_{part}.ts" for part in ("TRAIN", "TEST"))
     common = {"target": "ssl_jax.data.sources:SeriesFiles", "length": PROBLEMS[name].length, "normalise": "channel"}
     learned = common | {"files": train, "statistics": train}
-    files = {"pretrain": learned, "probe": dict(learned), "test": learned | {"files": test}, "examples": PROBLEMS[name].train}
+    files = {
+        "pretrain": learned,
+        "probe": dict(learned),
+        "test": learned | {"files": test},
+        "examples": PROBLEMS[name].train,
+    }
     asked = evaluation(encoder, tiny) | {"probes": ("linear", "knn", "missing")}
     return _run(tiny, batch) | {
         "total_steps": 4 if tiny else steps,
