@@ -121,7 +121,7 @@ SCHEMES = {
     "series": Scheme(
         f"{_SOURCES}SeriesFiles",
         path_as("files"),
-        ("window", "horizon", "length", "normalise", "channels"),
+        ("window", "length", "normalise"),
         (".ts",),
         True,
     ),

@@ -126,7 +126,9 @@ def test_a_bad_series_is_a_bad_record(written, lines, options, reason):
     source = SeriesFiles(written("a.ts", TS + "1,2,3,4:a\n" + f"{lines}:b\n"), length=4, **options)
     bad = BadRecords(0.9)
     index, _ = bad.read(source, 1)
-    assert (index, [entry.reason for entry in bad.entries]) == ((0, [reason]) if reason else (1, []))
+    assert index == (0 if reason else 1)
+    assert (reason or "") in "".join(entry.reason for entry in bad.entries)
+    assert bool(bad.entries) == bool(reason)
 
 
 def test_a_ragged_csv_ends_with_code_2_before_anything_is_made(written, tmp_path, capsys):
