@@ -17,7 +17,7 @@ def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
         dict(
             objective=dict(target="ssl_jax.objectives.ts2vec:TS2Vec"),
-            model=dilated(arg == "tiny"),
+            model=dilated(arg == "tiny", depth=6),
             augment=series_views(),
             optimizer=dict(name="adamw", lr=1e-3, weight_decay=0.01),
             **generated_run(arg, 20_000, batch=32, read="last", encoder="average")

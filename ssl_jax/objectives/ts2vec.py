@@ -66,8 +66,12 @@ class TS2Vec(Pairwise):
 
     def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[dict[str, Array], tuple]:
         """States `z` [B, 2, T, D] of both crops from the first step of their overlap on, and the `overlap` as numbers."""
-        both = [self._states(params["encoder"], views, i, jax.random.fold_in(key, i)) for i in range(2)]
-        return {"z": jnp.stack(both, axis=1), "overlap": views["overlap"].astype(both[0].dtype)}, ()
+        count, _, steps, _ = views[self.view].shape
+        given = (jnp.repeat(x[:, 0], 2, axis=0) for x in self.given(views))
+        masks = {name: views[name].reshape(2 * count, steps) for name in ("seen", "inside")}
+        states = applied(self.encoder, params["encoder"], *given, train=True, rngs={"noise": key}, **masks)
+        z = from_step(states, jnp.repeat(views["first"], 2)).reshape(count, 2, steps, -1)
+        return {"z": z, "overlap": views["overlap"].astype(z.dtype)}, ()
 
     def score(self, params: dict, extra: dict, embeddings: dict[str, Array], progress: Progress) -> Out:
         """The hierarchical contrast; the same number of steps overlaps in all series."""
@@ -98,9 +102,3 @@ class TS2Vec(Pairwise):
         return {
             "crops": Signals(shown, ("crop that reaches back", "crop that reaches on"), hidden=jax.device_get(hidden))
         }
-
-    def _states(self, params: dict, views: Views, crop: int, key: Array) -> Array:
-        masks = {name: views[name][:, crop] for name in ("seen", "inside")}
-        given = single(self.given(views))
-        states = applied(self.encoder, params, *given, train=True, rngs={"noise": key}, **masks)
-        return from_step(states, views["first"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -26,8 +26,8 @@ class Probe:
     Records have `series` and `valid` [T, C], `future` and `future_valid` [H, C]. What is predicted is the future in units of
     the window: its channels less their mean, divided by their deviation; errors are of the values in the units of the records.
     `read` says what of an encoder: "own" features, the "last" token (TS2Vec's protocol), or "all" tokens side by side
-    (PatchTST's). The row of raw input is a linear model on the window. Beside it stands the seasonal naive forecast: the last
-    season again and again, its length the lag at which the window is most like itself, or `season` steps.
+    (PatchTST's). Beside it stand a linear model on the window in its own units, and the seasonal naive forecast: the last season
+    again and again, its length the lag at which the window is most like itself, or `season` steps.
     """
 
     horizons: Sequence[int] = (8, 32)
@@ -49,9 +49,10 @@ class Probe:
 
     @property
     def columns(self) -> tuple[Mapping[str, str], ...]:
-        """The errors over the longest horizon, and the squared one beside that of the seasonal naive forecast."""
+        """The errors over the longest horizon, and the squared one as a part of those of the two other forecasts."""
         far = max(self.horizons)
-        titles = {"mse": f"MSE of {far} steps", "mae": f"MAE of {far} steps", "of_naive": "of seasonal naive"}
+        titles = {"mse": f"MSE of {far} steps", "mae": f"MAE of {far} steps"}
+        titles |= {"of_naive": "of seasonal naive", "of_linear": "of linear on windows"}
         return tuple({"title": t, "value": v, "unit": "number", "better": "lower"} for v, t in titles.items())
 
     @property
@@ -59,11 +60,12 @@ class Probe:
         """The protocol in a few words."""
         return (
             f"forecast: ridge regression of the next {max(self.horizons)} steps on the features ({self.read}), penalty by "
-            "leave-one-out error on train; raw input is a linear model on the window"
+            "leave-one-out error on train; beside it the same on windows in their own units"
         )
 
     def run(self, split: Split) -> dict[str, Any]:
-        """`mse`, `mae` over the longest horizon, `of_naive`; `each` horizon with those of the `naive` forecast; `strength`."""
+        """`mse`, `mae` over the longest horizon and the first as a part of the others' (`of_naive`, `of_linear`); `each` horizon
+        with those of the `naive` and the `linear` forecast; `strength`."""
         train, test = (self._read(split, part) for part in ("train", "test"))
         steps = max(self.horizons)
         for part in (train, test):
@@ -71,24 +73,24 @@ class Probe:
                 raise UserError(
                     f"forecast: horizon {steps}, and records have {part.fields['future'].shape[1]} steps to come"
                 )
-        (y, _), (_, scales) = _in_units(train, steps), _in_units(test, steps)
-        x, held = standardise(train.x, test.x)
-        predicted, strength = ridge(x, y.reshape(len(y), -1), held, self.strengths)
-        found = np.stack(
-            [m.mean + m.scale * p for m, p in zip(scales, predicted.reshape(-1, *y.shape[1:]), strict=True)]
-        )
+        known, asked = in_units(train, steps), in_units(test, steps)
+        found, strength = self._forecast(train.x, test.x, known, asked)
+        linear, _ = self._forecast(known.windows, asked.windows, known, asked)
         naive = np.stack([self._naive(s, v, steps) for s, v in zip(*(test.fields[n] for n in FIELDS[:2]), strict=True)])
-        each = {str(h): errors(found, test, h) | {"naive": errors(naive, test, h)} for h in sorted(self.horizons)}
-        far = each[str(steps)]
-        of_naive = far["mse"] / max(far["naive"]["mse"], 1e-12)
-        return {
-            "mse": far["mse"],
-            "mae": far["mae"],
-            "of_naive": of_naive,
-            "each": each,
-            "strength": strength,
-            "n_train": len(x),
+        others = {"naive": naive, "linear": linear}
+        each = {
+            str(h): errors(found, test, h) | {n: errors(x, test, h) for n, x in others.items()} for h in self.horizons
         }
+        far = each[str(steps)]
+        parts = {f"of_{name}": far["mse"] / max(far[name]["mse"], 1e-12) for name in others}
+        told = {"mse": far["mse"], "mae": far["mae"], **parts, "each": each}
+        return told | {"strength": strength, "n_train": len(train.x)}
+
+    def _forecast(self, x: np.ndarray, held: np.ndarray, known: Units, asked: Units) -> tuple[np.ndarray, float]:
+        """Forecasts [M, H, C] in the units of the records, from rows `held` after a fit on rows `x`; and the strength chosen."""
+        x, held = standardise(x, held)
+        predicted, strength = ridge(x, known.flat, held, self.strengths)
+        return asked.back(predicted.reshape(len(held), *known.futures.shape[1:])), strength
 
     def _read(self, split: Split, part: str) -> Features:
         """The features that are read, a row for each record. Where an encoder has no tokens, its own."""
@@ -122,9 +124,29 @@ def errors(predicted: np.ndarray, test: Features, steps: int) -> dict[str, float
     return {"mse": float(np.square(wrong).mean()), "mae": float(np.abs(wrong).mean())}
 
 
-def _in_units(part: Features, steps: int) -> tuple[np.ndarray, list[Moments]]:
-    """The futures [N, steps, C] in units of their windows, 0 where one is missing; and the windows' moments."""
+class Units(NamedTuple):
+    """Records in units of their windows, 0 where a value is missing: `windows` [N, T * C] and `futures` [N, H, C]; and the
+    moments of each channel of each window."""
+
+    windows: np.ndarray
+    futures: np.ndarray
+    scales: list[Moments]
+
+    @property
+    def flat(self) -> np.ndarray:
+        """The futures as rows [N, H * C]."""
+        return self.futures.reshape(len(self.futures), -1)
+
+    def back(self, values: np.ndarray) -> np.ndarray:
+        """Futures [N, H, C] in the units of the records."""
+        return np.stack([m.mean + m.scale * x for m, x in zip(self.scales, values, strict=True)])
+
+
+def in_units(part: Features, steps: int) -> Units:
+    """The windows, and the first `steps` after each, in units of the windows."""
     series, valid, future, there = (part.fields[name] for name in FIELDS)
-    scales = [moments(np.where(v.astype(bool), s, np.nan)) for s, v in zip(series, valid, strict=True)]
-    y = np.stack([m.normal(f[:steps]) for m, f in zip(scales, future, strict=True)])
-    return np.where(there[:, :steps].astype(bool), y, 0).astype(np.float64), scales
+    windows = [np.where(v.astype(bool), s, np.nan) for s, v in zip(series, valid, strict=True)]
+    futures = [np.where(v.astype(bool), f, np.nan)[:steps] for f, v in zip(future, there, strict=True)]
+    scales = [moments(window) for window in windows]
+    normal = lambda values: np.nan_to_num(np.stack([m.normal(x) for m, x in zip(scales, values, strict=True)]))  # noqa: E731
+    return Units(normal(windows).reshape(len(windows), -1), normal(futures).astype(np.float64), scales)

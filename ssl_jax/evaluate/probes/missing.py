@@ -42,7 +42,9 @@ class Probe:
     def protocol(self) -> str:
         """The protocol in a few words."""
         told = ", ".join(f"{100 * share:g} %" for share in self.shares)
-        return f"missing: the head of whole series, mean accuracy with {told} of values gone, {self.stretch} steps at once"
+        return (
+            f"missing: the head of whole series, mean accuracy with {told} of values gone, {self.stretch} steps at once"
+        )
 
     def run(self, split: Split) -> dict[str, Any]:
         """Mean `accuracy` over the shares beside the `clean` one, and that of `each` share."""

@@ -40,10 +40,10 @@ def two_views() -> dict[str, Any]:
     return series_views(count=2, window_slice=(0.6, 1.0), time_warp=0.2, frequency_mask=0.1, scaling=0.2, jitter=0.1)
 
 
-def dilated(tiny: bool, **options: Any) -> dict[str, Any]:
-    """The `model` section of TS2Vec's encoder; as large as the paper's but for `options`."""
-    sizes = {"width": 8, "depth": 2, "out": 16} if tiny else {}
-    return {"target": "ssl_jax.models.series:DilatedEncoder", **sizes, **options}
+def dilated(tiny: bool, depth: int = 10) -> dict[str, Any]:
+    """The `model` section of TS2Vec's encoder; the paper's but for `depth`: with 2^depth steps a state sees all of a window."""
+    sizes = {"width": 8, "depth": 2, "out": 16} if tiny else {"depth": depth}
+    return {"target": "ssl_jax.models.series:DilatedEncoder", **sizes}
 
 
 def small_conv(tiny: bool, **options: Any) -> dict[str, Any]:

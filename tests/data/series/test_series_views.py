@@ -18,15 +18,21 @@ BATCH = {"series": SERIES, "valid": VALID}
 
 
 def test_without_options_a_view_is_the_record_with_zeros_for_what_is_missing():
-    views = SeriesViews(count=2)(KEYS, BATCH)
+    views = jax.jit(SeriesViews(count=2))(KEYS, BATCH)
     for view in range(2):
         np.testing.assert_array_equal(views["series"][:, view], np.where(VALID, SERIES, 0))
         np.testing.assert_array_equal(views["valid"][:, view], VALID)
     assert SeriesViews().plain(BATCH).shape == (6, 80)
 
 
-def test_changes_at_nothing_are_the_identity_and_each_does_what_it_says():
+@jax.jit
+def changed():
+    """Every change, at nothing and at something."""
     key, x, valid = KEYS[0], jnp.asarray(SERIES[0]), jnp.ones((40, 2), bool)
+    straight, tone = (
+        jnp.linspace(0, 1, 40)[:, None] * jnp.ones(2),
+        jnp.sin(2 * jnp.pi * 5 * jnp.arange(40) / 40)[:, None],
+    )
     same = {
         "jitter": ops.jitter(key, x, 0.0),
         "scaling": ops.scaling(key, x, 0.0),
@@ -35,28 +41,32 @@ def test_changes_at_nothing_are_the_identity_and_each_does_what_it_says():
         "frequencies": ops.frequency_mask(key, x, 0.0),
         "spectrum": ops.spectrum_changed(key, x, 0.0, 0.0),
     }
+    some = {
+        "ratio": ops.scaling(key, x, 0.5) / x,
+        "noise": ops.jitter(key, jnp.zeros((4000, 2)), 0.3),
+        "warped": ops.time_warp(key, straight, valid, 0.5)[0],
+        "left": jax.vmap(lambda k: ops.crop(k, valid, (0.5, 0.5)).sum(0))(KEYS),
+        "tones": jax.vmap(lambda k: jnp.abs(ops.frequency_mask(k, tone, 0.5)).max())(jax.random.split(key, 20)),
+        "between": ops.at_places(x, valid.at[10].set(False), jnp.array([9.0, 9.5, 10.0, 10.5, 11.0]))[1],
+    }
+    return same, some
+
+
+def test_changes_at_nothing_are_the_identity_and_each_does_what_it_says():
+    same, some = jax.device_get(changed())
     for name, found in same.items():
-        np.testing.assert_allclose(found, x, atol=2e-5, err_msg=name)
-    ratio = ops.scaling(key, x, 0.5) / x
-    np.testing.assert_allclose(ratio, jnp.broadcast_to(ratio[:1], ratio.shape), rtol=1e-5)
-    assert float(jnp.std(ops.jitter(key, jnp.zeros((4000, 2)), 0.3))) == pytest.approx(0.3, rel=0.05)
-    straight = jnp.linspace(0, 1, 40)[:, None] * jnp.ones(2)
-    warped, _ = ops.time_warp(key, straight, valid, 0.5)
-    assert bool(jnp.all(jnp.diff(warped[:, 0]) > 0))
-    np.testing.assert_allclose(warped[jnp.array([0, -1])], straight[jnp.array([0, -1])], atol=1e-5)
-    assert float(jnp.abs(warped - straight).max()) > 0.02
-    left = jax.vmap(lambda k: ops.crop(k, valid, (0.5, 0.5)).sum(0))(KEYS)
-    np.testing.assert_array_equal(left, 20)
-    tone = jnp.sin(2 * jnp.pi * 5 * jnp.arange(40) / 40)[:, None]
-    gone = [float(jnp.abs(ops.frequency_mask(k, tone, 0.5)).max()) for k in jax.random.split(key, 20)]
-    assert all(value < 1e-5 or value == pytest.approx(1, abs=0.01) for value in gone)
-    assert 3 < sum(value < 1e-5 for value in gone) < 17
-
-
-def test_a_value_between_a_missing_one_is_missing():
-    valid = jnp.ones((40, 1), bool).at[10].set(False)
-    _, there = ops.at_places(jnp.ones((40, 1)), valid, jnp.array([9.0, 9.5, 10.0, 10.5, 11.0]))
-    assert there[:, 0].tolist() == [True, False, False, False, True]
+        np.testing.assert_allclose(found, SERIES[0], atol=2e-5, err_msg=name)
+    np.testing.assert_allclose(some["ratio"], np.broadcast_to(some["ratio"][:1], (40, 2)), rtol=1e-4)
+    assert np.std(some["noise"]) == pytest.approx(0.3, rel=0.05)
+    warped, straight = some["warped"][:, 0], np.linspace(0, 1, 40)
+    assert np.all(np.diff(warped) > 0)
+    np.testing.assert_allclose(warped[[0, -1]], [0, 1], atol=1e-5)
+    assert np.abs(warped - straight).max() > 0.02
+    np.testing.assert_array_equal(some["left"], 20)
+    gone = some["tones"] < 1e-5
+    np.testing.assert_allclose(some["tones"][~gone], 1, atol=0.01)
+    assert 3 < gone.sum() < 17
+    assert some["between"][:, 0].tolist() == [True, False, False, False, True]
 
 
 def test_the_two_crops_share_the_overlap_and_reach_as_far_in_all_series():

@@ -149,8 +149,8 @@ def test_generated_series_are_functions_of_their_index_and_hold_what_they_say():
     assert all(record["anomaly"].any() for record in records)
     assert 0.7 < np.mean([record["valid"].mean() for record in records]) < 0.92
     clean = GeneratedSeries("test", length=64, horizon=16, noise=0.0, anomalies=0.0, count=40)
-    steady = [r for r in map(clean.__getitem__, range(40)) if clean.classes[r["label"]] == "square, steady"][0]
-    period, trend, noise = steady["factors"]
+    steady = next(r for r in map(clean.__getitem__, range(40)) if clean.classes[r["label"]] == "square, steady")
+    period, _, noise = steady["factors"]
     whole = np.concatenate([steady["series"], steady["future"]])[:, 0]
     jumps = np.flatnonzero(np.abs(np.diff(whole)) > 1)
     assert noise == 0
