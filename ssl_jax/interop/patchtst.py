@@ -41,7 +41,7 @@ def layer(model: Model) -> tuple[Rule, ...]:
         *joined("self_attn.out_proj", "proj", heads),
         *linear("ff.0", "fc1"),
         *linear("ff.3", "fc2"),
-        *(() if model["norm"] == "batch" else normed),
+        *(() if model.get("norm", "batch") == "batch" else normed),
     )
 
 
@@ -52,7 +52,7 @@ def rules(model: Model) -> tuple[Rule, ...]:
         *batch_norm("norm_sublayer1", "norm1", model["depth"]),
         *batch_norm("norm_sublayer3", "norm2", model["depth"]),
     )
-    return (*linear(EMBED, "embed"), rule(PLACES, "positions"), *blocks, *(stats if model["norm"] == "batch" else ()))
+    return (*linear(EMBED, "embed"), rule(PLACES, "positions"), *blocks, *(stats if model.get("norm", "batch") == "batch" else ()))
 
 
 def model(facts: Facts) -> dict[str, Any]:

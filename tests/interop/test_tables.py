@@ -55,6 +55,10 @@ FRAMES = {
 }
 SPEECH = {"target": f"{WAVE}SequenceEncoder", "front": FRONT, "context": FRAMES | {"order": "post"}}
 LARGE = SPEECH | {"front": FRONT | {"norm": "layer", "bias": True}, "context": FRAMES | {"order": "pre"}}
+PATCHTST = {
+    "target": "ssl_jax.models.patch_tst:PatchTransformer", "width": 16, "depth": 2, "heads": 2, "mlp_dim": 24, "patch": 4,
+    "stride": 2, "length": 13, "order": "pre", "dropout": 0.0,
+}  # fmt: skip
 HEADS = {
     "num_attention_heads": 2,
     "num_heads": 2,
@@ -97,6 +101,8 @@ CASES = [
     ("t5", both(HALF), {}),
     ("t5", both(HALF | {"mlp": "relu", "head_width": 6}), {"feed_forward_proj": "relu"}),
     ("bart", both(BART), {}),
+    ("patchtst", PATCHTST, {"patch_stride": 2, "context_length": 13}),
+    ("patchtst", PATCHTST | {"norm": "layer", "order": "post"}, {"patch_stride": 2, "context_length": 13, "pre_norm": False}),
     ("wav2vec2", SPEECH, {"conv_stride": [5, 2]}),
     ("wav2vec2", LARGE, {"conv_stride": [5, 2], "do_stable_layer_norm": True, "model_type": "hubert"}),
 ]  # fmt: skip
