@@ -12,11 +12,13 @@ from ssl_jax.interop import (
     hf_vit,
     llama,
     own,
+    patchtst,
     resnet,
     siglip,
     t5,
     timm_vit,
     vjepa2,
+    wav2vec2,
 )
 from ssl_jax.interop.family import Family
 
@@ -36,5 +38,7 @@ FAMILIES: tuple[Family, ...] = (
     llama.LLAMA,
     t5.T5,
     bart.BART,
+    patchtst.PATCHTST,
+    wav2vec2.WAV2VEC2,
     own.OWN,
 )

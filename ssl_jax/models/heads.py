@@ -67,6 +67,24 @@ class Prototypes(nn.Module):
         return z @ (kernel / jnp.maximum(norm, 1e-12)).astype(z.dtype)
 
 
+class StepPredictor(nn.Module):
+    """What is expected 1 to `steps` steps later: a matrix for each (CPC's W_k).
+
+    They start so small that products of the predictions with numbers of size 1 are about 1.
+    """
+
+    steps: int
+    out: int
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, contexts: Array) -> Array:
+        """States [B, N, C] -> predictions [steps, B, N, out]."""
+        init = nn.initializers.variance_scaling(1 / self.out, "fan_in", "normal", in_axis=1, out_axis=2, batch_axis=0)
+        kernel = self.param("kernel", init, (self.steps, contexts.shape[-1], self.out)).astype(self.dtype)
+        return jnp.einsum("bnc,kcd->kbnd", contexts.astype(self.dtype), kernel)
+
+
 class MaskedDecoder(nn.Module):
     """MAE's decoder: mask tokens fill the dropped places, and a small transformer predicts every patch.
 

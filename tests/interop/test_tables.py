@@ -34,6 +34,31 @@ LLAMA |= {"length": 2048, "norm_epsilon": 1e-6}
 HALF = TEXT | {"positions": "relative", "norm": "rms", "bias": False, "mlp": "geglu_tanh", "attention_scale": 1.0}
 HALF |= {"norm_epsilon": 1e-6}
 BART = TEXT | {"length": 7, "embedding_norm": True, "order": "post"}
+WAVE = "ssl_jax.models.wave:"
+FRONT = {
+    "target": f"{WAVE}WaveConv",
+    "widths": (4, 6),
+    "kernels": (5, 3),
+    "strides": (5, 2),
+    "norm": "time",
+    "bias": False,
+}
+FRONT |= {"activation": "gelu"}
+FRAMES = {
+    "target": f"{WAVE}FrameTransformer",
+    "width": 16,
+    "depth": 2,
+    "heads": 2,
+    "mlp_dim": 24,
+    "kernel": 4,
+    "groups": 2,
+}
+SPEECH = {"target": f"{WAVE}SequenceEncoder", "front": FRONT, "context": FRAMES | {"order": "post"}}
+LARGE = SPEECH | {"front": FRONT | {"norm": "layer", "bias": True}, "context": FRAMES | {"order": "pre"}}
+PATCHTST = {
+    "target": "ssl_jax.models.patch_tst:PatchTransformer", "width": 16, "depth": 2, "heads": 2, "mlp_dim": 24, "patch": 4,
+    "stride": 2, "length": 13, "order": "pre", "dropout": 0.0,
+}  # fmt: skip
 HEADS = {
     "num_attention_heads": 2,
     "num_heads": 2,
@@ -76,6 +101,10 @@ CASES = [
     ("t5", both(HALF), {}),
     ("t5", both(HALF | {"mlp": "relu", "head_width": 6}), {"feed_forward_proj": "relu"}),
     ("bart", both(BART), {}),
+    ("patchtst", PATCHTST, {"patch_stride": 2, "context_length": 13}),
+    ("patchtst", PATCHTST | {"norm": "layer", "order": "post"}, {"patch_stride": 2, "context_length": 13, "pre_norm": False}),
+    ("wav2vec2", SPEECH, {"conv_stride": [5, 2]}),
+    ("wav2vec2", LARGE, {"conv_stride": [5, 2], "do_stable_layer_norm": True, "model_type": "hubert"}),
 ]  # fmt: skip
 BY_NAME = {family.name: family for family in FAMILIES}
 

@@ -2,10 +2,14 @@
 
 from ssl_jax.data.sources.arrayrecord import ArrayRecords
 from ssl_jax.data.sources.arrays import Arrays
+from ssl_jax.data.sources.audio_folder import AudioFolder
+from ssl_jax.data.sources.audio_generated import GeneratedAudio
+from ssl_jax.data.sources.audio_list import AudioList
 from ssl_jax.data.sources.base import Source
 from ssl_jax.data.sources.embedded import Embedded
 from ssl_jax.data.sources.few import Balanced, FewLabels, Named
 from ssl_jax.data.sources.folder import ImageFolder
+from ssl_jax.data.sources.generated_series import GeneratedSeries
 from ssl_jax.data.sources.idx import FashionMNIST, Idx
 from ssl_jax.data.sources.indexed import Indexed
 from ssl_jax.data.sources.listed import FileList
@@ -15,6 +19,7 @@ from ssl_jax.data.sources.parquet import Parquet
 from ssl_jax.data.sources.pendulum import Pendulum
 from ssl_jax.data.sources.prepared import Tfds
 from ssl_jax.data.sources.raw import Raw
+from ssl_jax.data.sources.series_files import SeriesFiles
 from ssl_jax.data.sources.subset import Labelled, NamedPart, Subset
 from ssl_jax.data.sources.tar import Tar
 from ssl_jax.data.sources.text_files import JsonLines, TextFiles
@@ -25,12 +30,16 @@ from ssl_jax.data.sources.wordnet import Definitions, Glosses, PackedGlosses
 __all__ = [
     "ArrayRecords",
     "Arrays",
+    "AudioFolder",
+    "AudioList",
     "Balanced",
     "Definitions",
     "Embedded",
     "FashionMNIST",
     "FewLabels",
     "FileList",
+    "GeneratedAudio",
+    "GeneratedSeries",
     "Glosses",
     "Idx",
     "ImageFolder",
@@ -46,6 +55,7 @@ __all__ = [
     "ParquetTexts",
     "Pendulum",
     "Raw",
+    "SeriesFiles",
     "Source",
     "Subset",
     "Tar",
