@@ -19,7 +19,7 @@ def get_config(arg: str = "") -> ConfigDict:
     views = dict(count=1, scale=(0.08, 1.0), flip=0.5, interpolation="bicubic", jitter=(0.4, 0.4, 0.4, 0.0))
     sizes = dict(mask_ratio=0.4, smallest=4, codes=32, fit_records=200) if tiny else dict(codes=8192, fit_records=4096)
     return ConfigDict(
-        masked_in1k(tiny, 800, views, layer_scale=0.1, drop_path=0.1)
+        masked_in1k(tiny, 800, views, read=9, layer_scale=0.1, drop_path=0.1)
         | dict(
             objective=dict(target="ssl_jax.objectives.beit:BEiT", **sizes),
             optimizer=dict(name="adamw", lr=1.5e-3, reference_batch=2048, b2=0.999, weight_decay=0.05, clip=3.0),

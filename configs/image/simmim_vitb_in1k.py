@@ -18,7 +18,7 @@ def get_config(arg: str = "") -> ConfigDict:
     tiny = arg == "tiny"
     views = dict(count=1, scale=(0.67, 1.0), flip=0.5, interpolation="bicubic")
     return ConfigDict(
-        masked_in1k(tiny, 800, views, qkv_bias="all", layer_scale=0.1, drop_path=0.1)
+        masked_in1k(tiny, 800, views, read=9, layer_scale=0.1, drop_path=0.1)
         | dict(
             objective=dict(target="ssl_jax.objectives.simmim:SimMIM", mask_ratio=0.6, unit=1 if tiny else 2),
             optimizer=dict(
@@ -26,6 +26,6 @@ def get_config(arg: str = "") -> ConfigDict:
                 groups=((r"relative/table$", dict(weight_decay=0.0)),),
             ),
             schedule=dict(name="cosine", warmup_percent=5) if tiny
-            else dict(name="step", milestones=(0.875,), gamma=0.1, warmup_epochs=10),
+            else dict(name="milestones", milestones=(0.875,), factor=0.1, warmup_epochs=10),
         )
     )  # fmt: skip

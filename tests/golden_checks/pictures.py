@@ -1,5 +1,7 @@
 """Goldens of published encoders of pictures, up to what they were trained for."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,20 +104,21 @@ def check_beit(entry, arrays, close):
 def check_data2vec(entry, arrays, close):
     config = entry["config"]
     both = {who: published(under(arrays, f"w/{who}/"), config) for who in ("student", "teacher")}
-    model, student = both["student"][:2]
-    extra = {"teacher": {"encoder": both["teacher"][1]["params"]}}
-    for beta, loss in ((config["beta"], "out/loss_smoothl1"), (0.0, "out/loss_l2")):
-        objective = Data2Vec(model, pixels_of(config), top=config["K"], mask_ratio=0.9, beta=beta)
-        views, params = (
-            views_of(objective, image_of(arrays), arrays["in/bool_masked_pos"]),
-            {"encoder": student["params"]},
-        )
-        run = jax.jit(lambda p, o=objective, v=views: o.loss(p, extra, v, jax.random.key(0), None).total())
-        close(run(params), arrays[loss])
-    close(objective.student(params, views, jax.random.key(0)), arrays["out/student_last"][:, 1:])
-    close(objective.target(extra, views), arrays["out/targets"])
-    _, layers = model.apply({"params": extra["teacher"]["encoder"]}, image_of(arrays), last=model.depth, method="places")
-    close(layers, arrays["out/hidden_states_teacher"][1:, :, 1:])
+    model, params = both["student"][0], {"encoder": both["student"][1]["params"]}
+    extra, key = {"teacher": {"encoder": both["teacher"][1]["params"]}}, jax.random.key(0)
+    smooth = Data2Vec(model, pixels_of(config), top=config["K"], mask_ratio=0.9, beta=config["beta"])
+    views = views_of(smooth, image_of(arrays), arrays["in/bool_masked_pos"])
+
+    @jax.jit
+    def everything(params, extra):
+        losses = [o.loss(params, extra, views, key, None).total() for o in (smooth, replace(smooth, beta=0.0))]
+        return losses, smooth.student(params, views, key), smooth.target(extra, views)
+
+    losses, told, target = everything(params, extra)
+    close(losses[0], arrays["out/loss_smoothl1"])
+    close(losses[1], arrays["out/loss_l2"])
+    close(told, arrays["out/student_last"][:, 1:])
+    close(target, arrays["out/targets"])
 
 
 def check_igpt(entry, arrays, close):
