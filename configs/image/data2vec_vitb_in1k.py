@@ -3,8 +3,8 @@
     ssl-jax plan --config data2vec_vitb_in1k --topology v5e:8x8
     ssl-jax train --config data2vec_vitb_in1k --workdir runs/data2vec-vitb
 
-Baevski et al. 2022, arXiv 2202.03555, section 4.1: blocks hide 60 % of the patches (120 of 196), 800 epochs, a teacher of constant
-momentum. Put the images at data/imagenet/train/<class>, or set data.pretrain.root.
+Baevski et al. 2022, arXiv 2202.03555, section 4.1: blocks hide 60 % of the patches (120 of 196), 800 epochs, constant momentum.
+Put the images at data/imagenet/train/<class>, or set data.pretrain.root.
 """
 
 from ml_collections import ConfigDict

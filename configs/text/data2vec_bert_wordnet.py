@@ -3,8 +3,8 @@
     ssl-jax train --config data2vec_bert_wordnet --workdir runs/data2vec-text
     ssl-jax eval --workdir runs/data2vec-text
 
-The objective is that of pictures: a learned vector stands for hidden spans of tokens, and the mean of the teacher's upper layers is
-told there. Packed rows of 128 tokens; the probes predict the lexicographer's file (45 classes).
+The objective is that of pictures: a learned vector stands for hidden spans of tokens, and the mean of the teacher's upper layers
+is told there. Packed rows of 128 tokens; the probes predict the lexicographer's file (45 classes).
 """
 
 from ml_collections import ConfigDict

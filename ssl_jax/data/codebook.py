@@ -35,7 +35,6 @@ def fitted_codebook(rows: np.ndarray, codes: int, seed: int = 0) -> np.ndarray:
     return np.asarray(found.cluster_centers_, np.float32)
 
 
-
 def vectors_of(seen: Callable[[Batch], Any], records: Batch, at_once: int = 256) -> np.ndarray:
     """The vectors [R, D] that `seen` makes [n, N, D] of records, so many at once."""
     count, made = len(next(iter(records.values()))), jax.jit(seen)

@@ -1,4 +1,7 @@
-"""BEiT and data2vec (pictures) of transformers, and the files of BEiT's and SimMIM's own code: relative positions shared by all blocks."""
+"""BEiT and data2vec (pictures) of transformers, and the files of BEiT's and SimMIM's own code.
+
+All blocks share their relative positions.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ def layer(model: Model) -> tuple[Rule, ...]:
 
 
 def hugging_face(prefix: str, name: str, about: str, kind: str, anchors: tuple[str, ...] = ()) -> Family:
-    """A family whose names begin with `prefix`; the norm of the tokens, if there is one, belongs to the head of masked pictures."""
+    """A family whose names begin with `prefix`; a norm of the tokens belongs to the head for masked pictures."""
 
     def rules(model: Model) -> tuple[Rule, ...]:
         made = (
@@ -91,7 +94,10 @@ def hugging_face(prefix: str, name: str, about: str, kind: str, anchors: tuple[s
 
 
 DATA2VEC = hugging_face(
-    "data2vec_vision.", "data2vec_vision", "data2vec's pretrained encoder of pictures, of transformers", "data2vec-vision"
+    "data2vec_vision.",
+    "data2vec_vision",
+    "data2vec's pretrained encoder of pictures, of transformers",
+    "data2vec-vision",
 )
 BEIT = hugging_face("beit.", "beit", "BEiT, pretrained on masked pictures, of transformers", "beit")
 

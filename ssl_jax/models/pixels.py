@@ -7,7 +7,6 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jax import Array
 
 from ssl_jax.errors import UserError
@@ -42,7 +41,9 @@ class PixelTransformer(TextTransformer):
     def codes(self, image: Array) -> Array:
         """Images [B, H, W, C] -> the colour int [B, H * W] of every pixel, in raster order."""
         if image.shape[-1] != self.channels:
-            raise UserError(f"model.channels={self.channels} and the images have {image.shape[-1]}; set model.channels to that")
+            raise UserError(
+                f"model.channels={self.channels} and the images have {image.shape[-1]}; set model.channels to that"
+            )
         return nearest(image.reshape(len(image), -1, self.channels), jax.lax.stop_gradient(self.palette))
 
     def shown(self, codes: Array) -> Array:

@@ -30,6 +30,6 @@ class PlacesEncoder(Protocol):
         """The places of `inputs`."""
         ...
 
-    def places(self, *inputs: Array, hidden: Array | None = None, last: int = 0, train: bool = False) -> Places:
+    def at_places(self, *inputs: Array, hidden: Array | None = None, last: int = 0, train: bool = False) -> Places:
         """States of all places; a learned vector stands where `hidden` [B, N] is True. With those after `last` blocks."""
         ...

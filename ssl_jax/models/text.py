@@ -76,7 +76,7 @@ class TextTransformer(nn.Module):
     qkv_bias: str = "all"  # all | none
     condition: int = 0
     adapter: int = 0  # the width of bottlenecks after all branches; 0: none
-    mask_vector: bool = False  # a learned vector stands for hidden tokens (`places`)
+    mask_vector: bool = False  # a learned vector stands for hidden tokens (`at_places`)
 
     def __post_init__(self) -> None:
         for value, known, name in (
@@ -172,7 +172,9 @@ class TextTransformer(nn.Module):
         # Padding sees the first text, as in models that know no segments; nothing sees padding, nor slots that are still free.
         mask = Mask(None, self.causal and first is None, jnp.maximum(segments, 1), seen)
         rope = self._rope(positions)
-        through = partial(self.transformer.outputs, mask=mask, rope=rope, train=train, bias=bias, memory=memory, last=last)
+        through = partial(
+            self.transformer.outputs, mask=mask, rope=rope, train=train, bias=bias, memory=memory, last=last
+        )
         if not self.condition:
             return Places(*through(x))
         condition = self.condition_of(jnp.zeros(len(x)) if noise is None else noise)
@@ -183,7 +185,7 @@ class TextTransformer(nn.Module):
         """The tokens, but for padding."""
         return Lattice(tokens.shape[1:], segments > 0)
 
-    def places(
+    def at_places(
         self,
         tokens: Array,
         segments: Array,

@@ -215,7 +215,7 @@ class ViT(nn.Module):
         """
         _, states = self.outputs((image[:, None],), last=last)
         stack = self.variables["params"]["transformer"]
-        normed: Any = self._normed(stack["norm"], states) if self.final_norm else states
+        normed: Any = self._normed(stack["norm"], states) if self.final_norm else states  # type: ignore[arg-type]
         grid = grid_of(image.shape, self.patch)
         return [
             Layer(x[:, self.prefix :].reshape(len(x), *grid, -1), x[:, 0] if self.class_token else None) for x in normed
@@ -255,7 +255,7 @@ class ViT(nn.Module):
         """The patches of images."""
         return Lattice(grid_of(image.shape, self.patch))
 
-    def places(self, image: Array, hidden: Array | None = None, last: int = 0, train: bool = False) -> Places:
+    def at_places(self, image: Array, hidden: Array | None = None, last: int = 0, train: bool = False) -> Places:
         """States [B, N, D] of the patches of whole images; the mask token stands where `hidden` [B, N] is True."""
         masks = None if hidden is None else (hidden[:, None],)
         (tokens,), layers = self.outputs((image[:, None],), masks, train=train, last=last)
@@ -373,7 +373,9 @@ class ViT(nn.Module):
             if value not in known:
                 raise UserError(f"{name}={value!r} is unknown; use one of {', '.join(known)}")
         if not 0 <= self.read_block < self.depth:
-            raise UserError(f"read_block={self.read_block}: 0 (the end), or 1 to {self.depth - 1} of {self.depth} blocks")
+            raise UserError(
+                f"read_block={self.read_block}: 0 (the end), or 1 to {self.depth - 1} of {self.depth} blocks"
+            )
         if len(sides(self.patch)) not in KINDS or min(sides(self.patch)) < 1:
             raise UserError(
                 f"patch={self.patch}: a number of pixels, or a size of 1 or more for each of one to three axes"

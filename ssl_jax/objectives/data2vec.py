@@ -48,9 +48,9 @@ class Data2Vec(Objective):
     mean_norm: whether their mean is normalised as well.
     head: hidden widths of the head; () is one layer, None no head (the authors' pictures).
 
-    Fidelity: as the authors' code: the teacher's own parts are its blocks and relative positions, all that embeds the input is the
-    student's; targets are the outputs of whole blocks (theirs are those of the MLP before the residual for sound and text). Spans
-    of text come in blocks too, where the authors hide single tokens.
+    Fidelity: as the authors' code: the teacher's own parts are its blocks and relative positions; all that embeds the input is
+    the student's. Targets are the outputs of whole blocks; for sound and text theirs are those of the MLP before the residual. Of
+    texts spans are hidden, where the authors hide single tokens.
     """
 
     encoder: nn.Module
@@ -70,7 +70,9 @@ class Data2Vec(Objective):
         if not 1 <= self.top <= self.encoder.depth:
             raise UserError(f"objective.top={self.top}: 1 to {self.encoder.depth}, the layers of the encoder")
         if not 0 < self.mask_ratio < 1:
-            raise UserError(f"objective.mask_ratio={self.mask_ratio} must be between 0 and 1; pictures have 0.6, text 0.15")
+            raise UserError(
+                f"objective.mask_ratio={self.mask_ratio} must be between 0 and 1; pictures have 0.6, text 0.15"
+            )
         if self.layer_norm not in LAYER_NORMS:
             raise UserError(f"objective.layer_norm={self.layer_norm!r}: one of {', '.join(LAYER_NORMS)}")
         if not 0 < self.momentum_until <= 1:
@@ -87,7 +89,9 @@ class Data2Vec(Objective):
         """`params`: encoder, head. `extra`: teacher, a copy of the encoder."""
         key_encoder, key_head = jax.random.split(key)
         given = arrays_of(single(self.given(views)))
-        params = {"encoder": self.encoder.init(key_encoder, *given, hidden=views["mask"][:, 0], method="places")["params"]}
+        params = {
+            "encoder": self.encoder.init(key_encoder, *given, hidden=views["mask"][:, 0], method="at_places")["params"]
+        }
         if self.head is not None:
             state = jnp.zeros((1, self.encoder.width), self.encoder.dtype)
             params["head"] = self.modules["head"].init(key_head, state)["params"]
@@ -122,13 +126,13 @@ class Data2Vec(Objective):
 
     def student(self, params: dict, views: Views, key: Array) -> Array:
         """States [B, N, D] of all places, a mask token at hidden ones."""
-        options = {"hidden": views["mask"][:, 0], "train": True, "method": "places", "rngs": {NOISE: key}}
+        options = {"hidden": views["mask"][:, 0], "train": True, "method": "at_places", "rngs": {NOISE: key}}
         return applied(self.encoder, params["encoder"], *arrays_of(single(self.given(views))), **options).tokens
 
     def target(self, extra: dict, views: Views) -> Array:
         """The mean of the teacher's last layers [B, N, D], without gradient."""
         given = arrays_of(single(self.given(views)))
-        _, layers = applied(self.encoder, extra["teacher"]["encoder"], *given, last=self.top, method="places")
+        _, layers = applied(self.encoder, extra["teacher"]["encoder"], *given, last=self.top, method="at_places")
         mean = self._layers_normed(layers, self.lattice(views)).mean(axis=0)
         return jax.lax.stop_gradient(standardize(mean, epsilon=1e-5) if self.mean_norm else mean)
 

@@ -57,7 +57,9 @@ class IGPT(Objective):
 
     def __post_init__(self) -> None:
         if not hasattr(self.encoder, "colours"):
-            raise UserError("igpt needs a model that reads colours; set model.target=ssl_jax.models.pixels:PixelTransformer")
+            raise UserError(
+                "igpt needs a model that reads colours; set model.target=ssl_jax.models.pixels:PixelTransformer"
+            )
         if not 0 < self.mask_ratio < 1:
             raise UserError(f"objective.mask_ratio={self.mask_ratio} must be between 0 and 1; the paper hides 0.15")
 
@@ -83,7 +85,7 @@ class IGPT(Objective):
         return State(state.params, {"palette": fitted_codebook(vectors_of(pixels, records), self.encoder.colours)})
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
-        """The views of the augmentation, the main one [B, 1, h, w, C]; `mask` [B, N] of hidden pixels unless the model is causal."""
+        """The views of the augmentation, the main one [B, 1, h, w, C]; unless the model is causal, the `mask` [B, N]."""
         views = self.augment(keys.example, batch)
         if self.encoder.causal:
             return views

@@ -39,7 +39,9 @@ class MaskFeat(MaskedPatches):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.encoder.patch, int) or self.encoder.patch % self.cell:
-            raise UserError(f"objective.cell={self.cell} does not divide model.patch={self.encoder.patch}; use a divisor")
+            raise UserError(
+                f"objective.cell={self.cell} does not divide model.patch={self.encoder.patch}; use a divisor"
+            )
 
     def masking(self, grid: Grid) -> Masking:
         """BEiT's blocks."""

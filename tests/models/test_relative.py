@@ -62,8 +62,8 @@ def test_places_are_the_patches_and_a_block_is_read_as_the_next_one_is_given_it(
     def found(image):
         whole = model.apply(masked, (image[:, None],), (hidden[:, None],), last=2, method="outputs")
         read = model.clone(read_block=2).apply({"params": params}, image, method="features")
-        layers = model.apply({"params": params}, image, last=2, method="places").layers
-        return model.apply(masked, image, hidden, last=2, method="places"), whole, read, layers
+        layers = model.apply({"params": params}, image, last=2, method="at_places").layers
+        return model.apply(masked, image, hidden, last=2, method="at_places"), whole, read, layers
 
     places, ((crops,), layers), read, states = found(image)
     np.testing.assert_array_equal(places.tokens, crops[:, 0, 1:])

@@ -1,4 +1,4 @@
-"""Masked prediction: what is hidden is not seen and what is padding does not count; codes and palettes; text by the same objective."""
+"""Masked prediction: what is hidden is not seen, what is padding does not count; codes and palettes; the same for text."""
 
 from functools import partial
 
@@ -86,7 +86,9 @@ def test_codes_are_fitted_to_records_and_the_same_every_time(name, tmp_path):
     setup = build(recipe, len(source))
     shapes = jax.eval_shape(partial(init_state, setup), batch_like(source, recipe.batch_size, bad))
     place = jax.NamedSharding(jax.make_mesh((1,), ("data",), devices=jax.devices()[:1]), jax.P())
-    zeros = jax.device_put(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), State(shapes.params, shapes.extra)), place)
+    zeros = jax.device_put(
+        jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), State(shapes.params, shapes.extra)), place
+    )
     fit = partial(fitted_to_records, setup.objective, source, bad)
     once, again = fit(zeros), fit(zeros)
     assert all(x is y for x, y in zip(*map(jax.tree.leaves, (once.params, zeros.params)), strict=True))
@@ -104,7 +106,10 @@ def test_only_the_blocks_of_data2vecs_teacher_are_its_own():
         before, student = extra["teacher"]["encoder"][name], params["encoder"][name]
         moved = {"transformer": 0.9998, "relative": 0.9998}.get(name, 0.0)
         jax.tree.map(
-            lambda n, b, s, m=moved: np.testing.assert_allclose(n, m * b + (1 - m) * s, rtol=1e-5, atol=1e-7), now, before, student
+            lambda n, b, s, m=moved: np.testing.assert_allclose(n, m * b + (1 - m) * s, rtol=1e-5, atol=1e-7),
+            now,
+            before,
+            student,
         )
 
 
@@ -114,7 +119,7 @@ def test_data2vec_hides_spans_of_text_but_no_padding():
     objective = build(recipe, len(source)).objective
     batch = {k: jnp.asarray(np.stack([source[i][k] for i in range(4)])) for k in source[0] if k != "label"}
     views = jax.jit(lambda x: objective.views(Keys(jax.random.split(KEY, 4), KEY), x, PROGRESS))(batch)
-    tokens, segments, positions = (views[name][:, 0] for name in objective.augment.inputs)
+    segments = views[objective.augment.inputs[1]][:, 0]
     assert not (views["mask"][:, 0] & (segments == 0)).any()
     assert views["mask"].any()
     params, extra = jax.jit(objective.init)(KEY, views)
@@ -122,7 +127,9 @@ def test_data2vec_hides_spans_of_text_but_no_padding():
 
     @jax.jit
     def run(views):
-        return objective.student(params, views, KEY), objective.loss(params, extra, views, KEY, PROGRESS).losses["prediction"]
+        return objective.student(params, views, KEY), objective.loss(params, extra, views, KEY, PROGRESS).losses[
+            "prediction"
+        ]
 
     (states, loss), (same, _) = run(views), run(other)
     np.testing.assert_allclose(states, same, atol=1e-6)
@@ -150,7 +157,9 @@ def test_a_pixel_is_told_from_those_before_it_and_written_as_it_is_told():
     read = jax.jit(lambda image: objective.encoder.apply(variables, image, method="read"))
     image = views["image"][:, 0]
     states, changed = read(image), read(image.at[:, 2, 1].set(-image[:, 2, 1]))
-    np.testing.assert_allclose(states[:, :10], changed[:, :10], atol=1e-6)  # the pixel is the tenth; it is seen from there on
+    np.testing.assert_allclose(
+        states[:, :10], changed[:, :10], atol=1e-6
+    )  # the pixel is the tenth; it is seen from there on
     assert np.abs(np.asarray(states - changed))[:, 10:].max() > 1e-3
 
     codes = jax.jit(lambda x: objective.encoder.apply(variables, x, method="codes"))(image)

@@ -29,8 +29,8 @@ class UnitMask:
             raise UserError(f"objective.unit={self.unit} does not divide {words} patches; use 1, or a divisor")
         if not 0 < self.hidden < self.units:
             raise UserError(
-                f"objective.mask_ratio={self.ratio} hides {self.hidden} of {self.units} units; at least one has to be hidden, and "
-                "one seen"
+                f"objective.mask_ratio={self.ratio} hides {self.hidden} of {self.units} units; at least one has to be hidden, "
+                "and one seen"
             )
 
     @property

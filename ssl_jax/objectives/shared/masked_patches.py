@@ -1,4 +1,4 @@
-"""What SimMIM, BEiT and MaskFeat share: a ViT sees mask tokens in the place of hidden patches, and one layer tells what was there."""
+"""What SimMIM, BEiT and MaskFeat share: a ViT sees mask tokens for hidden patches, and one layer tells what was there."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class MaskedPatches(Objective):
         """`params`: encoder, head; what ends a residual branch is smaller in deeper blocks (BEiT's code). No extra state."""
         key_encoder, key_head = jax.random.split(key)
         image, hidden = views[self.view][:, 0], views["mask"][:, 0]
-        encoder = self.encoder.init(key_encoder, image, hidden, method="places")["params"]
+        encoder = self.encoder.init(key_encoder, image, hidden, method="at_places")["params"]
         state = jnp.zeros((1, self.encoder.width), self.encoder.dtype)
         head = self.head(image.shape[-1]).init(key_head, state)["params"]
         return State(rescale_residuals({"encoder": encoder, "head": head}), {})
@@ -81,7 +81,7 @@ class MaskedPatches(Objective):
     def told(self, params: dict, views: Views, slots: Slots, key: Array | None = None) -> Array:
         """What the head says of the patches in `slots`, [B, M, outputs]; with `key`, as in training."""
         image, noise = views[self.view][:, 0], {} if key is None else {"rngs": {NOISE: key}}
-        options = {"method": "places", "train": key is not None, **noise}
+        options = {"method": "at_places", "train": key is not None, **noise}
         states = applied(self.encoder, params["encoder"], image, views["mask"][:, 0], **options).tokens
         return applied(self.head(image.shape[-1]), params["head"], take_tokens(states, slots.index))
 

@@ -235,8 +235,8 @@ def folder_views(tiny: bool, size: int, **views: dict[str, Any]) -> dict[str, An
 def masked_run(arg: str, examples: int, read: int = 0, **model: Any) -> dict[str, Any]:
     """Every section of a run of a small ViT that sees mask tokens on Fashion-MNIST but objective; `arg` as in `fashion_run`.
 
-    A crop of at least 0.6 of the image in patches of 4 pixels, and the mean of the patches; batches of 64, since a short run needs
-    its steps more than large batches. Positions are fixed: a thousand steps are too few to learn relative ones from nothing.
+    A crop of at least 0.6 of the image in patches of 4 pixels, and the mean of the patches; batches of 64, since a short run
+    needs its steps more than large batches. Positions are fixed: a thousand steps are too few to learn relative ones from nothing.
     `read` is the block that features are read after; 0 is the end.
     """
     tiny = arg == "tiny"
@@ -245,7 +245,15 @@ def masked_run(arg: str, examples: int, read: int = 0, **model: Any) -> dict[str
     run = fashion_run(arg, examples) | ({} if tiny else {"batch_size": 64})
     return run | {
         "model": small_vit(
-            width, depth, heads, 4, class_token=False, remat="none", unroll=depth, read_block=min(read, depth - 1), **model
+            width,
+            depth,
+            heads,
+            4,
+            class_token=False,
+            remat="none",
+            unroll=depth,
+            read_block=min(read, depth - 1),
+            **model,
         ),
         "augment": image_views(28, FASHION_PIXELS, views),
         "optimizer": {"name": "adamw", "lr": 1e-3, "b2": 0.98, "weight_decay": 0.05, "clip": 3.0},
