@@ -40,3 +40,22 @@ def vectors_of(seen: Callable[[Batch], Any], records: Batch, at_once: int = 256)
     count, made = len(next(iter(records.values()))), jax.jit(seen)
     parts = [made({k: x[i : i + at_once] for k, x in records.items()}) for i in range(0, count, at_once)]
     return np.concatenate([np.asarray(x).reshape(-1, x.shape[-1]) for x in parts])
+
+
+def arrays_like(path: str, tree: dict) -> dict:
+    """The arrays of a safetensors file by their paths ("a/b"), as a tree like `tree`.
+
+    UserError for a file that cannot be read, or whose names or shapes are others.
+    """
+    from flax.traverse_util import flatten_dict, unflatten_dict
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        found = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"objective.weights={path!r} is no safetensors file that can be read: {error}") from error
+    wanted = {name: tuple(x.shape) for name, x in flatten_dict(tree, sep="/").items()}
+    if wanted != (shapes := {name: x.shape for name, x in found.items()}):
+        raise UserError(f"objective.weights={path!r} holds {shapes}, and the tokenizer needs {wanted}")
+    return dict(unflatten_dict(found, sep="/"))

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+from flax import linen as nn
 from jax import Array
 
-from ssl_jax.data.codebook import fitted_codebook, vectors_of
+from ssl_jax.data.codebook import arrays_like, fitted_codebook, vectors_of
 from ssl_jax.data.masks.rectangles import one_view
 from ssl_jax.data.panels import Panel
 from ssl_jax.errors import UserError
@@ -33,9 +34,15 @@ class BEiT(MaskedPatches):
     standardized: codes are of patches with mean 0 and variance 1, of what is drawn and not how bright.
     fit_records: records whose patches are looked at before the first step. The codes are their centres (k-means), live in
         the state, and never change.
+    tokenizer: a module of one's own that makes codes int [B, N] of images, in the place of the nearest centre.
+    weights: a safetensors file of the tokenizer's parameters by their paths, so that nothing is fitted; of the nearest centre
+        that is `rows` [codes, patch length].
+
+    A view named `target`, of the same crop at another size (`like="image"`), is what the tokenizer sees, where there is one.
 
     Fidelity: masks as the authors' code, padded to the largest number of hidden patches, and the mean over all hidden ones of
-    the batch. Codes are those of a k-means on patches of one's own data, not of the paper's dVAE.
+    the batch. Without `weights`, codes are those of a k-means on patches of one's own data, not of the paper's dVAE, whose
+    network is not here.
     """
 
     mask_ratio: float = 75 / 196
@@ -43,6 +50,8 @@ class BEiT(MaskedPatches):
     codes: int = 8192
     standardized: bool = False
     fit_records: int = 4096
+    tokenizer: nn.Module | None = None
+    weights: str = ""
 
     validated = (
         Column(title="hidden codes", value="accuracy", unit="percent"),
@@ -53,11 +62,13 @@ class BEiT(MaskedPatches):
         super().__post_init__()
         if self.codes < 2:
             raise UserError(f"objective.codes={self.codes} must be 2 or more; BEiT has 8192")
+        if self.tokenizer is not None and not self.weights:
+            raise UserError("objective.tokenizer is not trained here; name its parameters in objective.weights")
 
     @property
-    def tokenizer(self) -> PatchCodebook:
+    def coder(self) -> nn.Module:
         """Pictures -> codes."""
-        return PatchCodebook(self.codes, self.encoder.patch, self.standardized)
+        return self.tokenizer or PatchCodebook(self.codes, self.encoder.patch, self.standardized)
 
     def masking(self, grid: Grid) -> Masking:
         """BEiT's blocks."""
@@ -71,14 +82,16 @@ class BEiT(MaskedPatches):
     def init(self, key: Array, views: Views) -> State:
         """`params`: encoder, head. `extra`: tokenizer, at random until it is `fitted`."""
         state = super().init(key, views)
-        drawn = self.tokenizer.init(jax.random.fold_in(key, 1), views[self.view][:, 0])["params"]
+        drawn = self.coder.init(jax.random.fold_in(key, 1), self._target(views))["params"]
         return State(state.params, {"tokenizer": drawn})
 
     def fitted(self, state: State, records: Batch) -> State:
-        """The state whose codes are the centres of the patches of these records."""
-        seen = lambda part: self.tokenizer.vectors(self.augment.evaluation(part)[self.view])  # noqa: E731
-        rows = fitted_codebook(vectors_of(seen, records), self.codes)
-        return State(state.params, state.extra | {"tokenizer": {"rows": rows}})
+        """The state whose codes are those of the file, or the centres of the patches of these records."""
+        if self.weights:
+            return State(state.params, {"tokenizer": arrays_like(self.weights, state.extra["tokenizer"])})
+        coder: Any = self.coder
+        seen = lambda part: coder.vectors(self.augment.evaluation(part)[self.view])  # noqa: E731
+        return State(state.params, {"tokenizer": {"rows": fitted_codebook(vectors_of(seen, records), self.codes)}})
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """Cross-entropy of hidden codes, and how many were the first guess."""
@@ -90,7 +103,9 @@ class BEiT(MaskedPatches):
         return self._told(params, extra, views)
 
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
-        """Input, masked input, and the centres of the codes that are guessed."""
+        """Input, masked input, and the centres of the codes that are guessed; nothing of a tokenizer that has none."""
+        if self.tokenizer is not None:
+            return {}
         slots = self.hidden(views)
         guess = self.told(params, views, slots).argmax(axis=-1)
         note = "Hidden patches are shown as the centre of the code that was guessed"
@@ -107,5 +122,9 @@ class BEiT(MaskedPatches):
         return {"accuracy": mean_of(right, weights), "nats": softmax_cross_entropy(*flat)}
 
     def _codes(self, extra: dict, views: Views, index: Array) -> Array:
-        codes = applied(self.tokenizer, extra["tokenizer"], views[self.view][:, 0])
+        codes = applied(self.coder, extra["tokenizer"], self._target(views))
         return jax.lax.stop_gradient(take_tokens(codes[..., None], index)[..., 0])
+
+    def _target(self, views: Views) -> Array:
+        """What the tokenizer sees [B, h, w, C]."""
+        return views.get("target", views[self.view])[:, 0]
