@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from ssl_jax.interop import (
     bart,
+    beit,
     bert,
     clip,
     dinov2,
     dinov3,
     gpt2,
     hf_vit,
+    igpt,
     llama,
     own,
     patchtst,
@@ -23,10 +25,13 @@ from ssl_jax.interop import (
 from ssl_jax.interop.family import Family
 
 FAMILIES: tuple[Family, ...] = (
+    beit.SIMMIM,
     timm_vit.VIT,
     hf_vit.VIT,
     dinov2.DINOV2,
     dinov3.DINOV3,
+    beit.DATA2VEC,
+    beit.BEIT,
     siglip.SIGLIP,
     clip.CLIP,
     hf_vit.VIDEOMAE,
@@ -34,6 +39,7 @@ FAMILIES: tuple[Family, ...] = (
     resnet.RESNET,
     bert.BERT,
     bert.ROBERTA,
+    igpt.IGPT,
     gpt2.GPT2,
     llama.LLAMA,
     t5.T5,

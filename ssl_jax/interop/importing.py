@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -101,7 +102,8 @@ def found(weights: Weights) -> tuple[Family, str, Facts]:
     for family in FAMILIES:
         if said(weights.config, family):
             for prefix in prefixes(family, weights.tensors):
-                return family, prefix, Facts(Renamed(weights.tensors, family, prefix), with_arguments(weights.config))
+                tensors = ChainMap(family.held(weights.config), cast(dict, Renamed(weights.tensors, family, prefix)))
+                return family, prefix, Facts(tensors, with_arguments(weights.config))
     shown = ", ".join(list(weights.tensors)[:3])
     raise UserError(
         f"{weights.where}: its {len(weights.tensors)} tensors ({shown}, ...) are of no family that is known here: "

@@ -12,7 +12,7 @@ from jax import Array
 from ssl_jax.models.grid import TABLES, Grid, sincos, take_tokens
 from ssl_jax.models.mask import Mask
 from ssl_jax.models.norm import Norm
-from ssl_jax.models.rows import Dense
+from ssl_jax.models.rows import Dense, gelu
 from ssl_jax.models.transformer import Transformer
 
 
@@ -48,6 +48,23 @@ class ProjectionHead(nn.Module):
         x = dense(self.out, use_bias=out_bias, name="dense_out")(x)
         norm = Norm(self.norm, self.dtype, use_scale=self.final_scale, use_bias=False, name="norm_out")
         return norm(x, train) if final else x
+
+
+class FeatureHead(nn.Module):
+    """MLP without norms: (Dense, GELU) per entry of `hidden`, then Dense to `out`; () is one layer."""
+
+    hidden: tuple[int, ...] = ()
+    out: int = 768
+    dtype: str = "float32"
+    kernel_init: nn.initializers.Initializer = nn.initializers.truncated_normal(0.02)
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[..., F] -> [..., out]."""
+        dense = partial(Dense, dtype=self.dtype, kernel_init=self.kernel_init)
+        for i, width in enumerate(self.hidden):
+            x = gelu(dense(width, name=f"dense{i}")(x))
+        return dense(self.out, name="dense_out")(x)
 
 
 class Prototypes(nn.Module):

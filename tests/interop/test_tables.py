@@ -59,6 +59,9 @@ PATCHTST = {
     "target": "ssl_jax.models.patch_tst:PatchTransformer", "width": 16, "depth": 2, "heads": 2, "mlp_dim": 24, "patch": 4,
     "stride": 2, "length": 13, "order": "pre", "dropout": 0.0,
 }  # fmt: skip
+RELATIVE = VIT | {"positions": "relative", "grid": (3, 3), "layer_scale": 0.1, "qkv_bias": "query_value"}
+PIXELS = TEXT | {"target": "ssl_jax.models.pixels:PixelTransformer", "channels": 3, "length": 4, "causal": True}
+PIXELS |= {"norm": "rms", "mlp": "quick_gelu", "bias": False}
 HEADS = {
     "num_attention_heads": 2,
     "num_heads": 2,
@@ -84,6 +87,9 @@ CASES = [
     ("dinov2", LEARNED | {"layer_scale": 1.0, "mlp": "swiglu"}, {}),
     ("dinov2", LEARNED | {"layer_scale": 0.5, "registers": 2}, {"layerscale_value": 0.5}),
     ("dinov3", VIT | {"positions": "rope", "registers": 2, "layer_scale": 1.0, "mlp": "swiglu"} | V3, {}),
+    ("data2vec_vision", RELATIVE | {"final_norm": False, "norm_epsilon": 1e-12}, {}),
+    ("beit", RELATIVE | {"norm_epsilon": 1e-12}, {"layer_norm_eps": 1e-12}),
+    ("simmim", RELATIVE, {}),
     ("siglip", LEARNED | {"class_token": False, "pool": "mean", "mlp": "gelu_tanh"}, {}),
     ("clip", LEARNED | {"mlp": "quick_gelu", "embedding_norm": True, "norm_epsilon": 1e-5}, {}),
     ("videomae", CLIP | {"positions": "sequence", "qkv_bias": "query_value"}, {"layer_norm_eps": 1e-6}),
@@ -96,6 +102,8 @@ CASES = [
     ("bert", BERT, {}),
     ("roberta", BERT | {"types": 1}, {"model_type": "roberta"}),
     ("gpt2", TEXT | {"length": 7, "causal": True, "mlp": "gelu_tanh", "pool": "last"}, {}),
+    ("igpt", TEXT | {"length": 4, "causal": True, "norm": "rms", "mlp": "quick_gelu"}, {}),
+    ("igpt", PIXELS, {}),
     ("llama", LLAMA, {}),
     ("llama", LLAMA | {"kv_heads": 1, "head_width": 4}, {"num_key_value_heads": 1}),
     ("t5", both(HALF), {}),
