@@ -24,7 +24,7 @@ class Recordings(NamedTuple):
     """What `tools/fetch_audio_data` wrote: a table, its label, what a split keeps together, and how much of it is learnt from.
 
     all: the table that is learnt from, without labels.
-    seconds: of a record. frames: of a view. mean, std: of the log energies (`ssl-jax data stats`).
+    seconds: of a record. frames: of a view. mean, std: of the log energies (`ssl-jax data stats`). examples: records learnt from.
     """
 
     table: str
@@ -36,11 +36,16 @@ class Recordings(NamedTuple):
     frames: int
     mean: float
     std: float
+    examples: int
 
 
 CONCEPT = "^[^/]+/[^/]+/([^/]+)/"
-SPEECH = Recordings("data/speech/stamps.csv", "data/speech/list.csv", "category", CONCEPT, 0.8, 1.6, 64, -4.35, 4.65)
-DRUMS = Recordings("data/drums/list.csv", "data/drums/list.csv", "instrument", "^([^/]+)/", 0.85, 0.7, 32, -7.52, 4.33)
+SPEECH = Recordings(
+    "data/speech/stamps.csv", "data/speech/list.csv", "category", CONCEPT, 0.8, 1.6, 64, -4.35, 4.65, 7710
+)
+DRUMS = Recordings(
+    "data/drums/named.csv", "data/drums/list.csv", "instrument", "^([^/]+)/", 0.85, 0.7, 32, -7.52, 4.33, 606
+)
 
 
 def part(recordings: Recordings, start: float, stop: float, table: str = "", **options: Any) -> dict[str, Any]:
@@ -51,16 +56,11 @@ def part(recordings: Recordings, start: float, stop: float, table: str = "", **o
     return {"target": "ssl_jax.data.sources:NamedPart", "source": source | options, **ends}
 
 
-def labelled(source: dict[str, Any]) -> dict[str, Any]:
-    """Those records of a source that have a label."""
-    return {"target": "ssl_jax.data.sources:Labelled", "source": source}
-
-
 def recorded(recordings: Recordings) -> dict[str, Any]:
     """The `data` section: learnt from and probed on the first groups, tested on the others."""
     learnt, test = part(recordings, 0.0, recordings.learnt), part(recordings, recordings.learnt, 1.0)
     pretrain = part(recordings, 0.0, recordings.learnt, recordings.all, label="")
-    return {"pretrain": pretrain, "probe": labelled(learnt), "test": labelled(test), "threads": 4}
+    return {"pretrain": pretrain, "probe": learnt, "test": test, "examples": recordings.examples, "threads": 4}
 
 
 def generated(seconds: float, count: int | None = None) -> dict[str, Any]:
