@@ -38,6 +38,8 @@ class Scheme(NamedTuple):
 PICTURES = ("size", "channels", "max_pixels", "pixels")  # the options of every source of encoded pictures
 TEXTS = ("tokenizer", "length", "vocabulary")  # of every source of texts
 SOUNDS = ("rate", "seconds", "channels", "windows")  # of every source of recordings
+RECORDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # suffixes that say what a folder holds
+AUDIO = ("audio", "audio_list")  # schemes of recordings
 PLACES = ("data.pretrain", "data.probe", "data.test")
 _SCHEME, _OPTIONS = re.compile(r"([a-z][a-z0-9_]*):(.*)", re.DOTALL), re.compile(r"\?(?=[a-z_]+=)")
 _WEIGHT = re.compile(r"(?:^|,)\s*(\d+(?:\.\d*)?|\.\d+)\*")  # of a part of a mixture, before it
@@ -328,7 +330,14 @@ def _in_folder(path: str) -> tuple[str, str]:
         for suffix in scheme.suffixes if scheme.patterns else ():
             if any(found.endswith(suffix) for found in names):
                 return name, os.path.join(path, f"*{suffix}")
-    return "folder", path
+    return "audio" if _holds_recordings(path, names) else "folder", path
+
+
+def _holds_recordings(path: str, names: Iterable[str]) -> bool:
+    """Whether a file in a folder, or in the first folder in it, has the suffix of a recording."""
+    inside = next((os.path.join(path, name) for name in sorted(names) if os.path.isdir(os.path.join(path, name))), None)
+    deeper = () if inside is None else os.listdir(inside)[:_LOOKED_AT]
+    return any(name.lower().endswith(RECORDINGS) for name in (*names, *deeper))
 
 
 def read_options(tail: str, where: str) -> Options:
