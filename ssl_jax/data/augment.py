@@ -59,6 +59,18 @@ class Augment(Protocol):
         ...
 
 
+class Planes(Augment, Protocol):
+    """An augment whose views are planes [B, V, h, w, C]: pictures, spectrograms."""
+
+    def denormalise(self, x: Array) -> Array:
+        """Views [..., h, w, C] -> greys or colours in [0, 1] that people can look at."""
+        ...
+
+    def upright(self, x: Array) -> Array:
+        """Planes [..., h, w, C] with their axes as people look at them."""
+        ...
+
+
 @dataclass(frozen=True)
 class KindOfView:
     """What `augment.evaluation` gives for views of another kind than the main one; compares like a value, as `jit` needs."""

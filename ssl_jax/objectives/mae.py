@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from ssl_jax.data.image.views import ImageViews
+from ssl_jax.data.augment import Planes
 from ssl_jax.data.masks.noise import random_keep
 from ssl_jax.data.panels import Panel, Pictures
 from ssl_jax.errors import UserError
@@ -38,7 +38,7 @@ class MAE(Objective):
     """
 
     encoder: nn.Module
-    augment: ImageViews
+    augment: Planes
     mask_ratio: float = 0.75
     normalize_pixels: bool = True
     decoder_width: int = 512
@@ -93,7 +93,8 @@ class MAE(Objective):
     def preview(self, views: Views) -> dict[str, Panel]:
         """The input and what is left of it."""
         image, masked = self._masked(views)
-        return {"masks": Pictures(jnp.stack([image, masked], axis=1), ("input", "masked"))}
+        rows = self.augment.upright(jnp.stack([image, masked], axis=1))
+        return {"masks": Pictures(rows, ("input", "masked"))}
 
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
         """Input, masked input, and the reconstruction on removed patches."""
@@ -106,7 +107,7 @@ class MAE(Objective):
             note = BORROWED
         filled = jnp.where(mask[..., None] > 0, prediction, patches)
         filled = self.augment.denormalise(unpatchify(filled, self.encoder.patch, self._grid(views)))
-        rows = jnp.stack([*self._masked(views), filled], axis=1)
+        rows = self.augment.upright(jnp.stack([*self._masked(views), filled], axis=1))
         return {"reconstruction": Pictures(rows, ("input", "masked", "reconstruction"), note)}
 
     def _grid(self, views: Views) -> Grid:
