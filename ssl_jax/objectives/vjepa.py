@@ -1,0 +1,143 @@
+"""V-JEPA: predict the teacher's features of tubes that are hidden in every frame of a clip, from what is left of it.
+
+Bardes, Garrido, Ponce, Chen, Rabbat, LeCun, Assran, Ballas 2024, "Revisiting Feature Prediction for Learning Visual
+Representations from Video", arXiv 2404.08471. V-JEPA 2: Assran et al. 2025, arXiv 2506.09985.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ssl_jax.data.masks.multi_block import BlockMasks
+from ssl_jax.data.masks.tube_blocks import TubeBlocks
+from ssl_jax.data.panels import Panel, panel_of
+from ssl_jax.data.video.views import ClipViews
+from ssl_jax.errors import UserError
+from ssl_jax.losses.mean import Mean, mean_of
+from ssl_jax.losses.regression import l1
+from ssl_jax.models.grid import patch_length, unpatchify
+from ssl_jax.models.heads import BlockPredictor
+from ssl_jax.objectives.base import Batch, Keys, Out, Progress, Views
+from ssl_jax.objectives.shared.latent import GREY, LatentPrediction, tokens_at
+
+SETTINGS: dict[str, dict[str, Any]] = {"short": {"blocks": 8, "scale": 0.15}, "long": {"blocks": 2, "scale": 0.7}}
+
+
+@dataclass(frozen=True)
+class VJEPA(LatentPrediction):
+    """L1 between predicted and teacher features of hidden tubes, the mean of several settings of masks.
+
+    masks: name of a setting -> options of `TubeBlocks`. Each is a pass of student and predictor; the teacher's serves all.
+    shared_token: one mask token for all settings (V-JEPA 2) instead of one for each (V-JEPA). They start at zero.
+
+    V-JEPA has an encoder of `positions="sincos"` and a momentum that rises to 1; V-JEPA 2 one of `positions="rope"`, with
+    `rope_places="indices"`, a base of 10000 and, for its checkpoints, `rope_tiled`, which the predictor shares, and a constant
+    momentum.
+
+    Fidelity: as the authors' code: targets are layer-normalised without parameters, epsilon 1e-5, and only shown patches are
+    embedded and encoded. Masks have static shapes: where more patches are hidden or seen than there is room for, some are
+    left out at random, instead of cutting all masks of a batch to the smallest count, last frames first; padding is masked
+    out of attention and loss. Block sizes are fixed by `scale` and drawn by `aspect` once a step, corners once an example.
+    """
+
+    augment: ClipViews
+    predictor_depth: int = 12
+    momentum: tuple[float, float] = (0.998, 1.0)
+    predictor_heads: int = 12
+    masks: Mapping[str, Mapping[str, Any]] | tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
+    shared_token: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings = dict(self.masks or SETTINGS)
+        for name in settings:
+            if "/" in name or name == self.view:
+                raise UserError(f"objective.masks.{name}: name a setting by a word that is no view's, such as short")
+        frozen = tuple((name, tuple(sorted(dict(options).items()))) for name, options in settings.items())
+        object.__setattr__(self, "masks", frozen)
+
+    @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """The options of each setting by name."""
+        return {name: dict(options) for name, options in cast(tuple, self.masks)}
+
+    @property
+    def predictor(self) -> BlockPredictor:
+        """The predictor, with the encoder's kind of positions, and a mask token for each setting."""
+        encoder, tokens = self.encoder, 1 if self.shared_token else len(self.settings)
+        turned = {"positions": "rope", "rope_base": encoder.rope_base, "rope_tiled": encoder.rope_tiled}
+        return self.narrow(
+            heads=self.predictor_heads, mask_tokens=tokens, mask_init=jax.nn.initializers.zeros, unroll=encoder.unroll,
+            attention=encoder.attention, **(turned if encoder.positions == "rope" else {}),
+        )  # fmt: skip
+
+    def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
+        """One view [B, 1, T, h, w, C], and of each setting `<name>/context` [B, K] and `<name>/targets` [B, 1, M] with
+        their validity."""
+        views = self.augment(keys.example, batch)
+        made = dict(views)
+        for number, (name, options) in enumerate(self.settings.items(), 1):
+            example = jax.vmap(lambda key, n=number: jax.random.fold_in(key, n))(keys.example)
+            masks = TubeBlocks(self.grid(views), **options)(example, jax.random.fold_in(keys.step, number))
+            made |= {f"{name}/{field}": x for field, x in masks._asdict().items()}
+        return made
+
+    def masks_in(self, views: Views) -> tuple[BlockMasks, ...]:
+        """Those of every setting."""
+        return tuple(BlockMasks(*(views[f"{name}/{field}"] for field in BlockMasks._fields)) for name in self.settings)
+
+    def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
+        """The mean over settings of the L1 error on their hidden patches."""
+        taught, count = self.taught(extra, views), len(self.settings)
+        losses = {}
+        for number, (name, masks) in enumerate(zip(self.settings, self.masks_in(views), strict=True)):
+            prediction = self.predicted(params, views, masks, self._token(number))
+            losses[name] = l1(prediction, tokens_at(taught, masks.targets), masks.targets_valid)
+        # Falling loss alone proves nothing: a collapse lowers it. The spread of the targets over the batch shows one.
+        spread = mean_of(jnp.std(taught.astype(jnp.float32), axis=0))
+        return Out({name: Mean(x.total / count, x.weight) for name, x in losses.items()}, {"target_std": spread})
+
+    def preview(self, views: Views) -> dict[str, Panel]:
+        """The clip, and what each setting leaves of it."""
+        seen = {name: self.only(views, m.context, m.context_valid) for name, m in self._named(views).items()}
+        return {"masks": self.panel(views, seen)}
+
+    def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
+        """The clip, and for each setting how near the predicted features of hidden patches are to the teacher's."""
+        taught = self.taught(extra, views)
+        maps = {}
+        for number, (name, masks) in enumerate(self._named(views).items()):
+            prediction = self.predicted(params, views, masks, self._token(number))
+            near = similarity(prediction, tokens_at(taught, masks.targets))
+            maps[f"{name} context"] = self.only(views, masks.context, masks.context_valid)
+            maps[f"{name} similarity"] = self._map(views, masks, near)
+        return {"prediction": self.panel(views, maps)}
+
+    def _map(self, views: Views, masks: BlockMasks, values: Array) -> Array:
+        """Values [B, 1, M] of the hidden patches at their places, and grey elsewhere [B, T, h, w, C]."""
+        count, channels = views[self.view].shape[0], views[self.view].shape[-1]
+        grid = self.grid(views)
+        placed = jnp.full((count, reduce(int.__mul__, grid)), GREY)
+        index = jnp.where(masks.targets_valid, masks.targets, placed.shape[1])[:, 0]
+        placed = placed.at[jnp.arange(count)[:, None], index].set(values[:, 0], mode="drop")
+        length = patch_length(self.encoder.patch, channels)
+        return unpatchify(jnp.repeat(placed[..., None], length, axis=2), self.encoder.patch, grid)
+
+    def _named(self, views: Views) -> dict[str, BlockMasks]:
+        return dict(zip(self.settings, self.masks_in(views), strict=True))
+
+    def _token(self, number: int) -> int:
+        return 0 if self.shared_token else number
+
+
+def similarity(a: Array, b: Array) -> Array:
+    """Cosines of vectors [..., D], where those below zero are zero."""
+    lengths = jnp.linalg.norm(a, axis=-1) * jnp.linalg.norm(b, axis=-1)
+    return jnp.maximum((a * b).sum(-1) / jnp.maximum(lengths, 1e-6), 0.0)
