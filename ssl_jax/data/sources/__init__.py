@@ -11,6 +11,7 @@ from ssl_jax.data.sources.indexed import Indexed
 from ssl_jax.data.sources.listed import FileList
 from ssl_jax.data.sources.mined import Mined
 from ssl_jax.data.sources.mix import Mix
+from ssl_jax.data.sources.moving import MovingFashion
 from ssl_jax.data.sources.parquet import Parquet
 from ssl_jax.data.sources.pendulum import Pendulum
 from ssl_jax.data.sources.prepared import Tfds
@@ -39,6 +40,7 @@ __all__ = [
     "Labelled",
     "Mined",
     "Mix",
+    "MovingFashion",
     "Named",
     "NamedPart",
     "PackedGlosses",
