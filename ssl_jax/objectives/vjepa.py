@@ -17,7 +17,7 @@ from jax import Array
 
 from ssl_jax.data.masks.multi_block import BlockMasks
 from ssl_jax.data.masks.tube_blocks import TubeBlocks
-from ssl_jax.data.panels import Panel, panel_of
+from ssl_jax.data.panels import Panel
 from ssl_jax.data.video.views import ClipViews
 from ssl_jax.errors import UserError
 from ssl_jax.losses.mean import Mean, mean_of

@@ -16,8 +16,8 @@ from ssl_jax.interop.importing import nested
 from ssl_jax.interop.rules import below, read, rule, stacked, write
 from ssl_jax.interop.vjepa2 import predictor_of, predictor_rules
 from ssl_jax.losses.regression import l1
-from ssl_jax.models.grid import grid_of
-from ssl_jax.models.heads import MaskedDecoder
+from ssl_jax.objectives.base import Progress
+from ssl_jax.objectives.mae import MAE
 from ssl_jax.objectives.shared.latent import tokens_at
 from ssl_jax.objectives.videomae import VideoMAE
 from ssl_jax.objectives.vjepa import VJEPA
@@ -87,20 +87,26 @@ def check_videomae(entry, arrays, close):
     params["embed"]["bias"] = np.zeros(width)  # our decoder has one here, and for the keys
     qkv = params["transformer"]["blocks"]["qkv"]
     qkv["bias"] = np.insert(qkv["bias"], 1, 0, axis=1)
-    decoder = MaskedDecoder(len(w["decoder.head.weight"]), 0, width, depth, heads, hidden, positions="sequence")
-    masked = jnp.asarray(arrays["in/bool_masked_pos"])
-    shuffle = jnp.argsort(masked, axis=1, stable=True)
-    kept, clip = int((~masked[0]).sum()), clip_of(arrays)
 
-    @jax.jit
-    def predicted(clip):
-        tokens = model.apply(variables, clip, shuffle[:, :kept])
-        return decoder.apply(
-            {"params": params}, tokens, jnp.argsort(shuffle, axis=1, stable=True), grid_of(clip.shape, model.patch)
-        )
+    class Given(VideoMAE):
+        _mask = MAE._mask  # of any form, not tubes only
 
-    out = predicted(clip)
+    augment, masked = (
+        ClipViews(16, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), {"clip": {}}),
+        arrays["in/bool_masked_pos"],
+    )
+    ratio = (masked[0].sum() - 0.5) / masked.shape[1]
+    objective = Given(model, augment, ratio, config["norm_pix_loss"], width, depth, heads, hidden / width)
+    assert objective.modules["decoder"].positions == "sequence"
+    views = {"clip": clip_of(arrays)[:, None], "noise": jnp.asarray(masked, jnp.float32)}
+    both = {"encoder": variables["params"], "decoder": params}
+    run = jax.jit(
+        lambda p: (*objective.reconstruct(p, views), objective.loss(p, {}, views, None, Progress(0, 1)).total())
+    )
+    out, mask, loss = run(both)
+    np.testing.assert_array_equal(mask, masked)
     close(out[masked].reshape(len(out), -1, out.shape[-1]), arrays["out/logits"])
+    close(loss, arrays["out/loss"])
 
 
 CHECKS = {"V-JEPA 2": check_vjepa2, "VideoMAE": check_videomae}
