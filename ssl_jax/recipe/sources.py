@@ -37,6 +37,7 @@ class Scheme(NamedTuple):
 
 PICTURES = ("size", "channels", "max_pixels", "pixels")  # the options of every source of encoded pictures
 TEXTS = ("tokenizer", "length", "vocabulary")  # of every source of texts
+CLIPS = ("size", "frames", "stride", "channels", "max_pixels")  # of every source of video
 PLACES = ("data.pretrain", "data.probe", "data.test")
 _SCHEME, _OPTIONS = re.compile(r"([a-z][a-z0-9_]*):(.*)", re.DOTALL), re.compile(r"\?(?=[a-z_]+=)")
 _WEIGHT = re.compile(r"(?:^|,)\s*(\d+(?:\.\d*)?|\.\d+)\*")  # of a part of a mixture, before it
@@ -117,6 +118,8 @@ SCHEMES = {
     "jsonl": Scheme(f"{_SOURCES}JsonLines", path_as("files"), TEXTS, (".jsonl", ".ndjson"), True),
     "parquet_text": Scheme(f"{_SOURCES}ParquetTexts", path_as("files"), TEXTS),
     "tokens": Scheme(f"{_SOURCES}TokenShards", path_as("root"), ("length", "vocabulary")),
+    "video": Scheme(f"{_SOURCES}VideoFolder", path_as("root"), (*CLIPS, "rate")),
+    "frames": Scheme(f"{_SOURCES}FrameFolder", path_as("root"), CLIPS),
     "raw": Scheme(f"{_SOURCES}Raw", path_as("files"), (), (".pixels.npy",), True),
     "idx": Scheme(f"{_SOURCES}Idx", of_idx, ("limit", "pixels"), ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
     "npy": Scheme(f"{_SOURCES}Arrays", of_arrays, ("limit", "pixels"), (".npy", ".npz")),

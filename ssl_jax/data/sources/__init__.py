@@ -6,6 +6,7 @@ from ssl_jax.data.sources.base import Source
 from ssl_jax.data.sources.embedded import Embedded
 from ssl_jax.data.sources.few import Balanced, FewLabels, Named
 from ssl_jax.data.sources.folder import ImageFolder
+from ssl_jax.data.sources.frame_folder import FrameFolder
 from ssl_jax.data.sources.idx import FashionMNIST, Idx
 from ssl_jax.data.sources.indexed import Indexed
 from ssl_jax.data.sources.listed import FileList
@@ -21,6 +22,7 @@ from ssl_jax.data.sources.tar import Tar
 from ssl_jax.data.sources.text_files import JsonLines, TextFiles
 from ssl_jax.data.sources.text_parquet import ParquetTexts
 from ssl_jax.data.sources.tokens import TokenShards
+from ssl_jax.data.sources.video_folder import VideoFolder
 from ssl_jax.data.sources.wordnet import Definitions, Glosses, PackedGlosses
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "FashionMNIST",
     "FewLabels",
     "FileList",
+    "FrameFolder",
     "Glosses",
     "Idx",
     "ImageFolder",
@@ -54,4 +57,5 @@ __all__ = [
     "TextFiles",
     "Tfds",
     "TokenShards",
+    "VideoFolder",
 ]

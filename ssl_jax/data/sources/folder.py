@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -54,13 +55,13 @@ class ImageFolder(EncodedPictures):
         root = Path(self.root)
         if not root.is_dir():
             raise UserError(f"no folder at {str(root)!r}; give the folder that holds the pictures or the class folders")
-        found = listed(root, _walked)
+        found = listed(root, partial(walked, SUFFIXES))
         if not len(found.names):
             raise UserError(f"no pictures ({', '.join(SUFFIXES)}) in {str(root)!r}; give a folder that holds some")
-        classes = _classes(root, found) if self.labelled else ()
+        classes = classes_of(root, found, "pictures") if self.labelled else ()
         object.__setattr__(self, "classes", classes)
         object.__setattr__(self, "_listing", found)
-        self._look(_notes(found))
+        self._look(notes_of(found, "picture"))
 
     def __len__(self) -> int:
         return len(self._listing.names)
@@ -97,37 +98,37 @@ class ImageFolder(EncodedPictures):
         return Path(self.root) / self._listing.names[index]
 
 
-def _classes(root: Path, found: Listing) -> tuple[str, ...]:
+def classes_of(root: Path, found: Listing, what: str) -> tuple[str, ...]:
     """The names of the class folders, () where there are none; UserError where pictures are not all in such or all outside."""
     outside = found.labels < 0
     if outside.all():
         return ()
     if outside.any():
         raise UserError(
-            f"{str(root)!r} has pictures both beside and inside folders; move the former into a folder, or say "
+            f"{str(root)!r} has {what} both beside and inside folders; move the former into a folder, or say "
             f"labelled=False to take all of them, without labels"
         )
     used = np.bincount(found.labels, minlength=len(found.tops))
     if not used.all():
         empty = found.tops[int(np.argmin(used > 0))]
-        raise UserError(f"class folder {empty!r} in {str(root)!r} holds no pictures; fill or remove it")
+        raise UserError(f"class folder {empty!r} in {str(root)!r} holds no {what}; fill or remove it")
     return tuple(found.tops)
 
 
-def _notes(found: Listing) -> list[str]:
+def notes_of(found: Listing, what: str) -> list[str]:
     """What was left out of a folder."""
     odd = (
         [f"left out {len(found.odd)} names that are no regular files, {found.odd[0]!r} first"] if len(found.odd) else []
     )
-    others = f"left out {found.others} files that have no picture's suffix, {found.first_other!r} first"
+    others = f"left out {found.others} files that have no {what}'s suffix, {found.first_other!r} first"
     return odd + ([others] if found.others else [])
 
 
-def _walked(root: Path) -> Listing:
-    """What lies below `root`."""
+def walked(suffixes: tuple[str, ...], root: Path) -> Listing:
+    """What lies below `root`; files are those with one of the `suffixes`."""
     found: dict[str, list[str]] = {PICTURE: [], FOLDER: [], ODD: []}
     states, others, first_other = [], 0, ""
-    for kind, path in _names(root):
+    for kind, path in _names(root, suffixes):
         if kind == OTHER:  # counted, since there may be as many as pictures
             others, first_other = others + 1, min(first_other or path, path)
             continue
@@ -149,7 +150,7 @@ def _top_numbers(paths: list[str], tops: list[str]) -> np.ndarray:
     )
 
 
-def _names(root: Path) -> Iterator[tuple[str, str]]:
+def _names(root: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """What each name below `root` is, and its path; a folder comes before what is in it, and "" is `root` itself.
 
     Links are followed, but not to where they lie.
@@ -163,7 +164,7 @@ def _names(root: Path) -> Iterator[tuple[str, str]]:
             if _is_folder(entry):
                 waiting.append((entry.path, f"{path}/", _deeper(entry, above)))
                 yield FOLDER, path
-            elif entry.name.lower().endswith(SUFFIXES):
+            elif entry.name.lower().endswith(suffixes):
                 yield PICTURE if files.is_usable(entry) else ODD, path
             else:
                 yield OTHER, path

@@ -105,7 +105,7 @@ class ClipViews:
 
     def panel(self, views: Views) -> dict[str, Panel]:
         """The `views` of each clip side by side, and those of every other kind under the name of their policy."""
-        others = {name: x for name, x in other_kinds(views, self.inputs).items() if x.ndim == 6}
+        others = {name: views[name] for name in other_kinds(views, self.inputs) if views[name].ndim == 6}
         return {name: self._shown(x) for name, x in ({"views": views["clip"]} | others).items()}
 
     def units(self, batch: Mapping[str, np.ndarray]) -> dict[str, float]:

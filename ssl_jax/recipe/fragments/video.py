@@ -34,12 +34,19 @@ def clip_vit(width: int, depth: int, heads: int, patch: tuple[int, int, int], **
     return {"target": "ssl_jax.models.vit:ViT", **sizes, "class_token": False, **options}
 
 
+def label_probes(*names: str) -> tuple[Any, ...]:
+    """Probes for labels by name: on the encoder's features, and on what it makes of frames one by one."""
+    probe = {"target": "ssl_jax.evaluate.probes.labels:Probe", "fields": names}
+    return probe | {"name": "labels"}, probe | {"name": "frame_labels", "reading": "frames"}
+
+
 def moving_run(arg: str, examples: int, encoder: str = "student", **data: Any) -> dict[str, Any]:
     """Every section of a run on moving Fashion-MNIST but objective, model, views and optimiser.
 
     `arg` "" is `examples` examples, "tiny" a trial.
     """
     tiny = arg == "tiny"
+    probes = ("knn", *label_probes("direction", "order", "speed", "garment"))
     return {
         "seed": 0,
         "batch_size": 32 if tiny else 64,
@@ -48,6 +55,6 @@ def moving_run(arg: str, examples: int, encoder: str = "student", **data: Any) -
         "schedule": {"name": "cosine", "warmup_percent": 10},
         "mesh": {"data": -1},
         "checkpoint": {"every_percent": 25},
-        "evaluate": evaluation(encoder, tiny) | {"baselines": ("raw", "random")},
+        "evaluate": evaluation(encoder, tiny) | {"baselines": ("raw", "random"), "probes": probes},
         "log": {"every_steps": 4 if tiny else 20},
     }
