@@ -7,7 +7,7 @@ Representations from Video", arXiv 2404.08471. V-JEPA 2: Assran et al. 2025, arX
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import reduce
 from typing import Any, cast
 
@@ -27,7 +27,11 @@ from ssl_jax.models.heads import BlockPredictor
 from ssl_jax.objectives.base import Batch, Keys, Out, Progress, Views
 from ssl_jax.objectives.shared.latent import GREY, LatentPrediction, tokens_at
 
-SETTINGS: dict[str, dict[str, Any]] = {"short": {"blocks": 8, "scale": 0.15}, "long": {"blocks": 2, "scale": 0.7}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "short": {"blocks": 8, "scale": 0.15, "seen": 0.28, "hidden": 0.51},
+    "long": {"blocks": 2, "scale": 0.7, "seen": 0.1, "hidden": 0.72},
+}
+OPTIONS = tuple(field.name for field in fields(TubeBlocks) if field.name != "grid")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class VJEPA(LatentPrediction):
         for name in settings:
             if "/" in name or name == self.view:
                 raise UserError(f"objective.masks.{name}: name a setting by a word that is no view's, such as short")
+            for option in dict(settings[name]).keys() - set(OPTIONS):
+                raise UserError(f"objective.masks.{name} has no option {option!r}; there are {', '.join(OPTIONS)}")
         frozen = tuple((name, tuple(sorted(dict(options).items()))) for name, options in settings.items())
         object.__setattr__(self, "masks", frozen)
 

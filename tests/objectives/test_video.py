@@ -18,7 +18,7 @@ from ssl_jax.objectives.shared.latent import tokens_at
 from ssl_jax.objectives.videomae import VideoMAE
 from ssl_jax.objectives.vjepa import VJEPA
 
-PATCH, PROGRESS = (2, 4, 4), Progress(3, 10)
+PATCH, PROGRESS, KEY = (2, 4, 4), Progress(3, 10), jax.random.key(0)
 AUGMENT = ClipViews(16, (0.2,), (0.5,), {"clip": {}})
 BATCH = {"clip": np.random.default_rng(0).integers(0, 256, (4, 4, 16, 16, 1)).astype(np.uint8)}
 SIZES = {"width": 16, "depth": 1, "heads": 2, "mlp_dim": 16, "patch": PATCH, "class_token": False, "remat": "none"}
@@ -26,18 +26,36 @@ MASKS = {"short": {"blocks": 4, "seen": 0.3, "hidden": 0.8}, "long": {"blocks": 
 SMALL = {"predictor_width": 12, "predictor_depth": 1, "predictor_heads": 2, "masks": MASKS, "momentum": (0.9, 0.9)}
 
 
-def started(objective, seed=0):
-    """Keys, views, and a state whose arrays are all random: mask tokens start at zero."""
-    keys = Keys(jax.random.split(jax.random.key(seed), 4), jax.random.key(seed + 1))
-    views = objective.views(keys, BATCH, PROGRESS)
-    state, rng = jax.eval_shape(objective.init, keys.step, views), np.random.default_rng(seed)
-    return keys, views, jax.tree.map(lambda x: jnp.asarray(rng.normal(0, 0.2, x.shape), x.dtype), state)
+def started(objective):
+    """Views, and a state whose arrays are all random: mask tokens start at zero."""
+    views = drawn(objective, BATCH)
+    state, rng = jax.eval_shape(objective.init, KEY, views), np.random.default_rng(0)
+    return views, jax.tree.map(lambda x: rng.normal(0, 0.2, x.shape).astype(x.dtype), state)
+
+
+def drawn(objective, batch):
+    """Its views of a batch."""
+    keys = Keys(jax.random.split(jax.random.key(0), len(batch["clip"])), jax.random.key(1))
+    return jax.tree.map(np.asarray, jax.jit(lambda: objective.views(keys, batch, PROGRESS))())
+
+
+def panel_of(make, views):
+    """The only panel that `make` gives of views, and its rows as numbers."""
+    panels = []
+
+    def rows(views):
+        panels[:] = make(views).values()
+        return panels[0].rows
+
+    found = np.asarray(jax.jit(rows)(views))
+    (panel,) = panels
+    return panel, found
 
 
 def test_vjepa_is_the_mean_of_its_settings_and_padding_changes_nothing():
     objective = VJEPA(ViT(**SIZES, positions="rope", rope_places="indices", rope_base=1e4, rope_tiled=True), AUGMENT, **SMALL)
     assert objective.predictor.rope_tiled
-    _, views, (params, extra) = started(objective)
+    views, (params, extra) = started(objective)
     assert not all(bool(views[f"{name}/{field}_valid"].all()) for name in MASKS for field in ("context", "targets"))
 
     @jax.jit
@@ -54,7 +72,7 @@ def test_vjepa_is_the_mean_of_its_settings_and_padding_changes_nothing():
     np.testing.assert_allclose(loss, np.mean(alone), rtol=1e-6)
     assert all(np.abs(token).max() > 0 for token in gradient["predictor"]["mask_token"])
     fields = {f"{name}/{field}" for name in MASKS for field in ("context", "targets")}
-    other = {k: jnp.where(views[f"{k}_valid"], v, 5) if k in fields else v for k, v in views.items()}
+    other = {k: np.where(views[f"{k}_valid"], v, 5) if k in fields else v for k, v in views.items()}
     assert any((views[k] != other[k]).any() for k in fields)
     for ours, theirs in zip(jax.tree.leaves(run(params, other)), jax.tree.leaves((alone, loss, gradient)), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
@@ -63,26 +81,26 @@ def test_vjepa_is_the_mean_of_its_settings_and_padding_changes_nothing():
 def test_vjepa_has_a_token_for_each_setting_or_one_and_a_teacher_that_follows():
     encoder = ViT(**SIZES)
     objective = VJEPA(encoder, AUGMENT, **SMALL)
-    _, views, (params, extra) = started(objective)
+    views, (params, extra) = started(objective)
     assert params["predictor"]["mask_token"].shape == (2, 12)
     shared = VJEPA(encoder, AUGMENT, **SMALL, shared_token=True)
-    assert jax.eval_shape(shared.init, jax.random.key(0), views).params["predictor"]["mask_token"].shape == (12,)
-    moved = objective.update(params, extra, None, PROGRESS).extra["teacher"]["encoder"]
+    assert jax.eval_shape(shared.init, KEY, views).params["predictor"]["mask_token"].shape == (12,)
+    moved = jax.jit(lambda: objective.update(params, extra, None, PROGRESS))().extra["teacher"]["encoder"]
     for new, old, student in zip(*map(jax.tree.leaves, (moved, extra["teacher"]["encoder"], params["encoder"])), strict=True):
         np.testing.assert_allclose(new, 0.9 * old + 0.1 * student, rtol=1e-5, atol=1e-6)
     assert list(objective.encoders()) == ["teacher", "student"]
-    for panels, columns in (
-        (objective.preview(views), ("input", "short", "long")),
-        (
-            objective.show(params, extra, views),
-            ("input", "short context", "short similarity", "long context", "long similarity"),
+    shown = {
+        objective.preview: ("input", "short", "long"),
+        lambda views: objective.show(params, extra, views): (
+            "input", "short context", "short similarity", "long context", "long similarity",
         ),
-    ):
-        (panel,) = panels.values()
+    }  # fmt: skip
+    for make, columns in shown.items():
+        panel, rows = panel_of(make, views)
         assert isinstance(panel, Clips)
         assert panel.captions == columns
-        assert panel.rows.shape == (4, len(columns), 4, 16, 16, 1)
-    hidden = np.asarray(panel.rows[:, 2]) != 0.5
+        assert rows.shape == (4, len(columns), 4, 16, 16, 1)
+    hidden = rows[:, 2] != 0.5
     assert (hidden.mean((1, 2, 3, 4)) == np.asarray(views["short/targets_valid"]).sum((1, 2)) / 32).all()
 
 
@@ -90,14 +108,13 @@ def test_videomae_hides_tubes_and_normalises_each_channel_of_a_tubelet():
     augment = ClipViews(16, (0.2, 0.1), (0.5, 0.3), {"clip": {}})
     objective = VideoMAE(ViT(**SIZES, positions="sequence"), augment, 0.75, decoder_width=8, decoder_depth=1, decoder_heads=2)
     batch = {"clip": np.concatenate([BATCH["clip"], BATCH["clip"] // 3 + 20], axis=-1)}
-    keys = Keys(jax.random.split(jax.random.key(0), 4), jax.random.key(1))
-    views = objective.views(keys, batch, PROGRESS)
+    views = drawn(objective, batch)
     target = np.asarray(objective.target(views)).reshape(4, 32, -1, 2)
     first = batch["clip"][0, :2, :4, :4].astype(float).reshape(-1, 2) / 255
     np.testing.assert_allclose(target[0, 0], (first - first.mean(0)) / (first.std(0, ddof=1) + 1e-6), atol=1e-4)
-    state = jax.jit(objective.init)(keys.step, views)
-    (shown,) = jax.jit(objective.show)(state.params, {}, views).values()
-    _, masked, filled = np.moveaxis(np.asarray(shown.rows), 1, 0)
+    params = jax.tree.map(lambda x: np.full(x.shape, 0.1, x.dtype), jax.eval_shape(objective.init, KEY, views).params)
+    _, rows = panel_of(lambda views: objective.show(params, {}, views), views)
+    _, masked, filled = np.moveaxis(rows, 1, 0)
     seen = (masked == filled).all(-1).reshape(4, 2, 2, 4, 4, 4, 4).all((2, 4, 6))  # the patches that are not filled in
     np.testing.assert_array_equal(seen.sum((2, 3)), 4)
     np.testing.assert_array_equal(seen[:, 0], seen[:, 1])
@@ -114,8 +131,7 @@ def test_parts_come_in_the_order_that_the_label_says():
     augment = ClipViews(16, (0.0,), (1 / 255,), {"clip": {}})
     for task in TASKS:
         objective = FrameOrder(ViT(**SIZES), augment, task, 2)
-        keys = Keys(jax.random.split(jax.random.key(0), 256), jax.random.key(1))
-        views = jax.tree.map(np.asarray, objective.views(keys, numbered, PROGRESS))
+        views = drawn(objective, numbered)
         found = views["clip"][:, 0, :, 0, 0, 0].round().astype(int)
         told = {"shuffle": ([2, 3, 0, 1], [0, 1, 2, 3]), "sort": ([0, 1, 2, 3], [2, 3, 0, 1]), "arrow": ([3, 2, 1, 0], [0, 1, 2, 3])}
         np.testing.assert_array_equal(found, np.array(told[task])[views["label"]])
