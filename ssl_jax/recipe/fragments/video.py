@@ -7,7 +7,7 @@ from typing import Any
 from ssl_jax.recipe.fragments.common import evaluation
 
 # Mean and standard deviation of the pixels of moving Fashion-MNIST in [0, 1].
-MOVING_PIXELS: dict[str, Any] = {"mean": (0.104,), "std": (0.24,)}
+MOVING_PIXELS: dict[str, Any] = {"mean": (0.192,), "std": (0.239,)}
 
 
 def clip_views(size: int, pixels: dict[str, Any], clip: dict[str, Any], **options: Any) -> dict[str, Any]:
