@@ -2,9 +2,9 @@
 
     ssl-jax train --config frame_order_vit_moving --workdir runs/frame-order
 
-A clip is cut into four parts of four frames, which come in one of 24 orders; the encoder sees all of them, and which order it was is to
-be told. With --config.objective.task=shuffle only whether they are in order (Shuffle and Learn). Backwards (task=arrow) cannot be
-told of this motion, which looks the same both ways.
+A clip is cut into four parts of four frames, which come in one of 24 orders; the encoder sees the whole of it, and which order
+it is has to be told. With --config.objective.task=shuffle it is only whether they are in order (Shuffle and Learn). Backwards
+(task=arrow) cannot be told of this motion, which looks the same both ways.
 """
 
 from ml_collections import ConfigDict

@@ -3,8 +3,9 @@
     ssl-jax plan --config videomae_vitb_video --topology v5e:8x8
     ssl-jax train --config videomae_vitb_video --workdir runs/videomae-vitb
 
-Tong et al. 2022, arXiv 2203.12602, and the script of its code for 1600 epochs on 64 GPUs. Put the videos at data/videos/train/<class>, or
-set data.pretrain.root. A clip is 16 frames, one in four; a crop is as large as one of their four scales can be.
+Tong et al. 2022, arXiv 2203.12602, and the script of its code for 1600 epochs on 64 GPUs. Put the videos at
+data/videos/train/<class>, or set data.pretrain.root. A clip is 16 frames, one in four. Crops have any size between the smallest
+and the largest of their four scales.
 """
 
 from ml_collections import ConfigDict
@@ -29,7 +30,10 @@ def get_config(arg: str = "") -> ConfigDict:
             else clip_vit(768, 12, 12, (2, 16, 16), dtype="bfloat16", **shared),
             optimizer=dict(name="adamw", lr=1.5e-4, reference_batch=256, b2=0.95, weight_decay=0.05),
             schedule=dict(
-                name="cosine", start=1 / 150, final=1 / 15, **(dict(warmup_percent=5) if tiny else dict(warmup_epochs=40))
+                name="cosine",
+                start=1 / 150,
+                final=1 / 15,
+                **(dict(warmup_percent=5) if tiny else dict(warmup_epochs=40)),
             ),
             evaluate=run["evaluate"] | dict(encoder="student"),
         )

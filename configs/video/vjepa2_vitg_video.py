@@ -3,9 +3,10 @@
     ssl-jax plan --config vjepa2_vitg_video --topology v5p:4x4x8
     ssl-jax train --config vjepa2_vitg_video --workdir runs/vjepa2-vitg
 
-Assran et al. 2025, arXiv 2506.09985, and their code: 240,000 steps of clips of 16 frames at four a second, at a constant rate, and then, as
-a phase of its own, 12,000 steps of 64 frames while the rate falls to nothing. Put the videos at data/videos/train/<class>,
-or set data.pretrain.root; the authors have 22 million, and a share of single images, which this recipe leaves out.
+Assran et al. 2025, arXiv 2506.09985, and their code: 240,000 steps of clips of 16 frames at four a second, at a constant rate,
+and then, as a phase of its own, 12,000 steps of 64 frames while the rate falls to nothing. Put the videos at
+data/videos/train/<class>, or set data.pretrain.root; the authors have 22 million, and a share of single images, which this
+recipe leaves out.
 """
 
 from ml_collections import ConfigDict

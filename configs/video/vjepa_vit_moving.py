@@ -2,8 +2,9 @@
 
     ssl-jax train --config vjepa_vit_moving --workdir runs/vjepa
 
-From what is left of the frames after 8 or 2 blocks of them are hidden for the whole clip, the teacher's features of the hidden tubelets
-are predicted. Clips of 16 frames of 32 pixels are 8 x 4 x 4 tubelets. Features are the mean of all tokens of the teacher.
+Eight small blocks of the frames, or two large ones, are hidden for the whole clip, and the teacher's features of the hidden
+tubelets are predicted from the others. Clips of 16 frames of 32 pixels are 8 x 4 x 4 tubelets. Features are the mean of all
+tokens of the teacher.
 """
 
 from ml_collections import ConfigDict

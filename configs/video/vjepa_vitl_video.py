@@ -3,9 +3,9 @@
     ssl-jax plan --config vjepa_vitl_video --topology v5p:4x4x4
     ssl-jax train --config vjepa_vitl_video --workdir runs/vjepa-vitl
 
-Bardes et al. 2024, arXiv 2404.08471, table 7, and their code. Put the videos at data/videos/train/<class>, or set data.pretrain.root; the
-authors have two million (Kinetics-710, Something-Something v2, HowTo100M). A clip is 16 frames, one in four. Their
-schedules are those of 112,500 steps, of which they make 90,000: evaluate the checkpoint of step 90,000.
+Bardes et al. 2024, arXiv 2404.08471, and their code. Put the videos at data/videos/train/<class>, or set data.pretrain.root; the
+authors have two million (Kinetics-710, Something-Something v2, HowTo100M). A clip is 16 frames, one in four. Their schedules are
+those of 112,500 steps, of which they make 90,000: evaluate the checkpoint of step 90,000.
 """
 
 from ml_collections import ConfigDict

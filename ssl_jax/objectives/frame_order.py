@@ -55,12 +55,12 @@ class FrameOrder(JointEmbedding):
     task: `"shuffle"` tells clips in order from all others (Shuffle and Learn), `"sort"` all parts! orders apart (Sorting
         Sequences; Clip Order Prediction), `"arrow"` forwards from backwards (the arrow of time).
 
-    Fidelity: the encoder sees the whole clip in its new order, so that what tells the order has to be in its features. Shuffle and
-    Learn and Sorting Sequences have an encoder of single frames and a classifier of what it makes of three or four, Clip Order
-    Prediction one of short clips, the arrow of time one of optical flow. Parts follow each other in time; they are not
+    Fidelity: the encoder sees the whole clip in its new order, so that what tells the order has to be in its features. Shuffle
+    and Learn and Sorting Sequences have an encoder of single frames and a classifier of what it makes of three or four, Clip
+    Order Prediction one of short clips, the arrow of time one of optical flow. Parts follow each other in time; they are not
     sampled where much moves. A part of several frames shows which way it goes, so backwards is an order of its own, where
     methods on single frames cannot tell it. Half of the clips are in order, a quarter in Shuffle and Learn. Motion that looks
-    the same backwards has no arrow of time, and nothing can be learned from it there.
+    the same backwards has no arrow of time to be learned.
     """
 
     augment: ClipViews

@@ -66,8 +66,7 @@ class VJEPA(LatentPrediction):
                 raise UserError(f"objective.masks.{name}: name a setting by a word that is no view's, such as short")
             for option in dict(settings[name]).keys() - set(OPTIONS):
                 raise UserError(f"objective.masks.{name} has no option {option!r}; there are {', '.join(OPTIONS)}")
-        frozen = tuple((name, tuple(sorted(dict(options).items()))) for name, options in settings.items())
-        object.__setattr__(self, "masks", frozen)
+        object.__setattr__(self, "masks", tuple((name, _hashable(options)) for name, options in settings.items()))
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -141,6 +140,12 @@ class VJEPA(LatentPrediction):
 
     def _token(self, number: int) -> int:
         return 0 if self.shared_token else number
+
+
+def _hashable(options: Mapping[str, Any] | tuple) -> tuple[tuple[str, Any], ...]:
+    """Options with tuples in the place of lists."""
+    pairs = sorted(dict(options).items())
+    return tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in pairs)
 
 
 def similarity(a: Array, b: Array) -> Array:

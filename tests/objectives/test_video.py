@@ -22,7 +22,10 @@ PATCH, PROGRESS, KEY = (2, 4, 4), Progress(3, 10), jax.random.key(0)
 AUGMENT = ClipViews(16, (0.2,), (0.5,), {"clip": {}})
 BATCH = {"clip": np.random.default_rng(0).integers(0, 256, (4, 4, 16, 16, 1)).astype(np.uint8)}
 SIZES = {"width": 16, "depth": 1, "heads": 2, "mlp_dim": 16, "patch": PATCH, "class_token": False, "remat": "none"}
-MASKS = {"short": {"blocks": 4, "seen": 0.3, "hidden": 0.8}, "long": {"blocks": 1, "scale": 0.5, "seen": 0.5, "hidden": 0.6}}
+MASKS = {
+    "short": {"blocks": 4, "seen": 0.3, "hidden": 0.8},
+    "long": {"blocks": 1, "scale": 0.5, "seen": 0.5, "hidden": 0.6},
+}
 SMALL = {"predictor_width": 12, "predictor_depth": 1, "predictor_heads": 2, "masks": MASKS, "momentum": (0.9, 0.9)}
 
 
@@ -53,7 +56,9 @@ def panel_of(make, views):
 
 
 def test_vjepa_is_the_mean_of_its_settings_and_padding_changes_nothing():
-    objective = VJEPA(ViT(**SIZES, positions="rope", rope_places="indices", rope_base=1e4, rope_tiled=True), AUGMENT, **SMALL)
+    objective = VJEPA(
+        ViT(**SIZES, positions="rope", rope_places="indices", rope_base=1e4, rope_tiled=True), AUGMENT, **SMALL
+    )
     assert objective.predictor.rope_tiled
     views, (params, extra) = started(objective)
     assert not all(bool(views[f"{name}/{field}_valid"].all()) for name in MASKS for field in ("context", "targets"))
@@ -86,7 +91,9 @@ def test_vjepa_has_a_token_for_each_setting_or_one_and_a_teacher_that_follows():
     shared = VJEPA(encoder, AUGMENT, **SMALL, shared_token=True)
     assert jax.eval_shape(shared.init, KEY, views).params["predictor"]["mask_token"].shape == (12,)
     moved = jax.jit(lambda: objective.update(params, extra, None, PROGRESS))().extra["teacher"]["encoder"]
-    for new, old, student in zip(*map(jax.tree.leaves, (moved, extra["teacher"]["encoder"], params["encoder"])), strict=True):
+    for new, old, student in zip(
+        *map(jax.tree.leaves, (moved, extra["teacher"]["encoder"], params["encoder"])), strict=True
+    ):
         np.testing.assert_allclose(new, 0.9 * old + 0.1 * student, rtol=1e-5, atol=1e-6)
     assert list(objective.encoders()) == ["teacher", "student"]
     shown = {
@@ -106,7 +113,9 @@ def test_vjepa_has_a_token_for_each_setting_or_one_and_a_teacher_that_follows():
 
 def test_videomae_hides_tubes_and_normalises_each_channel_of_a_tubelet():
     augment = ClipViews(16, (0.2, 0.1), (0.5, 0.3), {"clip": {}})
-    objective = VideoMAE(ViT(**SIZES, positions="sequence"), augment, 0.75, decoder_width=8, decoder_depth=1, decoder_heads=2)
+    objective = VideoMAE(
+        ViT(**SIZES, positions="sequence"), augment, 0.75, decoder_width=8, decoder_depth=1, decoder_heads=2
+    )
     batch = {"clip": np.concatenate([BATCH["clip"], BATCH["clip"] // 3 + 20], axis=-1)}
     views = drawn(objective, batch)
     target = np.asarray(objective.target(views)).reshape(4, 32, -1, 2)
@@ -129,11 +138,17 @@ def test_parts_come_in_the_order_that_the_label_says():
     assert set(TASKS["sort"](3)) == {(order,) for order in permutations(range(3))}
     numbered = {"clip": np.broadcast_to(np.arange(4, dtype=np.uint8).reshape(1, 4, 1, 1, 1), (256, 4, 16, 16, 1))}
     augment = ClipViews(16, (0.0,), (1 / 255,), {"clip": {}})
+    right, swapped, backwards = [0, 1, 2, 3], [2, 3, 0, 1], [3, 2, 1, 0]
+    told = {"shuffle": (swapped, right), "sort": (right, swapped), "arrow": (backwards, right)}
     for task in TASKS:
         objective = FrameOrder(ViT(**SIZES), augment, task, 2)
         views = drawn(objective, numbered)
         found = views["clip"][:, 0, :, 0, 0, 0].round().astype(int)
-        told = {"shuffle": ([2, 3, 0, 1], [0, 1, 2, 3]), "sort": ([0, 1, 2, 3], [2, 3, 0, 1]), "arrow": ([3, 2, 1, 0], [0, 1, 2, 3])}
+        told = {
+            "shuffle": ([2, 3, 0, 1], [0, 1, 2, 3]),
+            "sort": ([0, 1, 2, 3], [2, 3, 0, 1]),
+            "arrow": ([3, 2, 1, 0], [0, 1, 2, 3]),
+        }
         np.testing.assert_array_equal(found, np.array(told[task])[views["label"]])
         assert 0.35 < views["label"].mean() < 0.65
 

@@ -28,7 +28,9 @@ def test_tubes_have_static_counts_and_are_never_seen_and_hidden(name):
     keys, steps = jax.random.split(jax.random.key(0), 16), jax.random.split(jax.random.key(1), 8)
     drawn = jax.tree.map(lambda x: np.asarray(x).reshape(-1, x.shape[-1]), draw(keys, steps))
     seen, hidden = shown(drawn.context, drawn.context_valid), shown(drawn.targets, drawn.targets_valid)
-    for found, valid, published in zip((seen, hidden), (drawn.context_valid, drawn.targets_valid), PUBLISHED[name], strict=True):
+    for found, valid, published in zip(
+        (seen, hidden), (drawn.context_valid, drawn.targets_valid), PUBLISHED[name], strict=True
+    ):
         np.testing.assert_array_equal(found, np.repeat(found[:, :1], GRID[0], axis=1))
         np.testing.assert_array_equal(found.sum((1, 2)), valid.sum(1))  # no patch twice
         assert (valid.sum(1) > 0).all()
