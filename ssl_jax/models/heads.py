@@ -181,5 +181,5 @@ class BlockPredictor(nn.Module):
         """(cos, sin) [R, S, head width] of the patches `index` [R, S]; None where a table was added."""
         if self.positions != "rope":
             return None
-        tables = rope(self.width // self.heads, patch_places(grid), self.rope_base, tiled=self.rope_tiled)
-        return (tuple(table[index] for table in tables),)
+        cos, sin = rope(self.width // self.heads, patch_places(grid), self.rope_base, tiled=self.rope_tiled)
+        return ((cos[index], sin[index]),)

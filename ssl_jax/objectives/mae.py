@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from ssl_jax.data.image.views import ImageViews
+from ssl_jax.data.augment import Normalised
 from ssl_jax.data.masks.noise import random_keep
 from ssl_jax.data.panels import Panel, panel_of
 from ssl_jax.errors import UserError
@@ -38,7 +38,7 @@ class MAE(Objective):
     """
 
     encoder: nn.Module
-    augment: ImageViews
+    augment: Normalised
     mask_ratio: float = 0.75
     normalize_pixels: bool = True
     decoder_width: int = 512

@@ -6,9 +6,10 @@ Representations from Video", arXiv 2404.08471. V-JEPA 2: Assran et al. 2025, arX
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from functools import reduce
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, cast
 
 import jax
@@ -31,6 +32,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "short": {"blocks": 8, "scale": 0.15, "seen": 0.28, "hidden": 0.51},
     "long": {"blocks": 2, "scale": 0.7, "seen": 0.1, "hidden": 0.72},
 }
+SIMILARITY = (
+    "Similarity: cosine of the predicted features of hidden tubelets to the teacher's, black is 0 or less, white 1."
+)
 OPTIONS = tuple(field.name for field in fields(TubeBlocks) if field.name != "grid")
 
 
@@ -38,7 +42,8 @@ OPTIONS = tuple(field.name for field in fields(TubeBlocks) if field.name != "gri
 class VJEPA(LatentPrediction):
     """L1 between predicted and teacher features of hidden tubes, the mean of several settings of masks.
 
-    masks: name of a setting -> options of `TubeBlocks`. Each is a pass of student and predictor; the teacher's serves all.
+    masks: name of a setting -> options of `TubeBlocks`; (): the paper's two. Each is a pass of student and predictor, and has a
+        term of the loss; one pass of the teacher serves all.
     shared_token: one mask token for all settings (V-JEPA 2) instead of one for each (V-JEPA). They start at zero.
 
     V-JEPA has an encoder of `positions="sincos"` and a momentum that rises to 1; V-JEPA 2 one of `positions="rope"`, with
@@ -55,7 +60,7 @@ class VJEPA(LatentPrediction):
     predictor_depth: int = 12
     momentum: tuple[float, float] = (0.998, 1.0)
     predictor_heads: int = 12
-    masks: Mapping[str, Mapping[str, Any]] | tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
+    masks: Mapping[str, Mapping[str, Any]] | tuple = ()
     shared_token: bool = False
 
     def __post_init__(self) -> None:
@@ -87,12 +92,11 @@ class VJEPA(LatentPrediction):
         """One view [B, 1, T, h, w, C], and of each setting `<name>/context` [B, K] and `<name>/targets` [B, 1, M] with
         their validity."""
         views = self.augment(keys.example, batch)
-        made = dict(views)
         for number, (name, options) in enumerate(self.settings.items(), 1):
-            example = jax.vmap(lambda key, n=number: jax.random.fold_in(key, n))(keys.example)
+            example = jax.vmap(partial(jax.random.fold_in, data=number))(keys.example)
             masks = TubeBlocks(self.grid(views), **options)(example, jax.random.fold_in(keys.step, number))
-            made |= {f"{name}/{field}": x for field, x in masks._asdict().items()}
-        return made
+            views = views | {f"{name}/{field}": x for field, x in masks._asdict().items()}
+        return views
 
     def masks_in(self, views: Views) -> tuple[BlockMasks, ...]:
         """Those of every setting."""
@@ -100,49 +104,47 @@ class VJEPA(LatentPrediction):
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """The mean over settings of the L1 error on their hidden patches."""
-        taught, count = self.taught(extra, views), len(self.settings)
-        losses = {}
-        for number, (name, masks) in enumerate(zip(self.settings, self.masks_in(views), strict=True)):
-            prediction = self.predicted(params, views, masks, self._token(number))
-            losses[name] = l1(prediction, tokens_at(taught, masks.targets), masks.targets_valid)
+        taught, losses = self.taught(extra, views), {}
+        for name, (masks, prediction) in self.told(params, views).items():
+            error = l1(prediction, tokens_at(taught, masks.targets), masks.targets_valid)
+            losses[name] = Mean(error.total / len(self.settings), error.weight)
         # Falling loss alone proves nothing: a collapse lowers it. The spread of the targets over the batch shows one.
-        spread = mean_of(jnp.std(taught.astype(jnp.float32), axis=0))
-        return Out({name: Mean(x.total / count, x.weight) for name, x in losses.items()}, {"target_std": spread})
+        return Out(losses, {"target_std": mean_of(jnp.std(taught.astype(jnp.float32), axis=0))})
+
+    def told(self, params: dict, views: Views) -> dict[str, tuple[BlockMasks, Array]]:
+        """The masks of each setting, and what is predicted with them [B, 1, M, D]."""
+        tokens = (0 if self.shared_token else number for number in range(len(self.settings)))
+        passes = zip(self.settings, self.masks_in(views), tokens, strict=True)
+        return {name: (masks, self.predicted(params, views, masks, token)) for name, masks, token in passes}
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """The clip, and what each setting leaves of it."""
-        seen = {name: self.only(views, m.context, m.context_valid) for name, m in self._named(views).items()}
+        seen = {
+            name: self.only(views, masks.context, masks.context_valid)
+            for name, masks in zip(self.settings, self.masks_in(views), strict=True)
+        }
         return {"masks": self.panel(views, seen)}
 
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
         """The clip, and for each setting how near the predicted features of hidden patches are to the teacher's."""
-        taught = self.taught(extra, views)
-        maps = {}
-        for number, (name, masks) in enumerate(self._named(views).items()):
-            prediction = self.predicted(params, views, masks, self._token(number))
-            near = similarity(prediction, tokens_at(taught, masks.targets))
+        taught, maps = self.taught(extra, views), {}
+        for name, (masks, prediction) in self.told(params, views).items():
             maps[f"{name} context"] = self.only(views, masks.context, masks.context_valid)
+            near = similarity(prediction, tokens_at(taught, masks.targets))
             maps[f"{name} similarity"] = self._map(views, masks, near)
-        return {"prediction": self.panel(views, maps)}
+        return {"prediction": replace(self.panel(views, maps), note=SIMILARITY)}
 
     def _map(self, views: Views, masks: BlockMasks, values: Array) -> Array:
         """Values [B, 1, M] of the hidden patches at their places, and grey elsewhere [B, T, h, w, C]."""
-        count, channels = views[self.view].shape[0], views[self.view].shape[-1]
-        grid = self.grid(views)
-        placed = jnp.full((count, reduce(int.__mul__, grid)), GREY)
-        index = jnp.where(masks.targets_valid, masks.targets, placed.shape[1])[:, 0]
-        placed = placed.at[jnp.arange(count)[:, None], index].set(values[:, 0], mode="drop")
-        length = patch_length(self.encoder.patch, channels)
+        grid, clips = self.grid(views), views[self.view]
+        rows, beyond = jnp.arange(clips.shape[0])[:, None], math.prod(grid)
+        index = jnp.where(masks.targets_valid, masks.targets, beyond)[:, 0]
+        placed = jnp.full((len(rows), beyond), GREY).at[rows, index].set(values[:, 0], mode="drop")
+        length = patch_length(self.encoder.patch, clips.shape[-1])
         return unpatchify(jnp.repeat(placed[..., None], length, axis=2), self.encoder.patch, grid)
 
-    def _named(self, views: Views) -> dict[str, BlockMasks]:
-        return dict(zip(self.settings, self.masks_in(views), strict=True))
 
-    def _token(self, number: int) -> int:
-        return 0 if self.shared_token else number
-
-
-def _hashable(options: Mapping[str, Any] | tuple) -> tuple[tuple[str, Any], ...]:
+def _hashable(options: Mapping[str, Any] | tuple) -> tuple:
     """Options with tuples in the place of lists."""
     pairs = sorted(dict(options).items())
     return tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in pairs)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from ssl_jax.data.augment import Normalised
 from ssl_jax.data.masks.multi_block import BlockMasks
 from ssl_jax.data.panels import Panel, panel_of
 from ssl_jax.errors import UserError
@@ -35,6 +36,7 @@ class LatentPrediction(Objective):
     """
 
     encoder: nn.Module
+    augment: Normalised
     predictor_width: int = 384
     predictor_depth: int = 6
     momentum: tuple[float, float] = (0.996, 1.0)
