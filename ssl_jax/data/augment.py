@@ -59,6 +59,14 @@ class Augment(Protocol):
         ...
 
 
+class Normalised(Augment, Protocol):
+    """An augment whose main view is one normalised array [B, V, *axes, C]: a series, a picture, a clip."""
+
+    def denormalise(self, x: Array) -> Array:
+        """Normalised [..., C] -> as people are shown it, pixels in [0, 1]."""
+        ...
+
+
 @dataclass(frozen=True)
 class KindOfView:
     """What `augment.evaluation` gives for views of another kind than the main one; compares like a value, as `jit` needs."""

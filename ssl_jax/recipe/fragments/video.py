@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ssl_jax.recipe.fragments.common import evaluation
+from ssl_jax.recipe.fragments.common import evaluation, frozen_evaluation
+from ssl_jax.recipe.fragments.image import IMAGENET_PIXELS
 
 # Mean and standard deviation of the pixels of moving Fashion-MNIST in [0, 1].
 MOVING_PIXELS: dict[str, Any] = {"mean": (0.192,), "std": (0.239,)}
@@ -57,4 +58,30 @@ def moving_run(arg: str, examples: int, encoder: str = "student", **data: Any) -
         "checkpoint": {"every_percent": 25},
         "evaluate": evaluation(encoder, tiny) | {"baselines": ("raw", "random"), "probes": probes},
         "log": {"every_steps": 4 if tiny else 20},
+    }
+
+
+def videos(examples: int, size: int, frames: int = 16, **options: Any) -> dict[str, Any]:
+    """The `data` section for class folders of videos, data/videos/train and /val; `ssl-jax plan` needs no files."""
+    source = {"target": "ssl_jax.data.sources:VideoFolder", "size": size, "frames": frames, **options}
+    train, test = (source | {"root": f"data/videos/{part}"} for part in ("train", "val"))
+    return {"pretrain": train, "probe": dict(train), "test": test, "examples": examples, "threads": 16, "prefetch": 32}
+
+
+def video_run(tiny: bool, batch_size: int, data: dict[str, Any], size: int, crop: dict[str, Any]) -> dict[str, Any]:
+    """Every section of a run on videos but its length, objective, model, optimiser and schedule; `crop` of `size` pixels.
+
+    `tiny` is a trial on moving Fashion-MNIST, so that nothing is downloaded.
+    """
+    clips = {"count": 1, "interpolation": "bilinear"} | crop
+    frozen = frozen_evaluation("teacher") | {"probes": ("attentive", "knn")}
+    return {
+        "seed": 0,
+        "batch_size": 32 if tiny else batch_size,
+        "data": moving_data(True) if tiny else data,
+        "augment": moving_views() if tiny else clip_views(size, IMAGENET_PIXELS, clips),
+        "mesh": {"data": 1, "fsdp": -1},
+        "checkpoint": {"every_percent": 5},
+        "evaluate": evaluation("teacher", True) | {"baselines": ("raw", "random")} if tiny else frozen,
+        "log": {"every_steps": 4 if tiny else 50},
     }
