@@ -1,6 +1,7 @@
 """Several labels in one probe, on clips and on their frames one by one, which say nothing of the order of time."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +23,12 @@ def encoder(module, name):
 
 def test_frames_one_by_one_are_the_same_in_any_order():
     clips = np.random.default_rng(0).standard_normal((3, 6, 8, 8, 1)).astype(np.float32)
-    variables = VIT.init(jax.random.key(0), clips, method="features")
+    variables = jax.jit(partial(VIT.init, method="features"))(jax.random.key(0), clips)
     given = jax.jit(lambda clip: read(encoder(VIT, "clip"), variables, {"clip": clip}, (OWN, FRAMES)))
     forwards, backwards = given(clips), given(clips[:, ::-1])
     np.testing.assert_allclose(forwards[FRAMES], backwards[FRAMES], atol=1e-5)
     assert abs(forwards[OWN] - backwards[OWN]).max() > 1e-2
-    alone = VIT.apply(variables, jnp.repeat(clips[:, 4:5], 2, axis=1), method="features")
+    alone = jax.jit(partial(VIT.apply, method="features"))(variables, jnp.repeat(clips[:, 4:5], 2, axis=1))
     repeated = given(np.repeat(clips[:, 4:5], 6, axis=1))
     np.testing.assert_allclose(repeated[FRAMES], alone, atol=1e-5)
 
@@ -51,9 +52,9 @@ def test_each_label_is_what_the_linear_probe_has_of_it():
     whole = Split(part(0), part(1), 2)
     still = Split(*(p._replace(x=p.x[:, :3]) for p in (whole.train, whole.test)), 2)
     split = replace(whole, readings={FRAMES: still})
-    found, frames = (Probe(("way", "kind"), reading).run(split) for reading in ("own", "frames"))
+    found, frames = Probe(("way", "kind")).run(split), Probe(("way",), "frames").run(split)
     assert found["way"] == Linear().run(split)["accuracy"] > 0.9
-    assert min(found["kind"], frames["kind"]) > 0.9
+    assert found["kind"] > 0.9
     assert frames["way"] < 0.65
     assert found["intervals"]["way"][0] <= found["way"] <= found["intervals"]["way"][1]
     titles = [column["title"] for column in (*Probe(("way",)).columns, *Probe(("way",), "frames").columns)]
