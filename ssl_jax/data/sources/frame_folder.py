@@ -66,6 +66,10 @@ class FrameFolder(VideoWindows):
         video, window = self.place(index)
         return self._names[int(self._firsts[video]) + window * self._step]
 
+    def belongs_to(self, index: int) -> str:
+        """The folder of a record's frames below `root`."""
+        return _folder(self.name_of(index))
+
     @property
     def _span(self) -> int:
         """Frames of a video from the first of a clip to the last."""

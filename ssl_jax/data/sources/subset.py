@@ -98,7 +98,8 @@ class NamedPart(Chosen):
 
     As with `Subset`, `NamedPart(s, 0.0, 0.8)` and `NamedPart(s, 0.8, 1.0)` are disjoint and together all of `s`, about four
     fifths and one. But a record stays in its part when others are added or removed, as long as it keeps its name
-    (`source.name_of`; in a folder, the path below it).
+    (`source.name_of`; in a folder, the path below it). Records that are parts of one thing, as clips of a video are, stay
+    together: where a source has `belongs_to(i)`, that is the name.
 
     Raises:
       UserError: a `source` that is none, fractions that are not 0 <= start < stop <= 1, or that leave no record.
@@ -114,7 +115,7 @@ class NamedPart(Chosen):
     def __post_init__(self) -> None:
         source: Any = require_source(self.source)
         require_fractions(self.start, self.stop)
-        name_of = getattr(source, "name_of", str)
+        name_of = getattr(source, "belongs_to", getattr(source, "name_of", str))
         places = np.fromiter((place_of_name(name_of(i)) for i in range(len(source))), np.float64, len(source))
         self._choose(np.flatnonzero((self.start <= places) & (places < self.stop)))
         require_some(self)

@@ -77,3 +77,7 @@ class VideoFolder(VideoWindows):
         """The path of a record's video below `root`, and when the clip begins."""
         video, window = self.place(index)
         return f"{self._names[video]} at {window * self._steps[video]:.2f} s"
+
+    def belongs_to(self, index: int) -> str:
+        """The path of a record's video below `root`."""
+        return self._names[self.place(index)[0]]
