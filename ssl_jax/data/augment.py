@@ -59,11 +59,11 @@ class Augment(Protocol):
         ...
 
 
-class Planes(Augment, Protocol):
-    """An augment whose views are planes [B, V, h, w, C]: pictures, spectrograms."""
+class Normalised(Augment, Protocol):
+    """An augment whose main view is one normalised array [B, V, *axes, C]: a series, a picture, a spectrogram, a clip."""
 
     def denormalise(self, x: Array) -> Array:
-        """Views [..., h, w, C] -> greys or colours in [0, 1] that people can look at."""
+        """Normalised [..., C] -> as people are shown it, greys or colours in [0, 1]."""
         ...
 
     def upright(self, x: Array) -> Array:

@@ -274,6 +274,15 @@ class ViT(nn.Module):
         """`x` after a LayerNorm whose parameters are given."""
         return LayerNorm(self.norm_epsilon, self.dtype, parent=None).apply({"params": params}, x)  # type: ignore[return-value]
 
+    def frame_features(self, clip: Array) -> Array:
+        """The mean [B, D] over the frames of a clip [B, T, H, W, C] of what is made of each frame alone, which does not depend on
+        their order. A frame is shown as long as a patch is, and its tokens are pooled as those of a clip, without `cells`.
+        """
+        stills = jnp.repeat(clip.reshape(-1, 1, *clip.shape[2:]), sides(self.patch)[0], axis=1)
+        tokens = self(stills)
+        pooled = tokens[:, 0] if self.pool == "class" else tokens[:, self.prefix :].mean(1, dtype=wide(tokens.dtype))
+        return pooled.reshape(*clip.shape[:2], -1).mean(1)
+
     @property
     def _kernel_init(self) -> nn.initializers.Initializer:
         return INITIALIZERS[self.initializer]

@@ -40,6 +40,7 @@ TEXTS = ("tokenizer", "length", "vocabulary")  # of every source of texts
 SOUNDS = ("rate", "seconds", "channels", "windows")  # of every source of recordings
 RECORDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # suffixes that say what a folder holds
 AUDIO = ("audio", "audio_list")  # schemes of recordings
+CLIPS = ("size", "frames", "stride", "channels", "max_pixels")  # of every source of video
 PLACES = ("data.pretrain", "data.probe", "data.test")
 _SCHEME, _OPTIONS = re.compile(r"([a-z][a-z0-9_]*):(.*)", re.DOTALL), re.compile(r"\?(?=[a-z_]+=)")
 _WEIGHT = re.compile(r"(?:^|,)\s*(\d+(?:\.\d*)?|\.\d+)\*")  # of a part of a mixture, before it
@@ -129,6 +130,8 @@ SCHEMES = {
     ),
     "audio": Scheme(f"{_SOURCES}AudioFolder", path_as("root"), SOUNDS),
     "audio_list": Scheme(f"{_SOURCES}AudioList", path_as("file"), SOUNDS),
+    "video": Scheme(f"{_SOURCES}VideoFolder", path_as("root"), (*CLIPS, "rate")),
+    "frames": Scheme(f"{_SOURCES}FrameFolder", path_as("root"), CLIPS),
     "raw": Scheme(f"{_SOURCES}Raw", path_as("files"), (), (".pixels.npy",), True),
     "idx": Scheme(f"{_SOURCES}Idx", of_idx, ("limit", "pixels"), ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
     "npy": Scheme(f"{_SOURCES}Arrays", of_arrays, ("limit", "pixels"), (".npy", ".npz")),

@@ -9,12 +9,14 @@ from ssl_jax.data.sources.base import Source
 from ssl_jax.data.sources.embedded import Embedded
 from ssl_jax.data.sources.few import Balanced, FewLabels, Named
 from ssl_jax.data.sources.folder import ImageFolder
+from ssl_jax.data.sources.frame_folder import FrameFolder
 from ssl_jax.data.sources.generated_series import GeneratedSeries
 from ssl_jax.data.sources.idx import FashionMNIST, Idx
 from ssl_jax.data.sources.indexed import Indexed
 from ssl_jax.data.sources.listed import FileList
 from ssl_jax.data.sources.mined import Mined
 from ssl_jax.data.sources.mix import Mix
+from ssl_jax.data.sources.moving import MovingFashion
 from ssl_jax.data.sources.parquet import Parquet
 from ssl_jax.data.sources.pendulum import Pendulum
 from ssl_jax.data.sources.prepared import Tfds
@@ -25,6 +27,7 @@ from ssl_jax.data.sources.tar import Tar
 from ssl_jax.data.sources.text_files import JsonLines, TextFiles
 from ssl_jax.data.sources.text_parquet import ParquetTexts
 from ssl_jax.data.sources.tokens import TokenShards
+from ssl_jax.data.sources.video_folder import VideoFolder
 from ssl_jax.data.sources.wordnet import Definitions, Glosses, PackedGlosses
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "FashionMNIST",
     "FewLabels",
     "FileList",
+    "FrameFolder",
     "GeneratedAudio",
     "GeneratedSeries",
     "Glosses",
@@ -48,6 +52,7 @@ __all__ = [
     "Labelled",
     "Mined",
     "Mix",
+    "MovingFashion",
     "Named",
     "NamedPart",
     "PackedGlosses",
@@ -62,4 +67,5 @@ __all__ = [
     "TextFiles",
     "Tfds",
     "TokenShards",
+    "VideoFolder",
 ]

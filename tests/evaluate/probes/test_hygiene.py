@@ -17,7 +17,7 @@ NAMES = sorted(module.name for module in pkgutil.iter_modules(probes.__path__))
 SMALL = {
     "rates": (1e-3, 0.1), "decays": (0.0, 0.1), "epochs": 2, "steps": 3, "batch": 8, "batch_size": 16, "hidden": 4, "heads": 2,
     "k": (1, 3, 5), "temperature": (0.07, 1.0), "shots": (4,), "draws": 2, "bins": 4, "severities": (1,), "restarts": 1,
-    "least": 4,
+    "least": 4, "fields": ("score",),
 }  # fmt: skip
 # A probe that takes one of them; and what of a result may be chosen where a probe does not say what it chooses.
 ONE = {"anomaly": {"k": 3}, "outliers": {"k": 3}, "robustness": {"corruptions": ("gaussian_noise",)}}
