@@ -68,7 +68,7 @@ def library() -> Any:
     return found
 
 
-def clip(path: str | Path, times: Sequence[float], decoding: Decoding) -> np.ndarray:
+def clip(path: str | Path, times: Sequence[float] | np.ndarray, decoding: Decoding) -> np.ndarray:
     """The frames uint8 [T, size, size, channels] that are on the screen at `times`, in seconds from the first one, which rise.
 
     After the last frame, that one is.
@@ -82,11 +82,14 @@ def clip(path: str | Path, times: Sequence[float], decoding: Decoding) -> np.nda
     return _read(path, times, decoding, None)
 
 
-def _read(path: str | Path, times: Sequence[float], decoding: Decoding, place: float | None) -> np.ndarray:
+def _read(path: str | Path, times: Sequence[float] | np.ndarray, decoding: Decoding, since: float | None) -> np.ndarray:
     with opened(path, decoding.max_pixels) as video:
         wanted = np.minimum(times, video.seconds).tolist()
-        frames = bounded(video.frames() if place is None else video.sought(place, wanted[0]))
-        return np.stack([video.pixels(frame, decoding) for frame in shown(frames, wanted, SLACK + 1 / video.rate)])
+        frames = bounded(video.frames() if since is None else video.sought(since, wanted[0]))
+        found = np.empty((len(wanted), decoding.size, decoding.size, decoding.channels), np.uint8)
+        for place, frame in zip(found, shown(frames, wanted, SLACK + 1 / video.rate), strict=True):
+            place[...] = video.pixels(frame, decoding)
+        return found
 
 
 class _TooLate(ValueError):

@@ -29,8 +29,8 @@ class Probe:
 
     @property
     def needs(self) -> tuple[Reading, ...]:
-        """What it is fitted on."""
-        return (reading_named(self.reading),)
+        """What it is fitted on, beside the encoder's own features."""
+        return () if self.reading == str(OWN) else (reading_named(self.reading),)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -46,7 +46,7 @@ class Probe:
 
     def run(self, split: Split) -> dict[str, Any]:
         """Test accuracy by label; `intervals`, `chances` and the chosen `C` likewise."""
-        seen = split.readings.get(self.needs[0], split)
+        seen = split.readings[self.needs[0]] if self.needs else split
         found = {name: self._measured(seen, split, name) for name in self.fields}
         rights = {name: right["accuracy"] for name, (right, _) in found.items()}
         told = {key: {name: right[key] for name, (right, _) in found.items()} for key in ("interval", "chance")}
