@@ -17,6 +17,7 @@ from ssl_jax.models.recurrent import GRU
 from ssl_jax.models.wave import FrameTransformer, SequenceEncoder, WaveConv
 from ssl_jax.objectives.base import Keys, Progress
 from ssl_jax.objectives.cpc import CPC
+from ssl_jax.objectives.finetune import Finetune
 from ssl_jax.objectives.segment_order import SegmentOrder
 from ssl_jax.objectives.wav2vec2 import Wav2Vec2
 
@@ -170,3 +171,16 @@ def test_accumulation_is_refused_where_rows_meet():
     assert "gradient_cache" in refusals["cpc of the batch"]
     assert "diversity loss" in refusals["wav2vec2"]
     assert all(o.gradient_cache_refusal({}) is None for o in OBJECTIVES.values())
+
+
+def test_texts_are_learned_by_their_symbols_and_told_by_their_errors():
+    objective = Finetune(CAUSAL, VIEWS, classes=5, label="symbols", method="told", task="text")
+    symbols = RNG.integers(1, 5, (ROWS, 3)).astype(np.int32)
+    views = {k: x[:, None] for k, x in BATCH.items()} | {"symbols": symbols}
+    state = jax.eval_shape(objective.init, jax.random.key(0), views)
+    out = jax.eval_shape(lambda s: objective.loss(*s, views, jax.random.key(0), NOW), state)
+    assert (set(out.losses), set(out.metrics)) == ({"ctc"}, {"cer", "wer"})
+    assert state.params["head"]["dense_out"]["kernel"].shape == (8, 5)
+    for options, told in (({"smoothing": 0.1}, "no smoothing"), ({"method": "features"}, "method=told")):
+        with pytest.raises(UserError, match=told):
+            replace(objective, **options)

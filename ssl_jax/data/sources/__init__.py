@@ -23,6 +23,7 @@ from ssl_jax.data.sources.tar import Tar
 from ssl_jax.data.sources.text_files import JsonLines, TextFiles
 from ssl_jax.data.sources.text_parquet import ParquetTexts
 from ssl_jax.data.sources.tokens import TokenShards
+from ssl_jax.data.sources.transcripts import Transcripts
 from ssl_jax.data.sources.wordnet import Definitions, Glosses, PackedGlosses
 
 __all__ = [
@@ -58,4 +59,5 @@ __all__ = [
     "TextFiles",
     "Tfds",
     "TokenShards",
+    "Transcripts",
 ]
