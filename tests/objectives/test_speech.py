@@ -1,5 +1,7 @@
 """CPC, wav2vec 2.0 and the order of segments: what counts, who is a negative, equal on all meshes, refusals."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
