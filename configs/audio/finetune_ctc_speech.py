@@ -25,7 +25,7 @@ def get_config(arg: str = "") -> ConfigDict:
             batch_size=16 if tiny else 32,
             objective=finetuning("full", classes=29, label="symbols", method="told", task="text"),
             model=small_gru_encoder(tiny),
-            augment=wave_views(),
+            augment=wave_views(seconds=0.5) if tiny else wave_views(),
             data=transcribed(run["data"], "envelope" if tiny else "text"),
             optimizer=dict(name="adamw", lr=1e-3, b2=0.98, clip=1.0),
             evaluate=own_evaluation(),

@@ -22,7 +22,7 @@ def get_config(arg: str = "") -> ConfigDict:
         dict(
             objective=dict(
                 target="ssl_jax.objectives.segment_order:SegmentOrder",
-                samples=1200 if tiny else round(SECONDS * RATE),
+                samples=800 if tiny else round(SECONDS * RATE),
                 hidden=(32 if tiny else 256,),
                 out=16 if tiny else 128,
             ),

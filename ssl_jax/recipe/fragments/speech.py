@@ -40,8 +40,8 @@ def small_gru_encoder(tiny: bool) -> dict[str, Any]:
 
 def wave_run(arg: str, recordings: Recordings, examples: int, batch: int = 64, **views: Any) -> dict[str, Any]:
     """Every section of a run on waves of recordings but objective, model and optimiser."""
-    run = audio_run(arg, recordings, examples, batch)
-    return run | {"batch_size": 16 if arg == "tiny" else batch, "augment": wave_views(**views)}
+    run, tiny = audio_run(arg, recordings, examples, batch), {"batch_size": 16, "augment": wave_views(seconds=0.3)}
+    return run | (tiny if arg == "tiny" else {"augment": wave_views(**views)})
 
 
 def transcribed(data: Mapping[str, Any], text: str) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def librispeech_run(tiny: bool, part: str, seconds: float, steps: int, **section
     if tiny:
         return audio_run("tiny", DRUMS, 0) | {
             "batch_size": 16,
-            "augment": wave_views(seconds=min(seconds, 0.5)),
+            "augment": wave_views(seconds=0.3),
         }
     folder = {"target": "ssl_jax.data.sources:AudioFolder", "root": f"data/LibriSpeech/{part}", "rate": RATE}
     source = {"target": "ssl_jax.data.sources:NamedPart", "source": folder | {"seconds": seconds}}
