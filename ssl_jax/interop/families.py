@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ssl_jax.interop import (
+    ast,
     bart,
     bert,
     clip,
@@ -38,5 +39,6 @@ FAMILIES: tuple[Family, ...] = (
     t5.T5,
     bart.BART,
     wav2vec2.WAV2VEC2,
+    ast.AST,
     own.OWN,
 )

@@ -15,7 +15,6 @@ from ssl_jax.interop.fitting import Shapes
 from ssl_jax.models.grid import sides
 from ssl_jax.models.text import EncoderDecoder, TextTransformer
 from ssl_jax.models.vit import ViT
-from ssl_jax.models.wave import SequenceEncoder
 from ssl_jax.recipe.component import Component
 from ssl_jax.recipe.slots import MODEL
 
@@ -45,9 +44,8 @@ def inputs(module: nn.Module, channels: int) -> tuple[Any, ...]:
         return text
     if isinstance(module, EncoderDecoder):
         return text, text
-    if isinstance(module, SequenceEncoder):
-        shape = (1, module.front.reach)
-        return jax.ShapeDtypeStruct(shape, "float32"), jax.ShapeDtypeStruct(shape, "bool")
+    if hasattr(module, "smallest"):
+        return module.smallest
     axes: tuple[int, ...] = (32, 32)
     if isinstance(module, ViT):
         patch = sides(module.patch)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -262,6 +262,12 @@ class SequenceEncoder(nn.Module):
     def causal(self) -> bool:
         """Whether a state depends on nothing later than its frame."""
         return bool(self.front.local and self.context.causal)
+
+    @property
+    def smallest(self) -> tuple[Any, ...]:
+        """Shapes of the shortest wave that makes a frame."""
+        shape = (1, self.front.reach)
+        return jax.ShapeDtypeStruct(shape, "float32"), jax.ShapeDtypeStruct(shape, "bool")
 
     @property
     def hides(self) -> bool:

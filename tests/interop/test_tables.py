@@ -55,6 +55,16 @@ FRAMES = {
 }
 SPEECH = {"target": f"{WAVE}SequenceEncoder", "front": FRONT, "context": FRAMES | {"order": "post"}}
 LARGE = SPEECH | {"front": FRONT | {"norm": "layer", "bias": True}, "context": FRAMES | {"order": "pre"}}
+SPECTRA = {
+    "target": "ssl_jax.models.ast:AST",
+    "width": 16,
+    "depth": 2,
+    "heads": 2,
+    "mlp_dim": 24,
+    "patch": 4,
+    "bands": 10,
+}
+SPECTRA |= {"strides": (3, 2), "frames": 9}
 HEADS = {
     "num_attention_heads": 2,
     "num_heads": 2,
@@ -98,6 +108,7 @@ CASES = [
     ("t5", both(HALF | {"mlp": "relu", "head_width": 6}), {"feed_forward_proj": "relu"}),
     ("bart", both(BART), {}),
     ("wav2vec2", SPEECH, {"conv_stride": [5, 2]}),
+    ("ast", SPECTRA, {"frequency_stride": 3, "time_stride": 2, "num_mel_bins": 10, "max_length": 9}),
     ("wav2vec2", LARGE, {"conv_stride": [5, 2], "do_stable_layer_norm": True, "model_type": "hubert"}),
 ]  # fmt: skip
 BY_NAME = {family.name: family for family in FAMILIES}
