@@ -142,7 +142,7 @@ def component(text: str, before: Mapping[str, Any], where: str, say: Say = lambd
     found = named(text, where, say)
     scheme = SCHEMES[found.scheme]
     kept = {key: before[key] for key in scheme.takes if before.get(key) is not None}
-    made = {"target": scheme.target, **kept, **scheme.options(found.rest), **_read(found.tail, where)}
+    made = {"target": scheme.target, **kept, **scheme.options(found.rest), **read_options(found.tail, where)}
     return resolved(made, before, where, say)
 
 
@@ -331,7 +331,8 @@ def _in_folder(path: str) -> tuple[str, str]:
     return "folder", path
 
 
-def _read(tail: str, where: str) -> Options:
+def read_options(tail: str, where: str) -> Options:
+    """`name=value&name=value` as options. UserError for what is none."""
     pairs = [pair.partition("=") for pair in tail.split("&")] if tail else []
     wrong = [f"{key}{equals}{value}" for key, equals, value in pairs if not (key.isidentifier() and equals and value)]
     if wrong:

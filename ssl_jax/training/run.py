@@ -316,7 +316,7 @@ def _told_shapes(recipe: Recipe, given: Given, batch: dict[str, jax.ShapeDtypeSt
         like = state_like(given.setup, batch, given.mesh, recipe.mesh.rules, recipe.mesh.offload)
     say(opening.parameters(like.params) + opening.frozen(like.extra))
     for name, reason in sorted(chosen):
-        say("attention=flash computes with %s: %s", name, reason)
+        say("attention computes with %s: %s", name, reason)
     return like
 
 

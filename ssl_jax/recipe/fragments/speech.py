@@ -45,8 +45,9 @@ def wave_run(arg: str, recordings: Recordings, examples: int, batch: int = 64, *
 
 
 def transcribed(data: Mapping[str, Any], text: str) -> dict[str, Any]:
-    """The section `data` with the texts of the column `text` as symbols beside every record."""
-    return {name: _with_text(part, text) if isinstance(part, Mapping) else part for name, part in data.items()}
+    """The section `data` of labelled records, with the texts of the column `text` as symbols beside every one."""
+    parts = {"pretrain": data["probe"], "probe": data["probe"], "test": data["test"]}
+    return {**data, **{name: _with_text(part, text) for name, part in parts.items()}}
 
 
 def _with_text(part: Mapping[str, Any], text: str) -> dict[str, Any]:
