@@ -33,7 +33,9 @@ def get_config(arg: str = "") -> ConfigDict:
                 target="ssl_jax.objectives.wav2vec2:Wav2Vec2", span=5, negatives=20, gumbel=(2.0, 0.5, 0.9995), **codes
             ),
             model=sequence_encoder(
-                front, frame_transformer(*sizes, order="pre", kernel=32, groups=4, dropout=0.1, remat="none")
+                front,
+                frame_transformer(*sizes, order="pre", kernel=32, groups=4, dropout=0.1, remat="none"),
+                pool="moments",
             ),
             optimizer=dict(name="adamw", lr=1e-3, b2=0.98, weight_decay=0.01, clip=1.0),
             **wave_run(arg, SPEECH, 120_000, changes=dict(gain=(-6.0, 6.0))),

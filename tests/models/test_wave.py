@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from ssl_jax.devices.mesh import BATCH_AXES, make_mesh
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.readings import Reading, read
 from ssl_jax.models.recurrent import GRU, GRULayer
-from ssl_jax.models.wave import Frames, FrameTransformer, SequenceEncoder, WaveConv
+from ssl_jax.models.wave import ConvPositions, Frames, FrameTransformer, SequenceEncoder, WaveConv, moments
 from ssl_jax.objectives.base import Encoder
 
 LENGTHS = np.array([200, 137, 61, 8])
 VALID = jnp.arange(200) < LENGTHS[:, None]
-WAVE = jnp.asarray(np.random.default_rng(0).normal(size=(4, 200)), jnp.float32)
+RNG = np.random.default_rng(0)
+WAVE = jnp.asarray(RNG.normal(size=(4, 200)), jnp.float32)
 FRONT = {"widths": (6, 8), "kernels": (8, 4), "strides": (4, 2)}
 TRANSFORMER = FrameTransformer(8, 2, 2, 16, kernel=4, groups=2, remat="none")
 ENCODERS = {
@@ -83,6 +85,19 @@ def test_probes_read_frames_a_middle_layer_and_means_without_padding():
     np.testing.assert_allclose(found[readings[0]], found[readings[2]], atol=1e-6)
     assert [found[r].shape for r in readings[3:]] == [(4, 8), (4, 23, 8)]
     assert not found[readings[2]][3].any()  # a record without a whole frame
+    both = np.asarray(moments(states, valid))[1]
+    np.testing.assert_allclose(both, [*states[1][valid[1]].mean(0), *states[1][valid[1]].std(0)], atol=1e-4)
+
+
+def test_the_gradient_of_positions_is_the_same_where_the_mesh_has_copies():
+    model = ConvPositions(4, 2)
+    x = jnp.asarray(RNG.normal(size=(8, 12, 8)), jnp.float32)
+    params = jax.jit(model.init)(jax.random.key(0), x)
+    graded = jax.jit(jax.grad(lambda params, x: jnp.square(model.apply(params, x)).mean()))
+    expected = graded(params, x)
+    with jax.set_mesh(make_mesh(1, 4, 2)):
+        found = graded(params, jax.device_put(x, jax.NamedSharding(jax.sharding.get_mesh(), jax.P(BATCH_AXES))))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7), found, expected)
 
 
 def test_sequences_that_are_too_short_and_lists_that_do_not_fit_are_refused():

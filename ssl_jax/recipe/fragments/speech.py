@@ -16,10 +16,10 @@ SMALL_WIDTHS, TINY_WIDTHS = (32, 64, 128, 128, 128), (8, 8, 16, 16, 16)
 LIBRISPEECH = {"train-clean-100": 28_539, "train-960": 281_241}  # utterances
 
 
-def sequence_encoder(front: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
+def sequence_encoder(front: dict[str, Any], context: dict[str, Any], **options: Any) -> dict[str, Any]:
     """The `model` section of convolutions that make frames, and of what tells them by their neighbours."""
     convolutions = {"target": f"{WAVE}:WaveConv", **front}
-    return {"target": f"{WAVE}:SequenceEncoder", "front": convolutions, "context": context}
+    return {"target": f"{WAVE}:SequenceEncoder", "front": convolutions, "context": context, **options}
 
 
 def gru(width: int, **options: Any) -> dict[str, Any]:
@@ -35,7 +35,8 @@ def frame_transformer(width: int, depth: int, heads: int, **options: Any) -> dic
 
 def small_gru_encoder(tiny: bool) -> dict[str, Any]:
     """A tenth of CPC's encoder, for recipes that run on a CPU."""
-    return sequence_encoder({**CPC_FRONT, "widths": TINY_WIDTHS if tiny else SMALL_WIDTHS}, gru(16 if tiny else 128))
+    front = {**CPC_FRONT, "widths": TINY_WIDTHS if tiny else SMALL_WIDTHS}
+    return sequence_encoder(front, gru(16 if tiny else 128), pool="moments")
 
 
 def wave_run(arg: str, recordings: Recordings, examples: int, batch: int = 64, **views: Any) -> dict[str, Any]:
