@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ssl_jax.interop import (
+    ast,
     bart,
     beit,
     bert,
@@ -46,5 +47,6 @@ FAMILIES: tuple[Family, ...] = (
     bart.BART,
     patchtst.PATCHTST,
     wav2vec2.WAV2VEC2,
+    ast.AST,
     own.OWN,
 )

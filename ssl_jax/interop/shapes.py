@@ -16,7 +16,6 @@ from ssl_jax.models.grid import sides
 from ssl_jax.models.patch_tst import PatchTransformer
 from ssl_jax.models.text import EncoderDecoder, TextTransformer
 from ssl_jax.models.vit import ViT
-from ssl_jax.models.wave import SequenceEncoder
 from ssl_jax.recipe.component import Component
 from ssl_jax.recipe.slots import MODEL
 
@@ -48,9 +47,8 @@ def inputs(module: nn.Module, channels: int) -> tuple[Any, ...]:
         return text, text
     if isinstance(module, PatchTransformer):
         return tuple(jax.ShapeDtypeStruct((1, module.length, 1), kind) for kind in ("float32", "bool"))
-    if isinstance(module, SequenceEncoder):
-        shape = (1, module.front.reach)
-        return jax.ShapeDtypeStruct(shape, "float32"), jax.ShapeDtypeStruct(shape, "bool")
+    if hasattr(module, "smallest"):
+        return module.smallest
     axes: tuple[int, ...] = (32, 32)
     if isinstance(module, ViT):
         patch = sides(module.patch)

@@ -17,6 +17,8 @@ from ssl_jax.models.norm import Norm
 from ssl_jax.models.rows import Dense, gelu
 from ssl_jax.models.transformer import Transformer
 
+NEVER = -1e5  # a logit beside which 0 is certain
+
 
 class ProjectionHead(nn.Module):
     """MLP: (Dense, norm, ReLU) per entry of `hidden`, then Dense to `out`.
@@ -84,6 +86,21 @@ class Prototypes(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (z.shape[-1], self.count))
         norm = jax.lax.stop_gradient(jnp.linalg.norm(kernel, axis=0, keepdims=True))
         return z @ (kernel / jnp.maximum(norm, 1e-12)).astype(z.dtype)
+
+
+class SymbolHead(nn.Module):
+    """A linear layer on every frame, for symbols of which the first is CTC's blank; frames that are not valid say it surely."""
+
+    out: int
+    dtype: str = "float32"
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, states: Array, valid: Array) -> Array:
+        """States [B, N, D], and which are valid [B, N] -> logits [B, N, out]."""
+        logits = Dense(self.out, dtype=self.dtype, kernel_init=self.kernel_init, name="dense_out")(states)
+        surely = jnp.where(jnp.arange(self.out) == 0, 0.0, NEVER).astype(logits.dtype)
+        return jnp.where(valid[..., None], logits, surely)
 
 
 class StepPredictor(nn.Module):

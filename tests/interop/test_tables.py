@@ -62,6 +62,16 @@ PATCHTST = {
 RELATIVE = VIT | {"positions": "relative", "grid": (3, 3), "layer_scale": 0.1, "qkv_bias": "query_value"}
 PIXELS = TEXT | {"target": "ssl_jax.models.pixels:PixelTransformer", "channels": 3, "length": 4, "causal": True}
 PIXELS |= {"norm": "rms", "mlp": "quick_gelu", "bias": False}
+SPECTRA = {
+    "target": "ssl_jax.models.ast:AST",
+    "width": 16,
+    "depth": 2,
+    "heads": 2,
+    "mlp_dim": 24,
+    "patch": 4,
+    "bands": 10,
+}
+SPECTRA |= {"strides": (3, 2), "frames": 9}
 HEADS = {
     "num_attention_heads": 2,
     "num_heads": 2,
@@ -112,6 +122,7 @@ CASES = [
     ("patchtst", PATCHTST, {"patch_stride": 2, "context_length": 13}),
     ("patchtst", PATCHTST | {"norm": "layer", "order": "post"}, {"patch_stride": 2, "context_length": 13, "pre_norm": False}),
     ("wav2vec2", SPEECH, {"conv_stride": [5, 2]}),
+    ("ast", SPECTRA, {"frequency_stride": 3, "time_stride": 2, "num_mel_bins": 10, "max_length": 9}),
     ("wav2vec2", LARGE, {"conv_stride": [5, 2], "do_stable_layer_norm": True, "model_type": "hubert"}),
 ]  # fmt: skip
 BY_NAME = {family.name: family for family in FAMILIES}

@@ -27,6 +27,7 @@ from ssl_jax.data.sources.tar import Tar
 from ssl_jax.data.sources.text_files import JsonLines, TextFiles
 from ssl_jax.data.sources.text_parquet import ParquetTexts
 from ssl_jax.data.sources.tokens import TokenShards
+from ssl_jax.data.sources.transcripts import Transcripts
 from ssl_jax.data.sources.video_folder import VideoFolder
 from ssl_jax.data.sources.wordnet import Definitions, Glosses, PackedGlosses
 
@@ -67,5 +68,6 @@ __all__ = [
     "TextFiles",
     "Tfds",
     "TokenShards",
+    "Transcripts",
     "VideoFolder",
 ]
