@@ -116,6 +116,7 @@ SCHEMES = {
     "text": Scheme(f"{_SOURCES}TextFiles", path_as("root"), TEXTS),
     "jsonl": Scheme(f"{_SOURCES}JsonLines", path_as("files"), TEXTS, (".jsonl", ".ndjson"), True),
     "parquet_text": Scheme(f"{_SOURCES}ParquetTexts", path_as("files"), TEXTS),
+    "pairs": Scheme(f"{_SOURCES}Pairs", path_as("path"), (*PICTURES, *TEXTS, "rate", "seconds", "parts")),
     "tokens": Scheme(f"{_SOURCES}TokenShards", path_as("root"), ("length", "vocabulary")),
     "raw": Scheme(f"{_SOURCES}Raw", path_as("files"), (), (".pixels.npy",), True),
     "idx": Scheme(f"{_SOURCES}Idx", of_idx, ("limit", "pixels"), ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),

@@ -11,6 +11,7 @@ from ssl_jax.data.sources.indexed import Indexed
 from ssl_jax.data.sources.listed import FileList
 from ssl_jax.data.sources.mined import Mined
 from ssl_jax.data.sources.mix import Mix
+from ssl_jax.data.sources.pairs import Pairs
 from ssl_jax.data.sources.parquet import Parquet
 from ssl_jax.data.sources.pendulum import Pendulum
 from ssl_jax.data.sources.prepared import Tfds
@@ -42,6 +43,7 @@ __all__ = [
     "Named",
     "NamedPart",
     "PackedGlosses",
+    "Pairs",
     "Parquet",
     "ParquetTexts",
     "Pendulum",

@@ -1,0 +1,104 @@
+"""How a part of a pair becomes arrays: a picture, a sound or a text, each by what decodes it elsewhere too."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ssl_jax.data.sources.base import Record
+from ssl_jax.data.sources.pictures import Decoding
+from ssl_jax.data.stages import stage
+from ssl_jax.errors import UserError
+
+# Where a part is looked for when nobody says it: these columns of a table, or files with these suffixes.
+COLUMNS = {
+    "image": ("image", "path", "file_name"),
+    "wave": ("wave", "audio", "sound", "speech"),
+    "text": ("text", "caption", "captions"),
+}
+SUFFIXES = {
+    "image": ("jpg", "jpeg", "png", "webp", "jfif", "avif", "bmp", "gif", "tif", "tiff", "ppm", "pgm"),
+    "wave": ("wav", "flac", "ogg", "oga", "opus", "mp3"),
+    "text": ("txt", "text", "caption"),
+}
+TEXT = "text"
+
+
+def is_text(field: str) -> bool:
+    """Whether a field holds texts: all do but those that are called otherwise."""
+    return field not in COLUMNS or field == TEXT
+
+
+def number_of(content: bytes) -> np.ndarray:
+    """An int32 from 0 that the same contents have in common, and others by one chance in 2^31."""
+    return np.asarray(zlib.crc32(content) & 0x7FFFFFFF, np.int32)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """`image` uint8 [size, size, channels]."""
+
+    decoding: Decoding
+
+    def __call__(self, content: bytes) -> Record:
+        """Raises what `decode_image` does."""
+        with stage("decode"):
+            return {"image": self.decoding(content)}
+
+    @property
+    def zeros(self) -> Record:
+        """A record of none."""
+        return {"image": np.zeros((self.decoding.size, self.decoding.size, self.decoding.channels), np.uint8)}
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """`wave` float32 [rate * seconds] of one channel, cut or followed by zeros; `valid` bool says which samples are recorded."""
+
+    rate: int
+    seconds: float
+
+    def __call__(self, content: bytes) -> Record:
+        """ValueError for what is no sound."""
+        with stage("decode"):
+            return self._fitted(resampled(*decoded_sound(content), self.rate))
+
+    @property
+    def zeros(self) -> Record:
+        """A record of none."""
+        return self._fitted(np.zeros(0, np.float32))
+
+    def _fitted(self, wave: np.ndarray) -> Record:
+        size = round(self.rate * self.seconds)
+        wave = wave[:size]
+        return {"wave": np.pad(wave, (0, size - len(wave))), "valid": np.arange(size) < len(wave)}
+
+
+def decoded_sound(content: bytes) -> tuple[np.ndarray, int]:
+    """The mean of the channels, float32 [T], and samples a second. ValueError for what is no sound."""
+    soundfile: Any = _needed("soundfile")
+    try:
+        wave, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as error:
+        raise ValueError(f"no sound that can be read ({error})") from error
+    if not len(wave) or not np.isfinite(wave).all():
+        raise ValueError("a sound without samples" if not len(wave) else "a sound with samples that are no numbers")
+    return wave.mean(axis=1), rate
+
+
+def resampled(wave: np.ndarray, there: int, rate: int) -> np.ndarray:
+    """`wave` [T] of `there` samples a second at another rate."""
+    return wave if there == rate else np.asarray(_needed("soxr").resample(wave, there, rate), np.float32)
+
+
+def _needed(module: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(f"reading sounds needs the package {module}: pip install 'ssl_jax[audio]'") from error
