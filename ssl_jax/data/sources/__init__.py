@@ -4,6 +4,7 @@ from ssl_jax.data.sources.arrayrecord import ArrayRecords
 from ssl_jax.data.sources.arrays import Arrays
 from ssl_jax.data.sources.base import Source
 from ssl_jax.data.sources.embedded import Embedded
+from ssl_jax.data.sources.fashion_captions import FashionCaptions
 from ssl_jax.data.sources.few import Balanced, FewLabels, Named
 from ssl_jax.data.sources.folder import ImageFolder
 from ssl_jax.data.sources.idx import FashionMNIST, Idx
@@ -29,6 +30,7 @@ __all__ = [
     "Balanced",
     "Definitions",
     "Embedded",
+    "FashionCaptions",
     "FashionMNIST",
     "FewLabels",
     "FileList",

@@ -17,6 +17,10 @@ from ssl_jax.data import files
 from ssl_jax.errors import UserError
 
 SHIPPED = "wordnet"
+_SHIPPED = {
+    SHIPPED: "wordnet/tokenizer.json",
+    "fashion": "fashion_mnist/tokenizer.json",
+}  # name -> file: glosses, descriptions
 _MOST = 1 << 24  # tokens of a vocabulary
 # What the signs are called in the tokenizers of BERT, RoBERTa and BART, GPT-2, Llama and T5, the usual one first.
 SIGNS: dict[str, tuple[str, ...]] = {
@@ -120,9 +124,9 @@ assert set(SIGNS) < {f.name for f in fields(Vocabulary)}
 
 
 def located(name: str) -> Path:
-    """The file of a tokenizer: that of the texts that ship, by the name "wordnet", or the one at this path."""
-    if name == SHIPPED:
-        return Path(str(importlib.resources.files("ssl_jax.data").joinpath("wordnet/tokenizer.json")))
+    """The file of a tokenizer: one of those that ship, by the name "wordnet" or "fashion", or the one at this path."""
+    if name in _SHIPPED:
+        return Path(str(importlib.resources.files("ssl_jax.data").joinpath(_SHIPPED[name])))
     return Path(name)
 
 
