@@ -111,6 +111,10 @@ class TextViews:
         text = self.evaluation(batch)
         return bag_of_tokens(text["tokens"], text["segments"] > 0, self.words)
 
+    def content(self, batch: Batch) -> Array:
+        """What makes two records the same: their tokens [B, T]."""
+        return jnp.asarray(batch["tokens"])
+
     def fitted(self, bags: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         """TF-IDF: weighs words by how few of the texts with these `bags` [N, V] have them, and makes rows of length 1."""
         weights = idf(bags)
