@@ -32,6 +32,7 @@ from ssl_jax.models.grid import (
 )
 from ssl_jax.models.layer import Layer
 from ssl_jax.models.mask import Mask
+from ssl_jax.models.pooling import AttentionPool
 from ssl_jax.models.rows import Dense, LayerNorm
 from ssl_jax.models.transformer import NOISE, STACK, Transformer
 
@@ -74,7 +75,7 @@ class ViT(nn.Module):
     positions: str = "sincos"  # sincos | sequence | learned | rope
     class_token: bool = True
     registers: int = 0
-    pool: str = "mean"  # mean of the patch tokens | class token
+    pool: str = "mean"  # mean of the patch tokens | class token | map: attention to all tokens
     cells: int | tuple[int, ...] = 1  # pool="mean" averages each of so many parts of every axis on its own
     dtype: str = "float32"
     remat: str = "full"
@@ -96,6 +97,13 @@ class ViT(nn.Module):
     embedding_norm: bool = False
     local_norm: bool = False  # class token and registers of all sizes but the first have a final LayerNorm of their own
     adapter: int = 0  # the width of bottlenecks after all branches (Houlsby et al. 2019); 0: none
+
+    def setup(self) -> None:
+        """The pooling that has parameters."""
+        if self.pool == "map":
+            self.map = AttentionPool(
+                self.heads, self.mlp_dim, self.dtype, self.mlp, self.norm_epsilon, self._kernel_init
+            )
 
     @property
     def prefix(self) -> int:
@@ -236,6 +244,8 @@ class ViT(nn.Module):
         tokens = self.crops((image[:, None],), train=noisy)[0][:, 0]
         if self.pool == "class":
             return tokens[:, 0]
+        if self.pool == "map":
+            return self.map(tokens)
         return cell_means(tokens[:, self.prefix :], grid_of(image.shape, self.patch), self.cells)
 
     @property
@@ -311,7 +321,7 @@ class ViT(nn.Module):
         if self.pool == "class" and not self.class_token:
             raise UserError("pool='class' needs class_token=True; use pool='mean'")
         for value, known, name in (
-            (self.pool, ("mean", "class"), "pool"),
+            (self.pool, ("mean", "class", "map"), "pool"),
             (self.positions, POSITIONS, "positions"),
             (self.initializer, INITIALIZERS, "initializer"),
             (self.rope_places, ROPE_PLACES, "rope_places"),
