@@ -116,9 +116,7 @@ def passage_info_nce(
     return matching(logits.reshape(count, -1), positive)
 
 
-def sigmoid_pairwise(
-    u: Array, v: Array, scale: float | Array, bias: float | Array, same: Array | None = None
-) -> Mean:
+def sigmoid_pairwise(u: Array, v: Array, scale: float | Array, bias: float | Array, same: Array | None = None) -> Mean:
     """Every pair is a binary decision: same or not (Zhai et al. 2023, arXiv 2303.15343, eq. 1).
 
     `-1/B sum_ij log sigmoid(z_ij (scale s_ij + bias))`, with cosine similarities s, z = 1 on the diagonal and -1 elsewhere.

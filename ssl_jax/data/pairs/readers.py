@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zlib
 from dataclasses import dataclass
@@ -17,12 +18,12 @@ from ssl_jax.errors import UserError
 # Where a part is looked for when nobody says it: these columns of a table, or files with these suffixes.
 COLUMNS = {
     "image": ("image", "path", "file_name"),
-    "wave": ("wave", "audio", "sound", "speech"),
+    "sound": ("sound", "audio", "speech"),
     "text": ("text", "caption", "captions"),
 }
 SUFFIXES = {
     "image": ("jpg", "jpeg", "png", "webp", "jfif", "avif", "bmp", "gif", "tif", "tiff", "ppm", "pgm"),
-    "wave": ("wav", "flac", "ogg", "oga", "opus", "mp3"),
+    "sound": ("wav", "flac", "ogg", "oga", "opus", "mp3"),
     "text": ("txt", "text", "caption"),
 }
 TEXT = "text"
@@ -36,6 +37,11 @@ def is_text(field: str) -> bool:
 def number_of(content: bytes) -> np.ndarray:
     """An int32 from 0 that the same contents have in common, and others by one chance in 2^31."""
     return np.asarray(zlib.crc32(content) & 0x7FFFFFFF, np.int32)
+
+
+def numbers_of(content: bytes) -> np.ndarray:
+    """Two int32 that other contents have by no chance that counts."""
+    return np.frombuffer(hashlib.blake2b(content, digest_size=8).digest(), np.int32).copy()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from ssl_jax.data import threefry
 from ssl_jax.data.image.decode import MAX_PIXELS
 from ssl_jax.data.image.pixels import said
-from ssl_jax.data.pairs.readers import COLUMNS, SUFFIXES, TEXT, Pictures, Sounds, is_text, number_of
+from ssl_jax.data.pairs.readers import COLUMNS, SUFFIXES, TEXT, Pictures, Sounds, is_text, number_of, numbers_of
 from ssl_jax.data.sources.arrays import spread
 from ssl_jax.data.sources.base import Record
 from ssl_jax.data.sources.fields import label_of
@@ -47,13 +47,14 @@ class Pairs:
 
     Args:
       path: as above, or a pattern of such files.
-      parts: what a record has, of `image`, `wave`, `text`, or other names, which are texts in fields of their own.
+      parts: what a record has, of `image`, `sound`, `text`, or other names, which are texts in fields of their own.
         `text:name+alt` takes the columns `name` and `alt` (of files: the suffixes) as several values. Without a column, the usual
         ones are taken.
       root: the folder that paths in a table start from; None: the one that it lies in.
       label: the column that becomes `label` int32: whole numbers, or names, which are numbered in their order; -1 where none is.
       more: further columns of that kind, "language,group", under their own names. They are labels too: no encoder sees them.
-      same: columns by which a loss may take items for the same, "concept": int32, a number of what stands there.
+      same: a column by which items are the same, "concept": its value is a number, int32, under its name, for probes, and two
+        under `<last part>/same`, for losses (`data/pairs/together.py`).
       each: a record for each value of the part `text`, and not for each item.
       tokenizer: the path of a `tokenizer.json`, or the name of one that ships; a recipe's own is its augment's.
       vocabulary: ids of signs, as in `TextViews`; those that are not given are read from the tokenizer.
@@ -94,7 +95,7 @@ class Pairs:
         first = next(iter(asked.items()))
         rows = rows_of(os.fspath(self.path), self.root, first[1] or SUFFIXES.get(first[0], first[:1]))
         columns = {name: own or tuple(c for c in _usual(name) if c in rows.columns) for name, own in asked.items()}
-        others = [*filter(None, (self.label, *_words(self.more), *_words(self.same)))]
+        others = [*filter(None, (self.label, *_words(self.more), self.same))]
         _require_columns(columns, others, rows, self.path)
         object.__setattr__(self, "columns", columns)
         object.__setattr__(self, "rows", reading(rows, [*chain(*columns.values()), *others]))
@@ -112,7 +113,7 @@ class Pairs:
         for part in self.columns:
             values = self._values(row, part)
             record |= self._read(part, values[text if part == TEXT else 0])
-        return record | self._labels(row) | {name: number_of(str(row.get(name)).encode()) for name in _words(self.same)}
+        return record | self._labels(row) | self._sameness(row)
 
     def draws(self, ids: np.ndarray, epochs: np.ndarray) -> np.ndarray:
         """Which values the records `ids` [R] have in `epochs` [R], int64 [R, 3]: the record, and what is drawn for it."""
@@ -138,11 +139,11 @@ class Pairs:
 
     def values(self, name: str) -> np.ndarray | None:
         """All values of a label or of a column of `same`, which are read once; None for other fields."""
-        if name not in {LABEL if self.label else "", *_words(self.more), *_words(self.same)} - {""}:
+        if name not in {LABEL if self.label else "", *_words(self.more), self.same} - {""}:
             return None
         items = [self._place(i)[0] for i in range(len(self))] if self.each else range(len(self.rows))
         told = self._told[self.label if name == LABEL and self.label else name]
-        if name in _words(self.same):
+        if name == self.same:
             return np.array([number_of(str(told[i]).encode()) for i in items], np.int32)
         with suppress(ValueError):  # which record it is, reading says
             return np.array([label_of(told[i], self._names[name]) for i in items], np.int32)
@@ -193,12 +194,13 @@ class Pairs:
         """A record of zeros for `ssl-jax plan`: reads nothing."""
         zero = np.zeros((), np.int32)
         sizes = {"size": 64, "channels": 3, "rate": 16_000, "seconds": 2.0} | options
-        media = {"image": Pictures(_decoding(sizes)).zeros, "wave": Sounds(sizes["rate"], sizes["seconds"]).zeros}
+        media = {"image": Pictures(_decoding(sizes)).zeros, "sound": Sounds(sizes["rate"], sizes["seconds"]).zeros}
         record: Record = {}
         for part in _asked(parts):
             record |= {_row_name(part): np.zeros(length, np.int32)} if is_text(part) else media[part]
             record[f"{part}_id"] = zero
-        return record | dict.fromkeys([*([LABEL] if label else []), *_words(more), *_words(same)], zero)
+        twins = {same: zero, f"{list(_asked(parts))[-1]}/same": np.zeros(2, np.int32)} if same else {}
+        return record | dict.fromkeys([*([LABEL] if label else []), *_words(more)], zero) | twins
 
     @functools.cached_property
     def _starts(self) -> np.ndarray:
@@ -210,7 +212,7 @@ class Pairs:
     def _told(self) -> dict[str, list[Any]]:
         """What all items have in the columns of labels and sameness; None where one has nothing or cannot be read."""
         found = [self._row(i) for i in range(len(self.rows))]
-        wanted = [*filter(None, (self.label, *_words(self.more), *_words(self.same)))]
+        wanted = [*filter(None, (self.label, *_words(self.more), self.same))]
         return {name: [row.get(name) for row in found] for name in wanted}
 
     @functools.cached_property
@@ -252,13 +254,19 @@ class Pairs:
 
     @functools.cached_property
     def _readers(self) -> dict[str, Callable[[bytes], Record]]:
-        return {"image": Pictures(_decoding(vars(self))), "wave": Sounds(self.rate, self.seconds)}
+        return {"image": Pictures(_decoding(vars(self))), "sound": Sounds(self.rate, self.seconds)}
 
     def _labels(self, row: Fields) -> Record:
         return {
             new: label_of(row.get(self.label if new == LABEL and self.label else new), names)
             for new, names in self._names.items()
         }
+
+    def _sameness(self, row: Fields) -> Record:
+        if not self.same:
+            return {}
+        value = str(row.get(self.same)).encode()
+        return {self.same: number_of(value), f"{list(self.columns)[-1]}/same": numbers_of(value)}
 
     def _look(self) -> Iterator[str]:
         """Notes on what stands alone and what is cut. UserError for texts that are all the same, and for an unfit tokenizer."""
@@ -301,7 +309,7 @@ def _asked(parts: str, named: bool = False) -> dict[str, tuple[str, ...]]:
     found = {part: tuple(filter(None, columns.split("+"))) for part, _, columns in split}
     if len(found) < 2 or len(found) < len(split) or not all(map(str.isidentifier, found)):
         raise UserError(
-            f"parts={parts!r}: name two or more, each once, as in image,text or image,text:name+alt,wave:speech"
+            f"parts={parts!r}: name two or more, each once, as in image,text or image,text:name+alt,sound:speech"
         )
     return {part: columns for part, columns in found.items() if columns or not named}
 
