@@ -2,6 +2,9 @@
 
 from ssl_jax.data.sources.arrayrecord import ArrayRecords
 from ssl_jax.data.sources.arrays import Arrays
+from ssl_jax.data.sources.audio_folder import AudioFolder
+from ssl_jax.data.sources.audio_generated import GeneratedAudio
+from ssl_jax.data.sources.audio_list import AudioList
 from ssl_jax.data.sources.base import Source
 from ssl_jax.data.sources.embedded import Embedded
 from ssl_jax.data.sources.fashion_captions import FashionCaptions
@@ -27,6 +30,8 @@ from ssl_jax.data.sources.wordnet import Definitions, Glosses, PackedGlosses
 __all__ = [
     "ArrayRecords",
     "Arrays",
+    "AudioFolder",
+    "AudioList",
     "Balanced",
     "Definitions",
     "Embedded",
@@ -34,6 +39,7 @@ __all__ = [
     "FashionMNIST",
     "FewLabels",
     "FileList",
+    "GeneratedAudio",
     "Glosses",
     "Idx",
     "ImageFolder",
