@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.data.pairs.descriptions import FORMS, TOKENIZER, sentence, token_rows
 from ssl_jax.data.sources.base import Record
+from ssl_jax.data.sources.descriptions import FORMS, TOKENIZER, sentence, token_rows
 from ssl_jax.data.text.vocabulary import digest_of
 from ssl_jax.errors import UserError
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssl_jax.data.pairs.descriptions import TOKENIZER, described, token_rows
 from ssl_jax.data.sources.arrays import Columns
+from ssl_jax.data.sources.descriptions import TOKENIZER, described, token_rows
 from ssl_jax.data.sources.embedded import CLASSES, Embedded
 from ssl_jax.data.text.vocabulary import digest_of
 
@@ -18,7 +18,7 @@ class FashionCaptions(Columns):
 
     `image_id` and `text_id` int32 are the same where picture and text are. Splits and labels are those of `Embedded`. A text says
     what the garment is, and what was measured of it: its brightness, width, height, pattern, and whether it narrows. It is
-    generated (`data/pairs/descriptions.py`), always the same for a picture; its tokens are words.
+    generated (`data/sources/descriptions.py`), always the same for a picture; its tokens are words.
     """
 
     split: str = "pretrain"

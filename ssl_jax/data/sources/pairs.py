@@ -16,10 +16,10 @@ import numpy as np
 from ssl_jax.data import threefry
 from ssl_jax.data.image.decode import MAX_PIXELS
 from ssl_jax.data.image.pixels import said
-from ssl_jax.data.pairs.readers import COLUMNS, SUFFIXES, TEXT, Pictures, Sounds, is_text, number_of, numbers_of
 from ssl_jax.data.sources.arrays import spread
 from ssl_jax.data.sources.base import Record
 from ssl_jax.data.sources.fields import label_of
+from ssl_jax.data.sources.pair_parts import COLUMNS, SUFFIXES, TEXT, Pictures, Sounds, is_text, number_of, numbers_of
 from ssl_jax.data.sources.pair_rows import Beside, Fields, Rows, reading, rows_of
 from ssl_jax.data.sources.pictures import Decoding
 from ssl_jax.data.sources.texts import Empty, row_of

@@ -1,0 +1,143 @@
+"""Pieces that recipes of pictures, sounds and clips with words share. Each returns plain values for a section of a recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ssl_jax.data.sources.descriptions import LENGTH, TOKENIZER, vocabulary
+from ssl_jax.data.text.vocabulary import SIGNS
+from ssl_jax.errors import UserError
+from ssl_jax.recipe.fragments.common import evaluation
+from ssl_jax.recipe.fragments.image import FASHION_PIXELS, image_views, small_vit
+from ssl_jax.recipe.fragments.text import text_model
+
+# Mean and standard deviation of pictures of things on white, in [0, 1].
+DRAWN_PIXELS: dict[str, Any] = {"mean": (0.75, 0.71, 0.66), "std": (0.31, 0.32, 0.36)}
+GENERATED_WORDS = len(SIGNS) + len(vocabulary())
+TINY_RATE = 8000  # samples of generated sounds a second
+BOTH = ("image", "text")
+
+
+def together(**parts: dict[str, Any]) -> dict[str, Any]:
+    """The `augment` section of several modalities."""
+    return {"target": "ssl_jax.data.pairs:Together", "parts": parts}
+
+
+def towers(objective: str, out: int, **options: Any) -> dict[str, Any]:
+    """The `objective` section: "clip:CLIP", "siglip:SigLIP" or "bind:Bind"."""
+    return {"target": f"ssl_jax.objectives.{objective}", "out": out, **options}
+
+
+def found(*names: str, same: str = "", name: str = "pairs") -> dict[str, Any]:
+    """The probe that counts how well towers find each other's records."""
+    encoders = tuple(f"{each}_embedding" for each in names)
+    return {
+        "target": "ssl_jax.evaluate.probes.pairs:Probe",
+        "name": name,
+        "encoders": encoders,
+        "same": same,
+        "shown": ("mrr",),
+    }
+
+
+def evaluated(tiny: bool, *pairs: tuple[str, ...], same: str = "", label: str = "label") -> dict[str, Any]:
+    """The `evaluate` section: each of `pairs` of towers in both directions, and probes of the towers."""
+    named = tuple(
+        found(*pair, same=same, name="pairs" if len(pairs) == 1 else f"{pair[0]}_{pair[1]}") for pair in pairs
+    )
+    encoders = tuple(dict.fromkeys(name for pair in pairs for name in pair))
+    usual = evaluation("student", tiny) | {"encoder": encoders, "label": label}
+    return usual | {"probes": ("linear", "knn", *named), "baselines": ("raw", "random")}
+
+
+def fashion_captions(tiny: bool, **options: Any) -> dict[str, Any]:
+    """The `data` section of the pictures that ship, with generated descriptions; 500 of each split for `:tiny`."""
+    source = {"target": "ssl_jax.data.sources:FashionCaptions", "limit": 500 if tiny else None, **options}
+    return {split: source | {"split": split} for split in ("pretrain", "probe", "test")}
+
+
+def fashion_image(**options: Any) -> dict[str, Any]:
+    """The views of the pictures that ship: one crop of most of each."""
+    return image_views(28, FASHION_PIXELS, {"count": 1, "scale": (0.6, 1.0), "flip": 0.5} | options)
+
+
+def generated_words(**options: Any) -> dict[str, Any]:
+    """The views of generated descriptions: as they are, or with words dropped."""
+    return words(TOKENIZER, **options)
+
+
+def words(tokenizer: str, crop: tuple[float, float] = (1.0, 1.0), drop: float = 0.0, **assumed: int) -> dict[str, Any]:
+    """The views of texts in the tokens of `tokenizer`: a stretch of each, with tokens dropped."""
+    target = "ssl_jax.data.text.augmented:AugmentedText"
+    return {"target": target, "tokenizer": tokenizer, "count": 1, "crop": crop, "drop": drop, "assumed": assumed}
+
+
+def small_text(vocabulary: int, length: int, width: int = 128, depth: int = 3, **options: Any) -> dict[str, Any]:
+    """A small transformer of texts, read at the mean of its tokens."""
+    return text_model(vocabulary, width, depth, max(width // 32, 2), length, remat="none", **options)
+
+
+def generated_text(tiny: bool) -> dict[str, Any]:
+    """A transformer of generated descriptions."""
+    return small_text(GENERATED_WORDS, LENGTH, 32 if tiny else 64, 1 if tiny else 2)
+
+
+def drawn_image(size: int, **options: Any) -> dict[str, Any]:
+    """The views of drawings on white: one crop, in other colours."""
+    policy = {"count": 1, "scale": (0.4, 1.0), "ratio": (0.75, 1.33), "flip": 0.5}
+    policy |= {"jitter": (0.4, 0.4, 0.4, 0.05), "jitter_prob": 0.8, "grey": 0.1}
+    return image_views(size, DRAWN_PIXELS, policy | options)
+
+
+def pair_lines(name: str, parts: str, tokens: int, length: int, **options: Any) -> dict[str, Any]:
+    """The `data` section of what `tools/fetch_pairs_data` wrote to data/<name>: concepts of the test are in no other split."""
+    source = {"target": "ssl_jax.data.sources:Pairs", "parts": parts, "same": "concept", "length": length, **options}
+    source |= {"tokenizer": f"data/{name}/tokenizer.json", "size": 64}
+    splits = {"pretrain": "train", "probe": "train", "test": "test"}
+    return {split: source | {"path": f"data/{name}/{file}.jsonl"} for split, file in splits.items()}
+
+
+def pair_run(tiny: bool, examples: int, batch: int = 256) -> dict[str, Any]:
+    """Every section of a run of two small towers but objective, models, views, data and evaluation."""
+    return {
+        "seed": 0,
+        "batch_size": 32 if tiny else batch,
+        "total_examples": 256 if tiny else examples,
+        "optimizer": {"name": "adamw", "lr": 1e-3, "weight_decay": 0.1, "b2": 0.98, "clip": 1.0},
+        "schedule": {"name": "cosine", "warmup_percent": 5},
+        "mesh": {"data": -1},
+        "checkpoint": {"every_percent": 25},
+        "log": {"every_steps": 4 if tiny else 20},
+    }
+
+
+def emoji_run(arg: str) -> dict[str, Any]:
+    """Every section of a run on emoji but the objective; `arg` "tiny" takes generated descriptions instead."""
+    tiny = known_argument(arg)
+    if tiny:
+        return tiny_run(image=small_vit(32, 1, 2, 7, remat="none"))
+    data = pair_lines("emoji", "image,text:name+text", 1024, 32, label="group")
+    data["test"] |= {"parts": "image,text"}
+    return {
+        "model": {"image": small_vit(192, 6, 6, 8, remat="none", class_token=False), "text": small_text(1024, 32, 192)},
+        "augment": together(image=drawn_image(48), text=words("data/emoji/tokenizer.json", (0.5, 1.0), 0.2, size=1024)),
+        "data": data | {"examples": 1524},
+        "evaluate": evaluated(tiny, BOTH, same="concept") | {"baselines": ("random",), "shots": (5,)},
+    } | pair_run(tiny, 400_000)
+
+
+def known_argument(arg: str) -> bool:
+    """Whether a trial is asked for. UserError for an argument that is none."""
+    if arg not in ("", "tiny"):
+        raise UserError(f"a recipe of pairs has no argument {arg!r}; append :tiny, or nothing")
+    return arg == "tiny"
+
+
+def tiny_run(image: dict[str, Any]) -> dict[str, Any]:
+    """A trial of a recipe of pictures and texts, with generated descriptions."""
+    return {
+        "model": {"image": image, "text": generated_text(True)},
+        "augment": together(image=fashion_image(), text=generated_words(drop=0.1)),
+        "data": fashion_captions(True),
+        "evaluate": evaluated(True, BOTH, same="text_id"),
+    } | pair_run(True, 0)
