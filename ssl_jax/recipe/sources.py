@@ -37,6 +37,7 @@ class Scheme(NamedTuple):
 
 PICTURES = ("size", "channels", "max_pixels", "pixels")  # the options of every source of encoded pictures
 TEXTS = ("tokenizer", "length", "vocabulary")  # of every source of texts
+SOUNDS = ("rate", "seconds", "channels", "windows")  # of every source of recordings
 PLACES = ("data.pretrain", "data.probe", "data.test")
 _SCHEME, _OPTIONS = re.compile(r"([a-z][a-z0-9_]*):(.*)", re.DOTALL), re.compile(r"\?(?=[a-z_]+=)")
 _WEIGHT = re.compile(r"(?:^|,)\s*(\d+(?:\.\d*)?|\.\d+)\*")  # of a part of a mixture, before it
@@ -118,6 +119,8 @@ SCHEMES = {
     "parquet_text": Scheme(f"{_SOURCES}ParquetTexts", path_as("files"), TEXTS),
     "pairs": Scheme(f"{_SOURCES}Pairs", path_as("path"), (*PICTURES, *TEXTS, "rate", "seconds", "parts")),
     "tokens": Scheme(f"{_SOURCES}TokenShards", path_as("root"), ("length", "vocabulary")),
+    "audio": Scheme(f"{_SOURCES}AudioFolder", path_as("root"), SOUNDS),
+    "audio_list": Scheme(f"{_SOURCES}AudioList", path_as("file"), SOUNDS),
     "raw": Scheme(f"{_SOURCES}Raw", path_as("files"), (), (".pixels.npy",), True),
     "idx": Scheme(f"{_SOURCES}Idx", of_idx, ("limit", "pixels"), ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
     "npy": Scheme(f"{_SOURCES}Arrays", of_arrays, ("limit", "pixels"), (".npy", ".npz")),

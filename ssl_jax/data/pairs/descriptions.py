@@ -1,14 +1,20 @@
-"""Descriptions of grey pictures of garments, generated: what stands in them was measured, and how it is said was drawn.
+"""Descriptions that are generated: what stands in them was measured or is a label, and how it is said was drawn.
 
-No substitute for what people write: the words are few and the sentences alike. What tells them apart is in the pictures.
+No substitute for what people write: the words are few and the sentences alike. What tells them apart is in the pictures, sounds
+and clips.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ssl_jax.data.sources.embedded import CLASSES
+from ssl_jax.data.text.rows import Documents, padded
+from ssl_jax.data.text.vocabulary import read_tokenizer, vocabulary_of
+
+TOKENIZER, LENGTH = "fashion", 24
 NAMES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 SENTENCES = (
     "a {what} {name} {how}",
@@ -17,6 +23,24 @@ SENTENCES = (
     "a {name} {how} , {what}",
     "one {what} {name} on black {how}",
     "here is a {name} that is {what} {how}",
+)
+# Sentences of labels, by what they are of, and the words for labels that are not words themselves.
+FORMS: dict[str, tuple[str, ...]] = {
+    "clip": (
+        "a {garment} that moves {direction} , {speed}",
+        "{speed} and {direction} goes a {garment}",
+        "here is a {garment} on its {speed} way {direction}",
+    ),
+    "sound": (
+        "a {timbre} tone , {envelope} , that {glide}",
+        "a tone that {glide} , {timbre} and {envelope}",
+        "{envelope} and {timbre} , a tone {glide}",
+    ),
+}
+_SAID = dict(zip(CLASSES, NAMES, strict=True))
+_LABELS = (
+    "right down left up slow medium fast",
+    "pure hollow bright rough struck swelling held trembling falls stays rises",
 )
 _INK = 25  # of 255: what is brighter belongs to the garment
 # What is measured -> (below this, the word for it), (above this, the word for it); between the two nothing is said.
@@ -58,9 +82,26 @@ def measured(images: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def sentence(kind: str, labels: Mapping[str, str], drawn: int) -> str:
+    """What labels by field say of a "clip" or "sound", in the form that `drawn` chooses."""
+    forms = FORMS[kind]
+    return forms[drawn % len(forms)].format(**{name: _SAID.get(label, label) for name, label in labels.items()})
+
+
+def token_rows(sentences: Sequence[str]) -> np.ndarray:
+    """The tokens int32 [N, 24] of sentences: every word is one, and a space stands between two."""
+    tokenizer = read_tokenizer(TOKENIZER)
+    known = tokenizer["model"]["vocab"]
+    words = [[known[word] for word in told.split()] for told in sentences]
+    flat = np.array([token for row in words for token in row], np.int32)
+    return padded(Documents.of(flat, np.array([len(row) for row in words])), vocabulary_of(tokenizer), LENGTH)
+
+
 def vocabulary() -> list[str]:
     """Every word of the sentences, sorted."""
-    forms = [*SENTENCES, *NAMES, "and usual", *(word for pair in (*ADJECTIVES.values(), TAPERS) for _, word in pair)]
+    told = (form for forms in FORMS.values() for form in forms)
+    measures = (word for pair in (*ADJECTIVES.values(), TAPERS) for _, word in pair)
+    forms = (*SENTENCES, *told, *NAMES, *_LABELS, "and usual", *measures)
     return sorted({word for form in forms for word in form.split() if not word.startswith("{")})
 
 

@@ -6,14 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssl_jax.data.pairs.descriptions import described
+from ssl_jax.data.pairs.descriptions import TOKENIZER, described, token_rows
 from ssl_jax.data.sources.arrays import Columns
 from ssl_jax.data.sources.embedded import CLASSES, Embedded
-from ssl_jax.data.text.rows import Documents, padded
-from ssl_jax.data.text.vocabulary import digest_of, read_tokenizer, vocabulary_of
-
-TOKENIZER = "fashion"
-LENGTH = 24
+from ssl_jax.data.text.vocabulary import digest_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +26,7 @@ class FashionCaptions(Columns):
 
     def __post_init__(self) -> None:
         pictures = Embedded(self.split, self.limit).columns
-        tokens = _rows(texts(self.split, self.limit))
+        tokens = token_rows(texts(self.split, self.limit))
         columns = {
             **pictures,
             "tokens": tokens,
@@ -50,12 +46,3 @@ def texts(split: str, limit: int | None = None) -> list[str]:
     columns = Embedded(split, limit).columns
     drawn = np.random.default_rng(len(split)).integers(0, 1 << 16, len(columns["image"]))
     return described(columns["image"][..., 0], columns["label"], drawn)
-
-
-def _rows(sentences: list[str]) -> np.ndarray:
-    """Their tokens int32 [N, 24]: every word is one, and a space stands between two."""
-    tokenizer = read_tokenizer(TOKENIZER)
-    known = tokenizer["model"]["vocab"]
-    words = [[known[word] for word in sentence.split()] for sentence in sentences]
-    flat = np.array([token for row in words for token in row], np.int32)
-    return padded(Documents.of(flat, np.array([len(row) for row in words])), vocabulary_of(tokenizer), LENGTH)

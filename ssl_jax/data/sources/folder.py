@@ -19,7 +19,7 @@ from ssl_jax.data.sources.names import Names
 from ssl_jax.data.sources.pictures import EncodedPictures
 from ssl_jax.errors import UserError
 
-PICTURE, FOLDER, ODD, OTHER = "picture", "folder", "no regular file", "no picture by its suffix"
+FILE, FOLDER, ODD, OTHER = "file", "folder", "no regular file", "another suffix"
 Place = tuple[int, int]  # of a folder: its device and inode
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -54,13 +54,13 @@ class ImageFolder(EncodedPictures):
         root = Path(self.root)
         if not root.is_dir():
             raise UserError(f"no folder at {str(root)!r}; give the folder that holds the pictures or the class folders")
-        found = listed(root, _walked)
+        found = listed(root, walked)
         if not len(found.names):
             raise UserError(f"no pictures ({', '.join(SUFFIXES)}) in {str(root)!r}; give a folder that holds some")
-        classes = _classes(root, found) if self.labelled else ()
+        classes = classes_in(root, found) if self.labelled else ()
         object.__setattr__(self, "classes", classes)
         object.__setattr__(self, "_listing", found)
-        self._look(_notes(found))
+        self._look(left_out(found))
 
     def __len__(self) -> int:
         return len(self._listing.names)
@@ -97,47 +97,47 @@ class ImageFolder(EncodedPictures):
         return Path(self.root) / self._listing.names[index]
 
 
-def _classes(root: Path, found: Listing) -> tuple[str, ...]:
-    """The names of the class folders, () where there are none; UserError where pictures are not all in such or all outside."""
+def classes_in(root: Path, found: Listing, what: str = "pictures") -> tuple[str, ...]:
+    """The names of the class folders, () where there are none; UserError where files are not all in such or all outside."""
     outside = found.labels < 0
     if outside.all():
         return ()
     if outside.any():
         raise UserError(
-            f"{str(root)!r} has pictures both beside and inside folders; move the former into a folder, or say "
+            f"{str(root)!r} has {what} both beside and inside folders; move the former into a folder, or say "
             f"labelled=False to take all of them, without labels"
         )
     used = np.bincount(found.labels, minlength=len(found.tops))
     if not used.all():
         empty = found.tops[int(np.argmin(used > 0))]
-        raise UserError(f"class folder {empty!r} in {str(root)!r} holds no pictures; fill or remove it")
+        raise UserError(f"class folder {empty!r} in {str(root)!r} holds no {what}; fill or remove it")
     return tuple(found.tops)
 
 
-def _notes(found: Listing) -> list[str]:
+def left_out(found: Listing, what: str = "picture") -> list[str]:
     """What was left out of a folder."""
     odd = (
         [f"left out {len(found.odd)} names that are no regular files, {found.odd[0]!r} first"] if len(found.odd) else []
     )
-    others = f"left out {found.others} files that have no picture's suffix, {found.first_other!r} first"
+    others = f"left out {found.others} files that have no {what}'s suffix, {found.first_other!r} first"
     return odd + ([others] if found.others else [])
 
 
-def _walked(root: Path) -> Listing:
-    """What lies below `root`."""
-    found: dict[str, list[str]] = {PICTURE: [], FOLDER: [], ODD: []}
+def walked(root: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Listing:
+    """What lies below `root`: files of these `suffixes`, and others."""
+    found: dict[str, list[str]] = {FILE: [], FOLDER: [], ODD: []}
     states, others, first_other = [], 0, ""
-    for kind, path in _names(root):
-        if kind == OTHER:  # counted, since there may be as many as pictures
+    for kind, path in _names(root, suffixes):
+        if kind == OTHER:  # counted, since there may be as many as the former
             others, first_other = others + 1, min(first_other or path, path)
             continue
         found[kind].append(path)
         if kind == FOLDER:  # before it is listed, so that a change meanwhile is seen
             states.append(listing.state(root / path))
-    pictures = sorted(found[PICTURE])
+    named = sorted(found[FILE])
     tops = sorted(folder for folder in found[FOLDER][1:] if "/" not in folder)
-    names, folders, odd = Names.of(pictures), Names.of(found[FOLDER]), Names.of(sorted(found[ODD]))
-    labels = _top_numbers(pictures, tops)
+    names, folders, odd = Names.of(named), Names.of(found[FOLDER]), Names.of(sorted(found[ODD]))
+    labels = _top_numbers(named, tops)
     return Listing(names, labels, Names.of(tops), folders, np.array(states, np.int64), odd, others, first_other)
 
 
@@ -149,7 +149,7 @@ def _top_numbers(paths: list[str], tops: list[str]) -> np.ndarray:
     )
 
 
-def _names(root: Path) -> Iterator[tuple[str, str]]:
+def _names(root: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """What each name below `root` is, and its path; a folder comes before what is in it, and "" is `root` itself.
 
     Links are followed, but not to where they lie.
@@ -163,8 +163,8 @@ def _names(root: Path) -> Iterator[tuple[str, str]]:
             if _is_folder(entry):
                 waiting.append((entry.path, f"{path}/", _deeper(entry, above)))
                 yield FOLDER, path
-            elif entry.name.lower().endswith(SUFFIXES):
-                yield PICTURE if files.is_usable(entry) else ODD, path
+            elif entry.name.lower().endswith(suffixes):
+                yield FILE if files.is_usable(entry) else ODD, path
             else:
                 yield OTHER, path
 

@@ -43,22 +43,25 @@ class Listing:
     first_other: str = ""
 
 
-def listed(root: Path, walk: Callable[[Path], Listing]) -> Listing:
-    """The listing of `root`, from the last time if no folder in it has changed, else by `walk(root)`."""
-    return _unchanged(root) or _listed_now(root, walk)
+def listed(root: Path, walk: Callable[[Path], Listing], kind: str = _KIND) -> Listing:
+    """The listing of `root`, from the last time if no folder in it has changed, else by `walk(root)`.
+
+    `kind` is the name of what the walk looks for, and of its form.
+    """
+    return _unchanged(root, kind) or _listed_now(root, walk, kind)
 
 
-def _unchanged(root: Path) -> Listing | None:
+def _unchanged(root: Path, kind: str) -> Listing | None:
     """The listing from the last time, if no folder in it has changed."""
-    found = _kept(os.path.realpath(root))
+    found = _kept(kind, os.path.realpath(root))
     return found if found is not None and _is_unchanged(root, found) else None
 
 
-def _listed_now(root: Path, walk: Callable[[Path], Listing]) -> Listing:
+def _listed_now(root: Path, walk: Callable[[Path], Listing], kind: str) -> Listing:
     begun = time.time()
     made = walk(root)
     if len(made.names) >= KEPT_FROM and _is_settled(root, made, begun):
-        kept.write(_KIND, os.path.realpath(root), _arrays(made))
+        kept.write(kind, os.path.realpath(root), _arrays(made))
     return made
 
 
@@ -94,9 +97,9 @@ def _arrays(made: Listing) -> kept.Arrays:
     return {**parts, "labels": made.labels, "states": made.states, "others": np.array(made.others)}
 
 
-def _kept(name: str) -> Listing | None:
+def _kept(kind: str, name: str) -> Listing | None:
     """What was kept about a folder; None where there is nothing, or nothing that holds together."""
-    found = kept.read(_KIND, name)
+    found = kept.read(kind, name)
     if found is None:
         return None
     try:
