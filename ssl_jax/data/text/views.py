@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from jax import Array
 
 from ssl_jax.data.augment import Batch, Views
 from ssl_jax.data.panels import Panel, Texts
+from ssl_jax.data.text.rows import Documents, padded
 from ssl_jax.data.text.vocabulary import (
     Vocabulary,
     digest_of,
@@ -119,6 +120,17 @@ class TextViews:
     def content(self, batch: Batch) -> Array:
         """What makes two records the same: their tokens [B, T]."""
         return jnp.asarray(batch["tokens"])
+
+    def written(self, texts: Sequence[str], length: int | None = None) -> dict[str, np.ndarray]:
+        """Texts as records: `tokens` int32 [N, length], between signs, cut or padded; as long as the longest where none is given."""
+        from ssl_jax.data.text.tokenizer import encoded, load
+
+        if not self.there:
+            raise UserError(f"augment.tokenizer={self.tokenizer!r}: no such file, and texts are written by it")
+        ids = [encoded(load(self.tokenizer), text, length) for text in texts]
+        lengths = np.array([len(each) for each in ids])
+        documents = Documents.of(np.array([token for each in ids for token in each], np.int32), lengths)
+        return {"tokens": padded(documents, self.words, length or int(lengths.max()) + 2)}
 
     def fitted(self, bags: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         """TF-IDF: weighs words by how few of the texts with these `bags` [N, V] have them, and makes rows of length 1."""
