@@ -27,6 +27,8 @@ FAMILIES: tuple[Family, ...] = (
     dinov3.DINOV3,
     siglip.SIGLIP,
     clip.CLIP,
+    siglip.SIGLIP_TEXT,
+    clip.CLIP_TEXT,
     hf_vit.VIDEOMAE,
     vjepa2.VJEPA2,
     resnet.RESNET,

@@ -393,7 +393,7 @@ def initialised(
     """The state before the first step, on the shardings of `like`; with those of another run or of public weights, if named."""
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), batch)
     state = jax.jit(partial(init_state, setup), out_shardings=jax.tree.map(lambda x: x.sharding, like))(zeros)
-    if init_from.workdir or init_from.weights:
+    if init_from.given:
         state = _started_from(init_from, setup, state, like)
     return jax.block_until_ready(state)  # here a lack of memory is an exception; where a value is read, jax aborts
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +17,13 @@ from flax.core import FrozenDict
 from jax import Array
 
 from ssl_jax.data.augment import Augment, Batch, Views
-from ssl_jax.data.image.host import HostCrops
 from ssl_jax.data.panels import Panel
-from ssl_jax.data.sources.base import Record
 from ssl_jax.data.units import Units, units
 from ssl_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from ssl_jax.data.image.host import HostCrops
+    from ssl_jax.data.sources.base import Record
 
 SAME = "same"  # the view that says which records are the same
 _ODD = (np.uint32(0x9E3779B1), np.uint32(0x85EBCA77))

@@ -72,7 +72,7 @@ class Vocabulary:
 
 def vocabulary_of(tokenizer: Mapping[str, Any], **ids: int) -> Vocabulary:
     """The vocabulary of a `tokenizer.json`, read as data; `ids` win."""
-    known = _tokens(tokenizer)
+    known = tokens_of(tokenizer)
     found = {name: next((known[word] for word in words if word in known), None) for name, words in SIGNS.items()}
     sentinels = sum(f"<extra_id_{i}>" in known for i in range(len(known)))
     return Vocabulary(**{"size": 1 + max(known.values()), **found, "sentinels": sentinels, **ids})  # type: ignore[arg-type]
@@ -80,7 +80,7 @@ def vocabulary_of(tokenizer: Mapping[str, Any], **ids: int) -> Vocabulary:
 
 def word_starts(tokenizer: Mapping[str, Any]) -> np.ndarray:
     """Bool [V]: the tokens that begin a word. A WordPiece that goes on begins with `##`; other tokenizers mark a beginning."""
-    known = _tokens(tokenizer)
+    known = tokens_of(tokenizer)
     starts = np.ones(1 + max(known.values()), bool)
     prefix = tokenizer["model"].get("continuing_subword_prefix") or ""
     marks = ("\u0120", "\u2581")  # a space, as byte-level BPE and SentencePiece write it
@@ -95,7 +95,7 @@ def token_bytes(tokenizer: Mapping[str, Any]) -> np.ndarray:
 
     Exact for byte-level BPE and SentencePiece. WordPiece forgets how many spaces stood before a word: one is counted.
     """
-    known, signs = _tokens(tokenizer), {added["content"] for added in tokenizer.get("added_tokens", ())}
+    known, signs = tokens_of(tokenizer), {added["content"] for added in tokenizer.get("added_tokens", ())}
     prefix = tokenizer["model"].get("continuing_subword_prefix") or ""
     byte_level = "ByteLevel" in json.dumps([tokenizer.get("pre_tokenizer"), tokenizer.get("decoder")])
     sizes = np.zeros(1 + max(known.values()), np.int32)
@@ -108,13 +108,14 @@ def token_bytes(tokenizer: Mapping[str, Any]) -> np.ndarray:
 
 def sentence_ends(tokenizer: Mapping[str, Any]) -> np.ndarray:
     """Bool [V]: the tokens that end a sentence, or a part of one behind a semicolon."""
-    known = _tokens(tokenizer)
+    known = tokens_of(tokenizer)
     ends = np.zeros(1 + max(known.values()), bool)
     ends[[i for token, i in known.items() if token.endswith((".", "!", "?", ";"))]] = True
     return ends
 
 
-def _tokens(tokenizer: Mapping[str, Any]) -> dict[str, int]:
+def tokens_of(tokenizer: Mapping[str, Any]) -> dict[str, int]:
+    """The id of each token."""
     model = tokenizer["model"]["vocab"]
     words = {token: i for i, (token, _) in enumerate(model)} if isinstance(model, list) else dict(model)
     return words | {added["content"]: added["id"] for added in tokenizer.get("added_tokens", ())}
@@ -154,7 +155,7 @@ def read_tokenizer(name: str) -> dict[str, Any]:
 def _require_ids(tokenizer: Mapping[str, Any], path: Path) -> None:
     """UserError for a file that does not give each of its tokens a number."""
     try:
-        ids = list(_tokens(tokenizer).values())
+        ids = list(tokens_of(tokenizer).values())
     except (TypeError, ValueError, LookupError) as error:
         raise UserError(f"{path} has tokens that are none ({error}); it is no tokenizer.json") from error
     odd = next((i for i in ids if type(i) is not int or not 0 <= i < _MOST), None)

@@ -240,3 +240,36 @@ def tiny_run(image: dict[str, Any]) -> dict[str, Any]:
         "data": fashion_captions(True),
         "evaluate": fashion_evaluated(True),
     } | pair_run(True, 0)
+
+
+def web_run(
+    name: str,
+    examples: int,
+    batch: int,
+    image: dict[str, Any],
+    text: dict[str, Any],
+    views: dict[str, Any],
+    length: int,
+    pad: int,
+    padding: bool = False,
+    **signs: int,
+) -> dict[str, Any]:
+    """Every section of a run on archives at data/<name>/*.tar but objective, optimiser and schedule; `ssl-jax plan` needs no files.
+
+    `signs` and `pad` are the ids of the tokenizer beside the archives; `padding` says whether it is read like words.
+    """
+    tokens = {"tokenizer": f"data/{name}/tokenizer.json", "vocabulary": {"pad": pad}}
+    source = {"target": "ssl_jax.data.sources:Pairs", "path": f"data/{name}/*.tar", "size": 256, "length": length}
+    read = {"target": "ssl_jax.data.text.views:TextViews", "padding": padding, "assumed": signs}
+    return {
+        "seed": 0,
+        "batch_size": batch,
+        "total_examples": examples,
+        "model": {"image": image, "text": text},
+        "augment": together(image=views, text=read | tokens),
+        "data": {"pretrain": source | tokens, "examples": examples, "threads": 16, "prefetch": 32},
+        "evaluate": {"encoder": BOTH, "probes": ("linear", "knn", found(*BOTH)), "baselines": ("random",)},
+        "mesh": {"data": -1},
+        "checkpoint": {"every_steps": 2000, "keep_every_steps": 20_000},
+        "log": {"every_steps": 50},
+    }
