@@ -8,7 +8,7 @@ from ssl_jax.data.sources.descriptions import LENGTH, NAMES, TOKENIZER, vocabula
 from ssl_jax.data.text.vocabulary import SIGNS
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.fragments.common import evaluation
-from ssl_jax.recipe.fragments.image import FASHION_PIXELS, image_views, small_conv, small_vit
+from ssl_jax.recipe.fragments.image import FASHION_PIXELS, IMAGENET_PIXELS, image_views, small_conv, small_vit
 from ssl_jax.recipe.fragments.text import text_model
 from ssl_jax.recipe.fragments.video import moving_data
 
@@ -147,6 +147,32 @@ def emoji_run(arg: str) -> dict[str, Any]:
         "data": data | {"examples": 1524},
         "evaluate": evaluated(tiny, BOTH, same="concept") | {"baselines": ("random",), "shots": (5,)},
     } | pair_run(tiny, 400_000)
+
+
+def folder_run(arg: str) -> dict[str, Any]:
+    """Every section of a run on pictures with captions beside them, in data/pairs/train and data/pairs/test, but the objective."""
+    if known_argument(arg):
+        return tiny_run(image=small_vit(32, 1, 2, 7, remat="none"))
+    tokenizer, options = (
+        "data/pairs/tokens/tokenizer.json",
+        {"target": "ssl_jax.data.sources:Pairs", "length": 40, "size": 128},
+    )
+    train, test = ({"path": f"data/pairs/{part}", "tokenizer": tokenizer} | options for part in ("train", "test"))
+    policy = {"count": 1, "scale": (0.5, 1.0), "flip": 0.5, "jitter": (0.4, 0.4, 0.4, 0.1), "jitter_prob": 0.8}
+    few = {"baselines": ("random",), "probes": (found(*BOTH),)}
+    return {
+        "model": {"image": small_vit(256, 8, 8, 8, remat="none", class_token=False), "text": small_text(4096, 40, 256)},
+        "augment": together(image=image_views(112, IMAGENET_PIXELS, policy), text=words(tokenizer, size=4096)),
+        "data": {
+            "pretrain": train,
+            "probe": train,
+            "test": test,
+            "max_bad_fraction": 0.1,
+            "threads": 4,
+            "examples": 10_000,
+        },
+        "evaluate": evaluated(False, BOTH) | few,
+    } | pair_run(False, 500_000)
 
 
 def known_argument(arg: str) -> bool:
