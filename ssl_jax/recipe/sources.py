@@ -257,7 +257,7 @@ def usual_options(config: Mapping[str, Any]) -> Options:
 
 
 def with_tokenizer(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A plain recipe in which `augment.tokenizer`, where it is a file that is there, has a path from the root; in its parts too."""
+    """A plain recipe whose `augment.tokenizer`, where it is a file that is there, has a path from the root; in its parts too."""
     augment = config.get("augment")
     if not isinstance(augment, Mapping):
         return dict(config)

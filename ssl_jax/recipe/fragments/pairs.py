@@ -150,7 +150,7 @@ def emoji_run(arg: str) -> dict[str, Any]:
 
 
 def folder_run(arg: str) -> dict[str, Any]:
-    """Every section of a run on pictures with captions beside them, in data/pairs/train and data/pairs/test, but the objective."""
+    """Every section of a run on captioned pictures in data/pairs/train and data/pairs/test but the objective."""
     if known_argument(arg):
         return tiny_run(image=small_vit(32, 1, 2, 7, remat="none"))
     tokenizer, options = (
