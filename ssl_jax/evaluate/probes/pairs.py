@@ -43,11 +43,14 @@ class Probe:
     def columns(self) -> tuple[dict[str, str], ...]:
         """Recall at the first k, in both directions; and what else is `shown`."""
         a, b, k = *self.encoders, self.ks[0]
+        short = {name: name.removesuffix("_embedding") for name in self.encoders}
         recall = tuple(
-            {"title": f"{x} to {y} @{k}", "value": f"{x}_to_{y}_recall_{k}", "unit": "percent"}
+            {"title": f"{short[x]} to {short[y]} @{k}", "value": f"{x}_to_{y}_recall_{k}", "unit": "percent"}
             for x, y in ((a, b), (b, a))
         )
-        more = ({"title": f"{a} to {b} {m}", "value": f"{a}_to_{b}_{m}", "unit": "percent"} for m in self.shown)
+        more = (
+            {"title": f"{short[a]} to {short[b]} {m}", "value": f"{a}_to_{b}_{m}", "unit": "percent"} for m in self.shown
+        )
         return (*recall, *more)
 
     @property
