@@ -33,7 +33,7 @@ Both = tuple["Encoder", Known]
 
 
 def retrieved(recipe: Recipe, trained: Opened) -> list[Picture]:
-    """For every way between two encoders of a space some test records with what is nearest; and prompts, where they are asked for.
+    """For every way between two encoders of a space some test records with what is nearest; and prompts, where asked for.
 
     [] where the run has no such encoders or no test split.
     """
