@@ -10,12 +10,12 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.image import small_conv
 from ssl_jax.recipe.fragments.pairs import (
-    BOTH,
-    evaluated,
     fashion_captions,
+    fashion_evaluated,
     fashion_image,
     generated_text,
     generated_words,
+    known_argument,
     pair_run,
     together,
     towers,
@@ -25,14 +25,14 @@ RESULT = ""
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    tiny = arg == "tiny"
+    tiny = known_argument(arg)
     return ConfigDict(
         dict(
             objective=towers("clip:CLIP", 64),
             model=dict(image=small_conv(), text=generated_text(tiny)),
             augment=together(image=fashion_image(), text=generated_words()),
             data=fashion_captions(tiny),
-            evaluate=evaluated(tiny, BOTH, same="text_id"),
+            evaluate=fashion_evaluated(tiny),
             **pair_run(tiny, 100_000),
         )
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.data.sources.base import Record
+from ssl_jax.data.sources.base import Record, values_of
 from ssl_jax.data.sources.descriptions import FORMS, TOKENIZER, sentence, token_rows
 from ssl_jax.data.text.vocabulary import digest_of
 from ssl_jax.errors import UserError
@@ -41,8 +41,7 @@ class Described:
 
     def values(self, name: str) -> np.ndarray | None:
         """All labels of a field, where they cost no reading."""
-        given = getattr(self.source, "values", None)
-        return None if given is None else given(name)
+        return values_of(self.source, name)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -97,6 +97,13 @@ def token_rows(sentences: Sequence[str]) -> np.ndarray:
     return padded(Documents.of(flat, np.array([len(row) for row in words])), vocabulary_of(tokenizer), LENGTH)
 
 
+def text_of_row(tokens: np.ndarray) -> str:
+    """The opposite of `token_rows`, of one row."""
+    tokenizer = read_tokenizer(TOKENIZER)
+    named, signs = {i: word for word, i in tokenizer["model"]["vocab"].items()}, vocabulary_of(tokenizer).signs
+    return " ".join(named[int(token)] for token in tokens if int(token) not in signs)
+
+
 def vocabulary() -> list[str]:
     """Every word of the sentences, sorted."""
     told = (form for forms in FORMS.values() for form in forms)

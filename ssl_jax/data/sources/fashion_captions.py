@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssl_jax.data.sources.arrays import Columns
-from ssl_jax.data.sources.descriptions import TOKENIZER, described, token_rows
+from ssl_jax.data.sources.descriptions import TOKENIZER, described, text_of_row, token_rows
 from ssl_jax.data.sources.embedded import CLASSES, Embedded
 from ssl_jax.data.text.vocabulary import digest_of
 
@@ -39,6 +39,10 @@ class FashionCaptions(Columns):
     def tokenizer_digest(self) -> str:
         """SHA-256 of the tokenizer that ships."""
         return digest_of(TOKENIZER)
+
+    def text_of(self, index: int) -> str:
+        """The description of a record."""
+        return text_of_row(self.columns["tokens"][index])
 
 
 def texts(split: str, limit: int | None = None) -> list[str]:

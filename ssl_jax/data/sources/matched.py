@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.data.sources.base import Record
+from ssl_jax.data.sources.base import Record, values_of
 from ssl_jax.errors import UserError
 
 _ODD = 0x9E3779B1
@@ -23,7 +23,7 @@ class Matched:
     is the classes. Labels of `other` that `source` has not are left out.
 
     Raises:
-      UserError: one of them does not give its labels without reading, or a label of `source` has no record in `other`.
+      UserError: a label of `source` has no record in `other`.
     """
 
     source: Any
@@ -44,7 +44,7 @@ class Matched:
 
     def values(self, name: str) -> np.ndarray | None:
         """All values of a field of `source`, where they cost no reading."""
-        return self.source.values(name)
+        return values_of(self.source, name)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -72,9 +72,6 @@ class Matched:
 
     @staticmethod
     def _labels(source: Any) -> np.ndarray:
-        found = getattr(source, "values", lambda name: None)("label")
-        if found is None:
-            raise UserError(
-                f"{type(source).__name__} does not give its labels without reading; name a labelled source in memory"
-            )
-        return np.asarray(found)
+        """All labels [N]: told, or read once."""
+        told = values_of(source, "label")
+        return np.array([source[i]["label"] for i in range(len(source))]) if told is None else np.asarray(told)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import zlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from ssl_jax.data.audio.decode import Wanted, stretch
 from ssl_jax.data.sources.base import Record
 from ssl_jax.data.sources.pictures import Decoding
 from ssl_jax.data.stages import stage
-from ssl_jax.errors import UserError
 
 # Where a part is looked for when nobody says it: these columns of a table, or files with these suffixes.
 COLUMNS = {
@@ -71,40 +69,17 @@ class Sounds:
     def __call__(self, content: bytes) -> Record:
         """ValueError for what is no sound."""
         with stage("decode"):
-            return self._fitted(resampled(*decoded_sound(content), self.rate))
+            return self._fitted(stretch(content, Wanted(self.rate, self._size), 0.0)[:, 0])
 
     @property
     def zeros(self) -> Record:
         """A record of none."""
         return self._fitted(np.zeros(0, np.float32))
 
+    @property
+    def _size(self) -> int:
+        return round(self.rate * self.seconds)
+
     def _fitted(self, wave: np.ndarray) -> Record:
-        size = round(self.rate * self.seconds)
-        wave = wave[:size]
-        return {"wave": np.pad(wave, (0, size - len(wave))), "valid": np.arange(size) < len(wave)}
-
-
-def decoded_sound(content: bytes) -> tuple[np.ndarray, int]:
-    """The mean of the channels, float32 [T], and samples a second. ValueError for what is no sound."""
-    soundfile: Any = _needed("soundfile")
-    try:
-        wave, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
-        raise ValueError(f"no sound that can be read ({error})") from error
-    if not len(wave) or not np.isfinite(wave).all():
-        raise ValueError("a sound without samples" if not len(wave) else "a sound with samples that are no numbers")
-    return wave.mean(axis=1), rate
-
-
-def resampled(wave: np.ndarray, there: int, rate: int) -> np.ndarray:
-    """`wave` [T] of `there` samples a second at another rate."""
-    return wave if there == rate else np.asarray(_needed("soxr").resample(wave, there, rate), np.float32)
-
-
-def _needed(module: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise UserError(f"reading sounds needs the package {module}: pip install 'ssl_jax[audio]'") from error
+        free = self._size - len(wave)
+        return {"wave": np.pad(wave, (0, free)), "valid": np.arange(self._size) < len(wave)}

@@ -236,7 +236,9 @@ class Pairs:
             there = there[:1]  # of the usual places, the first that there is
         found = [value for name in there for value in (row[name] if isinstance(row[name], list) else [row[name]])]
         if not found:
-            raise ValueError(f"no {part}: the item has nothing under {', '.join(self.columns[part])}")
+            raise ValueError(
+                f"no {part}: nothing under {', '.join(self.columns[part])}; write one, or leave the item out"
+            )
         if not is_text(part):
             return found
         texts = [text.strip() for value in found for text in self.rows.texts(value) if text.strip()]
