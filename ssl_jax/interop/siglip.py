@@ -112,7 +112,7 @@ TOKENS = ("embeddings.token_embedding.weight", PLACES, "encoder.layers.0.layer_n
 SIGLIP_TEXT = Family(
     "siglip_text",
     "SigLIP's tower of texts, of transformers",
-    (*TOKENS, "head.weight"),
+    TOKENS,
     text_model,
     text_rules,
     types=("siglip",),
