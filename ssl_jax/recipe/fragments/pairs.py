@@ -39,16 +39,11 @@ def towers(objective: str, out: int, **options: Any) -> dict[str, Any]:
     return {"target": f"ssl_jax.objectives.{objective}", "out": out, **options}
 
 
-def found(*names: str, same: str = "", name: str = "pairs") -> dict[str, Any]:
-    """The probe that counts how well towers find each other's records."""
+def found(*names: str, name: str = "pairs", **options: str) -> dict[str, Any]:
+    """The probe that counts how well towers find each other's records; `options` are its fields `same` and `group`."""
     encoders = tuple(f"{each}_embedding" for each in names)
-    return {
-        "target": "ssl_jax.evaluate.probes.pairs:Probe",
-        "name": name,
-        "encoders": encoders,
-        "same": same,
-        "shown": ("mrr",),
-    }
+    target = "ssl_jax.evaluate.probes.pairs:Probe"
+    return {"target": target, "name": name, "encoders": encoders, "shown": ("mrr",), **options}
 
 
 def zero_shot(tower: str, names: tuple[str, ...], templates: tuple[str, ...]) -> dict[str, Any]:
@@ -57,14 +52,13 @@ def zero_shot(tower: str, names: tuple[str, ...], templates: tuple[str, ...]) ->
     return {"target": target, "encoders": (f"{tower}_embedding",), "names": names, "templates": templates}
 
 
-def evaluated(tiny: bool, *pairs: tuple[str, ...], same: str = "", label: str = "label") -> dict[str, Any]:
+def evaluated(tiny: bool, *pairs: tuple[str, ...], **fields: str) -> dict[str, Any]:
     """The `evaluate` section: each of `pairs` of towers in both directions, and probes of the towers."""
-    named = tuple(
-        found(*pair, same=same, name="pairs" if len(pairs) == 1 else f"{pair[0]}_{pair[1]}") for pair in pairs
-    )
+    titles = ("pairs",) if len(pairs) == 1 else tuple("_".join(pair) for pair in pairs)
+    named = tuple(found(*pair, name=title, **fields) for pair, title in zip(pairs, titles, strict=True))
     encoders = tuple(dict.fromkeys(name for pair in pairs for name in pair))
-    usual = evaluation("student", tiny) | {"encoder": encoders, "label": label}
-    return usual | {"probes": ("linear", "knn", *named), "baselines": ("raw", "random")}
+    probes = ("linear", "knn", *named)
+    return evaluation("student", tiny) | {"encoder": encoders, "probes": probes, "baselines": ("raw", "random")}
 
 
 def fashion_evaluated(tiny: bool) -> dict[str, Any]:
@@ -193,7 +187,8 @@ def stamps_run(arg: str) -> dict[str, Any]:
             image=drawn_image(48), text=words("data/stamps/tokenizer.json", (0.7, 1.0), 0.1, size=4096)
         ),
         "data": pair_lines("stamps", "image,text", 40, **options) | {"examples": 48_000},
-        "evaluate": evaluated(False, BOTH, same="concept") | {"baselines": ("random",), "shots": (5,)},
+        "evaluate": evaluated(False, BOTH, same="concept", group="language")
+        | {"baselines": ("random",), "shots": (5,)},
     } | pair_run(False, 400_000)
 
 
@@ -210,12 +205,13 @@ def speech_run(arg: str, parts: tuple[str, ...], *pairs: tuple[str, ...]) -> dic
     }
     options = {"more": "language", "label": "category", "rate": RATE, "seconds": 1.8}
     columns = {"sound": "sound:speech"}
+    fields = {"same": "text_id"} if tiny else {"same": "concept", "group": "language"}
     real = pair_lines("speech", ",".join(columns.get(part, part) for part in parts), 40, **options)
     return {
         "model": {part: model for part, model in speech_models(tiny).items() if part in parts},
         "augment": together(**{part: views[part] for part in parts}),
         "data": generated_sounds("image" in parts) if tiny else real | {"examples": 5800},
-        "evaluate": evaluated(tiny, *pairs, same="text_id" if tiny else "concept") | {"baselines": ("random",)},
+        "evaluate": evaluated(tiny, *pairs, **fields) | {"baselines": ("random",)},
     } | pair_run(tiny, 400_000)
 
 
