@@ -111,7 +111,8 @@ def pair_lines(name: str, parts: str, length: int, **options: Any) -> dict[str, 
     source = {"target": "ssl_jax.data.sources:Pairs", "parts": parts, "same": "concept", "length": length, **options}
     source |= {"tokenizer": f"data/{name}/tokenizer.json", "size": 64}
     splits = {"pretrain": "train", "probe": "train", "test": "test"}
-    return {split: source | {"path": f"data/{name}/{file}.jsonl"} for split, file in splits.items()}
+    read = {"threads": 8, "prefetch": 8}
+    return {split: source | {"path": f"data/{name}/{file}.jsonl"} for split, file in splits.items()} | read
 
 
 def pair_run(tiny: bool, examples: int, batch: int = 256) -> dict[str, Any]:
@@ -198,19 +199,20 @@ def speech_run(arg: str, parts: tuple[str, ...], *pairs: tuple[str, ...]) -> dic
     parts: of "sound", "image", "text". pairs: which find each other in evaluation. `:tiny` takes generated sounds.
     """
     tiny = known_argument(arg)
+    name, examples = ("pictured", 2500) if "image" in parts else ("speech", 2900)
     views = {
         "sound": spectrograms(48 if tiny else 96),
         "image": fashion_image() if tiny else drawn_image(48),
-        "text": generated_words() if tiny else words("data/speech/tokenizer.json", (0.7, 1.0), 0.1, size=2048),
+        "text": generated_words() if tiny else words(f"data/{name}/tokenizer.json", (0.7, 1.0), 0.1, size=2048),
     }
     options = {"more": "language", "label": "category", "rate": RATE, "seconds": 1.8}
     columns = {"sound": "sound:speech"}
     fields = {"same": "text_id"} if tiny else {"same": "concept", "group": "language"}
-    real = pair_lines("speech", ",".join(columns.get(part, part) for part in parts), 40, **options)
+    real = pair_lines(name, ",".join(columns.get(part, part) for part in parts), 40, **options)
     return {
         "model": {part: model for part, model in speech_models(tiny).items() if part in parts},
         "augment": together(**{part: views[part] for part in parts}),
-        "data": generated_sounds("image" in parts) if tiny else real | {"examples": 5800},
+        "data": generated_sounds("image" in parts) if tiny else real | {"examples": examples},
         "evaluate": evaluated(tiny, *pairs, **fields) | {"baselines": ("random",)},
     } | pair_run(tiny, 400_000)
 
