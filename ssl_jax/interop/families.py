@@ -35,6 +35,8 @@ FAMILIES: tuple[Family, ...] = (
     beit.BEIT,
     siglip.SIGLIP,
     clip.CLIP,
+    clip.CLIP_TEXT,
+    siglip.SIGLIP_TEXT,
     hf_vit.VIDEOMAE,
     vjepa2.VJEPA2,
     resnet.RESNET,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -31,7 +32,10 @@ def wanted(module: nn.Module, channels: int) -> Shapes:
     module = (
         module.clone(remat="none") if hasattr(module, "remat") else module
     )  # which changes no shape, and is quicker
-    made: Mapping[str, Any] = jax.eval_shape(module.init, jax.random.key(0), *inputs(module, channels))
+    method = "features" if isinstance(module, ViT) else None  # its pooling may have parameters
+    made: Mapping[str, Any] = jax.eval_shape(
+        partial(module.init, method=method), jax.random.key(0), *inputs(module, channels)
+    )
     shapes = flatten_dict(made["params"], sep="/") | {
         f"batch_stats/{path}": x for path, x in flatten_dict(made.get("batch_stats", {}), sep="/").items()
     }

@@ -94,6 +94,10 @@ class ImageViews:
         image = self.evaluation(batch)["image"]
         return image.reshape(image.shape[0], -1)
 
+    def content(self, batch: Batch) -> Array:
+        """What makes two records the same: their pixels [B, H, W, C]."""
+        return jnp.asarray(batch[self.key])
+
     def panel(self, views: Views) -> dict[str, Panel]:
         """The `views` of each image side by side, and those of every other size under the name of their policy."""
         crops = {name: views[name] for name in other_kinds(views, self.inputs) if views[name].ndim == 5}

@@ -10,7 +10,7 @@ import pytest
 
 from ssl_jax.evaluate import probes
 from ssl_jax.evaluate.features import Features, Split
-from ssl_jax.evaluate.instruments import encoders_of, fields_of, needs_of
+from ssl_jax.evaluate.instruments import asks_of, encoders_of, fields_of, needs_of
 
 NAMES = sorted(module.name for module in pkgutil.iter_modules(probes.__path__))
 # What is small enough to be tried here, for options of these names in any probe.
@@ -48,7 +48,10 @@ def split_for(probe, shuffled):
         told = {name: values[order] for name, values in test.fields.items()}
         test = test._replace(y=test.y[order], target=test.target[order], fields=told)
     tokens = Split(train._replace(x=seen, grid=(4, 4)), test._replace(x=asked, grid=(4, 4)), 3)
-    own = Split(train, test, 3, again=lambda transform: test, readings=dict.fromkeys(needs_of(probe), tokens))
+    own = Split(
+        train, test, 3, again=lambda transform: test, readings=dict.fromkeys(needs_of(probe), tokens), names=("a", "b", "c"),
+        read=dict.fromkeys(asks_of(probe), lambda texts: np.eye(len(texts), 8)),
+    )  # fmt: skip
     if fields_of(probe) and getattr(probe, "tokens", False):
         own = tokens
     return replace(own, towers=dict.fromkeys(encoders_of(probe), own))
