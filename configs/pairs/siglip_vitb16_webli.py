@@ -13,8 +13,8 @@ Fidelity: the length of the warm-up, and the number of examples, are ours.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments.pairs import known_argument, tiny_run, towers, web_run
 from ssl_jax.recipe.fragments.image import image_views, small_vit
+from ssl_jax.recipe.fragments.pairs import known_argument, tiny_run, towers, web_run
 from ssl_jax.recipe.fragments.text import text_model
 
 RESULT = "not run here"
@@ -25,7 +25,9 @@ BLOCKS = dict(mlp="gelu_tanh", norm_epsilon=1e-6, dtype="bfloat16")
 def get_config(arg: str = "") -> ConfigDict:
     if known_argument(arg):
         image = small_vit(32, 1, 2, 7, remat="none", class_token=False, pool="map")
-        return ConfigDict(dict(objective=towers("siglip:SigLIP", 32, bias=True, bare=("image",)), **tiny_run(image=image)))
+        return ConfigDict(
+            dict(objective=towers("siglip:SigLIP", 32, bias=True, bare=("image",)), **tiny_run(image=image))
+        )
     image = small_vit(768, 12, 12, 16, positions="learned", class_token=False, pool="map", **BLOCKS)
     text = text_model(32_000, 768, 12, 12, 64, pool="last", **BLOCKS)
     views = image_views(224, PIXELS, dict(count=1, scale=(1.0, 1.0)))

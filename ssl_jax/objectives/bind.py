@@ -32,4 +32,6 @@ class Bind(CLIP):
             if len(set(pair)) != 2 or not set(pair) <= set(self.augment.parts):
                 raise UserError(f"objective.pairs: {pair} are no two of {', '.join(self.augment.parts)}")
         if left := set(self.augment.parts) - {name for pair in pairs for name in pair}:
-            raise UserError(f"objective.pairs: {', '.join(sorted(left))} is in no pair; name one, or leave the tower out")
+            raise UserError(
+                f"objective.pairs: {', '.join(sorted(left))} is in no pair; name one, or leave the tower out"
+            )

@@ -47,7 +47,9 @@ class Together:
             )
         twice = [name for name, count in Counter(self.inputs).items() if count > 1]
         if twice:
-            raise UserError(f"augment.parts: two of {', '.join(self.parts)} give {twice[0]!r}; each needs names of its own")
+            raise UserError(
+                f"augment.parts: two of {', '.join(self.parts)} give {twice[0]!r}; each needs names of its own"
+            )
 
     @property
     def inputs(self) -> tuple[str, ...]:

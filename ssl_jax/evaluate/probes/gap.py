@@ -29,16 +29,16 @@ class Probe:
         {"title": "alignment", "value": "alignment", "unit": "number", "better": "lower"},
         {"title": "modality gap", "value": "gap", "unit": "number", "better": "lower"},
     )
-    protocol: ClassVar = (
-        "gap: distance between the means of the unit vectors of two encoders; alignment: mean squared distance of partners"
-    )
+    protocol: ClassVar = "gap: distance between the means of the unit vectors of two encoders; alignment: mean squared distance of partners"
 
     def run(self, split: Split) -> dict[str, Any]:
         """`alignment` with `interval`, that of `strangers`, `gap`, and the uniformity of each encoder."""
         rows = {name: _unit(split.towers[name].test.x) for name in self.encoders}
         u, v = rows.values()
         if u.shape != v.shape:
-            raise UserError(f"gap: the encoders give {u.shape[1]} and {v.shape[1]} numbers; name those of the shared space")
+            raise UserError(
+                f"gap: the encoders give {u.shape[1]} and {v.shape[1]} numbers; name those of the shared space"
+            )
         near = np.square(u - v).sum(axis=1)
         return {
             "alignment": float(near.mean()),
