@@ -3,13 +3,14 @@
     ssl-jax plan --config clap_htsat_audio --devices 8 --chip h100
     ssl-jax train --config clap_htsat_audio --workdir runs/clap --config.init_from.towers=text=roberta-base
 
-Wu et al. 2022, arXiv 2211.06687, section 4.1: 48 kHz, 64 mel bands from 50 to 14,000 Hz under windows of 1,024 samples, 480 apart; heads
-with a hidden layer of 512; Adam with 1e-4, b1 0.99 and b2 0.9, cosine, 768 pairs a batch and 45 epochs of AudioCaps and Clotho. Put
-WebDataset archives at data/audiocaps/*.tar (`flac` and `txt`), and RoBERTa's tokenizer at data/audiocaps/tokenizer.json.
+Wu et al. 2022, arXiv 2211.06687, section 4.1: 48 kHz, 64 mel bands from 50 to 14,000 Hz under windows of 1,024 samples, 480
+apart; heads with a hidden layer of 512; Adam with 1e-4, b1 0.99 and b2 0.9, cosine, 768 pairs a batch and 45 epochs of AudioCaps
+and Clotho. Put WebDataset archives at data/audiocaps/*.tar (`flac` and `txt`), and RoBERTa's tokenizer at
+data/audiocaps/tokenizer.json.
 
-Fidelity: 1,024 frames of each recording (10.24 s), which fill the square; the original stretches 1,001 to as many. Logarithms are natural
-instead of decibels, which the norm of each band takes out. The text is read at its first token without RoBERTa's pooler. The length of the
-warm-up is ours, and so is the number of captions (about 50,000 of AudioCaps and 3,839 x 5 of Clotho).
+Fidelity: 1,024 frames of each recording (10.24 s), which fill the square; the original stretches 1,001 to as many. Logarithms are
+natural instead of decibels, which the norm of each band takes out. The text is read at its first token without RoBERTa's pooler.
+The length of the warm-up is ours, and so is the number of captions (about 50,000 of AudioCaps and 3,839 x 5 of Clotho).
 """
 
 from ml_collections import ConfigDict
