@@ -3,9 +3,9 @@
     ssl-jax plan --config clip_vitb32_datacomp --devices 8 --chip h100
     ssl-jax train --config clip_vitb32_datacomp --workdir runs/clip
 
-Radford et al. 2021, arXiv 2103.00020; Gadre et al. 2023, "DataComp", arXiv 2304.14108, appendix: 128 million examples, 4,096 a batch,
-AdamW with 5e-4, b2 0.98, decay 0.2, 500 steps of warm-up. Put WebDataset archives at data/datacomp/*.tar (`jpg` and `txt`), and CLIP's
-tokenizer at data/datacomp/tokenizer.json. `eps` is open_clip's for ViTs.
+Radford et al. 2021, arXiv 2103.00020; Gadre et al. 2023, "DataComp", arXiv 2304.14108, appendix: 128 million examples, 4,096 a
+batch, AdamW with 5e-4, b2 0.98, decay 0.2, 500 steps of warm-up. Put WebDataset archives at data/datacomp/*.tar (`jpg` and
+`txt`), and CLIP's tokenizer at data/datacomp/tokenizer.json. `eps` is open_clip's for ViTs.
 
 Fidelity: pictures are squares of 256 pixels before a crop of 90 to 100 % of them; weights of texts are drawn as GPT-2's.
 """

@@ -3,10 +3,10 @@
     ssl-jax plan --config siglip_vitb16_webli --topology v5e:16x16
     ssl-jax train --config siglip_vitb16_webli --workdir runs/siglip
 
-Zhai et al. 2023, arXiv 2303.15343: 32,768 pairs a batch, Adam with 1e-3 and b2 0.95, norm at most 1, bias -10 and scale 10 at first,
-images of 224 pixels as they are, texts of 64 tokens read with their padding. The decay of 1e-4 a step at the peak is 0.1 times the
-rate. WebLI is not public: put WebDataset archives at data/webli/*.tar (`jpg` and `txt`), and a tokenizer of 32,000 tokens at
-data/webli/tokenizer.json.
+Zhai et al. 2023, arXiv 2303.15343: 32,768 pairs a batch, Adam with 1e-3 and b2 0.95, norm at most 1, bias -10 and scale 10 at
+first, images of 224 pixels as they are, texts of 64 tokens read with their padding. The decay of 1e-4 a step at the peak is 0.1
+times the rate. WebLI is not public: put WebDataset archives at data/webli/*.tar (`jpg` and `txt`), and a tokenizer of 32,000
+tokens at data/webli/tokenizer.json.
 
 Fidelity: the length of the warm-up, and the number of examples, are ours.
 """

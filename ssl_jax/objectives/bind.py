@@ -17,8 +17,8 @@ class Bind(CLIP):
 
     pairs: names of two towers each; () for the first tower with each of the others.
 
-    Fidelity: every record has all modalities, and all towers are learned unless `adapt` says otherwise; the paper takes pairs from
-    several sets, and keeps CLIP's towers of pictures and texts as they are.
+    Fidelity: every record has all modalities, and all towers are learned unless `adapt` says otherwise; the paper takes pairs
+    from several sets, and keeps CLIP's towers of pictures and texts as they are.
     """
 
     pairs: tuple[tuple[str, str], ...] = ()  # type: ignore[assignment]  # a field where the base has a property

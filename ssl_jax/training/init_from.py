@@ -122,8 +122,8 @@ def _require_tokens(what: str, path: str, part: Any) -> None:
         return
     if tokens_of(read_tokenizer(str(beside))) != tokens_of(read_tokenizer(part.tokenizer)):
         raise UserError(
-            f"{what}: these weights read the tokens of {beside}, and augment's tokenizer is {part.tokenizer!r}, which has others: "
-            f"write the texts with that one (tokenizer={beside} of augment and of the sources)"
+            f"{what}: these weights read the tokens of {beside}, and augment's tokenizer is {part.tokenizer!r}, which has "
+            f"others: write the texts with that one (tokenizer={beside} of augment and of the sources)"
         )
 
 

@@ -18,8 +18,8 @@ from ssl_jax.evaluate.sphere import uniformity
 class Probe:
     """Unit vectors of the test records by two `encoders`.
 
-    The gap is the distance between the means of both (Liang et al. 2022, arXiv 2203.02053, section 2); alignment and uniformity are
-    those of Wang and Isola 2020 (arXiv 2005.10242, eq. 1 and 2), partners in the place of views.
+    The gap is the distance between the means of both (Liang et al. 2022, arXiv 2203.02053, section 2); alignment and uniformity
+    are those of Wang and Isola 2020 (arXiv 2005.10242, eq. 1 and 2), partners in the place of views.
     """
 
     encoders: Sequence[str] = ("image_embedding", "text_embedding")
@@ -29,7 +29,9 @@ class Probe:
         {"title": "alignment", "value": "alignment", "unit": "number", "better": "lower"},
         {"title": "modality gap", "value": "gap", "unit": "number", "better": "lower"},
     )
-    protocol: ClassVar = "gap: distance between the means of the unit vectors of two encoders; alignment: mean squared distance of partners"
+    protocol: ClassVar = (
+        "gap: distance between the means of unit vectors of two encoders; alignment: mean squared distance of partners"
+    )
 
     def run(self, split: Split) -> dict[str, Any]:
         """`alignment` with `interval`, that of `strangers`, `gap`, and the uniformity of each encoder."""

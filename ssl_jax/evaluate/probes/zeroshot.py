@@ -83,15 +83,15 @@ class Probe:
         names = tuple(self.names) or split.names
         if len(names) < split.classes or not names:
             raise UserError(
-                f"zeroshot: {split.classes} classes, and names for {len(names)}; give them by names=(...) of the probe, or name a "
-                "source that has them"
+                f"zeroshot: {split.classes} classes, and names for {len(names)}; give them by names=(...) of the probe, or "
+                "name a source that has them"
             )
         return prompts_in(self.prompts, names) if self.prompts else prompts_of(names, tuple(self.templates))
 
 
 def vectors_of(prompts: Prompts, split: Split, reader: str) -> dict[str, np.ndarray]:
-    """Vectors of classes [K, F]: under "all" those of all their prompts, and by its number those of each place in the lists, where
-    all are as long."""
+    """Vectors of classes [K, F]: under "all" those of all their prompts, and by its number those of each place in the lists,
+    where all are as long."""
     if reader not in split.read:
         raise UserError(
             f"zeroshot.reader={reader!r}: there is no such encoder of texts; use {', '.join(split.read) or 'none'}"

@@ -46,7 +46,7 @@ class Probe:
         return f"zero-shot mAP: {len(self.names)} labels by {self.prompts or f'{len(self.templates)} templates'}, by cosine"
 
     def run(self, split: Split) -> dict[str, Any]:
-        """Test `map` with `interval` and `chance`, `auroc`, average precision of `each` label that some records have and some not."""
+        """Test `map` with `interval` and `chance`, `auroc`, and the average precision of `each` label that can be measured."""
         marks = marks_of(split.test)
         if len(self.names) != marks.shape[1]:
             raise UserError(
