@@ -80,7 +80,7 @@ class Finetune(Supervised):
     @property
     def modules(self) -> Mapping[str, nn.Module]:
         """The encoder, and one linear layer that starts near zero."""
-        dtype, init = getattr(self.encoder, "dtype", "float32"), nn.initializers.truncated_normal(HEAD_STD)
+        dtype, init = getattr(self.encoder, "dtype", "float32"), nn.initializers.normal(HEAD_STD)
         head = SymbolHead if self.task == "text" else partial(ProjectionHead, (), norm="none")
         return {"encoder": self.encoder, "head": head(out=self.classes, dtype=dtype, kernel_init=init)}
 

@@ -23,7 +23,7 @@ AUDIOSET: dict[str, Any] = {
 class Recordings(NamedTuple):
     """What `tools/fetch_audio_data` wrote: a table, its label, what a split keeps together, and how much of it is learnt from.
 
-    all: the table that is learnt from, without labels.
+    all: the table that is learnt from, without labels. columns: further labels.
     seconds: of a record. frames: of a view. mean, std: of the log energies (`ssl-jax data stats`). examples: records learnt from.
     """
 
@@ -37,14 +37,35 @@ class Recordings(NamedTuple):
     mean: float
     std: float
     examples: int
+    columns: tuple[str, ...]
 
 
 CONCEPT = "^[^/]+/[^/]+/([^/]+)/"
 SPEECH = Recordings(
-    "data/speech/stamps.csv", "data/speech/list.csv", "category", CONCEPT, 0.8, 1.6, 64, -4.35, 4.65, 7710
+    table="data/speech/stamps.csv",
+    all="data/speech/list.csv",
+    label="category",
+    columns=("language", "concept"),
+    group=CONCEPT,
+    learnt=0.8,
+    seconds=1.6,
+    frames=64,
+    mean=-4.35,
+    std=4.65,
+    examples=7710,
 )
 DRUMS = Recordings(
-    "data/drums/named.csv", "data/drums/list.csv", "instrument", "^([^/]+)/", 0.85, 0.7, 32, -7.52, 4.33, 606
+    table="data/drums/named.csv",
+    all="data/drums/list.csv",
+    label="instrument",
+    columns=("kit",),
+    group="^([^/]+)/",
+    learnt=0.85,
+    seconds=0.7,
+    frames=32,
+    mean=-7.52,
+    std=4.33,
+    examples=606,
 )
 
 
@@ -52,6 +73,7 @@ def part(recordings: Recordings, start: float, stop: float, table: str = "", **o
     """A source of some groups of recordings."""
     target, file = "ssl_jax.data.sources:AudioList", table or recordings.table
     source = {"target": target, "file": file, "label": recordings.label, "rate": RATE, "seconds": recordings.seconds}
+    source |= {"columns": recordings.columns}
     ends = {"start": start, "stop": stop, "group": recordings.group}
     return {"target": "ssl_jax.data.sources:NamedPart", "source": source | options, **ends}
 
@@ -59,7 +81,7 @@ def part(recordings: Recordings, start: float, stop: float, table: str = "", **o
 def recorded(recordings: Recordings) -> dict[str, Any]:
     """The `data` section: learnt from and probed on the first groups, tested on the others."""
     learnt, test = part(recordings, 0.0, recordings.learnt), part(recordings, recordings.learnt, 1.0)
-    pretrain = part(recordings, 0.0, recordings.learnt, recordings.all, label="")
+    pretrain = part(recordings, 0.0, recordings.learnt, recordings.all, label="", columns=())
     return {"pretrain": pretrain, "probe": learnt, "test": test, "examples": recordings.examples, "threads": 4}
 
 

@@ -15,6 +15,9 @@ from ssl_jax.data.audio.spectrograms import SpectrogramViews, zoomed
 from ssl_jax.data.audio.views import WaveViews
 from ssl_jax.data.audio.waves import Clip
 from ssl_jax.errors import UserError
+from ssl_jax.models.vit import ViT
+from ssl_jax.objectives.base import Keys, Progress
+from ssl_jax.objectives.mae import MAE
 
 RATE = 8000
 
@@ -174,6 +177,26 @@ def test_a_zoom_of_the_whole_plane_changes_nothing_and_a_larger_one_shrinks():
     np.testing.assert_allclose(jax.jit(partial(zoomed, factors=(1.0, 1.0)))(jax.random.key(0), x), x, atol=1e-5)
     shrunk = jax.jit(partial(zoomed, factors=(2.0, 2.0)))(jax.random.key(0), jnp.ones((40, 40, 1)))
     assert float(shrunk.mean()) == pytest.approx(0.25, abs=0.03)
+
+
+def test_mae_reconstructs_patches_of_a_spectrogram_that_is_no_square():
+    views = SpectrogramViews(RATE, 24, **OPTIONS)
+    encoder = ViT(width=8, depth=1, heads=1, mlp_dim=8, patch=(8, 4), remat="none")
+    method = MAE(encoder, views, mask_ratio=0.5, decoder_width=8, decoder_depth=1, decoder_heads=1)
+
+    @jax.jit
+    def shown(draws, records):
+        made = method.views(Keys(draws, draws[0]), records, Progress(0, 1))
+        state = method.init(draws[0], made)
+        loss = method.loss(state.params, {}, made, draws[0], Progress(0, 1)).total()
+        return made, loss, method.show(state.params, {}, made)["reconstruction"].rows
+
+    made, loss, rows = shown(keys(4), batch(4))
+    assert made["noise"].shape == (4, 3 * 4)
+    assert np.isfinite(loss)
+    assert rows.shape == (4, 3, 16, 24, 1)  # time to the right
+    hidden = np.asarray(rows)[:, 1] == 0.5
+    assert 0.5 <= hidden.mean() < 0.7  # grey patches, and the mean behind a clip
 
 
 REFUSED = {
