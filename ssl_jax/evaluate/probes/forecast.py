@@ -102,7 +102,8 @@ class Probe:
 
     def _naive(self, series: np.ndarray, valid: np.ndarray, steps: int) -> np.ndarray:
         season = self.season or season_of(series, valid)
-        return series[-season:][np.arange(steps) % season]
+        there = np.where(valid, series, moments(np.where(valid, series, np.nan)).mean)
+        return there[-season:][np.arange(steps) % season]
 
 
 def season_of(series: np.ndarray, valid: np.ndarray) -> int:
