@@ -324,7 +324,9 @@ class Transformer(nn.Module):
     dtype: str = "float32"
     remat: str = "full"  # none | dots | full | offload
     unroll: int = 1  # layers per scan iteration; `depth` unrolls the loop without changing the parameters
-    attention: str = "xla"  # xla | cudnn | flash: the fused kernel of the platform, where there is one
+    attention: str = (
+        "xla"  # xla | cudnn | flash: the fused kernel of the platform, where there is one | auto: where it wins
+    )
     kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
     mlp: str = "gelu"  # gelu | gelu_tanh | quick_gelu | relu | swiglu | geglu | geglu_tanh
     layer_scale: float | None = None
