@@ -5,6 +5,9 @@ Nie, Nguyen, Sinthong, Kalagnanam 2022, "A Time Series is Worth 64 Words", arXiv
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
@@ -53,6 +56,11 @@ class PatchTransformer(nn.Module):
     attention: str = "xla"
     mlp: str = "gelu"
     norm_epsilon: float = 1e-5
+
+    @property
+    def smallest(self) -> tuple[Any, ...]:
+        """Shapes of a window of one channel."""
+        return tuple(jax.ShapeDtypeStruct((1, self.length, 1), kind) for kind in ("float32", "bool"))
 
     def setup(self) -> None:
         """The embedding of patches, the positions, and the stack."""

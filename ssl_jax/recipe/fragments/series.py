@@ -73,6 +73,7 @@ def predictive(tiny: bool) -> dict[str, Any]:
         "target": "ssl_jax.models.wave:SequenceEncoder",
         "front": {"target": "ssl_jax.models.wave:WaveConv", **front},
         "context": {"target": "ssl_jax.models.recurrent:GRU", "width": width},
+        "pool": "moments",
     }
 
 
