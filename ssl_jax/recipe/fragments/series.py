@@ -85,7 +85,7 @@ def generated(tiny: bool) -> dict[str, Any]:
 
 
 def generated_probes(read: str, apart: bool) -> tuple[Any, ...]:
-    """What is measured on them. `read` is what of an encoder forecasts ("own", "last", "all"); `apart` says that its tokens are of
+    """What is measured on them. `read` is what of an encoder forecasts ("own", "last", "all"); `apart` says that its tokens have
     steps of their own, so that marks of steps are marks of tokens."""
     forecast = {"target": f"{PROBES}forecast:Probe", "horizons": (8, HORIZON), "read": read}
     anomalies = ({"target": f"{PROBES}anomaly:Probe", "read": "tokens"},) if apart else ()
