@@ -78,7 +78,7 @@ class Probe:
         linear, _ = self._forecast(known.windows, asked.windows, known, asked)
         naive = np.stack([self._naive(s, v, steps) for s, v in zip(*(test.fields[n] for n in FIELDS[:2]), strict=True)])
         others = {"naive": naive, "linear": linear}
-        each = {
+        each: dict[str, Any] = {
             str(h): errors(found, test, h) | {n: errors(x, test, h) for n, x in others.items()} for h in self.horizons
         }
         far = each[str(steps)]
