@@ -1,6 +1,7 @@
 """`ClipViews`: frames of a view are changed alike, as `ImageViews` changes a picture, and are a stretch of the record."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -34,6 +35,14 @@ def test_contrast_is_that_of_all_frames():
     views = augment(KEYS, {"clip": clips})["clip"]
     np.testing.assert_allclose(views.mean((1, 2, 3, 4, 5)), 0.5, atol=1e-5)
     assert (abs(views[:, 0, 1] - views[:, 0, 0] - 0.2) > 1e-3).all()
+
+
+def test_a_residual_view_is_what_changes_from_frame_to_frame():
+    augment = jax.jit(ClipViews(20, (0.0,), (1.0,), {"clip": {"count": 2, "residual": (0.0, 1.0)}}))
+    as_it_is, change = jnp.moveaxis(augment(KEYS, {"clip": CLIPS})["clip"], 1, 0)
+    np.testing.assert_allclose(as_it_is, CLIPS / 255, atol=1e-6)
+    np.testing.assert_allclose(change[:, :2], (np.diff(CLIPS / 255, axis=1) + 1) / 2, atol=1e-6)
+    np.testing.assert_array_equal(change[:, 2], change[:, 1])
 
 
 def numbered(count=20):
@@ -84,6 +93,7 @@ def test_what_people_and_baselines_are_shown():
     [
         ({"views": {"clip": {"frames": 4}}}, {"clip": CLIPS}, "need records of 4 frames, and these have 3"),
         ({"views": {"clip": {"strides": (2, 1)}}}, {}, "augment.views.clip.strides"),
+        ({"views": {"clip": {"residual": (1.0, 0.5)}}}, {}, "augment.views.clip.residual"),
         ({"views": {"clip": {"stride": 2}}}, {}, "did you mean 'strides'"),
         ({"views": {}}, {}, "views=dict[(]clip="),
         ({"stride": 0}, {}, "augment.stride=0"),
