@@ -32,9 +32,9 @@ class ClipPolicy(ViewPolicy):
     frames: of a view; None: all that a record has.
     strides: the fewest and the most frames from one to the next. One number between them is drawn for each view, and then a start
         among all where the view fits: two views of a record are two clips of a video.
-    residual: the probability that a view is what changes from each frame to the next, (y - x + 1) / 2, after the crop. What stands
-        still is grey, so that two views agree on what moves (Tao, Wang, Yamasaki 2020, arXiv 2008.02531: residual clips). A tuple
-        has one for each of the `count` views.
+    residual: the probability that a view is what changes from each frame to the next, (y - x + 1) / 2, after the crop. What
+        stands still is grey, so that two views agree on what moves (Tao, Wang, Yamasaki 2020, arXiv 2008.02531: residual clips).
+        A tuple has one for each of the `count` views.
 
     A flip turns left into right in all frames: leave it out where labels, or the objective, tell directions.
     """
