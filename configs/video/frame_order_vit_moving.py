@@ -15,9 +15,9 @@ RESULT = ""
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    width, depth, heads = (32, 1, 2) if arg == "tiny" else (128, 4, 4)
+    width, depth, heads = (32, 1, 2) if arg == "tiny" else (96, 4, 3)
     return ConfigDict(
-        moving_run(arg, examples=60_000)
+        moving_run(arg, examples=80_000)
         | dict(
             objective=dict(target="ssl_jax.objectives.frame_order:FrameOrder", task="sort", parts=4),
             model=clip_vit(width, depth, heads, (2, 8, 8), remat="none", unroll=depth),

@@ -14,10 +14,10 @@ RESULT = ""
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    width, depth, heads = (32, 1, 2) if arg == "tiny" else (128, 4, 4)
+    width, depth, heads = (32, 1, 2) if arg == "tiny" else (96, 4, 3)
     decoder = dict(decoder_width=64, decoder_depth=1, decoder_heads=2)
     return ConfigDict(
-        moving_run(arg, examples=80_000)
+        moving_run(arg, examples=160_000)
         | dict(
             objective=dict(target="ssl_jax.objectives.videomae:VideoMAE", mask_ratio=0.75, **decoder),
             model=clip_vit(width, depth, heads, (2, 8, 8), remat="none", unroll=depth),

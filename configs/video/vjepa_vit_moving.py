@@ -15,7 +15,7 @@ RESULT = ""
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    width, depth, heads = (32, 1, 2) if arg == "tiny" else (128, 4, 4)
+    width, depth, heads = (32, 1, 2) if arg == "tiny" else (96, 4, 3)
     short = dict(blocks=8, scale=0.15, seen=0.31, hidden=0.5)
     return ConfigDict(
         moving_run(arg, examples=80_000, encoder="teacher")

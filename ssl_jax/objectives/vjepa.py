@@ -71,11 +71,12 @@ class VJEPA(LatentPrediction):
                 raise UserError(f"objective.masks.{name}: name a setting by a word that is no view's, such as short")
             for option in dict(settings[name]).keys() - set(OPTIONS):
                 raise UserError(f"objective.masks.{name} has no option {option!r}; there are {', '.join(OPTIONS)}")
-        object.__setattr__(self, "masks", tuple((name, _hashable(options)) for name, options in settings.items()))
+        frozen = tuple((name, _hashable(settings[name])) for name in sorted(settings))
+        object.__setattr__(self, "masks", frozen)
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
-        """The options of each setting by name."""
+        """The options of each setting, in the order of their names, whatever order a file has."""
         return {name: dict(options) for name, options in cast(tuple, self.masks)}
 
     @property

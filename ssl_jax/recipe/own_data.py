@@ -12,16 +12,21 @@ from ssl_jax.errors import UserError
 from ssl_jax.recipe.component import Component
 from ssl_jax.recipe.loading import overridden
 from ssl_jax.recipe.slots import SOURCE
-from ssl_jax.recipe.sources import CLIPS, PICTURES, Options, Say, options_of, usual_options
+from ssl_jax.recipe.sources import AUDIO, CLIPS, PICTURES, SOUNDS, Options, Say, named, options_of, usual_options
 from ssl_jax.recipe.splits import Splits, splits_of
 
 WHERE = "--data"
 _SIDE = 224  # of the square that a picture becomes while nobody has said one
-_OWN = {*PICTURES, *CLIPS, "rate"}  # options of a recipe's source that hold for another one
+_OWN = {*PICTURES, *SOUNDS, *CLIPS}  # options of a recipe's source that hold for another one
 
 
 def pictures_in(text: str) -> Look:
     """What the pictures are that a string names to learn from. UserError where it names none."""
+    if not text.startswith("mix:") and named(text, WHERE).scheme in AUDIO:
+        raise UserError(
+            f"{WHERE} {text} holds recordings, and what is chosen without --config is for pictures; name a recipe for audio, "
+            "such as --config simclr_conv_speech"
+        )
     source = _built(splits_of(text, {"size": _SIDE}, WHERE).pretrain)
     try:
         return look(source)

@@ -97,9 +97,9 @@ def test_vjepa_has_a_token_for_each_setting_or_one_and_a_teacher_that_follows():
         np.testing.assert_allclose(new, 0.9 * old + 0.1 * student, rtol=1e-5, atol=1e-6)
     assert list(objective.encoders()) == ["teacher", "student"]
     shown = {
-        objective.preview: ("input", "short", "long"),
+        objective.preview: ("input", "long", "short"),
         lambda views: objective.show(params, extra, views): (
-            "input", "short context", "short similarity", "long context", "long similarity",
+            "input", "long context", "long similarity", "short context", "short similarity",
         ),
     }  # fmt: skip
     for make, columns in shown.items():
@@ -107,7 +107,7 @@ def test_vjepa_has_a_token_for_each_setting_or_one_and_a_teacher_that_follows():
         assert isinstance(panel, Clips)
         assert panel.captions == columns
         assert rows.shape == (4, len(columns), 4, 16, 16, 1)
-    hidden = rows[:, 2] != 0.5
+    hidden = rows[:, 4] != 0.5
     assert (hidden.mean((1, 2, 3, 4)) == np.asarray(views["short/targets_valid"]).sum((1, 2)) / 32).all()
 
 
