@@ -16,6 +16,8 @@ from ssl_jax.data.image import ops
 from ssl_jax.data.image.view_policy import SLICES, Operation, Probability, ViewPolicy, draws_of
 from ssl_jax.errors import UserError
 
+# The draws of a view: those of pictures, and from the end what only clips have.
+OWNED = SLICES | {"time": slice(62, 64), "residual": slice(61, 62)}
 IN_PLANES = (
     "residual",
     "translate",
@@ -59,10 +61,10 @@ class ClipPolicy(ViewPolicy):
         """Views float32 [B, V, t, h, w, C] in [0, 1] of `clips` [B, T, H, W, C], one for each of the typed `keys` [B, V]."""
         draws = draws_of(keys)
         x = ops.scaled(self._frames(draws, clips))
-        x = in_planes(self.crop, draws[:, SLICES["crop"]], x)
+        x = in_planes(self.crop, draws[:, OWNED["crop"]], x)
         for name, operation in self.operations(x.shape[-1]).items():
             apply = in_planes if name in IN_PLANES else in_rows
-            x = apply(operation, draws[:, SLICES[name]], x)
+            x = apply(operation, draws[:, OWNED[name]], x)
         return x.reshape(*keys.shape, *x.shape[1:])
 
     def operations(self, channels: int) -> dict[str, Operation]:
@@ -74,7 +76,7 @@ class ClipPolicy(ViewPolicy):
         """The frames [B * V, t, H, W, C] of each view, an example's views beside each other."""
         several = jnp.broadcast_to(clips[:, None], (len(clips), self.count, *clips.shape[1:]))
         several = several.reshape(-1, *clips.shape[1:])
-        index = self._places(draws[:, SLICES["time"]], clips.shape[1])
+        index = self._places(draws[:, OWNED["time"]], clips.shape[1])
         return jnp.take_along_axis(several, index[:, :, None, None, None], axis=1)
 
     def _places(self, draws: Array, found: int) -> Array:

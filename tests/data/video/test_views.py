@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ssl_jax.data.image.view_policy import DRAWS
 from ssl_jax.data.image.views import ImageViews
 from ssl_jax.data.panels import Clips
+from ssl_jax.data.video.clip_policy import OWNED, ClipPolicy
 from ssl_jax.data.video.views import ClipViews
 from ssl_jax.errors import UserError
 
@@ -26,6 +28,21 @@ def test_frames_are_changed_as_pictures_are_with_one_set_of_draws():
     assert views.shape == (6, 2, 3, 16, 16, 3)
     by_frame = jax.jit(jax.vmap(pictures, in_axes=(None, 1), out_axes=2))
     np.testing.assert_allclose(views, by_frame(KEYS, {"image": CLIPS})["clip"], atol=1e-4)
+
+
+def test_operations_own_their_draws():
+    owners = np.concatenate([np.arange(DRAWS)[s] for s in OWNED.values()])
+    assert len(set(owners)) == len(owners)
+    everything = {
+        "translate": 1,
+        "flip": 1.0,
+        "jitter": (1, 1, 1, 0.5),
+        "grey": 1.0,
+        "blur": 1.0,
+        "solarize": 1.0,
+        "erase": 1.0,
+    }
+    assert set(OWNED) == {"crop", "time", *ClipPolicy(residual=1.0, **everything).operations(3)}
 
 
 def test_contrast_is_that_of_all_frames():
