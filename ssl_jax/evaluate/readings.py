@@ -14,6 +14,7 @@ from jax import Array
 from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
 from ssl_jax.models.layer import Layer
+from ssl_jax.models.text import mean_token
 from ssl_jax.objectives.base import Batch, Encoder
 
 POOLS = ("own", "class", "mean", "tokens", "frames")
@@ -102,4 +103,8 @@ def _pooled(layer: Layer, pool: str) -> Array | None:
     if pool == "class":
         return layer.class_token
     tokens = layer.tokens.reshape(len(layer.tokens), -1, layer.tokens.shape[-1])
-    return tokens if pool == "tokens" else tokens.mean(axis=1, dtype=wide(tokens.dtype))
+    if pool == "tokens":
+        return tokens
+    if layer.valid is not None:
+        return mean_token(tokens, layer.valid.reshape(tokens.shape[:2]))
+    return tokens.mean(axis=1, dtype=wide(tokens.dtype))

@@ -14,8 +14,10 @@ from ssl_jax.models.grid import TABLES, Grid, rope, sincos, take_tokens
 from ssl_jax.models.grid import places as patch_places
 from ssl_jax.models.mask import Mask
 from ssl_jax.models.norm import Norm
-from ssl_jax.models.rows import Dense
+from ssl_jax.models.rows import Dense, gelu
 from ssl_jax.models.transformer import Transformer
+
+NEVER = -1e5  # a logit beside which 0 is certain
 
 
 class ProjectionHead(nn.Module):
@@ -52,6 +54,23 @@ class ProjectionHead(nn.Module):
         return norm(x, train) if final else x
 
 
+class FeatureHead(nn.Module):
+    """MLP without norms: (Dense, GELU) per entry of `hidden`, then Dense to `out`; () is one layer."""
+
+    hidden: tuple[int, ...] = ()
+    out: int = 768
+    dtype: str = "float32"
+    kernel_init: nn.initializers.Initializer = nn.initializers.normal(0.02)
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[..., F] -> [..., out]."""
+        dense = partial(Dense, dtype=self.dtype, kernel_init=self.kernel_init)
+        for i, width in enumerate(self.hidden):
+            x = gelu(dense(width, name=f"dense{i}")(x))
+        return dense(self.out, name="dense_out")(x)
+
+
 class Prototypes(nn.Module):
     """Scores against `count` prototypes: a linear layer without bias whose rows have unit length (SwAV).
 
@@ -67,6 +86,39 @@ class Prototypes(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (z.shape[-1], self.count))
         norm = jax.lax.stop_gradient(jnp.linalg.norm(kernel, axis=0, keepdims=True))
         return z @ (kernel / jnp.maximum(norm, 1e-12)).astype(z.dtype)
+
+
+class SymbolHead(nn.Module):
+    """A linear layer on every frame, for symbols of which the first is CTC's blank; frames that are not valid say it surely."""
+
+    out: int
+    dtype: str = "float32"
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, states: Array, valid: Array) -> Array:
+        """States [B, N, D], and which are valid [B, N] -> logits [B, N, out]."""
+        logits = Dense(self.out, dtype=self.dtype, kernel_init=self.kernel_init, name="dense_out")(states)
+        surely = jnp.where(jnp.arange(self.out) == 0, 0.0, NEVER).astype(logits.dtype)
+        return jnp.where(valid[..., None], logits, surely)
+
+
+class StepPredictor(nn.Module):
+    """What is expected 1 to `steps` steps later: a matrix for each (CPC's W_k).
+
+    They start so small that products of the predictions with numbers of size 1 are about 1.
+    """
+
+    steps: int
+    out: int
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, contexts: Array) -> Array:
+        """States [B, N, C] -> predictions [steps, B, N, out]."""
+        init = nn.initializers.variance_scaling(1 / self.out, "fan_in", "normal", in_axis=1, out_axis=2, batch_axis=0)
+        kernel = self.param("kernel", init, (self.steps, contexts.shape[-1], self.out)).astype(self.dtype)
+        return jnp.einsum("bnc,kcd->kbnd", contexts.astype(self.dtype), kernel)
 
 
 class MaskedDecoder(nn.Module):
@@ -121,8 +173,8 @@ class BlockPredictor(nn.Module):
     mlp_dim: int = 1536
     dtype: str = "float32"
     remat: str = "full"
-    kernel_init: nn.initializers.Initializer = nn.initializers.truncated_normal(0.02)
-    mask_init: nn.initializers.Initializer = nn.initializers.truncated_normal(0.02)
+    kernel_init: nn.initializers.Initializer = nn.initializers.normal(0.02)
+    mask_init: nn.initializers.Initializer = nn.initializers.normal(0.02)
     mask_tokens: int = 1
     positions: str = "sincos"  # sincos | rope
     rope_base: float = 10000.0

@@ -30,7 +30,10 @@ class IJEPA(LatentPrediction):
     without parameters, epsilon 1e-5. Masks have static shapes with padding that is masked out of attention and loss,
     instead of being cut to the smallest count in the batch; the context is cut at random to `context_tokens`, not from
     the bottom; corners reach the last row and column (`mask_policy="published"` does not); a context that is too small
-    drops exclusions at once, without redrawing. The encoder has no class token. The predictor has the encoder's heads.
+    drops exclusions at once, without redrawing. The encoder has no class token.
+
+    `context_sizes` are sizes of which one is drawn for each batch, as the authors' cutting gives it one by chance; empty: always
+    `context_tokens`.
     """
 
     augment: ImageViews
@@ -40,6 +43,7 @@ class IJEPA(LatentPrediction):
     targets: int = 4
     min_keep: int = 10
     context_tokens: int = 0
+    context_sizes: tuple[int, ...] = ()
     truncation: str = "random"
     mask_policy: str = "uniform_corner"
 
@@ -53,7 +57,7 @@ class IJEPA(LatentPrediction):
         """The mask sampler on a grid of patches."""
         return MultiBlock(
             grid, self.target_scale, self.target_aspect, self.context_scale, self.targets, self.min_keep,
-            self.context_tokens, self.truncation, self.mask_policy,
+            self.context_tokens, self.truncation, self.mask_policy, self.context_sizes,
         )  # fmt: skip
 
     def masks_in(self, views: Views) -> tuple[BlockMasks, ...]:

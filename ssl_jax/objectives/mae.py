@@ -101,7 +101,7 @@ class MAE(Objective):
     def preview(self, views: Views) -> dict[str, Panel]:
         """The input and what is left of it."""
         image, masked = self._masked(views)
-        return {"masks": panel_of(jnp.stack([image, masked], axis=1), ("input", "masked"))}
+        return {"masks": panel_of(self.augment.upright(jnp.stack([image, masked], axis=1)), ("input", "masked"))}
 
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
         """Input, masked input, and the reconstruction on removed patches."""
@@ -114,7 +114,7 @@ class MAE(Objective):
             note = BORROWED
         filled = jnp.where(mask[..., None] > 0, prediction, patches)
         filled = self.augment.denormalise(unpatchify(filled, self.encoder.patch, self._grid(views)))
-        rows = jnp.stack([*self._masked(views), filled], axis=1)
+        rows = self.augment.upright(jnp.stack([*self._masked(views), filled], axis=1))
         return {"reconstruction": panel_of(rows, ("input", "masked", "reconstruction"), note)}
 
     def _grid(self, views: Views) -> Grid:

@@ -37,6 +37,9 @@ class Scheme(NamedTuple):
 
 PICTURES = ("size", "channels", "max_pixels", "pixels")  # the options of every source of encoded pictures
 TEXTS = ("tokenizer", "length", "vocabulary")  # of every source of texts
+SOUNDS = ("rate", "seconds", "channels", "windows")  # of every source of recordings
+RECORDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # suffixes that say what a folder holds
+AUDIO = ("audio", "audio_list")  # schemes of recordings
 CLIPS = ("size", "frames", "stride", "channels", "max_pixels")  # of every source of video
 PLACES = ("data.pretrain", "data.probe", "data.test")
 _SCHEME, _OPTIONS = re.compile(r"([a-z][a-z0-9_]*):(.*)", re.DOTALL), re.compile(r"\?(?=[a-z_]+=)")
@@ -117,7 +120,17 @@ SCHEMES = {
     "text": Scheme(f"{_SOURCES}TextFiles", path_as("root"), TEXTS),
     "jsonl": Scheme(f"{_SOURCES}JsonLines", path_as("files"), TEXTS, (".jsonl", ".ndjson"), True),
     "parquet_text": Scheme(f"{_SOURCES}ParquetTexts", path_as("files"), TEXTS),
+    "pairs": Scheme(f"{_SOURCES}Pairs", path_as("path"), (*PICTURES, *TEXTS, "rate", "seconds")),
     "tokens": Scheme(f"{_SOURCES}TokenShards", path_as("root"), ("length", "vocabulary")),
+    "series": Scheme(
+        f"{_SOURCES}SeriesFiles",
+        path_as("files"),
+        ("window", "length", "normalise"),
+        (".ts",),
+        True,
+    ),
+    "audio": Scheme(f"{_SOURCES}AudioFolder", path_as("root"), SOUNDS),
+    "audio_list": Scheme(f"{_SOURCES}AudioList", path_as("file"), SOUNDS),
     "video": Scheme(f"{_SOURCES}VideoFolder", path_as("root"), (*CLIPS, "rate")),
     "frames": Scheme(f"{_SOURCES}FrameFolder", path_as("root"), CLIPS),
     "raw": Scheme(f"{_SOURCES}Raw", path_as("files"), (), (".pixels.npy",), True),
@@ -142,7 +155,7 @@ def component(text: str, before: Mapping[str, Any], where: str, say: Say = lambd
     found = named(text, where, say)
     scheme = SCHEMES[found.scheme]
     kept = {key: before[key] for key in scheme.takes if before.get(key) is not None}
-    made = {"target": scheme.target, **kept, **scheme.options(found.rest), **_read(found.tail, where)}
+    made = {"target": scheme.target, **kept, **scheme.options(found.rest), **read_options(found.tail, where)}
     return resolved(made, before, where, say)
 
 
@@ -241,19 +254,29 @@ def options_of(value: Any) -> Options:
 
 def usual_options(config: Mapping[str, Any]) -> Options:
     """Options of a source where neither string nor recipe says them: pictures a seventh larger than what is cut from them, texts
-    in the tokens of the augmentation and as long as the model's rows."""
-    augment = config.get("augment")
+    in the tokens of the augmentation and as long as the model's rows, sounds at its rate; of several modalities, those of each.
+    """
+    model, augment = config.get("model"), config.get("augment")
     augment = augment if isinstance(augment, Mapping) else {}
-    size = augment.get("size")
+    if isinstance(parts := augment.get("parts"), Mapping):
+        models = model if isinstance(model, Mapping) else {}
+        each = (usual_options({"model": models.get(name), "augment": part}) for name, part in parts.items())
+        return {name: value for options in each for name, value in options.items()}
+    size, rate = augment.get("size"), augment.get("rate")
     longest = max(size) if isinstance(size, tuple) and size else size
     pictures = {"size": round(longest * 8 / 7)} if isinstance(longest, int) else {}
-    return pictures | _texts(config.get("model"), augment)
+    return pictures | ({"rate": rate} if isinstance(rate, int) else {}) | _texts(model, augment)
 
 
 def with_tokenizer(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A plain recipe in which `augment.tokenizer`, where it is a file that is there, has a path from the root."""
+    """A plain recipe whose `augment.tokenizer`, where it is a file that is there, has a path from the root; in its parts too."""
     augment = config.get("augment")
-    if not isinstance(augment, Mapping) or not isinstance(augment.get("tokenizer"), str):
+    if not isinstance(augment, Mapping):
+        return dict(config)
+    if isinstance(parts := augment.get("parts"), Mapping):
+        each = {name: with_tokenizer({"augment": part})["augment"] for name, part in parts.items()}
+        return {**config, "augment": {**augment, "parts": each}}
+    if not isinstance(augment.get("tokenizer"), str):
         return dict(config)
     return {**config, "augment": {**augment, "tokenizer": _file(augment["tokenizer"])}}
 
@@ -328,10 +351,18 @@ def _in_folder(path: str) -> tuple[str, str]:
         for suffix in scheme.suffixes if scheme.patterns else ():
             if any(found.endswith(suffix) for found in names):
                 return name, os.path.join(path, f"*{suffix}")
-    return "folder", path
+    return "audio" if _holds_recordings(path, names) else "folder", path
 
 
-def _read(tail: str, where: str) -> Options:
+def _holds_recordings(path: str, names: Iterable[str]) -> bool:
+    """Whether a file in a folder, or in the first folder in it, has the suffix of a recording."""
+    inside = next((os.path.join(path, name) for name in sorted(names) if os.path.isdir(os.path.join(path, name))), None)
+    deeper = () if inside is None else os.listdir(inside)[:_LOOKED_AT]
+    return any(name.lower().endswith(RECORDINGS) for name in (*names, *deeper))
+
+
+def read_options(tail: str, where: str) -> Options:
+    """`name=value&name=value` as options. UserError for what is none."""
     pairs = [pair.partition("=") for pair in tail.split("&")] if tail else []
     wrong = [f"{key}{equals}{value}" for key, equals, value in pairs if not (key.isidentifier() and equals and value)]
     if wrong:

@@ -94,6 +94,10 @@ class ImageViews:
         image = self.evaluation(batch)["image"]
         return image.reshape(image.shape[0], -1)
 
+    def content(self, batch: Batch) -> Array:
+        """What makes two records the same: their pixels [B, H, W, C]."""
+        return jnp.asarray(batch[self.key])
+
     def panel(self, views: Views) -> dict[str, Panel]:
         """The `views` of each image side by side, and those of every other size under the name of their policy."""
         crops = {name: views[name] for name in other_kinds(views, self.inputs) if views[name].ndim == 5}
@@ -106,6 +110,10 @@ class ImageViews:
     def denormalise(self, x: Array) -> Array:
         """Normalised images [..., C] -> [0, 1]."""
         return ops.unit(x * jnp.asarray(self.std, x.dtype) + jnp.asarray(self.mean, x.dtype))
+
+    def upright(self, x: Array) -> Array:
+        """Images as they are."""
+        return x
 
     def _views(self, keys: Array, batch: Batch, name: str, whole: Callable[[], Array]) -> Array:
         policy, field = self.policies[name], f"{self.key}/{name}"

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from ssl_jax.data.sources.names import Names
 from ssl_jax.data.sources.pictures import EncodedPictures
 from ssl_jax.errors import UserError
 
-PICTURE, FOLDER, ODD, OTHER = "picture", "folder", "no regular file", "no picture by its suffix"
+FILE, FOLDER, ODD, OTHER = "file", "folder", "no regular file", "another suffix"
 Place = tuple[int, int]  # of a folder: its device and inode
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -55,13 +54,13 @@ class ImageFolder(EncodedPictures):
         root = Path(self.root)
         if not root.is_dir():
             raise UserError(f"no folder at {str(root)!r}; give the folder that holds the pictures or the class folders")
-        found = listed(root, partial(walked, SUFFIXES))
+        found = listed(root, walked)
         if not len(found.names):
             raise UserError(f"no pictures ({', '.join(SUFFIXES)}) in {str(root)!r}; give a folder that holds some")
-        classes = classes_of(root, found, "pictures") if self.labelled else ()
+        classes = classes_in(root, found) if self.labelled else ()
         object.__setattr__(self, "classes", classes)
         object.__setattr__(self, "_listing", found)
-        self._look(notes_of(found, "picture"))
+        self._look(left_out(found))
 
     def __len__(self) -> int:
         return len(self._listing.names)
@@ -98,8 +97,8 @@ class ImageFolder(EncodedPictures):
         return Path(self.root) / self._listing.names[index]
 
 
-def classes_of(root: Path, found: Listing, what: str) -> tuple[str, ...]:
-    """The names of the class folders, () where there are none; UserError where pictures are not all in such or all outside."""
+def classes_in(root: Path, found: Listing, what: str = "pictures") -> tuple[str, ...]:
+    """The names of the class folders, () where there are none; UserError where files are not all in such or all outside."""
     outside = found.labels < 0
     if outside.all():
         return ()
@@ -115,7 +114,7 @@ def classes_of(root: Path, found: Listing, what: str) -> tuple[str, ...]:
     return tuple(found.tops)
 
 
-def notes_of(found: Listing, what: str) -> list[str]:
+def left_out(found: Listing, what: str = "picture") -> list[str]:
     """What was left out of a folder."""
     odd = (
         [f"left out {len(found.odd)} names that are no regular files, {found.odd[0]!r} first"] if len(found.odd) else []
@@ -124,21 +123,21 @@ def notes_of(found: Listing, what: str) -> list[str]:
     return odd + ([others] if found.others else [])
 
 
-def walked(suffixes: tuple[str, ...], root: Path) -> Listing:
-    """What lies below `root`; files are those with one of the `suffixes`."""
-    found: dict[str, list[str]] = {PICTURE: [], FOLDER: [], ODD: []}
+def walked(root: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Listing:
+    """What lies below `root`: files of these `suffixes`, and others."""
+    found: dict[str, list[str]] = {FILE: [], FOLDER: [], ODD: []}
     states, others, first_other = [], 0, ""
     for kind, path in _names(root, suffixes):
-        if kind == OTHER:  # counted, since there may be as many as pictures
+        if kind == OTHER:  # counted, since there may be as many as the former
             others, first_other = others + 1, min(first_other or path, path)
             continue
         found[kind].append(path)
         if kind == FOLDER:  # before it is listed, so that a change meanwhile is seen
             states.append(listing.state(root / path))
-    pictures = sorted(found[PICTURE])
+    named = sorted(found[FILE])
     tops = sorted(folder for folder in found[FOLDER][1:] if "/" not in folder)
-    names, folders, odd = Names.of(pictures), Names.of(found[FOLDER]), Names.of(sorted(found[ODD]))
-    labels = _top_numbers(pictures, tops)
+    names, folders, odd = Names.of(named), Names.of(found[FOLDER]), Names.of(sorted(found[ODD]))
+    labels = _top_numbers(named, tops)
     return Listing(names, labels, Names.of(tops), folders, np.array(states, np.int64), odd, others, first_other)
 
 
@@ -165,7 +164,7 @@ def _names(root: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
                 waiting.append((entry.path, f"{path}/", _deeper(entry, above)))
                 yield FOLDER, path
             elif entry.name.lower().endswith(suffixes):
-                yield PICTURE if files.is_usable(entry) else ODD, path
+                yield FILE if files.is_usable(entry) else ODD, path
             else:
                 yield OTHER, path
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from ssl_jax.data import files
 from ssl_jax.data.image.decode import decode_image
-from ssl_jax.data.sources.folder import SUFFIXES, notes_of, walked
+from ssl_jax.data.sources.folder import SUFFIXES, left_out, walked
 from ssl_jax.data.sources.listing import listed
 from ssl_jax.data.sources.names import Names
 from ssl_jax.data.sources.video_windows import VideoWindows
@@ -45,7 +44,7 @@ class FrameFolder(VideoWindows):
         if self.every is not None and self.every < 1:
             raise UserError(f"every={self.every}: give a whole number of frames of at least 1, or None")
         root = Path(self.root)
-        found = listed(root, partial(walked, SUFFIXES))
+        found = listed(root, walked)
         if not len(found.names):
             raise UserError(f"no pictures ({', '.join(SUFFIXES)}) in {str(root)!r}; give a folder of folders of frames")
         names = sorted(found.names, key=_in_order)
@@ -53,7 +52,7 @@ class FrameFolder(VideoWindows):
         counts = np.array([count for _, count in videos])
         object.__setattr__(self, "_firsts", np.concatenate([[0], np.cumsum(counts)]))
         windows = 1 + np.maximum(0, counts - self._span) // self._step
-        self._cut(Names.of(names), windows, *_labelled([folder for folder, _ in videos]), notes_of(found, "picture"))
+        self._cut(Names.of(names), windows, *_labelled([folder for folder, _ in videos]), left_out(found, "picture"))
 
     def read(self, video: int, window: int) -> np.ndarray:
         """A clip uint8 [frames, size, size, channels]. Raises (ValueError, OSError) where a frame cannot be read."""
@@ -65,6 +64,10 @@ class FrameFolder(VideoWindows):
         """The path of the first frame of a record below `root`."""
         video, window = self.place(index)
         return self._names[int(self._firsts[video]) + window * self._step]
+
+    def belongs_to(self, index: int) -> str:
+        """The folder of a record's frames below `root`."""
+        return _folder(self.name_of(index))
 
     @property
     def _span(self) -> int:

@@ -51,7 +51,7 @@ class FileList(EncodedPictures):
     def __post_init__(self) -> None:
         super().__post_init__()
         names, texts = _read(Path(self.file))
-        classes, labels = _numbered(texts, self.class_names, Path(self.file))
+        classes, labels = numbered(texts, self.class_names, Path(self.file))
         object.__setattr__(self, "classes", classes)
         object.__setattr__(self, "_names", names)
         object.__setattr__(self, "_labels", labels)
@@ -123,7 +123,7 @@ def _table(text: str, file: Path) -> Iterator[tuple[str, str]]:
         raise UserError(f"{str(file)!r} is no table ({error}); write it again, or a path a line in a .txt") from error
 
 
-def _numbered(
+def numbered(
     texts: list[str] | None, said: Sequence[str] | None, file: Path
 ) -> tuple[tuple[str, ...], np.ndarray | None]:
     """The names of the classes and the labels int32 [N], -1 where there is none."""

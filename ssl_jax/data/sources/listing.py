@@ -45,7 +45,10 @@ class Listing:
 
 
 def listed(root: Path, walk: Callable[[Path], Listing], kind: str = PICTURES) -> Listing:
-    """The listing of `root`, from the last time if no folder in it has changed, else by `walk(root)`. It is kept as `kind`."""
+    """The listing of `root`, from the last time if no folder in it has changed, else by `walk(root)`.
+
+    `kind` is the name of what the walk looks for, and of its form.
+    """
     return _unchanged(root, kind) or _listed_now(root, walk, kind)
 
 

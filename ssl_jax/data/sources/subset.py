@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,15 +99,22 @@ class NamedPart(Chosen):
 
     As with `Subset`, `NamedPart(s, 0.0, 0.8)` and `NamedPart(s, 0.8, 1.0)` are disjoint and together all of `s`, about four
     fifths and one. But a record stays in its part when others are added or removed, as long as it keeps its name
-    (`source.name_of`; in a folder, the path below it).
+    (`source.name_of`; in a folder, the path below it). Records that are parts of one thing, as clips of a video are, stay
+    together: where a source has `belongs_to(i)`, that is the name.
+
+    group: a regular expression that is found in each name, such as `^([^/]+)/` or `speaker([0-9]+)`. What its brackets match, or
+      all of it without such, is hashed in the place of the name, so that the records of a speaker, a kit, a recording are in one
+      part, and none of them in another. How many groups there are stands in `notes`.
 
     Raises:
-      UserError: a `source` that is none, fractions that are not 0 <= start < stop <= 1, or that leave no record.
+      UserError: a `source` that is none, fractions that are not 0 <= start < stop <= 1, or that leave no record, and a `group`
+        that is no regular expression or is not found in a name.
     """
 
     source: Source
     start: float = 0.0
     stop: float = 1.0
+    group: str = ""
     ids: np.ndarray = field(init=False, repr=False)
     classes: tuple[str, ...] = field(init=False, repr=False)
     notes: tuple[str, ...] = field(init=False, repr=False)
@@ -114,10 +122,21 @@ class NamedPart(Chosen):
     def __post_init__(self) -> None:
         source: Any = require_source(self.source)
         require_fractions(self.start, self.stop)
-        name_of = getattr(source, "name_of", str)
-        places = np.fromiter((place_of_name(name_of(i)) for i in range(len(source))), np.float64, len(source))
+        name_of = getattr(source, "belongs_to", getattr(source, "name_of", str))
+        hashed = [name_of(i) for i in range(len(source))]
+        hashed = grouped(hashed, self.group) if self.group else hashed
+        places = np.fromiter(map(place_of_name, hashed), np.float64, len(source))
         self._choose(np.flatnonzero((self.start <= places) & (places < self.stop)))
         require_some(self)
+        if self.group:
+            self._tell(hashed)
+
+    def _tell(self, groups: Sequence[str]) -> None:
+        here = len({groups[i] for i in self.ids})
+        told = (
+            f"split by {self.group!r}: {here} of {len(set(groups))} groups, {len(self)} of {len(self.source)} records"
+        )
+        object.__setattr__(self, "notes", (*self.notes, told))
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +160,23 @@ class Labelled(Chosen):
                 f"no record of the source has a {self.label!r}, or it does not list them; name a labelled source"
             )
         self._choose(np.flatnonzero(labels >= 0))
+
+
+def grouped(names: Sequence[str], pattern: str) -> list[str]:
+    """What a regular expression finds in each name: its brackets, or all of it without any. UserError where it finds nothing.
+
+    >>> grouped(["ann/1.wav", "bob/2.wav"], "^([^/]+)/")
+    ['ann', 'bob']
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"group={pattern!r} is no regular expression ({error})") from error
+    found = [compiled.search(name) for name in names]
+    if None in found:
+        name = names[found.index(None)]
+        raise UserError(f"group={pattern!r} is not found in {name!r}; write one that is in every record's name")
+    return ["/".join(str(part) for part in match.groups() or (match[0],)) for match in found if match]
 
 
 def place_of_name(name: str) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssl_jax.data.sources.folder import classes_of, notes_of, walked
+from ssl_jax.data.sources.folder import classes_in, left_out, walked
 from ssl_jax.data.sources.listing import listed
 from ssl_jax.data.sources.video_windows import VideoWindows
 from ssl_jax.data.video.decode import Decoding, clip
@@ -54,10 +54,10 @@ class VideoFolder(VideoWindows):
         if not all(value is None or value > 0 for value in (self.rate, self.every)):
             raise UserError(f"rate={self.rate}, every={self.every}: give numbers above 0, or None")
         root = Path(self.root)
-        found = listed(root, partial(walked, SUFFIXES), _LISTED)
+        found = listed(root, partial(walked, suffixes=SUFFIXES), _LISTED)
         if not len(found.names):
             raise UserError(f"no videos ({', '.join(SUFFIXES)}) in {str(root)!r}; give a folder that holds some")
-        classes = classes_of(root, found, "videos") if self.labelled else ()
+        classes = classes_in(root, found, "videos") if self.labelled else ()
         seconds, rates = lengths(root, found.names, self.max_pixels)
         rates = rates if self.rate is None else np.full_like(rates, self.rate)
         spans = self.frames * self.stride / rates
@@ -65,7 +65,7 @@ class VideoFolder(VideoWindows):
         windows = 1 + np.maximum(0, (seconds - spans) / steps + _ALMOST).astype(int)
         object.__setattr__(self, "_rates", rates)
         object.__setattr__(self, "_steps", steps)
-        self._cut(found.names, windows, found.labels, classes, notes_of(found, "video"))
+        self._cut(found.names, windows, found.labels, classes, left_out(found, "video"))
 
     def read(self, video: int, window: int) -> np.ndarray:
         """A clip uint8 [frames, size, size, channels]. Raises (ValueError, OSError) where it cannot be read."""
@@ -77,3 +77,7 @@ class VideoFolder(VideoWindows):
         """The path of a record's video below `root`, and when the clip begins."""
         video, window = self.place(index)
         return f"{self._names[video]} at {window * self._steps[video]:.2f} s"
+
+    def belongs_to(self, index: int) -> str:
+        """The path of a record's video below `root`."""
+        return self._names[self.place(index)[0]]

@@ -61,6 +61,10 @@ class VideoWindows:
         """The path of a record's video below `root`, and where the clip begins."""
         raise NotImplementedError
 
+    def belongs_to(self, index: int) -> str:
+        """The path of a record's video below `root`."""
+        raise NotImplementedError
+
     def __len__(self) -> int:
         return int(self._ends[-1])
 

@@ -116,6 +116,10 @@ class ClipViews:
         """UserError for records whose pixels would be clipped: floats outside of [0, 1]."""
         check_unit(records, self.key)
 
+    def upright(self, x: Array) -> Array:
+        """Frames as they are."""
+        return x
+
     def denormalise(self, x: Array) -> Array:
         """Normalised clips [..., C] -> [0, 1]."""
         return ops.unit(x * jnp.asarray(self.std, x.dtype) + jnp.asarray(self.mean, x.dtype))

@@ -21,7 +21,7 @@ from ssl_jax.models.grid import Grid, grid_of, patchify, take_tokens, unpatchify
 from ssl_jax.models.heads import BlockPredictor
 from ssl_jax.models.transformer import rescale_residuals
 from ssl_jax.objectives.base import Encoder, Objective, Out, Progress, State, Views
-from ssl_jax.objectives.shared.ema import ema_update, linear_momentum
+from ssl_jax.objectives.shared.ema import MOMENTA, ema_update
 from ssl_jax.objectives.shared.forward import applied
 
 GREY = 0.5  # what stands for patches that are not shown
@@ -31,21 +31,27 @@ GREY = 0.5  # what stands for patches that are not shown
 class LatentPrediction(Objective):
     """Prediction of the teacher's layer-normalised features at hidden patches.
 
-    predictor_width, predictor_depth: of the narrow transformer that predicts.
-    momentum: of the teacher, from the first value in a straight line to the second.
+    predictor_width, predictor_depth, predictor_heads: of the narrow transformer that predicts; 0: as many heads as the encoder.
+    momentum, momentum_schedule: of the teacher, from the first value to the second, "linear" as in their code, or "cosine".
+    rescale: whether the residual projections of layer l start 1/sqrt(2 l) times as large, as in their code.
     """
 
     encoder: nn.Module
     augment: Normalised
     predictor_width: int = 384
     predictor_depth: int = 6
+    predictor_heads: int = 0
     momentum: tuple[float, float] = (0.996, 1.0)
+    momentum_schedule: str = "linear"
+    rescale: bool = True
 
     def __post_init__(self) -> None:
         if self.encoder.prefix:
             raise UserError(
                 f"{type(self).__name__}'s encoder has no class token and no registers; set class_token=False, registers=0"
             )
+        if self.momentum_schedule not in MOMENTA:
+            raise UserError(f"momentum_schedule={self.momentum_schedule!r} is unknown; use one of {', '.join(MOMENTA)}")
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -54,13 +60,13 @@ class LatentPrediction(Objective):
 
     @property
     def predictor(self) -> BlockPredictor:
-        """The predictor, in the arithmetic of the encoder, with as many heads."""
+        """The predictor, in the arithmetic of the encoder."""
         return self.narrow()
 
     def narrow(self, **options: Any) -> BlockPredictor:
         """A predictor whose `options` win."""
         sizes: dict[str, Any] = {"width": self.predictor_width, "depth": self.predictor_depth}
-        sizes |= {"heads": self.encoder.heads, "mlp_dim": 4 * self.predictor_width}
+        sizes |= {"heads": self.predictor_heads or self.encoder.heads, "mlp_dim": 4 * self.predictor_width}
         same = {"dtype": self.encoder.dtype, "remat": self.encoder.remat}
         return BlockPredictor(self.encoder.width, **(sizes | same | options))
 
@@ -71,7 +77,8 @@ class LatentPrediction(Objective):
         encoder = self.encoder.init(key_encoder, image)["params"]
         context = applied(self.encoder, encoder, image, masks.context)
         predictor = self.predictor.init(key_predictor, context, *masks, self.grid(views))["params"]
-        params = rescale_residuals({"encoder": encoder, "predictor": predictor})
+        params = {"encoder": encoder, "predictor": predictor}
+        params = rescale_residuals(params) if self.rescale else params
         return State(params, {"teacher": {"encoder": jax.tree.map(jnp.copy, params["encoder"])}})
 
     def masks_in(self, views: Views) -> tuple[BlockMasks, ...]:
@@ -91,7 +98,7 @@ class LatentPrediction(Objective):
 
     def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:
         """Move the teacher towards the student."""
-        momentum = linear_momentum(*self.momentum, progress)
+        momentum = MOMENTA[self.momentum_schedule](*self.momentum, progress)
         teacher = ema_update(extra["teacher"], {"encoder": params["encoder"]}, momentum)
         return State(params, extra | {"teacher": teacher})
 

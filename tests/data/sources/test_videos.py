@@ -13,7 +13,7 @@ from videos import GROUPS, frame, write
 
 from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.pipeline import batches
-from ssl_jax.data.sources import FrameFolder, VideoFolder
+from ssl_jax.data.sources import FrameFolder, NamedPart, VideoFolder
 from ssl_jax.data.video import decode, lengths
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.sources import opened
@@ -60,6 +60,14 @@ def test_strings_name_both(root, tmp_path):
     assert opened(f"frames:{tmp_path}", "data.pretrain", size=16)[0]["clip"].shape == (16, 16, 16, 3)
     np.savez(tmp_path / "clips.npz", clip=np.zeros((3, 8, 4, 4, 1), np.uint8), label=np.arange(3))
     assert opened(f"npy:{tmp_path}/clips.npz", "data.pretrain")[2]["clip"].shape == (8, 4, 4, 1)
+
+
+def test_clips_of_a_video_are_learnt_from_or_tested_on(root):
+    source = VideoFolder(root, size=16, frames=4)
+    parts = [NamedPart(source, *ends) for ends in ((0.0, 0.5), (0.5, 1.0))]
+    videos = [{source.belongs_to(int(i)) for i in part.ids} for part in parts]
+    assert videos[0] | videos[1] == {"a/long.mp4", "b/slow.webm"}
+    assert not videos[0] & videos[1]
 
 
 def test_fingerprints_follow_options_names_and_content(root, tmp_path):
