@@ -3,9 +3,9 @@
     ssl-jax train --config vjepa_vit_moving --workdir runs/vjepa
 
 Eight small blocks of the frames, or two large ones, are hidden for the whole clip, and the teacher's features of the hidden
-tubelets are predicted from the others. Clips of 16 frames of 32 pixels are 8 x 4 x 4 tubelets. With a momentum of 0.99 the targets
-lose what tells clips apart in a few hundred steps (`target_std`), so the teacher hardly moves in a run this short, and the student
-is evaluated: the mean of all its tokens.
+tubelets are predicted from the others. Clips of 16 frames of 32 pixels are 8 x 4 x 4 tubelets. With a momentum of 0.99 the
+targets lose what tells clips apart in a few hundred steps (`target_std`), so the teacher hardly moves in a run this short, and
+the student is evaluated: the mean of all its tokens.
 """
 
 from ml_collections import ConfigDict
