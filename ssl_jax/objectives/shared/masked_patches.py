@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from ssl_jax.data.image.views import ImageViews
+from ssl_jax.data.augment import Planes
 from ssl_jax.data.masks.rectangles import Slots, slots_of
 from ssl_jax.data.panels import Panel, Pictures
 from ssl_jax.errors import UserError
@@ -34,7 +34,7 @@ class MaskedPatches(Objective):
     """Subclasses say what is hidden (`masking`), how many numbers are told of a patch (`outputs`), and write the loss."""
 
     encoder: nn.Module
-    augment: ImageViews
+    augment: Planes
     mask_ratio: float = 0.4
 
     def __post_init__(self) -> None:
@@ -91,8 +91,8 @@ class MaskedPatches(Objective):
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """The input and what is left of it."""
-        image, masked = self.before_and_after(views)
-        return {"masks": Pictures(jnp.stack([image, masked], axis=1), ("input", "masked"))}
+        rows = self.augment.upright(jnp.stack(self.before_and_after(views), axis=1))
+        return {"masks": Pictures(rows, ("input", "masked"))}
 
     def before_and_after(self, views: Views) -> tuple[Array, Array]:
         """Pictures [B, h, w, C] in [0, 1], and the same with hidden patches in grey."""
@@ -106,7 +106,8 @@ class MaskedPatches(Objective):
         kept = jnp.where(slots.valid[..., None], vectors, take_tokens(patches, slots.index))
         whole = unpatchify(patches.at[rows, slots.index].set(kept), self.encoder.patch, self.grid(views))
         columns = (*self.before_and_after(views), self.augment.denormalise(whole))
-        return {"reconstruction": Pictures(jnp.stack(columns, axis=1), ("input", "masked", "reconstruction"), note)}
+        rows = self.augment.upright(jnp.stack(columns, axis=1))
+        return {"reconstruction": Pictures(rows, ("input", "masked", "reconstruction"), note)}
 
 
 def greyed(image: Array, hidden: Array, patch: Patch) -> Array:
