@@ -15,6 +15,7 @@ NAMES = (
     "finetune",
     "eval",
     "embed",
+    "search",
     "compare",
     "export",
     "audit",

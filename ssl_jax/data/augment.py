@@ -50,6 +50,9 @@ class Augment(Protocol):
     #
     # Optional: `check(records)` raises UserError for records (some, as a source gives them) that it would misread.
     #
+    # Optional: `content(batch)` [B, ...] is what makes two records the same to it, as they are stored; without it the
+    # inputs of `evaluation` are.
+    #
     # Optional: `host(mode)` is what `data.crop=host` does of it before records are stacked: an object without jax, for worker
     # processes, with `draws(keys uint32 [R, 2]) -> [R, ...]` and `(record, row of draws) -> record`. `__call__` then finds in
     # the batch what that made in the place of what it was made from, and has to give the same views.
@@ -59,11 +62,11 @@ class Augment(Protocol):
         ...
 
 
-class Planes(Augment, Protocol):
-    """An augment whose views are planes [B, V, h, w, C]: pictures, spectrograms."""
+class Normalised(Augment, Protocol):
+    """An augment whose main view is one normalised array [B, V, *axes, C]: a series, a picture, a spectrogram, a clip."""
 
     def denormalise(self, x: Array) -> Array:
-        """Views [..., h, w, C] -> greys or colours in [0, 1] that people can look at."""
+        """Normalised [..., C] -> as people are shown it, greys or colours in [0, 1]."""
         ...
 
     def upright(self, x: Array) -> Array:

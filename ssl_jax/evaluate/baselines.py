@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import chain, islice
@@ -13,8 +13,10 @@ import numpy as np
 from jax import Array
 
 from ssl_jax.data.pipeline import BadRecords, once
+from ssl_jax.data.sources.arrays import Arrays
 from ssl_jax.evaluate.classes import class_names
 from ssl_jax.evaluate.features import Change, Features, Split, hidden_fields, split_of, unlabelled
+from ssl_jax.evaluate.prompts import read_by, records_of
 from ssl_jax.evaluate.reader import PLAIN, Reader, Tolerance, Weights, strict
 from ssl_jax.evaluate.readings import OWN
 from ssl_jax.objectives.base import Batch, Encoder
@@ -133,10 +135,11 @@ def encoded_splits(
     classes: int | None = None,
     reader: Reader = PLAIN,
     title: str = "features",
+    asked: Mapping[str, Weights] | None = None,
 ) -> dict[str, Callable[[], Split]]:
     """Frozen features of both sources by each encoder, read once for all of them; each is looked at when it is called.
 
-    Records that cannot be read are left out, as many as the `reader` allows.
+    Records that cannot be read are left out, as many as the `reader` allows. The encoders `asked` read sentences.
     """
     parts = (("probe", train), ("test", test))
     trained, tested = (reader.features(weights, source, f"{title}, {name} split") for name, source in parts)
@@ -148,9 +151,14 @@ def encoded_splits(
         def again(change: Change) -> Features:
             return own.test._replace(x=reader.changed(weights[name], test, f"{title}, changed", change).x)
 
-        return replace(own, readings=readings, again=again, names=class_names(train, reader.label))
+        read = {text: partial(_read, made) for text, made in (asked or {}).items()}
+        return replace(own, readings=readings, again=again, names=class_names(train, reader.label), read=read)
 
     return {name: partial(split, name) for name in weights}
+
+
+def _read(weights: Weights, texts: Sequence[str]) -> np.ndarray:
+    return read_by(*weights.make(), texts)
 
 
 def _with(split: Split, train: Features, test: Features) -> Split:
@@ -162,6 +170,12 @@ def _with(split: Split, train: Features, test: Features) -> Split:
 def encoded_split(weights: Weights, train: Any, test: Any, **options: Any) -> Split:
     """Frozen features of both sources by one encoder. `options` are those of `encoded_splits`."""
     return encoded_splits({"x": weights}, train, test, **options)["x"]()
+
+
+def random_reader(encoder: Encoder, seed: int) -> Weights:
+    """An encoder of texts that was never trained."""
+    make = lambda: (encoder, random_variables(encoder, Arrays(records_of(encoder, ("a",))), seed))  # noqa: E731
+    return Weights(cache(make))
 
 
 def random_weights(

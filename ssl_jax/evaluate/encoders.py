@@ -45,10 +45,14 @@ def encoder_from(
     """
     workdir, named = spec_of(os.fspath(spec))
     opened = open_run(existing(Path(workdir or os.fspath(spec))), step, allow)
-    chosen = name or named or names_of(opened.recipe.evaluate.encoder)[0]
-    encoder, origin = encoder_named(opened.objective, chosen), origin_of(opened)
-    identity = {"code": origin.code, "encoder": chosen, "checkpoint": origin.checkpoint}
-    return Found(chosen, encoder, encoder.variables(opened.state), identity, opened)
+    return encoder_in(opened, name or named or names_of(opened.recipe.evaluate.encoder)[0])
+
+
+def encoder_in(opened: Opened, name: str) -> Found:
+    """The encoder of that name of a run that is open. UserError where it has none."""
+    encoder, origin = encoder_named(opened.objective, name), origin_of(opened)
+    identity = {"code": origin.code, "encoder": name, "checkpoint": origin.checkpoint}
+    return Found(name, encoder, encoder.variables(opened.state), identity, opened)
 
 
 def origin_of(opened: Opened) -> Origin:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -73,6 +73,8 @@ class Split:
     fields as they come (`image` uint8 [B, H, W, C] on the device) with `_id` int32 [B], and returns fields of the same names,
     shapes and types. Compile it once (`jax.jit` at the module's top, with severity as an argument): the encoder is compiled
     once for all of them. None where the features were not made by an encoder.
+
+    `read[name](texts)` are the features float32 [M, F] that an encoder which a probe `asks` gives of sentences (`prompts.py`).
     """
 
     train: Features
@@ -83,6 +85,7 @@ class Split:
     names: tuple[str, ...] = ()
     readings: Mapping[Reading, Split] = field(default_factory=dict)
     again: Callable[[Change], Features] | None = None
+    read: Mapping[str, Callable[[Sequence[str]], np.ndarray]] = field(default_factory=dict)
 
     def subset(self, rows: np.ndarray) -> Split:
         """The split in which only the training `rows` are labelled."""

@@ -12,7 +12,14 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssl_jax.errors import UserError
-from ssl_jax.evaluate.baselines import Fit, encoded_splits, random_weights, raw_split, supervised_split
+from ssl_jax.evaluate.baselines import (
+    Fit,
+    encoded_splits,
+    random_reader,
+    random_weights,
+    raw_split,
+    supervised_split,
+)
 from ssl_jax.evaluate.classes import class_names
 from ssl_jax.evaluate.features import Split
 from ssl_jax.evaluate.reader import PLAIN, Reader, there
@@ -44,7 +51,8 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """What the rows are made of. `encoders` are all of the objective, `chosen` have a row, `compared` have one together.
+    """What the rows are made of. `encoders` are all of the objective, `chosen` have a row, `compared` have one together, and
+    `asked` read sentences of probes.
 
     Without an `origin` nothing is known of where features come from, and none are kept.
     """
@@ -58,10 +66,11 @@ class Table:
     trainer: Trainer | None = None
     reader: Reader = PLAIN
     origin: Origin | None = None
+    asked: tuple[str, ...] = ()
 
     def groups(self) -> list[Group]:
         """All of them, in the order of the table. UserError for unknown encoders and baselines."""
-        _known("encoders", self.needed, self.encoders)
+        _known("encoders", (*self.needed, *self.asked), self.encoders)
         _known("baselines", self.settings.baselines, BASELINES)
         made = {"random": self.random, "raw": self.raw, "supervised": self.supervised}
         return [self.pretrained(), *(g for name in BASELINES if name in self.settings.baselines for g in made[name]())]
@@ -72,7 +81,8 @@ class Table:
             name: there(*self.encoders[name], self.identity(name, checkpoint=self.origin and self.origin.checkpoint))
             for name in self.needed
         }
-        make = partial(encoded_splits, trained, title="pretrained", **self.data)
+        asked = {name: there(*self.encoders[name]) for name in self.asked}
+        make = partial(encoded_splits, trained, title="pretrained", asked=asked, **self.data)
         return _together("pretrained", {name: row_of(name) for name in self.chosen}, self.compared, make)
 
     def random(self) -> list[Group]:
@@ -84,7 +94,8 @@ class Table:
                 kind: random_weights(self.encoders[kind][0], self.train, seed, self.reader, self.identity(kind))
                 for kind in kinds
             }
-            made = encoded_splits(drawn, title=BASELINES["random"], **self.data)
+            asked = {name: random_reader(self.encoders[name][0], seed) for name in self.asked}
+            made = encoded_splits(drawn, title=BASELINES["random"], asked=asked, **self.data)
             return made | {name: made[self.kinds[name]] for name in self.needed}
 
         return [_together(BASELINES["random"], self.titled("random"), self.compared, make)]

@@ -21,7 +21,16 @@ from ssl_jax.evaluate.cache import Cache
 from ssl_jax.evaluate.classes import labels_of, numbered_alike
 from ssl_jax.evaluate.clean import Audit, beside
 from ssl_jax.evaluate.features import Split
-from ssl_jax.evaluate.instruments import Probe, encoders_of, fields_of, needs_of, probes_of, refusal, unmeasurable
+from ssl_jax.evaluate.instruments import (
+    Probe,
+    asks_of,
+    encoders_of,
+    fields_of,
+    needs_of,
+    probes_of,
+    refusal,
+    unmeasurable,
+)
 from ssl_jax.evaluate.intervals import interval_of_mean
 from ssl_jax.evaluate.progress import Progress
 from ssl_jax.evaluate.reader import Reader
@@ -148,7 +157,8 @@ def evaluate(
         tolerance=Lenient(settings.max_bad_fraction), cache=cache or Cache(),
         heard=lambda title: Progress(title, "records", say, status), mesh=mesh,
     )  # fmt: skip
-    rows_of = Table(encoders, chosen, compared, train, test, settings, trainer, reader, origin)
+    asked = tuple(dict.fromkeys(name for probe in probes.values() for name in asks_of(probe)))
+    rows_of = Table(encoders, chosen, compared, train, test, settings, trainer, reader, origin, asked)
     # Nothing to set beside: what else is wrong is found, without long work.
     alone = bool(refused) and not set(probes) - {"health"}
     groups = [rows_of.pretrained()] if alone else rows_of.groups()

@@ -1,4 +1,4 @@
-"""CLIP's tower of pictures as transformers has it. What leads from its class token to the shared space stays beside."""
+"""CLIP's towers as transformers has them. What leads from them to the shared space are heads, and stays beside."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ def model(facts: Facts) -> dict[str, Any]:
     return section | grid_of_table(facts, facts.shape(PLACES)[0] - 1, section["patch"], "image_size")
 
 
+def text_model(facts: Facts) -> dict[str, Any]:
+    """Our `model` section of the tower of texts. The last token of a text is the first that ends it, as the paper has it."""
+    return siglip.text_options(facts, "quick_gelu", 1e-5, causal=True)
+
+
 CLIP = Family(
     "clip",
     "CLIP's tower of pictures, of transformers",
@@ -54,4 +59,16 @@ CLIP = Family(
     beside=r"embeddings\.position_ids$",
     pixels=lambda facts: rgb(facts, PIXELS),
     prefix="vision_model.",
+)
+
+CLIP_TEXT = Family(
+    "clip_text",
+    "CLIP's tower of texts, of transformers",
+    siglip.TOKENS,
+    text_model,
+    siglip.text_rules,
+    absent=("head.",),
+    types=("clip",),
+    beside=r"embeddings\.position_ids$",
+    prefix="text_model.",
 )

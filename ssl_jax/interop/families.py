@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ssl_jax.interop import (
+    ast,
     bart,
     beit,
     bert,
+    clap,
     clip,
     dinov2,
     dinov3,
@@ -34,6 +36,9 @@ FAMILIES: tuple[Family, ...] = (
     beit.BEIT,
     siglip.SIGLIP,
     clip.CLIP,
+    clip.CLIP_TEXT,
+    siglip.SIGLIP_TEXT,
+    clap.CLAP,
     hf_vit.VIDEOMAE,
     vjepa2.VJEPA2,
     resnet.RESNET,
@@ -46,5 +51,6 @@ FAMILIES: tuple[Family, ...] = (
     bart.BART,
     patchtst.PATCHTST,
     wav2vec2.WAV2VEC2,
+    ast.AST,
     own.OWN,
 )

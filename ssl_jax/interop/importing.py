@@ -7,9 +7,10 @@ import math
 import re
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -52,17 +53,18 @@ class Imported:
     prefix: str
 
 
-def imported(path: str | PathLike[str], download: bool = False) -> Imported:
+def imported(path: str | PathLike[str], download: bool = False, kind: type | None = None) -> Imported:
     """The weights at `path`: a file, a folder as Hugging Face or timm lay it out, or the id of a repository in the local cache.
 
+    Of several encoders in a file, the one that is a `kind` of module.
     Raises UserError for files that are damaged, of no known family, or not all there.
     """
-    return converted(opened(path, download))
+    return converted(opened(path, download), kind)
 
 
-def converted(weights: Weights) -> Imported:
+def converted(weights: Weights, kind: type | None = None) -> Imported:
     """The weights of an open file as ours."""
-    family, prefix, facts = found(weights)
+    family, prefix, facts = found(weights, kind)
     model, (arrays, left) = _read(family, facts, weights.where)
     beside = re.compile(family.beside)
     known = tuple(name for name in left if beside.match(name))
@@ -72,6 +74,20 @@ def converted(weights: Weights) -> Imported:
         family.pixels(facts) if family.pixels else {}, _size(facts.config), tuple(n for n in left if n not in known),
         (*known, *others), weights.where, prefix,
     )  # fmt: skip
+
+
+class Holds(NamedTuple):
+    """An encoder that a file has, before it is read."""
+
+    family: Family
+    model: dict[str, Any]
+
+
+def every(path: str | PathLike[str], download: bool = False) -> list[Holds]:
+    """The encoders of a file: CLIP's two towers. UserError where there is none."""
+    weights = opened(path, download)
+    found(weights)
+    return [Holds(family, family.model(facts)) for family, _, facts in _families(weights)]
 
 
 def _read(family: Family, facts: Facts, where: str) -> tuple[dict[str, Any], Read]:
@@ -97,18 +113,33 @@ def expected(model: Model, arrays: Mapping[str, np.ndarray]) -> Shapes:
     return wanted(module, 3 if stem is None else stem.shape[-2])
 
 
-def found(weights: Weights) -> tuple[Family, str, Facts]:
-    """The family of a file, the prefix of its names, and what it says under the table's names."""
-    for family in FAMILIES:
-        if said(weights.config, family):
-            for prefix in prefixes(family, weights.tensors):
-                tensors = ChainMap(family.held(weights.config), cast(dict, Renamed(weights.tensors, family, prefix)))
-                return family, prefix, Facts(tensors, with_arguments(weights.config))
+def found(weights: Weights, kind: type | None = None) -> tuple[Family, str, Facts]:
+    """The family of a file, the prefix of its names, and what it says under the table's names; of a `kind` of module, if one is
+    asked for and is there."""
+    every = list(_families(weights))
+    fitting = (each for each in every if kind is None or _makes(each[0], each[2], kind))
+    if every:
+        return next(fitting, every[0])
     shown = ", ".join(list(weights.tensors)[:3])
     raise UserError(
         f"{weights.where}: its {len(weights.tensors)} tensors ({shown}, ...) are of no family that is known here: "
         f"{', '.join(f.name for f in FAMILIES)}; docs/weights.md says what each is"
     )
+
+
+def _families(weights: Weights) -> Iterator[tuple[Family, str, Facts]]:
+    for family in FAMILIES:
+        if said(weights.config, family):
+            for prefix in prefixes(family, weights.tensors):
+                tensors = ChainMap(family.held(weights.config), cast(dict, Renamed(weights.tensors, family, prefix)))
+                yield family, prefix, Facts(tensors, with_arguments(weights.config))
+
+
+def _makes(family: Family, facts: Facts, kind: type) -> bool:
+    """Whether the family's model is of that kind; one that cannot be made of this file is none."""
+    with suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError, UserError):
+        return bool(family.model(facts)["target"] == f"{kind.__module__}:{kind.__name__}")
+    return False
 
 
 def with_arguments(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,12 @@ def rules(model: Model) -> tuple[Rule, ...]:
         *batch_norm("norm_sublayer1", "norm1", model["depth"]),
         *batch_norm("norm_sublayer3", "norm2", model["depth"]),
     )
-    return (*linear(EMBED, "embed"), rule(PLACES, "positions"), *blocks, *(stats if model.get("norm", "batch") == "batch" else ()))
+    return (
+        *linear(EMBED, "embed"),
+        rule(PLACES, "positions"),
+        *blocks,
+        *(stats if model.get("norm", "batch") == "batch" else ()),
+    )
 
 
 def model(facts: Facts) -> dict[str, Any]:

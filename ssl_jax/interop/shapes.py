@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,10 +14,10 @@ from ssl_jax.errors import UserError
 from ssl_jax.interop.family import Model
 from ssl_jax.interop.fitting import Shapes
 from ssl_jax.models.grid import sides
+from ssl_jax.models.htsat import HTSAT
 from ssl_jax.models.patch_tst import PatchTransformer
 from ssl_jax.models.text import EncoderDecoder, TextTransformer
 from ssl_jax.models.vit import ViT
-from ssl_jax.models.wave import SequenceEncoder
 from ssl_jax.recipe.component import Component
 from ssl_jax.recipe.slots import MODEL
 
@@ -32,7 +33,10 @@ def wanted(module: nn.Module, channels: int) -> Shapes:
     module = (
         module.clone(remat="none") if hasattr(module, "remat") else module
     )  # which changes no shape, and is quicker
-    made: Mapping[str, Any] = jax.eval_shape(module.init, jax.random.key(0), *inputs(module, channels))
+    method = "features" if isinstance(module, ViT) else None  # its pooling may have parameters
+    made: Mapping[str, Any] = jax.eval_shape(
+        partial(module.init, method=method), jax.random.key(0), *inputs(module, channels)
+    )
     shapes = flatten_dict(made["params"], sep="/") | {
         f"batch_stats/{path}": x for path, x in flatten_dict(made.get("batch_stats", {}), sep="/").items()
     }
@@ -48,10 +52,9 @@ def inputs(module: nn.Module, channels: int) -> tuple[Any, ...]:
         return text, text
     if isinstance(module, PatchTransformer):
         return tuple(jax.ShapeDtypeStruct((1, module.length, 1), kind) for kind in ("float32", "bool"))
-    if isinstance(module, SequenceEncoder):
-        shape = (1, module.front.reach)
-        return jax.ShapeDtypeStruct(shape, "float32"), jax.ShapeDtypeStruct(shape, "bool")
-    axes: tuple[int, ...] = (32, 32)
+    if hasattr(module, "smallest"):
+        return module.smallest
+    axes: tuple[int, ...] = (module.frames, module.bands) if isinstance(module, HTSAT) else (32, 32)
     if isinstance(module, ViT):
         patch = sides(module.patch)
         axes = tuple(n * p for n, p in zip(module.grid or (1,) * len(patch), patch, strict=True))

@@ -102,6 +102,28 @@ class_first = Transform(
 )
 
 
+def query_first(heads: int) -> Transform:
+    """Queries, keys and values in one layer [3 D, D] with its bias <-> kernel and bias of the queries [D, H, d] and [H, d], and
+    of keys and values [D, 2, H, d] and [2, H, d]."""
+
+    def read(arrays: Arrays) -> Arrays:
+        weight, bias = arrays
+        width = weight.shape[1]
+        query, pair = weight[:width].T, weight[width:].T
+        return (
+            query.reshape(width, heads, -1), bias[:width].reshape(heads, -1),
+            pair.reshape(width, 2, heads, -1), bias[width:].reshape(2, heads, -1),
+        )  # fmt: skip
+
+    def write(arrays: Arrays) -> Arrays:
+        query, first, pair, second = arrays
+        width = len(query)
+        weight = np.concatenate([query.reshape(width, -1).T, pair.reshape(width, -1).T])
+        return weight, np.concatenate([first.reshape(-1), second.reshape(-1)])
+
+    return Transform(read, write)
+
+
 def after(rows: int) -> Transform:
     """A table whose first rows are never read: gone in ours, zeros in theirs."""
     return each(lambda x: x[rows:], lambda x: np.concatenate([np.zeros((rows, *x.shape[1:]), x.dtype), x]))

@@ -40,7 +40,7 @@ def nt_xent(z0: Array, z1: Array, temperature: float | Array) -> Mean:
     return mean_of(jax.nn.logsumexp(similarity, axis=-1).reshape(-1, 2) - positive[:, None])
 
 
-def info_nce(queries: Array, keys: Array, temperature: float | Array) -> Mean:
+def info_nce(queries: Array, keys: Array, temperature: float | Array, same: Array | None = None) -> Mean:
     """Cross-entropy of each query's own key among all keys (van den Oord et al. 2018, arXiv 1807.03748, eq. 4).
 
     `-log exp(s_ii / t) / sum_j exp(s_ij / t)` with cosine similarities s, averaged over the B queries. MoCo v3's loss
@@ -50,21 +50,40 @@ def info_nce(queries: Array, keys: Array, temperature: float | Array) -> Mean:
         queries: [B, D], not yet normalised.
         keys: [B, D]; key i belongs to query i.
         temperature: t > 0; may be learned.
+        same: int [B, K, W], see `twins`: the key of a row is no negative of its twins.
     """
     q, k = normalize(queries), normalize(keys)
-    return mean_of(jax.nn.logsumexp(q @ k.T / temperature, axis=-1) - jnp.sum(q * k, axis=-1) / temperature)
+    logits = q @ k.T / temperature
+    logits = logits if same is None else jnp.where(others_twins(same), -jnp.inf, logits)
+    return mean_of(jax.nn.logsumexp(logits, axis=-1) - jnp.sum(q * k, axis=-1) / temperature)
 
 
-def two_way_info_nce(u: Array, v: Array, temperature: float | Array) -> Mean:
+def two_way_info_nce(u: Array, v: Array, temperature: float | Array, same: Array | None = None) -> Mean:
     """Mean of `info_nce` in both directions: CLIP's loss (Radford et al. 2021, arXiv 2103.00020, figure 3).
 
     Args:
         u: [B, D] embeddings of one modality, not yet normalised.
         v: [B, D] embeddings of the other; v_i belongs to u_i.
         temperature: t > 0; may be learned (CLIP learns log(1 / t)).
+        same: int [B, K, W], see `twins`: twins are no negatives of each other.
     """
-    forth, back = info_nce(u, v, temperature), info_nce(v, u, temperature)
+    forth, back = info_nce(u, v, temperature, same), info_nce(v, u, temperature, same)
     return Mean((forth.total + back.total) / 2, forth.weight)
+
+
+def twins(rows: Array, cols: Array) -> Array:
+    """Bool [R, C]: whether a row and a column have a content in common (the same picture, or the same caption).
+
+    Args:
+        rows: int [R, K, W]: the K contents of each row, each as W numbers that are equal where contents are.
+        cols: int [C, K, W].
+    """
+    return (rows[:, None] == cols).all(axis=-1).any(axis=-1)
+
+
+def others_twins(same: Array) -> Array:
+    """Bool [B, B]: `twins` of all rows, but no row is its own."""
+    return twins(same, same) & ~jnp.eye(len(same), dtype=bool)
 
 
 def passage_info_nce(
@@ -97,7 +116,7 @@ def passage_info_nce(
     return matching(logits.reshape(count, -1), positive)
 
 
-def sigmoid_pairwise(u: Array, v: Array, scale: float | Array, bias: float | Array) -> Mean:
+def sigmoid_pairwise(u: Array, v: Array, scale: float | Array, bias: float | Array, same: Array | None = None) -> Mean:
     """Every pair is a binary decision: same or not (Zhai et al. 2023, arXiv 2303.15343, eq. 1).
 
     `-1/B sum_ij log sigmoid(z_ij (scale s_ij + bias))`, with cosine similarities s, z = 1 on the diagonal and -1 elsewhere.
@@ -108,10 +127,13 @@ def sigmoid_pairwise(u: Array, v: Array, scale: float | Array, bias: float | Arr
         v: [B, D] embeddings of the other; v_i belongs to u_i.
         scale: > 0, learned as its logarithm; starts at 10.
         bias: learned; starts at -10, since nearly all pairs are negative.
+        same: int [B, K, W], see `twins`: a pair of twins does not count.
     """
     logits = scale * normalize(u) @ normalize(v).T + bias
     # log sigmoid(x) = -softplus(-x) and softplus(-x) = softplus(x) - x: the diagonal needs no second pass.
-    return mean_of(jax.nn.softplus(logits).sum(axis=-1) - jnp.diagonal(logits))
+    each = jax.nn.softplus(logits)
+    each = each if same is None else jnp.where(others_twins(same), 0, each)
+    return mean_of(each.sum(axis=-1) - jnp.diagonal(logits))
 
 
 def queue_info_nce(queries: Array, keys: Array, queue: Array, temperature: float) -> Mean:

@@ -43,7 +43,16 @@ def smooth_l1(prediction: Array, target: Array, valid: Array | None = None) -> M
     """
     d = prediction.astype(wide(prediction.dtype)) - target
     size = jnp.abs(d)
-    loss = jnp.where(size < 1.0, 0.5 * d * d, size - 0.5)
+    return mean_of_valid(jnp.where(size < 1.0, 0.5 * d * d, size - 0.5), valid)
+
+
+def l1(prediction: Array, target: Array, valid: Array | None = None) -> Mean:
+    """Absolute error (V-JEPA, Bardes et al. 2024, arXiv 2404.08471, eq. 1). The arguments are those of `smooth_l1`."""
+    return mean_of_valid(jnp.abs(prediction.astype(wide(prediction.dtype)) - target), valid)
+
+
+def mean_of_valid(loss: Array, valid: Array | None) -> Mean:
+    """Mean of `loss` [..., D] over the vectors that are `valid` [...]; None: over all."""
     if valid is None:
         return mean_of(loss)
     return mean_of(loss, jnp.broadcast_to(valid[..., None], loss.shape).astype(loss.dtype))

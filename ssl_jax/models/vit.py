@@ -33,6 +33,7 @@ from ssl_jax.models.grid import (
 from ssl_jax.models.layer import Layer
 from ssl_jax.models.mask import Mask
 from ssl_jax.models.places import Lattice, Places
+from ssl_jax.models.pooling import AttentionPool
 from ssl_jax.models.relative import GridBias
 from ssl_jax.models.rows import Dense, LayerNorm
 from ssl_jax.models.transformer import NOISE, STACK, Style, Transformer
@@ -78,7 +79,7 @@ class ViT(nn.Module):
     positions: str = "sincos"  # sincos | sequence | learned | rope | relative
     class_token: bool = True
     registers: int = 0
-    pool: str = "mean"  # mean of the patch tokens | class token | class_mean: both, as DINOv2's linear probe reads
+    pool: str = "mean"  # mean of the patch tokens | class token | class_mean: both | map: attention to all tokens
     cells: int | tuple[int, ...] = 1  # pool="mean" averages each of so many parts of every axis on its own
     dtype: str = "float32"
     remat: str = "full"
@@ -102,6 +103,13 @@ class ViT(nn.Module):
     adapter: int = 0  # the width of bottlenecks after all branches (Houlsby et al. 2019); 0: none
     final_norm: bool = True
     read_block: int = 0
+
+    def setup(self) -> None:
+        """The pooling that has parameters."""
+        if self.pool == "map":
+            self.map = AttentionPool(
+                self.heads, self.mlp_dim, self.dtype, self.mlp, self.norm_epsilon, self._kernel_init
+            )
 
     @property
     def prefix(self) -> int:
@@ -249,6 +257,8 @@ class ViT(nn.Module):
         tokens = self._read(image, noisy)
         if self.pool == "class":
             return tokens[:, 0]
+        if self.pool == "map":
+            return self.map(tokens)
         means = cell_means(tokens[:, self.prefix :], grid_of(image.shape, self.patch), self.cells)
         return means if self.pool == "mean" else jnp.concatenate([tokens[:, 0].astype(means.dtype), means], axis=-1)
 
@@ -273,6 +283,15 @@ class ViT(nn.Module):
     def _normed(self, params: Any, x: Array) -> Array:
         """`x` after a LayerNorm whose parameters are given."""
         return LayerNorm(self.norm_epsilon, self.dtype, parent=None).apply({"params": params}, x)  # type: ignore[return-value]
+
+    def frame_features(self, clip: Array) -> Array:
+        """The mean [B, D] over the frames of a clip [B, T, H, W, C] of what is made of each frame alone, which does not depend on
+        their order. A frame is shown as long as a patch is, and its tokens are pooled as those of a clip, without `cells`.
+        """
+        stills = jnp.repeat(clip.reshape(-1, 1, *clip.shape[2:]), sides(self.patch)[0], axis=1)
+        tokens = self(stills)
+        pooled = tokens[:, 0] if self.pool == "class" else tokens[:, self.prefix :].mean(1, dtype=wide(tokens.dtype))
+        return pooled.reshape(*clip.shape[:2], -1).mean(1)
 
     @property
     def _kernel_init(self) -> nn.initializers.Initializer:
@@ -365,10 +384,10 @@ class ViT(nn.Module):
             )
 
     def __post_init__(self) -> None:
-        if self.pool != "mean" and not self.class_token:
+        if self.pool.startswith("class") and not self.class_token:
             raise UserError(f"pool={self.pool!r} needs class_token=True; use pool='mean'")
         for value, known, name in (
-            (self.pool, ("mean", "class", "class_mean"), "pool"),
+            (self.pool, ("mean", "class", "class_mean", "map"), "pool"),
             (self.positions, POSITIONS, "positions"),
             (self.initializer, INITIALIZERS, "initializer"),
             (self.rope_places, ROPE_PLACES, "rope_places"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -158,15 +158,16 @@ class ConvPositions(nn.Module):
         gain = self.param("gain", nn.initializers.constant(std * math.sqrt(width * inner)), (self.kernel, 1, 1))
         norm = jnp.sqrt(jnp.square(direction.astype(wide(x.dtype))).sum((1, 2), keepdims=True))
         bias = self.param("bias", nn.initializers.zeros_init(), (width,))
-        found = jax.lax.conv_general_dilated(
-            x.astype(self.dtype),
-            (gain * direction / norm).astype(self.dtype),
-            window_strides=(1,),
-            padding=[(self.kernel // 2, (self.kernel - 1) // 2)],
-            dimension_numbers=("NWC", "WIO", "NWC"),
-            feature_group_count=self.groups,
-        )
+        kernel = (gain * direction / norm).astype(self.dtype)
+        # One convolution for each group: of a grouped one the partitioner (jax 0.10.2) adds the kernel's gradient up over the
+        # copies along an axis of the mesh that it is not split over, which makes it too large.
+        groups = zip(*(jnp.split(x, self.groups, axis=-1) for x in (x.astype(self.dtype), kernel)), strict=True)
+        found = jnp.concatenate([self._convolved(*pair) for pair in groups], axis=-1)
         return ACTIVATIONS["gelu"](found + bias.astype(found.dtype))
+
+    def _convolved(self, x: Array, kernel: Array) -> Array:
+        padding = [(self.kernel // 2, (self.kernel - 1) // 2)]
+        return jax.lax.conv_general_dilated(x, kernel, (1,), padding, dimension_numbers=("NWC", "WIO", "NWC"))
 
 
 class FrameTransformer(nn.Module):
@@ -242,6 +243,16 @@ class FrameTransformer(nn.Module):
         return self.entry_norm(x) if self.order == "post" else x
 
 
+def moments(states: Array, valid: Array) -> Array:
+    """States [B, N, D] -> mean and standard deviation [B, 2 D] over those that are `valid` [B, N]."""
+    mean = mean_token(states, valid)
+    variance = mean_token(jnp.square(states - mean[:, None]), valid)
+    return jnp.concatenate([mean, jnp.sqrt(variance + 1e-8)], axis=-1)
+
+
+READERS = {"mean": mean_token, "moments": moments}
+
+
 class SequenceEncoder(nn.Module):
     """What makes frames of a sequence (`front`), and what tells each frame by its neighbours (`context`).
 
@@ -252,6 +263,12 @@ class SequenceEncoder(nn.Module):
 
     front: nn.Module
     context: nn.Module
+    pool: str = "mean"  # mean | moments
+
+    def __post_init__(self) -> None:
+        if self.pool not in READERS:
+            raise UserError(f"model.pool={self.pool!r} is unknown; use one of {', '.join(READERS)}")
+        super().__post_init__()
 
     @property
     def dtype(self) -> str:
@@ -262,6 +279,12 @@ class SequenceEncoder(nn.Module):
     def causal(self) -> bool:
         """Whether a state depends on nothing later than its frame."""
         return bool(self.front.local and self.context.causal)
+
+    @property
+    def smallest(self) -> tuple[Any, ...]:
+        """Shapes of the shortest wave that makes a frame."""
+        shape = (1, self.front.reach)
+        return jax.ShapeDtypeStruct(shape, "float32"), jax.ShapeDtypeStruct(shape, "bool")
 
     @property
     def hides(self) -> bool:
@@ -290,8 +313,8 @@ class SequenceEncoder(nn.Module):
         return Frames(self.context(frames, train=train), frames.valid)
 
     def features(self, wave: Array, valid: Array, train: bool = False) -> Array:
-        """The mean [B, D] of the valid states."""
-        return mean_token(*self.told(wave, valid, train))
+        """The mean [B, D] of the valid states; for `pool="moments"` also their deviation, [B, 2 D]."""
+        return READERS[self.pool](*self.told(wave, valid, train))
 
     def layers(self, wave: Array, valid: Array, last: int) -> list[Layer]:
         """The `last` of: the frames, and the states after each layer of the context."""

@@ -23,10 +23,10 @@ from ssl_jax.losses.streamed.contrastive import passage_info_nce
 from ssl_jax.objectives.base import Batch, Column, Encoder, Keys, Out, Pairwise, Preprocess, Progress, State, Views
 from ssl_jax.objectives.shared.forward import applied, arrays_of, single
 from ssl_jax.objectives.shared.joint import require_positive
+from ssl_jax.objectives.shared.numbers import halves, whole
 
 QUERY = "query"
 TOWERS = (QUERY, PASSAGE)
-_HALF = 2**16
 
 
 @dataclass(frozen=True)
@@ -140,18 +140,3 @@ class BiEncoder(Pairwise):
             return forth
         back = passage_info_nce(p[:, 0], q, self.temperature, same=same, method=self.method)
         return Mean((forth.total + back.total) / 2, forth.weight)
-
-
-def halves(number: Array) -> Array:
-    """Numbers int [B] as float32 [B, 2]: a gradient cache keeps floats, and float32 tells no two above 2^24 apart.
-
-    >>> bool((whole(halves(jnp.array([2**24 + 1, 7]))) == jnp.array([2**24 + 1, 7])).all())
-    True
-    """
-    return jnp.stack(jnp.divmod(number.astype(jnp.int32), _HALF), axis=-1).astype(jnp.float32)
-
-
-def whole(number: Array) -> Array:
-    """The opposite of `halves`."""
-    high, low = jnp.moveaxis(number.astype(jnp.int32), -1, 0)
-    return high * _HALF + low

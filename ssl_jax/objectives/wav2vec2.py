@@ -6,20 +6,18 @@ arXiv 2006.11477.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jax import Array
 
 from ssl_jax.data.masks.spans import hidden_spans, other_places
-from ssl_jax.data.panels import Panel, Signals
+from ssl_jax.data.panels import Panel
 from ssl_jax.errors import UserError
 from ssl_jax.losses.codes import ToldPlaces, perplexity, told_places, unused_codes
 from ssl_jax.losses.mean import Mean, mean_of
@@ -28,6 +26,7 @@ from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.models.wave import Frames
 from ssl_jax.objectives.base import Batch, Column, Keys, Out, Pairwise, Progress, State, Views
 from ssl_jax.objectives.shared.forward import applied, arrays_of, single
+from ssl_jax.objectives.shared.hidden_frames import shaded
 
 SHARED_CODES = "the diversity loss is of the codes of the whole batch; use optimizer.gradient_cache, which is exact"
 
@@ -149,11 +148,7 @@ class Wav2Vec2(Pairwise):
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """The sequences, the samples of hidden frames shaded where the augmentation shows signals."""
-        front, samples = self.encoder.front, self._valid(views).shape[1]
-        places = np.minimum(np.arange(samples) // math.prod(front.strides), views["hidden"].shape[1] - 1)
-        hidden = np.asarray(views["hidden"])[:, None, places]
-        panels = super().preview(views)
-        return {k: replace(p, hidden=hidden) if isinstance(p, Signals) else p for k, p in panels.items()}
+        return shaded(super().preview(views), views["hidden"], self.encoder.front, self._valid(views).shape[1])
 
     def accumulation_refusal(self, extra: dict) -> str | None:
         """Always: the codes of a microbatch are not those of the batch."""

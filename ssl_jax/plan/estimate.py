@@ -121,10 +121,11 @@ def _with(posed: Problem, objective: Objective) -> Problem:
 
 
 def _read(objective: Objective) -> list[tuple[nn.Module, tuple[str, ...]]]:
-    """The encoders with what they are given; student and teacher see the same."""
+    """The encoders with what they are given; student and teacher see the same, and a tower with its head what it does alone."""
     found: list[tuple[nn.Module, tuple[str, ...]]] = []
     for encoder in objective.encoders().values():
-        if (encoder.module, encoder.inputs) not in found:
+        parts = list(modules_in(encoder.module))
+        if not any(module in parts and inputs == encoder.inputs for module, inputs in found):
             found.append((encoder.module, encoder.inputs))
     return found
 

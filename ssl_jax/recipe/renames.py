@@ -29,6 +29,7 @@ ADDED = {
     "init_from.module": "encoder",
     "init_from.partial": False,
     "init_from.download": False,
+    "init_from.towers": (),
     "log.mlflow": False,
     "log.wandb": False,
     "optimizer.options": None,

@@ -408,6 +408,8 @@ class Log:
 class InitFrom:
     """What this run starts from: another run, or public weights. With neither, all parameters are drawn.
 
+    Of weights with several towers, such as CLIP's, each tower here takes its own, and their heads come along where they fit.
+
     workdir: a run directory. Student, teacher and all that fits are taken; of a run with other heads or of another method, the
         encoder alone.
     step: which of its checkpoints; None: the newest.
@@ -416,6 +418,7 @@ class InitFrom:
     module: which of the objective's encoders the weights are for.
     partial: whether it may be a part of the encoder: what the weights lack is drawn, and what they have beside it is left.
     download: whether a repository that is not in the local cache is fetched.
+    towers: encoders that start from something of their own, each as "name=path" of a run directory or of weights.
     """
 
     workdir: str = ""
@@ -424,6 +427,7 @@ class InitFrom:
     module: str = "encoder"
     partial: bool = False
     download: bool = False
+    towers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.workdir and self.weights:
@@ -431,6 +435,14 @@ class InitFrom:
                 f"init_from.workdir={self.workdir} and init_from.weights={self.weights}: a run starts from one of them; "
                 'set the other to ""'
             )
+        for pair in self.towers:
+            name, equals, path = pair.partition("=")
+            require(bool(name and equals and path), "init_from.towers", pair, "name=path, such as image=runs/mae")
+
+    @property
+    def given(self) -> bool:
+        """Whether there is anything to start from."""
+        return bool(self.workdir or self.weights or self.towers)
 
 
 @dataclass(frozen=True)

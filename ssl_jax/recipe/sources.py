@@ -40,6 +40,7 @@ TEXTS = ("tokenizer", "length", "vocabulary")  # of every source of texts
 SOUNDS = ("rate", "seconds", "channels", "windows")  # of every source of recordings
 RECORDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # suffixes that say what a folder holds
 AUDIO = ("audio", "audio_list")  # schemes of recordings
+CLIPS = ("size", "frames", "stride", "channels", "max_pixels")  # of every source of video
 PLACES = ("data.pretrain", "data.probe", "data.test")
 _SCHEME, _OPTIONS = re.compile(r"([a-z][a-z0-9_]*):(.*)", re.DOTALL), re.compile(r"\?(?=[a-z_]+=)")
 _WEIGHT = re.compile(r"(?:^|,)\s*(\d+(?:\.\d*)?|\.\d+)\*")  # of a part of a mixture, before it
@@ -119,6 +120,7 @@ SCHEMES = {
     "text": Scheme(f"{_SOURCES}TextFiles", path_as("root"), TEXTS),
     "jsonl": Scheme(f"{_SOURCES}JsonLines", path_as("files"), TEXTS, (".jsonl", ".ndjson"), True),
     "parquet_text": Scheme(f"{_SOURCES}ParquetTexts", path_as("files"), TEXTS),
+    "pairs": Scheme(f"{_SOURCES}Pairs", path_as("path"), (*PICTURES, *TEXTS, "rate", "seconds")),
     "tokens": Scheme(f"{_SOURCES}TokenShards", path_as("root"), ("length", "vocabulary")),
     "series": Scheme(
         f"{_SOURCES}SeriesFiles",
@@ -129,6 +131,8 @@ SCHEMES = {
     ),
     "audio": Scheme(f"{_SOURCES}AudioFolder", path_as("root"), SOUNDS),
     "audio_list": Scheme(f"{_SOURCES}AudioList", path_as("file"), SOUNDS),
+    "video": Scheme(f"{_SOURCES}VideoFolder", path_as("root"), (*CLIPS, "rate")),
+    "frames": Scheme(f"{_SOURCES}FrameFolder", path_as("root"), CLIPS),
     "raw": Scheme(f"{_SOURCES}Raw", path_as("files"), (), (".pixels.npy",), True),
     "idx": Scheme(f"{_SOURCES}Idx", of_idx, ("limit", "pixels"), ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
     "npy": Scheme(f"{_SOURCES}Arrays", of_arrays, ("limit", "pixels"), (".npy", ".npz")),
@@ -250,19 +254,29 @@ def options_of(value: Any) -> Options:
 
 def usual_options(config: Mapping[str, Any]) -> Options:
     """Options of a source where neither string nor recipe says them: pictures a seventh larger than what is cut from them, texts
-    in the tokens of the augmentation and as long as the model's rows."""
-    augment = config.get("augment")
+    in the tokens of the augmentation and as long as the model's rows, sounds at its rate; of several modalities, those of each.
+    """
+    model, augment = config.get("model"), config.get("augment")
     augment = augment if isinstance(augment, Mapping) else {}
-    size = augment.get("size")
+    if isinstance(parts := augment.get("parts"), Mapping):
+        models = model if isinstance(model, Mapping) else {}
+        each = (usual_options({"model": models.get(name), "augment": part}) for name, part in parts.items())
+        return {name: value for options in each for name, value in options.items()}
+    size, rate = augment.get("size"), augment.get("rate")
     longest = max(size) if isinstance(size, tuple) and size else size
     pictures = {"size": round(longest * 8 / 7)} if isinstance(longest, int) else {}
-    return pictures | _texts(config.get("model"), augment)
+    return pictures | ({"rate": rate} if isinstance(rate, int) else {}) | _texts(model, augment)
 
 
 def with_tokenizer(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A plain recipe in which `augment.tokenizer`, where it is a file that is there, has a path from the root."""
+    """A plain recipe whose `augment.tokenizer`, where it is a file that is there, has a path from the root; in its parts too."""
     augment = config.get("augment")
-    if not isinstance(augment, Mapping) or not isinstance(augment.get("tokenizer"), str):
+    if not isinstance(augment, Mapping):
+        return dict(config)
+    if isinstance(parts := augment.get("parts"), Mapping):
+        each = {name: with_tokenizer({"augment": part})["augment"] for name, part in parts.items()}
+        return {**config, "augment": {**augment, "parts": each}}
+    if not isinstance(augment.get("tokenizer"), str):
         return dict(config)
     return {**config, "augment": {**augment, "tokenizer": _file(augment["tokenizer"])}}
 

@@ -127,7 +127,7 @@ def _of_encoder(recipe: Recipe, trained: Opened, name: str, record: Record | Non
 
     encoder, augment = encoder_named(trained.objective, name), trained.objective.augment
     variables = encoder.variables(trained.state)
-    known = partial(_known, encoder, variables, recipe)
+    known = partial(known_of, encoder, variables, recipe)
     if recipe.data.test is None:
         learned = known(recipe.data.pretrain.build(), SEARCHED)
         return _neighbours(learned, learned, encoder, augment, name, "pretraining")
@@ -152,7 +152,7 @@ def _places(test: Known, encoder: Encoder, variables: dict, augment: Any, name: 
 
     rows = [test.row(i) for i in one_of_each(test.features.y, len(test.features.x), EXAMPLES)]
     batch = numbers([row.record for row in rows])
-    panels = [p for p in _panels_fed(encoder, augment, batch).values() if isinstance(p, Pictures)]
+    panels = [p for p in panels_fed(encoder, augment, batch).values() if isinstance(p, Pictures)]
     maps = place_maps(encoder, variables, batch, panels[0]) if len(panels) == 1 else None
     if maps is None:
         return []
@@ -172,12 +172,12 @@ def _mistakes(recipe: Recipe, record: Record, encoder: Encoder, augment: Any, na
     if hard is None or not len(hard.ids) or not hard.ids.max() < len(test):
         return []
     rows = [BadRecords(1.0).read(test, int(i))[1] for i in hard.ids]
-    panels = list(_panels_fed(encoder, augment, numbers(rows)).values())
+    panels = list(panels_fed(encoder, augment, numbers(rows)).values())
     labels = [int(row[label]) for row in rows]
     return [pictured(panels[0], hard, labels, class_names(test, label), name)] if len(panels) == 1 else []
 
 
-def _panels_fed(encoder: Encoder, augment: Any, batch: dict[str, np.ndarray]) -> dict[str, Panel]:
+def panels_fed(encoder: Encoder, augment: Any, batch: dict[str, np.ndarray]) -> dict[str, Panel]:
     """What the encoder is fed of a batch of records, as the augment draws it; {} where it has no way to."""
     feeder = getattr(encoder.preprocess, "__self__", augment)  # where a record has several parts, that of this encoder
     panel_of: Callable[[dict[str, Any]], dict[str, Panel]] = getattr(feeder, "panel", lambda views: {})
@@ -207,7 +207,7 @@ def _neighbours(
     columns = min(1 + MOST, *map(len, groups))
     rows = [row for group in groups for row in group[:columns]]
     labels = None if None in (label := [row.label for row in rows]) else np.array(label)
-    panels = _panels_fed(encoder, augment, numbers([row.record for row in rows]))
+    panels = panels_fed(encoder, augment, numbers([row.record for row in rows]))
     if not panels:
         feeder = getattr(encoder.preprocess, "__self__", augment)
         return [], [
@@ -299,7 +299,7 @@ def _panel(name: str, panel: Panel, ids: np.ndarray, told: str) -> Picture:
     return Picture(file, picture, alt, f"{title}: {told}. {panel.note}".strip(), wide=True, sounds=sounds)
 
 
-def _known(encoder: Encoder, variables: dict, recipe: Recipe, source: Any, most: int) -> Known:
+def known_of(encoder: Encoder, variables: dict, recipe: Recipe, source: Any, most: int) -> Known:
     """A random part of about `most` records of `source` with their features."""
     from ssl_jax.data.bad import BadRecords
     from ssl_jax.evaluate.features import extract

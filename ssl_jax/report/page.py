@@ -78,6 +78,7 @@ def drawn(recipe: Recipe, record: Record) -> tuple[Groups, list[str]]:
     if not recipe.log.pictures:
         return {}, ["the recipe turns them off (log.pictures=False)"]
     from ssl_jax.report import figures
+    from ssl_jax.report.retrieved import retrieved
     from ssl_jax.training.ownership import ForeignCheckpoint
     from ssl_jax.training.records import as_learned
     from ssl_jax.training.run import build
@@ -92,7 +93,7 @@ def drawn(recipe: Recipe, record: Record) -> tuple[Groups, list[str]]:
     def known() -> list[Picture]:
         pictures, told = figures.of_features(recipe, trained(), record)
         problems.update(dict.fromkeys(told))
-        return pictures
+        return pictures + retrieved(recipe, trained())
 
     drawers = {MADE: lambda: figures.shown(recipe, trained()), KNOWN: known, GIVEN: given}
     groups: Groups = {heading: [] for heading in drawers}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,12 @@ import numpy as np
 from jax import Array
 
 from ssl_jax.checkpoint.store import Checkpoints, named
+from ssl_jax.data.text.vocabulary import read_tokenizer, tokens_of
 from ssl_jax.errors import UserError
-from ssl_jax.interop.fitting import SPARE, Grids, fitted, grid_here, refuse_partial, resampled, square
-from ssl_jax.interop.importing import Imported, flat, imported
+from ssl_jax.interop.files import opened
+from ssl_jax.interop.fitting import SPARE, Grids, fitted, grid_here, refuse_partial, resampled, some, square
+from ssl_jax.interop.heads import heads
+from ssl_jax.interop.importing import Imported, every, flat, imported
 from ssl_jax.models.grid import Grid, sides
 from ssl_jax.objectives.base import Objective
 from ssl_jax.recipe import InitFrom
@@ -48,12 +52,57 @@ def initialised_from(section: InitFrom, objective: Objective, state: TrainState)
       UserError: no such run, step or file, one that is another's or damaged, or an encoder that differs, with the first
         differences.
     """
-    return _from_weights(section, objective, state) if section.weights else _from_run(section, objective, state)
+    if section.weights:
+        state = _from_all_weights(section, objective, state)
+    elif section.workdir:
+        state = _from_run(section, objective, state)
+    for pair in section.towers:
+        name, _, path = pair.partition("=")
+        state = _tower_from(replace(section, module=name, towers=(), workdir="", weights=""), path, objective, state)
+    return state
+
+
+def _tower_from(section: InitFrom, path: str, objective: Objective, state: TrainState) -> TrainState:
+    """One encoder from a run directory, or from weights."""
+    if (Path(path) / "checkpoints").is_dir() or "://" in path:
+        return _from_run(replace(section, workdir=path), objective, state, alone=True)
+    return _from_weights(replace(section, weights=path), objective, state)
+
+
+def _from_all_weights(section: InitFrom, objective: Objective, state: TrainState) -> TrainState:
+    """The encoder that is named; where there are several, and none of that name, each that is of a kind with one in the file."""
+    if section.module in objective.modules or not isinstance(objective.encoder, Mapping):
+        return _from_weights(section, objective, state)
+    kinds = {found.model["target"] for found in every(section.weights, section.download)}
+    towers = [
+        n for n, tower in objective.encoder.items() if f"{type(tower).__module__}:{type(tower).__name__}" in kinds
+    ]
+    if not towers:
+        raise UserError(
+            f"init_from.weights={section.weights}: its encoders are {', '.join(sorted(kinds))}, and none of "
+            f"{', '.join(objective.encoder)} is; name one by init_from.module"
+        )
+    for name in towers:
+        state = _from_weights(replace(section, module=name), objective, state)
+    return _with_heads(section, objective, state)
+
+
+def _with_heads(section: InitFrom, objective: Objective, state: TrainState) -> TrainState:
+    """Heads and scale of a file with several towers, where they fit."""
+    there, fresh = heads(opened(section.weights, section.download)), _named(state)
+    names = {f"params.{path.replace('/', '.')}": x for path, x in there.items()}
+    fit = {name: x for name, x in names.items() if name in fresh and fresh[name].shape == x.shape}
+    logger.info(
+        "init_from.weights=%s: heads taken: %s; left: %s", section.weights, some(fit), some(names.keys() - fit.keys())
+    )
+    return _started(objective, state, fit)
 
 
 def _from_weights(section: InitFrom, objective: Objective, state: TrainState) -> TrainState:
-    found: Imported = imported(section.weights, section.download)
+    module = objective.modules.get(section.module)
+    found: Imported = imported(section.weights, section.download, None if module is None else type(module))
     what = f"init_from.weights={section.weights} ({found.family.name})"
+    _require_tokens(what, section.weights, _part(objective, section.module))
     remedy = f"Give model the options that `ssl-jax inspect {section.weights}` prints, or set init_from.partial=True"
     return _with_encoder(
         section,
@@ -66,7 +115,25 @@ def _from_weights(section: InitFrom, objective: Objective, state: TrainState) ->
     )
 
 
-def _from_run(section: InitFrom, objective: Objective, state: TrainState) -> TrainState:
+def _require_tokens(what: str, path: str, part: Any) -> None:
+    """UserError where texts are written in other tokens than those of the `tokenizer.json` beside the weights."""
+    beside = Path(path) / "tokenizer.json"
+    if not beside.is_file() or not getattr(part, "there", False):
+        return
+    if tokens_of(read_tokenizer(str(beside))) != tokens_of(read_tokenizer(part.tokenizer)):
+        raise UserError(
+            f"{what}: these weights read the tokens of {beside}, and augment's tokenizer is {part.tokenizer!r}, which has "
+            f"others: write the texts with that one (tokenizer={beside} of augment and of the sources)"
+        )
+
+
+def _part(objective: Objective, module: str) -> Any:
+    """The augmentation of what a module is given."""
+    return getattr(objective.augment, "parts", {}).get(module, objective.augment)
+
+
+def _from_run(section: InitFrom, objective: Objective, state: TrainState, alone: bool = False) -> TrainState:
+    """What fits of another run's state; `alone`: one encoder of it."""
     with (
         reading(section.workdir, section.step) as folder,
         closing(Checkpoints(existing(folder) / "checkpoints", read_only=True)) as checkpoints,
@@ -79,8 +146,8 @@ def _from_run(section: InitFrom, objective: Objective, state: TrainState) -> Tra
         before = grid_of_run(folder)
         grids = {name: Grids(before, _grid(objective, name, wanted[name][0])) for name in wanted if _is_positions(name)}
         differ = differences(saved, wanted, grids)
-        place = encoder_of(section, saved, wanted, grids) if differ else None
-        if differ and place is None:
+        place = encoder_of(section, saved, wanted, grids) if differ or alone else None
+        if (differ or alone) and place is None:
             refuse(section.workdir, step, differ)
         taken = (
             [name for name in wanted if fits(name, saved.get(name), wanted[name], grids.get(name))]
@@ -97,7 +164,7 @@ def _from_run(section: InitFrom, objective: Objective, state: TrainState) -> Tra
         arrays = {path: np.asarray(values[name]) for path, name in place.items()}
         logger.warning(
             "init_from.workdir=%s: what is around its encoder does not fit this recipe, so the encoder alone is taken; e.g. %s",
-            section.workdir, differ[0].strip(),
+            section.workdir, next(iter(differ), "").strip(),
         )  # fmt: skip
         words = (f"init_from.workdir={section.workdir}", "Give model the sizes in its config.json")
         return _with_encoder(section, objective, state, arrays, before, words)
@@ -129,7 +196,7 @@ def _with_encoder(
         known = ", ".join(objective.modules)
         raise UserError(f"init_from.module={name!r}: this objective has no such encoder; use one of {known}")
     rows = next((shape[0] for path, shape in wanted.items() if path.endswith("positions")), 0)
-    grids = Grids(before, grid_here(module, _size(objective), rows))
+    grids = Grids(before, grid_here(module, _size(objective, name), rows))
     try:
         values, report = fitted(arrays, wanted, grids, getattr(module, "patch", 1))
     except UserError as error:
@@ -170,7 +237,8 @@ def _everywhere(encoder: str, names: Mapping[str, Any]) -> list[tuple[str, str]]
 def encoder_of(section: InitFrom, saved: Shapes, wanted: Shapes, grids: Mapping[str, Grids]) -> dict[str, str] | None:
     """Path in the encoder -> name in the other run, of its teacher where it has one, if all that this encoder needs fits."""
     here = _places(section.module, wanted)
-    there = _places(section.module, saved, teacher=True) or _places(section.module, saved)
+    forms = ((name, teacher) for name in (section.module, "encoder") for teacher in (True, False))
+    there = next(filter(None, (_places(name, saved, teacher) for name, teacher in forms)), {})
     pairs = {path: (there.get(path, ""), name) for path, name in here.items() if not SPARE.search(path)}
     whole = all(fits(name, saved.get(old), wanted[name], grids.get(name)) for old, name in pairs.values())
     extra = [path for path in there if path not in here and not SPARE.search(path)]
@@ -234,13 +302,13 @@ def _is_positions(name: str) -> bool:
 
 def _grid(objective: Objective, name: str, shape: tuple[int, ...]) -> Grid | None:
     """The grid here of the positions of that name."""
-    module = next((m for key, m in objective.modules.items() if f".{key}." in name), None)
-    return None if module is None else grid_here(module, _size(objective), shape[0])
+    key, module = next(((key, m) for key, m in objective.modules.items() if f".{key}." in name), ("", None))
+    return None if module is None else grid_here(module, _size(objective, key), shape[0])
 
 
-def _size(objective: Objective) -> tuple[int, ...] | None:
-    """The size of what the augmentation gives, if it has one."""
-    size = getattr(objective.augment, "pixels", None)
+def _size(objective: Objective, module: str) -> tuple[int, ...] | None:
+    """The size of what the augmentation gives to a module, if it has one."""
+    size = getattr(_part(objective, module), "pixels", None)
     return tuple(size) if isinstance(size, tuple) else None
 
 

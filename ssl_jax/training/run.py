@@ -401,7 +401,7 @@ def initialised(
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), batch)
     state = jax.jit(partial(init_state, setup), out_shardings=jax.tree.map(lambda x: x.sharding, like))(zeros)
     state = state._replace(**fit(as_state(state))._asdict())
-    if init_from.workdir or init_from.weights:
+    if init_from.given:
         state = _started_from(init_from, setup, state, like)
     return jax.block_until_ready(state)  # here a lack of memory is an exception; where a value is read, jax aborts
 

@@ -62,6 +62,18 @@ PATCHTST = {
 RELATIVE = VIT | {"positions": "relative", "grid": (3, 3), "layer_scale": 0.1, "qkv_bias": "query_value"}
 PIXELS = TEXT | {"target": "ssl_jax.models.pixels:PixelTransformer", "channels": 3, "length": 4, "causal": True}
 PIXELS |= {"norm": "rms", "mlp": "quick_gelu", "bias": False}
+SPECTRA = {
+    "target": "ssl_jax.models.ast:AST",
+    "width": 16,
+    "depth": 2,
+    "heads": 2,
+    "mlp_dim": 24,
+    "patch": 4,
+    "bands": 10,
+}
+SPECTRA |= {"strides": (3, 2), "frames": 9}
+HTSAT = {"target": "ssl_jax.models.htsat:HTSAT", "width": 8, "depths": (1, 2), "heads": (2, 2), "window": 2, "patch": 4}
+HTSAT |= {"size": 16, "bands": 8, "mlp_ratio": 2.0}
 HEADS = {
     "num_attention_heads": 2,
     "num_heads": 2,
@@ -91,6 +103,10 @@ CASES = [
     ("beit", RELATIVE | {"norm_epsilon": 1e-12}, {"layer_norm_eps": 1e-12}),
     ("simmim", RELATIVE, {}),
     ("siglip", LEARNED | {"class_token": False, "pool": "mean", "mlp": "gelu_tanh"}, {}),
+    ("siglip", LEARNED | {"class_token": False, "pool": "map", "mlp": "gelu_tanh"}, {}),
+    ("siglip_text", TEXT | {"length": 7, "mlp": "gelu_tanh", "pool": "last", "norm_epsilon": 1e-6}, {"model_type": "siglip"}),
+    ("clip_text", TEXT | {"length": 7, "causal": True, "mlp": "quick_gelu", "pool": "last", "norm_epsilon": 1e-5}, {}),
+    ("clap", HTSAT, {"num_attention_heads": [2, 2], "spec_size": 16, "model_type": "clap"}),
     ("clip", LEARNED | {"mlp": "quick_gelu", "embedding_norm": True, "norm_epsilon": 1e-5}, {}),
     ("videomae", CLIP | {"positions": "sequence", "qkv_bias": "query_value"}, {"layer_norm_eps": 1e-6}),
     ("vjepa2", CLIP | {"width": 24, "positions": "rope"} | INDICES, {}),
@@ -112,6 +128,7 @@ CASES = [
     ("patchtst", PATCHTST, {"patch_stride": 2, "context_length": 13}),
     ("patchtst", PATCHTST | {"norm": "layer", "order": "post"}, {"patch_stride": 2, "context_length": 13, "pre_norm": False}),
     ("wav2vec2", SPEECH, {"conv_stride": [5, 2]}),
+    ("ast", SPECTRA, {"frequency_stride": 3, "time_stride": 2, "num_mel_bins": 10, "max_length": 9}),
     ("wav2vec2", LARGE, {"conv_stride": [5, 2], "do_stable_layer_norm": True, "model_type": "hubert"}),
 ]  # fmt: skip
 BY_NAME = {family.name: family for family in FAMILIES}

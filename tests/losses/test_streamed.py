@@ -40,6 +40,7 @@ LABELS = np.random.default_rng(5).integers(0, CLASSES, ROWS)
 TWINS = np.arange(ROWS) // 2 * (np.arange(ROWS) < 8) + np.arange(ROWS) * (
     np.arange(ROWS) >= 8
 )  # some queries are the same
+SAME = np.random.default_rng(4).integers(0, 20, (ROWS, 2, 2)) % 5  # some pictures are the same, and some captions
 CENTRE = normal(6, CLASSES)
 TEACHER = normal(7, ROWS, 4), normal(8, CLASSES, 4)
 TABLE = normal(9, CLASSES, WIDTH)
@@ -69,6 +70,14 @@ LOSSES = {
     "sigmoid": (
         (*pair(), np.float64(5.0), np.float64(-3.0)), contrastive.sigmoid_pairwise,
         lambda m, u, v, s, b: streamed.sigmoid_pairwise(u, v, s, b, m),
+    ),
+    "two_way_distinct": (
+        (*pair(), np.float64(0.1)), lambda u, v, t: contrastive.two_way_info_nce(u, v, t, SAME),
+        lambda m, u, v, t: streamed.two_way_info_nce(u, v, t, m, jnp.asarray(SAME)),
+    ),
+    "sigmoid_distinct": (
+        (*pair(), np.float64(5.0), np.float64(-3.0)), lambda *a: contrastive.sigmoid_pairwise(*a, SAME),
+        lambda m, *a: streamed.sigmoid_pairwise(*a, m, jnp.asarray(SAME)),
     ),
     "passages": (
         (pair()[0], normal(1, ROWS, 3, WIDTH)), lambda q, p: contrastive.passage_info_nce(q, p, 0.5, 1.5, TWINS),

@@ -6,6 +6,7 @@ Needs `pip install ssl_jax[audio]`: soundfile, and soxr where a recording has an
 from __future__ import annotations
 
 import importlib
+import io
 import math
 import os
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ _RATES = (1000, 1_536_000)  # of recordings; what a header says beyond that is d
 _SHORTEST = 0.005  # seconds
 _MARGIN = 0.02  # seconds on either side of a stretch that the resampler's filter may see
 _MOST = 1 << 27  # samples that are decoded at once: half a GiB of floats
+
+
+Place = str | os.PathLike[str] | bytes  # where a recording is: a path, or its content itself
 
 
 class Recording(NamedTuple):
@@ -58,13 +62,13 @@ def libraries() -> str:
     return f"decoded by {versioned('soundfile')}, resampled by {RESAMPLER} ({versioned('soxr')})"
 
 
-def told(path: str | os.PathLike[str]) -> Recording:
+def told(path: Place) -> Recording:
     """What the header of a file says. Raises what `opened` does."""
     with opened(path) as file:
         return _recording(file)
 
 
-def stretch(path: str | os.PathLike[str], wanted: Wanted, place: float) -> np.ndarray:
+def stretch(path: Place, wanted: Wanted, place: float) -> np.ndarray:
     """A stretch of a recording, float32 [t, channels], or all of it where it is shorter; nothing else of it is decoded.
 
     `place` in [0, 1] says where: 0 at its start, 1 at its end. Raises what `opened` does, and ValueError for a recording that is
@@ -76,19 +80,19 @@ def stretch(path: str | os.PathLike[str], wanted: Wanted, place: float) -> np.nd
         return _read(file, recording, wanted, round(room * place))
 
 
-def stretch_at(path: str | os.PathLike[str], wanted: Wanted, start: int) -> np.ndarray:
+def stretch_at(path: Place, wanted: Wanted, start: int) -> np.ndarray:
     """The stretch that begins `start` samples after a recording does, fewer samples where it ends. Raises what `stretch` does."""
     with opened(path) as file:
         return _read(file, _recording(file), wanted, start)
 
 
 @contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """A `soundfile.SoundFile` of a regular file. ValueError or OSError for what is none, or that libsndfile does not read."""
+def opened(place: Place) -> Iterator[Any]:
+    """A `soundfile.SoundFile` of a regular file, or of its content. ValueError or OSError where libsndfile does not read it."""
     library = _library("soundfile")
-    descriptor = files.opened(path)  # closed by libsndfile
+    content = io.BytesIO(place) if isinstance(place, bytes) else files.opened(place)  # closed by libsndfile
     try:
-        file = library.SoundFile(descriptor, closefd=True)
+        file = library.SoundFile(content, closefd=True)
     except library.LibsndfileError as error:
         raise ValueError(f"no recording that can be read ({error.error_string})") from error
     with file:

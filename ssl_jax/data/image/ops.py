@@ -34,6 +34,13 @@ def unit(x: Array) -> Array:
     return jnp.clip(x, 0.0, 1.0)
 
 
+def scaled(x: Array) -> Array:
+    """Pixels as float32 in [0, 1]: integers by the largest of their type, floats as they are."""
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        return x.astype(jnp.float32)
+    return x.astype(jnp.float32) / jnp.iinfo(x.dtype).max
+
+
 def where(condition: Array, chosen: Array, otherwise: Array) -> Array:
     """The images of `chosen` for which `condition` [B] is true, those of `otherwise` elsewhere."""
     return jnp.where(jnp.reshape(condition, (-1, 1, 1, 1)), chosen, otherwise)

@@ -25,7 +25,7 @@ from ssl_jax.data.image.view_policy import (
     ViewPolicy,
     _blend,
 )
-from ssl_jax.data.image.views import ImageViews, _view_keys
+from ssl_jax.data.image.views import ImageViews, view_keys
 
 Numbers = dict[str, Any]  # what was done to a view, in the order in which it was done
 JITTER = ("brightness", "contrast", "saturation")
@@ -39,7 +39,7 @@ def told(
     `size` None is for whole pictures of several sizes, of which only the host knows where it cuts: the range stands for the box.
     """
     return {
-        name: _of_policy(policy, _view_keys(keys, policy.like or name, policy.count), size, channels)
+        name: _of_policy(policy, view_keys(keys, policy.like or name, policy.count), size, channels)
         for name, policy in augment.policies.items()
     }
 

@@ -38,6 +38,7 @@ SLICES = {
     "blur": slice(35, 37),
     "solarize": slice(37, 38),
     "erase": slice(38, 43),
+    "time": slice(43, 45),  # of clips
 }
 
 
@@ -102,12 +103,13 @@ class ViewPolicy:
 
     def __call__(self, keys: Array, images: Array) -> Array:
         """Views [B, V, h, w, C] in [0, 1] of float32 `images` [B, H, W, C], one for each of the typed `keys` [B, V]."""
-        draws = _draws(keys)
-        return self._changed(draws, self._crop(draws[:, SLICES["crop"]].reshape((*keys.shape, -1)), images))
+        draws = draws_of(keys)
+        boxes = draws[:, SLICES["crop"]].reshape((*keys.shape, -1))
+        return self._changed(draws, jax.vmap(self.crop, in_axes=(1, None), out_axes=1)(boxes, images))
 
     def of_crops(self, keys: Array, crops: Array) -> Array:
         """The same views of float32 `crops` [B, V, h, w, C] that were cut on the host, with these keys."""
-        return self._changed(_draws(keys), crops)
+        return self._changed(draws_of(keys), crops)
 
     def _changed(self, draws: Array, crops: Array) -> Array:
         """The crops [B, V, h, w, C] after every operation, each by its own of the draws [B * V, DRAWS]."""
@@ -136,21 +138,16 @@ class ViewPolicy:
         order = ("translate", "flip", "grey", "jitter", "blur", "solarize", "erase") if self.grey_first else steps
         return {name: step for name in order if (step := steps[name]) is not None}
 
-    def _crop(self, draws: Array, images: Array) -> Array:
-        """[B, V, h, w, C] of the images [B, H, W, C]: a box for each of the draws [B, V, BOX_DRAWS]."""
+    def crop(self, draws: Array, images: Array) -> Array:
+        """A crop [R, h, w, C] of each of the images [R, H, W, C], by its box of the draws [R, BOX_DRAWS]."""
         height, width = images.shape[1:3]
         size, method = self.pixels or (height, width), self.interpolation
         if self.scale == (1.0, 1.0):
-            if size != (height, width):
-                images = ops.unit(ops.resized_centre(images, size, 1.0, method))
-            return jnp.broadcast_to(images[:, None], (images.shape[0], self.count, *images.shape[1:]))
-
-        def one_view(draws: Array) -> Array:
-            boxes = ops.random_boxes(draws, height, width, self.scale, self.ratio)
-            return ops.resized_crop(images, *boxes, size, method)
-
+            whole = size == (height, width)
+            return images if whole else ops.unit(ops.resized_centre(images, size, 1.0, method))
+        boxes = ops.random_boxes(draws, height, width, self.scale, self.ratio)
         # Bicubic overshoots; 8-bit images, on which the references crop, cut that off.
-        return ops.unit(jax.vmap(one_view, in_axes=1, out_axes=1)(draws))
+        return ops.unit(ops.resized_crop(images, *boxes, size, method))
 
     def _sometimes(self, probability: Probability, operation: Operation | None) -> Operation | None:
         """`operation` on some of the images, at random; None where that is on none, unchanged where it is on all."""
@@ -169,7 +166,7 @@ class ViewPolicy:
         return always if all(chance == 1 for chance in chances) else sometimes
 
 
-def _draws(keys: Array) -> Array:
+def draws_of(keys: Array) -> Array:
     """The uniforms [B * V, DRAWS] of the views with the typed keys [B, V]."""
     return jax.vmap(lambda key: jax.random.uniform(key, (DRAWS,)))(keys.reshape(-1))
 

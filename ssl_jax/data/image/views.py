@@ -53,18 +53,8 @@ class ImageViews:
     inputs: ClassVar = ("image",)
 
     def __post_init__(self) -> None:
-        size = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
-        if len(size) != 2 or min(size) < 1:
-            raise UserError(f"augment.size={self.size}; it has to be a positive int, or (rows, columns)")
-        policies = tuple((name, _policy(name, options, size)) for name, options in dict(self.views).items())
-        for name, value in {
-            "size": size,
-            "mean": tuple(float(m) for m in self.mean),
-            "std": tuple(float(s) for s in self.std),
-            "views": policies,
-        }.items():
-            object.__setattr__(self, name, value)  # tuples, so that a recipe's lists and dicts can be hashed
-        _check(self)
+        make_hashable(self, ViewPolicy)
+        check_views(self)
 
     @property
     def policies(self) -> dict[str, ViewPolicy]:
@@ -104,6 +94,10 @@ class ImageViews:
         image = self.evaluation(batch)["image"]
         return image.reshape(image.shape[0], -1)
 
+    def content(self, batch: Batch) -> Array:
+        """What makes two records the same: their pixels [B, H, W, C]."""
+        return jnp.asarray(batch[self.key])
+
     def panel(self, views: Views) -> dict[str, Panel]:
         """The `views` of each image side by side, and those of every other size under the name of their policy."""
         crops = {name: views[name] for name in other_kinds(views, self.inputs) if views[name].ndim == 5}
@@ -123,7 +117,7 @@ class ImageViews:
 
     def _views(self, keys: Array, batch: Batch, name: str, whole: Callable[[], Array]) -> Array:
         policy, field = self.policies[name], f"{self.key}/{name}"
-        drawn = _view_keys(keys, policy.like or name, policy.count)
+        drawn = view_keys(keys, policy.like or name, policy.count)
         if field in batch:
             return policy.of_crops(drawn, jnp.asarray(batch[field]).astype(jnp.float32) / 255)
         return policy(drawn, whole())
@@ -160,6 +154,20 @@ class ImageViews:
         return images.astype(jnp.float32)
 
 
+def make_hashable(augment: Any, kind: type[ViewPolicy]) -> None:
+    """Make tuples of the lists and dicts of a recipe in a frozen augment, and policies of `kind` of its `views`."""
+    size = (augment.size, augment.size) if isinstance(augment.size, int) else tuple(augment.size)
+    if len(size) != 2 or min(size) < 1:
+        raise UserError(f"augment.size={augment.size}; it has to be a positive int, or (rows, columns)")
+    for name, value in {
+        "size": size,
+        "mean": tuple(float(m) for m in augment.mean),
+        "std": tuple(float(s) for s in augment.std),
+        "views": tuple((name, _policy(name, options, size, kind)) for name, options in dict(augment.views).items()),
+    }.items():
+        object.__setattr__(augment, name, value)
+
+
 def _channels_first(shape: tuple[int, ...]) -> bool:
     """Whether [B, H, W, C] are so few rows, or such square rest, that they must be [B, C, H, W]."""
     _, first, second, last = shape
@@ -172,35 +180,40 @@ def panel_of_views(views: Array, denormalise: Callable[[Array], Array], note: st
     return Pictures(denormalise(views), captions, note)
 
 
-def _view_keys(keys: Array, name: str, count: int) -> Array:
+def view_keys(keys: Array, name: str, count: int) -> Array:
     """Keys [B, `count`] of the views of policy `name`, from the keys [B] of the examples; the same in every process."""
     views = jnp.asarray(view_numbers(name, count))
     return jax.vmap(lambda key: jax.vmap(partial(jax.random.fold_in, key))(views))(keys)
 
 
-def _policy(name: str, options: Mapping[str, Any] | ViewPolicy, size: tuple[int, int]) -> ViewPolicy:
-    """The policy that `options` describe, of `size` unless they say another."""
+def _policy(
+    name: str, options: Mapping[str, Any] | ViewPolicy, size: tuple[int, int], kind: type[ViewPolicy]
+) -> ViewPolicy:
+    """The policy of a `kind` that `options` describe, of `size` unless they say another."""
     if isinstance(options, ViewPolicy):
         return options if options.size else replace(options, size=size)
-    known = [f.name for f in fields(ViewPolicy)]
+    known = [f.name for f in fields(kind)]
     for option in options:
         if option not in known:
             close = difflib.get_close_matches(option, known, 1)
             hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
             raise UserError(f"augment.views.{name} has no option '{option}'; {hint}")
     try:
-        return _policy(name, ViewPolicy(**options), size)
+        return _policy(name, kind(**options), size, kind)
     except UserError as error:
         raise UserError(f"augment.views.{name}.{error}") from None
 
 
-def _check(views: ImageViews) -> None:
+def check_views(views: Any) -> None:
+    """UserError where the options that the augments of pictures and of clips share have no meaning."""
     if not views.mean or not views.std or min(views.std) <= 0:
         raise UserError(
             f"augment.mean={views.mean}, augment.std={views.std}: give one value or one a channel, std above 0"
         )
     if not views.views:
-        raise UserError("augment.views is empty; name at least one policy, e.g. views=dict(image=dict(count=2))")
+        raise UserError(
+            f"augment.views is empty; name at least one policy, e.g. views=dict({views.inputs[0]}=dict(count=2))"
+        )
     for name, policy in views.policies.items():
         if policy.like is not None and policy.like not in views.policies:
             others = ", ".join(views.policies)

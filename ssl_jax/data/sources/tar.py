@@ -63,7 +63,7 @@ class Tar(EncodedPictures):
     def __post_init__(self) -> None:
         super().__post_init__()
         found = shards.find(self.files, ".tar", "tar archives, as in tar:/shards/{0000..0123}.tar")
-        indices = tuple(map(_index, found))
+        indices = tuple(map(index_of, found))
         rows = tuple(_with_picture(index) for index in indices)
         object.__setattr__(self, "classes", tuple(self.classes))
         object.__setattr__(self, "shards", found)
@@ -156,7 +156,7 @@ def _at(value: Any, path: Sequence[str]) -> Any:
     return value
 
 
-def _index(shard: Shard) -> Index:
+def index_of(shard: Shard) -> Index:
     """The index of an archive: the one that is kept, or a new one, which is kept."""
     try:
         stamp = f"{shard.size} {shard.time} {hashlib.sha256(shards.ends(shard)).hexdigest()}"

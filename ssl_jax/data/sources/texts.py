@@ -54,7 +54,8 @@ class Texts:
 
     Args:
       text: the field of the texts. Several, "query,passage", become records with a field of tokens each instead of `tokens`;
-        "query:question,passage:answer" takes `query` from `question`. `sentence1,sentence2` is a pair as well.
+        "query:question,passage:answer" takes `query` from `question`. `sentence1,sentence2` is a pair as well. "" for none: then
+        only `raw` is of use.
       label: the field that becomes `label` int32: whole numbers, or names, which are numbered in their order. None: `label`,
         where the first records have it; "" for none. A record without one has -1.
       score: the field that becomes `score` float32, how alike a pair is; "" for none.
@@ -197,9 +198,7 @@ class Texts:
 
     def _tokens(self, fields: Fields, new: str, old: str) -> np.ndarray:
         length = (self.query_length if new == "query" else None) or self.length
-        words, text = self.words, self.text_of(fields, old)
-        ids = encoded(load(self.tokenizer), text, length)
-        return padded(Documents.of(np.array(ids, np.int32), np.array([len(ids)])), words, length)[0]
+        return row_of(self.text_of(fields, old), self.tokenizer, self.words, length)
 
     def _require_fields(self) -> None:
         """UserError where a field that is asked for is in none of the first records that can be read."""
@@ -216,6 +215,12 @@ class Texts:
         signs = sorted(self.vocabulary.items())
         told = (self.text, self.label, self.score, self.tokenizer_digest, signs, self.length, self.query_length)
         return hashlib.sha256(f"{told}\n".encode())
+
+
+def row_of(text: str, tokenizer: str, words: Vocabulary, length: int) -> np.ndarray:
+    """The tokens int32 [length] of a text between its signs, cut or padded."""
+    ids = encoded(load(tokenizer), text, length)
+    return padded(Documents.of(np.array(ids, np.int32), np.array([len(ids)])), words, length)[0]
 
 
 def decoded(data: bytes) -> str:
@@ -235,5 +240,7 @@ def _number(fields: Fields, name: str) -> np.ndarray:
 
 def _names(text: str) -> dict[str, str]:
     """Field of a record -> field of a file, from the option `text`."""
+    if not text:
+        return {}
     pairs = [word.strip().partition(":") for word in text.split(",")]
     return {"tokens": pairs[0][2] or pairs[0][0]} if len(pairs) == 1 else {new: old or new for new, _, old in pairs}

@@ -82,7 +82,10 @@ def _joined(parts: Iterable[list[int]]) -> list[int]:
 
 def readable(name: str, tokens: np.ndarray) -> list[str]:
     """Each token [T] as a piece of text that people can read, with the space that stands before it."""
-    tokenizer, prefix = load(name), read_tokenizer(name)["model"].get("continuing_subword_prefix") or ""
+    tokenizer, model = load(name), read_tokenizer(name)["model"]
+    prefix = model.get("continuing_subword_prefix") or ""
+    if model.get("type") == "WordLevel":
+        return [f" {tokenizer.id_to_token(int(token)) or token}" for token in tokens]
     return [_piece(tokenizer, prefix, int(token)) for token in tokens]
 
 

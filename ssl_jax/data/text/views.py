@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from jax import Array
 
 from ssl_jax.data.augment import Batch, Views
 from ssl_jax.data.panels import Panel, Texts
+from ssl_jax.data.text.rows import Documents, padded
 from ssl_jax.data.text.vocabulary import (
     Vocabulary,
     digest_of,
@@ -38,12 +39,15 @@ class TextViews:
     tokenizer: the path of a `tokenizer.json`, or "wordnet" for that of the texts that ship: for the ids of signs, for where words
       begin, and for people who look at the tokens.
     assumed: options of `Vocabulary` that hold as long as the file of the tokenizer is not there: planning works without the data.
+    padding: whether padding is read like words (SigLIP), instead of not being there. Where it is the token that ends a text, as
+      CLIP's is, the first one belongs to the text.
     """
 
     vocabulary: Mapping[str, int] | tuple[tuple[str, int], ...] = ()
     tokenizer: str = ""
     count: int = 1
     assumed: Mapping[str, int] | tuple[tuple[str, int], ...] = ()
+    padding: bool = False
 
     inputs: ClassVar = ("tokens", "segments", "positions")
 
@@ -104,12 +108,29 @@ class TextViews:
         tokens = jnp.asarray(batch["tokens"]).astype(jnp.int32)
         if "segments" in batch:
             return {name: jnp.asarray(batch[name]).astype(jnp.int32) for name in self.inputs} | {"tokens": tokens}
-        return {"tokens": tokens} | alone(tokens, self.words.pad or 0)
+        words = self.words
+        pad = -1 if self.padding else words.pad or 0
+        return {"tokens": tokens} | alone(tokens, pad, ends=pad == words.end)
 
     def plain(self, batch: Batch) -> Array:
         """How often each token occurs, float32 [B, V], signs left out, divided by the length of the text."""
         text = self.evaluation(batch)
         return bag_of_tokens(text["tokens"], text["segments"] > 0, self.words)
+
+    def content(self, batch: Batch) -> Array:
+        """What makes two records the same: their tokens [B, T]."""
+        return jnp.asarray(batch["tokens"])
+
+    def written(self, texts: Sequence[str], length: int | None = None) -> dict[str, np.ndarray]:
+        """Texts as records: `tokens` int32 [N, length], between signs, cut or padded; without a length that of the longest."""
+        from ssl_jax.data.text.tokenizer import encoded, load
+
+        if not self.there:
+            raise UserError(f"augment.tokenizer={self.tokenizer!r}: no such file, and texts are written by it")
+        ids = [encoded(load(self.tokenizer), text, length) for text in texts]
+        lengths = np.array([len(each) for each in ids])
+        documents = Documents.of(np.array([token for each in ids for token in each], np.int32), lengths)
+        return {"tokens": padded(documents, self.words, length or int(lengths.max()) + 2)}
 
     def fitted(self, bags: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         """TF-IDF: weighs words by how few of the texts with these `bags` [N, V] have them, and makes rows of length 1."""
@@ -161,9 +182,10 @@ class TextViews:
         return {"tokens": float(np.sum(real))}
 
 
-def alone(tokens: Array, pad: int) -> dict[str, Array]:
-    """`segments` and `positions` [B, T] of rows that hold one text each, up to the first `pad`."""
-    real = jnp.cumsum(tokens == pad, axis=1) == 0
+def alone(tokens: Array, pad: int, ends: bool = False) -> dict[str, Array]:
+    """`segments` and `positions` [B, T] of rows that hold one text each, up to the first `pad`; with `ends` that is in it."""
+    padding = (tokens == pad).astype(jnp.int32)
+    real = jnp.cumsum(padding, axis=1) - (padding if ends else 0) == 0
     places = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)
     return {"segments": real.astype(jnp.int32), "positions": jnp.where(real, places, 0)}
 

@@ -17,6 +17,10 @@ from ssl_jax.data import files
 from ssl_jax.errors import UserError
 
 SHIPPED = "wordnet"
+_SHIPPED = {
+    SHIPPED: "wordnet/tokenizer.json",
+    "fashion": "fashion_mnist/tokenizer.json",
+}  # name -> file: glosses, descriptions
 _MOST = 1 << 24  # tokens of a vocabulary
 # What the signs are called in the tokenizers of BERT, RoBERTa and BART, GPT-2, Llama and T5, the usual one first.
 SIGNS: dict[str, tuple[str, ...]] = {
@@ -68,7 +72,7 @@ class Vocabulary:
 
 def vocabulary_of(tokenizer: Mapping[str, Any], **ids: int) -> Vocabulary:
     """The vocabulary of a `tokenizer.json`, read as data; `ids` win."""
-    known = _tokens(tokenizer)
+    known = tokens_of(tokenizer)
     found = {name: next((known[word] for word in words if word in known), None) for name, words in SIGNS.items()}
     sentinels = sum(f"<extra_id_{i}>" in known for i in range(len(known)))
     return Vocabulary(**{"size": 1 + max(known.values()), **found, "sentinels": sentinels, **ids})  # type: ignore[arg-type]
@@ -76,7 +80,7 @@ def vocabulary_of(tokenizer: Mapping[str, Any], **ids: int) -> Vocabulary:
 
 def word_starts(tokenizer: Mapping[str, Any]) -> np.ndarray:
     """Bool [V]: the tokens that begin a word. A WordPiece that goes on begins with `##`; other tokenizers mark a beginning."""
-    known = _tokens(tokenizer)
+    known = tokens_of(tokenizer)
     starts = np.ones(1 + max(known.values()), bool)
     prefix = tokenizer["model"].get("continuing_subword_prefix") or ""
     marks = ("\u0120", "\u2581")  # a space, as byte-level BPE and SentencePiece write it
@@ -91,7 +95,7 @@ def token_bytes(tokenizer: Mapping[str, Any]) -> np.ndarray:
 
     Exact for byte-level BPE and SentencePiece. WordPiece forgets how many spaces stood before a word: one is counted.
     """
-    known, signs = _tokens(tokenizer), {added["content"] for added in tokenizer.get("added_tokens", ())}
+    known, signs = tokens_of(tokenizer), {added["content"] for added in tokenizer.get("added_tokens", ())}
     prefix = tokenizer["model"].get("continuing_subword_prefix") or ""
     byte_level = "ByteLevel" in json.dumps([tokenizer.get("pre_tokenizer"), tokenizer.get("decoder")])
     sizes = np.zeros(1 + max(known.values()), np.int32)
@@ -104,13 +108,14 @@ def token_bytes(tokenizer: Mapping[str, Any]) -> np.ndarray:
 
 def sentence_ends(tokenizer: Mapping[str, Any]) -> np.ndarray:
     """Bool [V]: the tokens that end a sentence, or a part of one behind a semicolon."""
-    known = _tokens(tokenizer)
+    known = tokens_of(tokenizer)
     ends = np.zeros(1 + max(known.values()), bool)
     ends[[i for token, i in known.items() if token.endswith((".", "!", "?", ";"))]] = True
     return ends
 
 
-def _tokens(tokenizer: Mapping[str, Any]) -> dict[str, int]:
+def tokens_of(tokenizer: Mapping[str, Any]) -> dict[str, int]:
+    """The id of each token."""
     model = tokenizer["model"]["vocab"]
     words = {token: i for i, (token, _) in enumerate(model)} if isinstance(model, list) else dict(model)
     return words | {added["content"]: added["id"] for added in tokenizer.get("added_tokens", ())}
@@ -120,9 +125,9 @@ assert set(SIGNS) < {f.name for f in fields(Vocabulary)}
 
 
 def located(name: str) -> Path:
-    """The file of a tokenizer: that of the texts that ship, by the name "wordnet", or the one at this path."""
-    if name == SHIPPED:
-        return Path(str(importlib.resources.files("ssl_jax.data").joinpath("wordnet/tokenizer.json")))
+    """The file of a tokenizer: one of those that ship, by the name "wordnet" or "fashion", or the one at this path."""
+    if name in _SHIPPED:
+        return Path(str(importlib.resources.files("ssl_jax.data").joinpath(_SHIPPED[name])))
     return Path(name)
 
 
@@ -150,7 +155,7 @@ def read_tokenizer(name: str) -> dict[str, Any]:
 def _require_ids(tokenizer: Mapping[str, Any], path: Path) -> None:
     """UserError for a file that does not give each of its tokens a number."""
     try:
-        ids = list(_tokens(tokenizer).values())
+        ids = list(tokens_of(tokenizer).values())
     except (TypeError, ValueError, LookupError) as error:
         raise UserError(f"{path} has tokens that are none ({error}); it is no tokenizer.json") from error
     odd = next((i for i in ids if type(i) is not int or not 0 <= i < _MOST), None)

@@ -52,7 +52,7 @@ class Probe:
 
         Raises UserError where the field is missing, holds other numbers than 0 and 1, or no label can be measured.
         """
-        train, test = (_marks(part) for part in (split.train, split.test))
+        train, test = (marks_of(part) for part in (split.train, split.test))
         count = len(train)
         held = np.random.default_rng(self.seed).permutation(count) < max(1, round(self.held_out * count))
         head = Linear(split.train.x.shape[1], train.shape[1])
@@ -99,7 +99,7 @@ def _mean_precision(scores: np.ndarray, marks: np.ndarray) -> float:
     return float(np.mean(precision(scores[:, there], marks[:, there])))
 
 
-def _marks(part: Features) -> np.ndarray:
+def marks_of(part: Features) -> np.ndarray:
     """Bool [N, T]."""
     if part.target is None:
         raise UserError(

@@ -20,6 +20,8 @@ class Probe:
     A record's counterpart is itself seen by the other encoder, and every record whose value of the field `same` is equal, if
     one is named (captions of one picture).
 
+    group: a field whose values are groups of records, such as the language of a caption; each is also measured alone, among all
+      candidates.
     shown: measures from the first encoder to the second that have a column beside recall at the first of `ks`, as
       ("mrr", "ndcg_10").
     """
@@ -27,24 +29,29 @@ class Probe:
     encoders: Sequence[str] = ("image", "text")
     ks: Sequence[int] = (1, 5, 10)
     same: str = ""
+    group: str = ""
     shown: Sequence[str] = ()
 
     labelled: ClassVar = False
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The field that says which records belong together."""
-        return (self.same,) if self.same else ()
+        """The fields that say which records belong together, and in which group a record is."""
+        return tuple(filter(None, (self.same, self.group)))
 
     @property
     def columns(self) -> tuple[dict[str, str], ...]:
         """Recall at the first k, in both directions; and what else is `shown`."""
         a, b, k = *self.encoders, self.ks[0]
+        short = {name: name.removesuffix("_embedding") for name in self.encoders}
         recall = tuple(
-            {"title": f"{x} to {y} @{k}", "value": f"{x}_to_{y}_recall_{k}", "unit": "percent"}
+            {"title": f"{short[x]} to {short[y]} @{k}", "value": f"{x}_to_{y}_recall_{k}", "unit": "percent"}
             for x, y in ((a, b), (b, a))
         )
-        more = ({"title": f"{a} to {b} {m}", "value": f"{a}_to_{b}_{m}", "unit": "percent"} for m in self.shown)
+        more = (
+            {"title": f"{short[a]} to {short[b]} {m}", "value": f"{a}_to_{b}_{m}", "unit": "percent"}
+            for m in self.shown
+        )
         return (*recall, *more)
 
     @property
@@ -53,7 +60,8 @@ class Probe:
         return f"pairs: cosine between {' and '.join(self.encoders)}, all test records as candidates, any counterpart counts"
 
     def run(self, split: Split) -> dict[str, Any]:
-        """The measures of `retrieval` as `<a>_to_<b>_<measure>` and the other way round, and the number of `candidates`.
+        """The measures of `retrieval` as `<a>_to_<b>_<measure>` and the other way round, and the number of `candidates`; with a
+        `group`, the same for the queries of each of the `groups`.
 
         Raises UserError where the encoders give rows of different lengths.
         """
@@ -67,8 +75,21 @@ class Probe:
         of = x.fields[self.same] if self.same else x.ids
         found = {f"{p}_to_{q}": self._way(parts[p].x, parts[q].x, of) for p, q in ((a, b), (b, a))}
         flat = {f"{way}_{name}": value for way, each in found.items() for name, value in each.items()}
-        return flat | {"candidates": len(y.x), "interval": found[f"{a}_to_{b}"]["interval"]}
+        apart = {"groups": self._groups(parts[a].x, parts[b].x, of, x.fields[self.group])} if self.group else {}
+        return flat | apart | {"candidates": len(y.x), "interval": found[f"{a}_to_{b}"]["interval"]}
 
-    def _way(self, queries: np.ndarray, bank: np.ndarray, of: np.ndarray) -> dict[str, Any]:
+    def _groups(self, x: np.ndarray, y: np.ndarray, of: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+        """The measures of both ways for the queries of each group."""
+        a, b = self.encoders
+        rows = {str(value): groups == value for value in np.unique(groups)}
+        both = {f"{a}_to_{b}": (x, y), f"{b}_to_{a}": (y, x)}
+        return {
+            value: {way: self._way(*sides, of, chosen) for way, sides in both.items()} for value, chosen in rows.items()
+        }
+
+    def _way(
+        self, queries: np.ndarray, bank: np.ndarray, of: np.ndarray, chosen: np.ndarray | None = None
+    ) -> dict[str, Any]:
         rows = np.arange(len(of))
-        return measured(rankings(Side(queries, of, rows), Side(bank, of, -1 - rows)), self.ks)
+        asked = rows if chosen is None else np.flatnonzero(chosen)
+        return measured(rankings(Side(queries[asked], of[asked], asked), Side(bank, of, -1 - rows)), self.ks)

@@ -14,7 +14,7 @@ from ssl_jax.losses.contrastive import normalize
 from ssl_jax.losses.mean import Mean
 from ssl_jax.losses.streamed.cost import choose
 from ssl_jax.losses.streamed.engine import total
-from ssl_jax.losses.streamed.kernels import Passages, Sigmoid, Softmax, Texts
+from ssl_jax.losses.streamed.kernels import Distinct, Passages, Row, Sigmoid, Softmax, Texts
 from ssl_jax.losses.streamed.rounds import Plan
 from ssl_jax.losses.streamed.tiles import Side
 
@@ -40,13 +40,16 @@ def info_nce(queries: Array, keys: Array, temperature: float | Array, method: st
     return _mean(total(Plan(Softmax(), place), Side(q), Side(k)) - jnp.sum(q * k), len(q))
 
 
-def two_way_info_nce(u: Array, v: Array, temperature: float | Array, method: str = "auto") -> Mean:
+def two_way_info_nce(
+    u: Array, v: Array, temperature: float | Array, method: str = "auto", same: Array | None = None
+) -> Mean:
     """CLIP's loss of embeddings [B, D]; see `losses.contrastive.two_way_info_nce`. One tile serves both directions."""
     place = choose(method, len(u), len(v), u.shape[1])
     if place is None:
-        return plain.two_way_info_nce(u, v, temperature)
+        return plain.two_way_info_nce(u, v, temperature, same)
     u, v = normalize(u) / temperature, normalize(v)
-    both = total(Plan(Softmax(rows=True, cols=True), place), Side(u), Side(v))
+    softmax = Softmax(rows=True, cols=True)
+    both = total(Plan(softmax if same is None else Distinct(softmax), place), _side(u, same), _side(v, same))
     return _mean(both / 2 - jnp.sum(u * v), len(u))
 
 
@@ -73,14 +76,27 @@ def passage_info_nce(
     return _mean(total(Plan(Passages(hard_weight=hard_weight), place), rows, cols) - jnp.sum(q * p[:, 0]), count)
 
 
-def sigmoid_pairwise(u: Array, v: Array, scale: float | Array, bias: float | Array, method: str = "auto") -> Mean:
+def sigmoid_pairwise(
+    u: Array,
+    v: Array,
+    scale: float | Array,
+    bias: float | Array,
+    method: str = "auto",
+    same: Array | None = None,
+) -> Mean:
     """SigLIP's loss of embeddings [B, D]; see `losses.contrastive.sigmoid_pairwise`."""
     place = choose(method, len(u), len(v), u.shape[1])
     if place is None:
-        return plain.sigmoid_pairwise(u, v, scale, bias)
+        return plain.sigmoid_pairwise(u, v, scale, bias, same)
     u, v = normalize(u) * scale, normalize(v)
     offset = jnp.broadcast_to(jnp.asarray(bias, v.dtype), len(v))
-    return _mean(total(Plan(Sigmoid(), place), Side(u), Side(v, offset)) - jnp.sum(u * v) - offset.sum(), len(u))
+    kernel = Sigmoid() if same is None else Distinct(Sigmoid())
+    every = total(Plan(kernel, place), _side(u, same), _side(v, same)._replace(offset=offset))
+    return _mean(every - jnp.sum(u * v) - offset.sum(), len(u))
+
+
+def _side(x: Array, same: Array | None) -> Side:
+    return Side(x) if same is None else Side(x, target=Row(jnp.arange(len(x)), same))
 
 
 def _mean(total: Array, rows: int) -> Mean:

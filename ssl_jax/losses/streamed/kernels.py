@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.losses.contrastive import twins
 from ssl_jax.losses.prototypes import EXCLUDED
 from ssl_jax.losses.streamed.tiles import Parts, Side, logits
 
@@ -115,6 +116,44 @@ class Sigmoid:
     def slope(self, s: Array, rows: Side, cols: Side, row_end: Parts, col_end: Parts) -> Array:
         """`sigmoid(s)`."""
         return jax.nn.sigmoid(s)
+
+
+class Row(NamedTuple):
+    """The `number` int [n] of each row, or of the column that belongs to it, and its contents `same` int [n, K, W] (`twins`)."""
+
+    number: Array
+    same: Array
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """A kernel of pairs, whose targets are `Row`s: what has a content in common, but is no pair, does not count."""
+
+    pairs: Softmax | Sigmoid
+
+    def parts(self, s: Array, rows: Side, cols: Side) -> tuple[Parts, Parts]:
+        """Those of one tile."""
+        return self.pairs.parts(self._counted(s, rows.target, cols.target), rows, cols)
+
+    def merge(self, a: Parts, b: Parts) -> Parts:
+        """As the pairs' kernel."""
+        return self.pairs.merge(a, b)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> tuple[Parts, Parts]:
+        """Nothing seen."""
+        return self.pairs.empty(shape, dtype)
+
+    def total(self, row_parts: Parts, col_parts: Parts, rows: Side) -> Array:
+        """A scalar."""
+        return self.pairs.total(row_parts, col_parts, rows)
+
+    def slope(self, s: Array, rows: Side, cols: Side, row_end: Parts, col_end: Parts) -> Array:
+        """[r, c]; 0 for what does not count."""
+        return self.pairs.slope(self._counted(s, rows.target, cols.target), rows, cols, row_end, col_end)
+
+    def _counted(self, s: Array, rows: Row, cols: Row) -> Array:
+        other = rows.number[:, None] != cols.number
+        return jnp.where(other & twins(rows.same, cols.same), EXCLUDED, s)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ssl_jax.devices.compiler import target_platform
 from ssl_jax.devices.precision import wide
 from ssl_jax.losses.prototypes import EXCLUDED
-from ssl_jax.losses.streamed.kernels import CrossEntropy, Sigmoid, Softmax
+from ssl_jax.losses.streamed.kernels import CrossEntropy, Distinct, Sigmoid, Softmax
 from ssl_jax.losses.streamed.placement import Placement
 from ssl_jax.losses.streamed.tiles import Gradient, Parts, Side, fold, pull, tile_size, tiled, untiled
 
@@ -28,7 +28,7 @@ class Plan:
     half way round: `kernel` is then `Softmax(rows=True, cols=True)`.
     """
 
-    kernel: Softmax | Sigmoid | CrossEntropy
+    kernel: Softmax | Sigmoid | Distinct | CrossEntropy
     place: Placement
     own: bool = False
 

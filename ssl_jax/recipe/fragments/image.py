@@ -239,7 +239,7 @@ def masked_run(arg: str, examples: int, read: int = 0, **model: Any) -> dict[str
     """Every section of a run of a small ViT that sees mask tokens on Fashion-MNIST but objective; `arg` as in `fashion_run`.
 
     A crop of at least 0.6 of the image in patches of 4 pixels, and the mean of the patches; batches of 64, since a short run
-    needs its steps more than large batches. Positions are fixed: in a thousand steps relative ones are hardly learned.
+    needs its steps more than large batches. Positions are fixed: a thousand steps are too few to learn relative ones.
     `read` is the block that features are read after; 0 is the end.
     """
     tiny = arg == "tiny"

@@ -34,7 +34,7 @@ def describe(panel: Panel) -> str:
 
 def first_rows(panel: Panel, count: int) -> Panel:
     """`panel` with its first `count` rows only."""
-    return _with_rows(panel, lambda rows: rows[:count])
+    return with_rows(panel, lambda rows: rows[:count])
 
 
 def regrouped(panel: Panel, columns: int, captions: Sequence[str] = ()) -> Panel:
@@ -46,10 +46,10 @@ def regrouped(panel: Panel, columns: int, captions: Sequence[str] = ()) -> Panel
         firsts = [row[0] for row in rows]
         return [firsts[i : i + columns] for i in range(0, len(firsts), columns)]
 
-    return replace(_with_rows(panel, group), captions=tuple(captions))
+    return replace(with_rows(panel, group), captions=tuple(captions))
 
 
-def _with_rows(panel: Panel, change: Any) -> Panel:
+def with_rows(panel: Panel, change: Any) -> Panel:
     """`panel` after `change` of all that has a row for each example."""
     changed = {"rows": change(panel.rows if isinstance(panel, Texts) else np.asarray(panel.rows))}
     if isinstance(panel, Signals) and panel.hidden is not None:

@@ -10,14 +10,14 @@ import pytest
 
 from ssl_jax.evaluate import probes
 from ssl_jax.evaluate.features import Features, Split
-from ssl_jax.evaluate.instruments import encoders_of, fields_of, needs_of
+from ssl_jax.evaluate.instruments import asks_of, encoders_of, fields_of, needs_of
 
 NAMES = sorted(module.name for module in pkgutil.iter_modules(probes.__path__))
 # What is small enough to be tried here, for options of these names in any probe.
 SMALL = {
     "rates": (1e-3, 0.1), "decays": (0.0, 0.1), "epochs": 2, "steps": 3, "batch": 8, "batch_size": 16, "hidden": 4, "heads": 2,
     "k": (1, 3, 5), "temperature": (0.07, 1.0), "shots": (4,), "draws": 2, "bins": 4, "severities": (1,), "restarts": 1,
-    "least": 4,
+    "least": 4, "fields": ("score",),
 }  # fmt: skip
 # A probe that takes one of them; and what of a result may be chosen where a probe does not say what it chooses.
 ONE = {"anomaly": {"k": 3}, "outliers": {"k": 3}, "robustness": {"corruptions": ("gaussian_noise",)}}
@@ -48,7 +48,10 @@ def split_for(probe, shuffled):
         told = {name: values[order] for name, values in test.fields.items()}
         test = test._replace(y=test.y[order], target=test.target[order], fields=told)
     tokens = Split(train._replace(x=seen, grid=(4, 4)), test._replace(x=asked, grid=(4, 4)), 3)
-    own = Split(train, test, 3, again=lambda transform: test, readings=dict.fromkeys(needs_of(probe), tokens))
+    own = Split(
+        train, test, 3, again=lambda transform: test, readings=dict.fromkeys(needs_of(probe), tokens), names=("a", "b", "c"),
+        read=dict.fromkeys(asks_of(probe), lambda texts: np.eye(len(texts), 8)),
+    )  # fmt: skip
     if fields_of(probe) and getattr(probe, "tokens", False):
         own = tokens
     return replace(own, towers=dict.fromkeys(encoders_of(probe), own))

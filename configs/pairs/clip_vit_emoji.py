@@ -1,0 +1,19 @@
+"""CLIP on emoji in two styles and their names; concepts of the test are in no other split.
+
+    tools/fetch_pairs_data --emoji FOLDER --out data
+    ssl-jax train --config clip_vit_emoji --workdir runs/clip_emoji
+    ssl-jax eval --workdir runs/clip_emoji
+
+Radford et al. 2021, arXiv 2103.00020, in small. A record is a concept: which of its styles, and of its names, an
+example has is drawn anew each epoch.
+"""
+
+from ml_collections import ConfigDict
+
+from ssl_jax.recipe.fragments.pairs import emoji_run, towers
+
+RESULT = ""
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    return ConfigDict(dict(objective=towers("clip:CLIP", 64 if arg == "tiny" else 256), **emoji_run(arg)))
