@@ -31,7 +31,7 @@ def check_records(augment: Any, source: Any, bad: BadRecords) -> Any:
 
 
 def check_vocabulary(augment: Any, modules: Mapping[str, Any]) -> None:
-    """UserError where a model has fewer tokens than the vocabulary that the augmentation, or its part for the model, speaks of."""
+    """UserError where a model has fewer tokens than the vocabulary that the augmentation, or its part for it, speaks of."""
     parts = getattr(augment, "parts", {})
     for name, module in modules.items():
         words = getattr(getattr(parts.get(name, augment), "words", None), "size", 0)  # of an augmentation of texts

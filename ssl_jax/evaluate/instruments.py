@@ -25,8 +25,8 @@ class Probe(Protocol):
       The labels of the test split may not move them: a test holds every probe of `evaluate/probes/` to it.
     * `tokens = True`: it takes features [N, T, D] where an encoder's own are such.
     * `encoders = ("image", "text")`: it compares what these encoders make of the same records, and finds them in `split.towers`.
-    * `asks = ("text_embedding",)`: encoders of texts that read sentences of the probe: `split.read["text_embedding"](texts)`. They
-      need not be given the records.
+    * `asks = ("text_embedding",)`: encoders of texts that read sentences of the probe, `split.read["text_embedding"](texts)`;
+      they need not be given the records.
     * `needs = (Reading("tokens"), Reading("class", -2))`: layers and poolings beside the encoder's own features, which it finds
       in `split.readings[Reading("tokens")].train.x` where the encoder has them. All readings of all probes are made in one pass.
       A row whose encoder has none of them is left out for this probe, without an error.

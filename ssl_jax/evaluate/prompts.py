@@ -48,7 +48,9 @@ def prompts_of(names: Sequence[str], templates: Sequence[str]) -> Prompts:
     """
     for template in templates:
         if template.count(PLACE) != 1:
-            raise UserError(f"zeroshot.templates: {template!r} has {template.count(PLACE)} places for a name; write one {{}}")
+            raise UserError(
+                f"zeroshot.templates: {template!r} has {template.count(PLACE)} places for a name; write one {{}}"
+            )
     return {name: tuple(template.format(name.replace("_", " ")) for template in templates) for name in names}
 
 
@@ -79,10 +81,15 @@ def _mapping(path: str) -> dict[str, Any]:
     try:
         found = json.loads(files.read(Path(path)).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"zeroshot.prompts={path}: {error}; write a JSON file of lists of sentences by class") from error
+        raise UserError(
+            f"zeroshot.prompts={path}: {error}; write a JSON file of lists of sentences by class"
+        ) from error
     good = isinstance(found, dict) and all(
-        isinstance(each, list) and all(isinstance(text, str) and text.strip() for text in each) for each in found.values()
+        isinstance(each, list) and all(isinstance(text, str) and text.strip() for text in each)
+        for each in found.values()
     )
     if not good:
-        raise UserError(f"zeroshot.prompts={path}: it has to be {{class: [sentence, ...], ...}}, without empty sentences")
+        raise UserError(
+            f"zeroshot.prompts={path}: it has to be {{class: [sentence, ...], ...}}, without empty sentences"
+        )
     return found

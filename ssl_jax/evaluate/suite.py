@@ -21,7 +21,16 @@ from ssl_jax.evaluate.cache import Cache
 from ssl_jax.evaluate.classes import labels_of, numbered_alike
 from ssl_jax.evaluate.clean import Audit, beside
 from ssl_jax.evaluate.features import Split
-from ssl_jax.evaluate.instruments import Probe, asks_of, encoders_of, fields_of, needs_of, probes_of, refusal, unmeasurable
+from ssl_jax.evaluate.instruments import (
+    Probe,
+    asks_of,
+    encoders_of,
+    fields_of,
+    needs_of,
+    probes_of,
+    refusal,
+    unmeasurable,
+)
 from ssl_jax.evaluate.intervals import interval_of_mean
 from ssl_jax.evaluate.progress import Progress
 from ssl_jax.evaluate.reader import Reader

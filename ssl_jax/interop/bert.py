@@ -65,4 +65,4 @@ def family(name: str, about: str, skipped: int, types: tuple[str, ...], prefix: 
 
 
 BERT = family("bert", "BERT of transformers", 0, ("bert",), "bert.")
-ROBERTA = family("roberta", "RoBERTa of transformers", 2, ("roberta", "xlm-roberta", "camembert"), "roberta.")
+ROBERTA = family("roberta", "RoBERTa of transformers", 2, ("roberta", "xlm-roberta", "camembert", "clap"), "roberta.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ssl_jax.interop import (
     bart,
     bert,
+    clap,
     clip,
     dinov2,
     dinov3,
@@ -29,6 +30,7 @@ FAMILIES: tuple[Family, ...] = (
     clip.CLIP,
     clip.CLIP_TEXT,
     siglip.SIGLIP_TEXT,
+    clap.CLAP,
     hf_vit.VIDEOMAE,
     vjepa2.VJEPA2,
     resnet.RESNET,

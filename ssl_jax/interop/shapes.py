@@ -14,6 +14,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.interop.family import Model
 from ssl_jax.interop.fitting import Shapes
 from ssl_jax.models.grid import sides
+from ssl_jax.models.htsat import HTSAT
 from ssl_jax.models.text import EncoderDecoder, TextTransformer
 from ssl_jax.models.vit import ViT
 from ssl_jax.recipe.component import Component
@@ -48,7 +49,7 @@ def inputs(module: nn.Module, channels: int) -> tuple[Any, ...]:
         return text
     if isinstance(module, EncoderDecoder):
         return text, text
-    axes: tuple[int, ...] = (32, 32)
+    axes: tuple[int, ...] = (module.frames, module.bands) if isinstance(module, HTSAT) else (32, 32)
     if isinstance(module, ViT):
         patch = sides(module.patch)
         axes = tuple(n * p for n, p in zip(module.grid or (1,) * len(patch), patch, strict=True))

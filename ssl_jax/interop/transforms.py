@@ -103,8 +103,8 @@ class_first = Transform(
 
 
 def query_first(heads: int) -> Transform:
-    """Queries, keys and values in one layer [3 D, D] with its bias <-> kernel and bias of the queries [D, H, d] and [H, d], and of
-    keys and values [D, 2, H, d] and [2, H, d]."""
+    """Queries, keys and values in one layer [3 D, D] with its bias <-> kernel and bias of the queries [D, H, d] and [H, d], and
+    of keys and values [D, 2, H, d] and [2, H, d]."""
 
     def read(arrays: Arrays) -> Arrays:
         weight, bias = arrays

@@ -17,8 +17,8 @@ class Bind(CLIP):
 
     pairs: names of two towers each; () for the first tower with each of the others.
 
-    Fidelity: every record has all modalities, and all towers are learned unless `adapt` says otherwise; the paper takes pairs from
-    several sets, and keeps CLIP's towers of pictures and texts as they are.
+    Fidelity: every record has all modalities, and all towers are learned unless `adapt` says otherwise; the paper takes pairs
+    from several sets, and keeps CLIP's towers of pictures and texts as they are.
     """
 
     pairs: tuple[tuple[str, str], ...] = ()  # type: ignore[assignment]  # a field where the base has a property
@@ -32,4 +32,6 @@ class Bind(CLIP):
             if len(set(pair)) != 2 or not set(pair) <= set(self.augment.parts):
                 raise UserError(f"objective.pairs: {pair} are no two of {', '.join(self.augment.parts)}")
         if left := set(self.augment.parts) - {name for pair in pairs for name in pair}:
-            raise UserError(f"objective.pairs: {', '.join(sorted(left))} is in no pair; name one, or leave the tower out")
+            raise UserError(
+                f"objective.pairs: {', '.join(sorted(left))} is in no pair; name one, or leave the tower out"
+            )

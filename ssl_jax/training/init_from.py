@@ -21,8 +21,8 @@ import numpy as np
 from jax import Array
 
 from ssl_jax.checkpoint.store import Checkpoints, named
-from ssl_jax.errors import UserError
 from ssl_jax.data.text.vocabulary import read_tokenizer, tokens_of
+from ssl_jax.errors import UserError
 from ssl_jax.interop.files import opened
 from ssl_jax.interop.fitting import SPARE, Grids, fitted, grid_here, refuse_partial, resampled, some, square
 from ssl_jax.interop.heads import heads
@@ -74,7 +74,9 @@ def _from_all_weights(section: InitFrom, objective: Objective, state: TrainState
     if section.module in objective.modules or not isinstance(objective.encoder, Mapping):
         return _from_weights(section, objective, state)
     kinds = {found.model["target"] for found in every(section.weights, section.download)}
-    towers = [n for n, tower in objective.encoder.items() if f"{type(tower).__module__}:{type(tower).__name__}" in kinds]
+    towers = [
+        n for n, tower in objective.encoder.items() if f"{type(tower).__module__}:{type(tower).__name__}" in kinds
+    ]
     if not towers:
         raise UserError(
             f"init_from.weights={section.weights}: its encoders are {', '.join(sorted(kinds))}, and none of "
@@ -90,7 +92,9 @@ def _with_heads(section: InitFrom, objective: Objective, state: TrainState) -> T
     there, fresh = heads(opened(section.weights, section.download)), _named(state)
     names = {f"params.{path.replace('/', '.')}": x for path, x in there.items()}
     fit = {name: x for name, x in names.items() if name in fresh and fresh[name].shape == x.shape}
-    logger.info("init_from.weights=%s: heads taken: %s; left: %s", section.weights, some(fit), some(names.keys() - fit.keys()))
+    logger.info(
+        "init_from.weights=%s: heads taken: %s; left: %s", section.weights, some(fit), some(names.keys() - fit.keys())
+    )
     return _started(objective, state, fit)
 
 
@@ -118,8 +122,8 @@ def _require_tokens(what: str, path: str, part: Any) -> None:
         return
     if tokens_of(read_tokenizer(str(beside))) != tokens_of(read_tokenizer(part.tokenizer)):
         raise UserError(
-            f"{what}: these weights read the tokens of {beside}, and augment's tokenizer is {part.tokenizer!r}, which has others: "
-            f"write the texts with that one (tokenizer={beside} of augment and of the sources)"
+            f"{what}: these weights read the tokens of {beside}, and augment's tokenizer is {part.tokenizer!r}, which has "
+            f"others: write the texts with that one (tokenizer={beside} of augment and of the sources)"
         )
 
 

@@ -18,7 +18,9 @@ AXES = np.eye(3, 5)
 def read(texts):
     """Each class has an axis; a sentence that begins with "no" points at the next one, and is long."""
     found = [next(i for i, name in enumerate(NAMES) if name.replace("_", " ") in text) for text in texts]
-    return np.array([5 * AXES[(i + 1) % 3] if text.startswith("no") else AXES[i] for i, text in zip(found, texts, strict=True)])
+    return np.array(
+        [5 * AXES[(i + 1) % 3] if text.startswith("no") else AXES[i] for i, text in zip(found, texts, strict=True)]
+    )
 
 
 LABELS = np.array([0, 1, 2, 1, 0, 0], np.int32)
@@ -38,9 +40,13 @@ def test_records_are_of_the_class_whose_sentences_are_nearest():
 
 def test_each_class_may_have_sentences_of_its_own(tmp_path):
     path = tmp_path / "prompts.json"
-    path.write_text(json.dumps({"red shoe": ["a red shoe", "red shoe on foot"], "blue_bag": ["blue bag"], "hat": ["no hat"]}))
+    path.write_text(
+        json.dumps({"red shoe": ["a red shoe", "red shoe on foot"], "blue_bag": ["blue bag"], "hat": ["no hat"]})
+    )
     found = zeroshot.Probe(prompts=str(path)).run(SPLIT)
-    assert found["accuracy"] == pytest.approx(5 / 6)  # "no hat" points at shoes, and the hat is nearest to nothing of its own
+    assert found["accuracy"] == pytest.approx(
+        5 / 6
+    )  # "no hat" points at shoes, and the hat is nearest to nothing of its own
     assert found["each"] == {}
     for text, said in (
         ("{}", "no prompts for the class 'red shoe'"),
@@ -96,7 +102,10 @@ def test_retrieval_is_told_for_every_language():
     x = np.eye(4, dtype=np.float32)
     fields = {"language": np.array([0, 0, 1, 1])}
     parts = {"image": x, "text": x[[0, 1, 3, 2]]}  # those of the second language are exchanged
-    towers = {n: Split(Features(z, None, np.arange(4)), Features(z, None, np.arange(4), None, fields), 0) for n, z in parts.items()}
+    towers = {
+        n: Split(Features(z, None, np.arange(4)), Features(z, None, np.arange(4), None, fields), 0)
+        for n, z in parts.items()
+    }
     found = pairs.Probe(ks=(1,), group="language").run(Split(TEST, TEST, 0, towers=towers))
     assert found["image_to_text_recall_1"] == 0.5
     assert {g: each["text_to_image"]["recall_1"] for g, each in found["groups"].items()} == {"0": 1.0, "1": 0.0}

@@ -17,8 +17,9 @@ from ssl_jax.interop.files import Weights
 from ssl_jax.interop.heads import heads
 from ssl_jax.interop.importing import converted
 from ssl_jax.interop.shapes import built
-from ssl_jax.losses.contrastive import sigmoid_pairwise, two_way_info_nce
+from ssl_jax.losses.contrastive import normalize, sigmoid_pairwise, two_way_info_nce
 from ssl_jax.models.heads import ProjectionHead
+from ssl_jax.models.htsat import HTSAT
 from ssl_jax.models.text import TextTransformer
 from ssl_jax.models.vit import ViT
 from ssl_jax.objectives.base import Progress
@@ -80,21 +81,24 @@ def check_siglip(entry, arrays, close):
 
 
 def check_clap(entry, arrays, close):
-    """The tower of texts with its pooler and head, and the loss in both directions."""
+    """Both towers with their heads, that of texts behind its pooler, and the loss in both directions."""
+    sounds = converted(Weights(under(arrays, "w/"), {"model_type": "clap", **entry["config"]}, "golden"), HTSAT)
+    spectrogram = jnp.moveaxis(jnp.asarray(arrays["in/input_features"]), 1, -1)
+    heard = jax.jit(lambda v, x: built(sounds.model).apply(v, x, method="features"))(sounds.variables, spectrogram)
     weights = Weights(under(arrays, "w/"), {"model_type": "roberta", **entry["config"]["text"]}, "golden")
     found, w = converted(weights, TextTransformer), under(arrays, "w/")
     model, text = built(found.model), TextViews({"size": 50, "pad": 1}).evaluation({"tokens": arrays["in/input_ids"]})
     first = model.apply(found.variables, *text.values(), method="features")
     pooled = jnp.tanh(first @ w["text_model.pooler.dense.weight"].T + w["text_model.pooler.dense.bias"])
-    made = heads(weights)
-    head = {name: {part: made[f"text_head/{name}/{part}"] for part in ("kernel", "bias")} for name in ("dense0", "dense_out")}
-    out = entry["config"]["text"]["projection_dim"]
-    projected = ProjectionHead((out,), out, "none").apply({"params": head}, pooled)
-    unit = projected / jnp.linalg.norm(projected, axis=1, keepdims=True)
-    close(unit, arrays["out/text_embeds"])
-    scale = np.exp(arrays["w/logit_scale_a"])
-    loss = lambda a, t: two_way_info_nce(jnp.asarray(a), jnp.asarray(t), 1 / scale).value  # noqa: E731
-    np.testing.assert_allclose(loss(arrays["out/audio_embeds"], unit), arrays["out/symmetric_loss"], rtol=1e-4)
+    made, out = heads(weights), entry["config"]["text"]["projection_dim"]
+    unit = {}
+    for name, h in (("sound", heard), ("text", pooled)):
+        head = {x: {p: made[f"{name}_head/{x}/{p}"] for p in ("kernel", "bias")} for x in ("dense0", "dense_out")}
+        unit[name] = normalize(ProjectionHead((out,), out, "none").apply({"params": head}, h))
+    close(unit["text"], arrays["out/text_embeds"])
+    close(unit["sound"], arrays["out/audio_embeds"])
+    loss = two_way_info_nce(unit["sound"], unit["text"], np.exp(-arrays["w/logit_scale_a"])).value
+    np.testing.assert_allclose(loss, arrays["out/symmetric_loss"], rtol=1e-4)
     assert abs(arrays["out/hf_loss"] - arrays["out/symmetric_loss"]) > 0.05
 
 
@@ -119,4 +123,9 @@ def check_losses(entry, arrays, close):
     np.testing.assert_array_equal(cosines(arrays["in/img"], vectors).argmax(1), arrays["out/zeroshot_pred"])
 
 
-CHECKS = {"CLIP": check_clip, "SigLIP": check_siglip, "CLAP": check_clap, "CLIP/SigLIP losses + zero-shot": check_losses}
+CHECKS = {
+    "CLIP": check_clip,
+    "SigLIP": check_siglip,
+    "CLAP": check_clap,
+    "CLIP/SigLIP losses + zero-shot": check_losses,
+}

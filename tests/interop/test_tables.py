@@ -34,6 +34,8 @@ LLAMA |= {"length": 2048, "norm_epsilon": 1e-6}
 HALF = TEXT | {"positions": "relative", "norm": "rms", "bias": False, "mlp": "geglu_tanh", "attention_scale": 1.0}
 HALF |= {"norm_epsilon": 1e-6}
 BART = TEXT | {"length": 7, "embedding_norm": True, "order": "post"}
+HTSAT = {"target": "ssl_jax.models.htsat:HTSAT", "width": 8, "depths": (1, 2), "heads": (2, 2), "window": 2, "patch": 4}
+HTSAT |= {"size": 16, "bands": 8, "mlp_ratio": 2.0}
 HEADS = {
     "num_attention_heads": 2,
     "num_heads": 2,
@@ -63,6 +65,7 @@ CASES = [
     ("siglip", LEARNED | {"class_token": False, "pool": "map", "mlp": "gelu_tanh"}, {}),
     ("siglip_text", TEXT | {"length": 7, "mlp": "gelu_tanh", "pool": "last", "norm_epsilon": 1e-6}, {"model_type": "siglip"}),
     ("clip_text", TEXT | {"length": 7, "causal": True, "mlp": "quick_gelu", "pool": "last", "norm_epsilon": 1e-5}, {}),
+    ("clap", HTSAT, {"num_attention_heads": [2, 2], "spec_size": 16, "model_type": "clap"}),
     ("clip", LEARNED | {"mlp": "quick_gelu", "embedding_norm": True, "norm_epsilon": 1e-5}, {}),
     ("videomae", CLIP | {"positions": "sequence", "qkv_bias": "query_value"}, {"layer_norm_eps": 1e-6}),
     ("vjepa2", CLIP | {"width": 24, "positions": "rope"} | INDICES, {}),

@@ -111,7 +111,9 @@ def test_a_tokenizer_that_does_not_fit_the_weights_is_refused(tmp_path):
         tokens = {word: i for i, word in enumerate(words)}
         (where / "tokenizer.json").write_text(json.dumps({"model": {"type": "WordLevel", "vocab": tokens}}))
     objective, fresh = setup_of("clip", CLIP, path, str(tmp_path / "tokenizer.json"), out=24)
-    with pytest.raises(UserError, match=r"these weights read the tokens of .*clip/tokenizer.json, and augment's tokenizer is"):
+    with pytest.raises(
+        UserError, match=r"these weights read the tokens of .*clip/tokenizer.json, and augment's tokenizer is"
+    ):
         initialised_from(InitFrom(weights=path), objective, fresh)
     objective, fresh = setup_of("clip", CLIP, path, str(tmp_path / "clip" / "tokenizer.json"), out=24)
     initialised_from(InitFrom(weights=path), objective, fresh)

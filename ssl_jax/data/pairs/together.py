@@ -47,7 +47,9 @@ class Together:
             )
         twice = [name for name, count in Counter(self.inputs).items() if count > 1]
         if twice:
-            raise UserError(f"augment.parts: two of {', '.join(self.parts)} give {twice[0]!r}; each needs names of its own")
+            raise UserError(
+                f"augment.parts: two of {', '.join(self.parts)} give {twice[0]!r}; each needs names of its own"
+            )
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -70,7 +72,7 @@ class Together:
         return made | {SAME: self.contents(batch)}
 
     def contents(self, batch: Batch) -> Array:
-        """Two numbers int32 [B, K, 2] for what each part sees of a record; of equal pictures, and equal captions, they are equal."""
+        """Two numbers int32 [B, K, 2] for what each part sees of a record, equal where pictures, or captions, are equal."""
         return jnp.stack([self._content(name, batch) for name in self.parts], axis=1)
 
     def evaluation(self, batch: Batch, policy: str = "") -> Batch:

@@ -122,7 +122,7 @@ class TextViews:
         return jnp.asarray(batch["tokens"])
 
     def written(self, texts: Sequence[str], length: int | None = None) -> dict[str, np.ndarray]:
-        """Texts as records: `tokens` int32 [N, length], between signs, cut or padded; as long as the longest where none is given."""
+        """Texts as records: `tokens` int32 [N, length], between signs, cut or padded; without a length that of the longest."""
         from ssl_jax.data.text.tokenizer import encoded, load
 
         if not self.there:
@@ -183,7 +183,7 @@ class TextViews:
 
 
 def alone(tokens: Array, pad: int, ends: bool = False) -> dict[str, Array]:
-    """`segments` and `positions` [B, T] of rows that hold one text each, up to the first `pad`; with `ends` that belongs to it."""
+    """`segments` and `positions` [B, T] of rows that hold one text each, up to the first `pad`; with `ends` that is in it."""
     padding = (tokens == pad).astype(jnp.int32)
     real = jnp.cumsum(padding, axis=1) - (padding if ends else 0) == 0
     places = jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape)

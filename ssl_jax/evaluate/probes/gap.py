@@ -18,8 +18,8 @@ from ssl_jax.evaluate.sphere import uniformity
 class Probe:
     """Unit vectors of the test records by two `encoders`.
 
-    The gap is the distance between the means of both (Liang et al. 2022, arXiv 2203.02053, section 2); alignment and uniformity are
-    those of Wang and Isola 2020 (arXiv 2005.10242, eq. 1 and 2), partners in the place of views.
+    The gap is the distance between the means of both (Liang et al. 2022, arXiv 2203.02053, section 2); alignment and uniformity
+    are those of Wang and Isola 2020 (arXiv 2005.10242, eq. 1 and 2), partners in the place of views.
     """
 
     encoders: Sequence[str] = ("image_embedding", "text_embedding")
@@ -30,7 +30,7 @@ class Probe:
         {"title": "modality gap", "value": "gap", "unit": "number", "better": "lower"},
     )
     protocol: ClassVar = (
-        "gap: distance between the means of the unit vectors of two encoders; alignment: mean squared distance of partners"
+        "gap: distance between the means of unit vectors of two encoders; alignment: mean squared distance of partners"
     )
 
     def run(self, split: Split) -> dict[str, Any]:
@@ -38,7 +38,9 @@ class Probe:
         rows = {name: _unit(split.towers[name].test.x) for name in self.encoders}
         u, v = rows.values()
         if u.shape != v.shape:
-            raise UserError(f"gap: the encoders give {u.shape[1]} and {v.shape[1]} numbers; name those of the shared space")
+            raise UserError(
+                f"gap: the encoders give {u.shape[1]} and {v.shape[1]} numbers; name those of the shared space"
+            )
         near = np.square(u - v).sum(axis=1)
         return {
             "alignment": float(near.mean()),

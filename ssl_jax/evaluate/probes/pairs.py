@@ -49,7 +49,8 @@ class Probe:
             for x, y in ((a, b), (b, a))
         )
         more = (
-            {"title": f"{short[a]} to {short[b]} {m}", "value": f"{a}_to_{b}_{m}", "unit": "percent"} for m in self.shown
+            {"title": f"{short[a]} to {short[b]} {m}", "value": f"{a}_to_{b}_{m}", "unit": "percent"}
+            for m in self.shown
         )
         return (*recall, *more)
 

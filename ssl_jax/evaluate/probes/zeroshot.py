@@ -57,30 +57,45 @@ class Probe:
         vectors = vectors_of(prompts, split, self.reader)
         labels, scores = split.test.labels, cosines(split.test.x, vectors["all"])
         told = accuracy(scores.argmax(axis=1), labels)
-        each = {t: float(np.mean(cosines(split.test.x, v).argmax(axis=1) == labels)) for t, v in vectors.items() if t != "all"}
-        spread = {"single": float(np.mean([*each.values()])), "single_std": float(np.std([*each.values()]))} if each else {}
-        five = np.argsort(-scores, axis=1, kind="stable")[:, :5]
-        return told | spread | {
-            "top5": float((five == labels[:, None]).any(axis=1).mean()),
-            "each": each,
-            "records": {"correct": (scores.argmax(axis=1) == labels).astype(np.float64), "predicted": scores.argmax(axis=1)},
+        each = {
+            t: float(np.mean(cosines(split.test.x, v).argmax(axis=1) == labels))
+            for t, v in vectors.items()
+            if t != "all"
         }
+        spread = (
+            {"single": float(np.mean([*each.values()])), "single_std": float(np.std([*each.values()]))} if each else {}
+        )
+        five = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+        return (
+            told
+            | spread
+            | {
+                "top5": float((five == labels[:, None]).any(axis=1).mean()),
+                "each": each,
+                "records": {
+                    "correct": (scores.argmax(axis=1) == labels).astype(np.float64),
+                    "predicted": scores.argmax(axis=1),
+                },
+            }
+        )
 
     def _prompts(self, split: Split) -> Prompts:
         names = tuple(self.names) or split.names
         if len(names) < split.classes or not names:
             raise UserError(
-                f"zeroshot: {split.classes} classes, and names for {len(names)}; give them by names=(...) of the probe, or name a "
-                "source that has them"
+                f"zeroshot: {split.classes} classes, and names for {len(names)}; give them by names=(...) of the probe, or "
+                "name a source that has them"
             )
         return prompts_in(self.prompts, names) if self.prompts else prompts_of(names, tuple(self.templates))
 
 
 def vectors_of(prompts: Prompts, split: Split, reader: str) -> dict[str, np.ndarray]:
-    """Vectors of classes [K, F]: under "all" those of all their prompts, and by its number those of each place in the lists, where
-    all are as long."""
+    """Vectors of classes [K, F]: under "all" those of all their prompts, and by its number those of each place in the lists,
+    where all are as long."""
     if reader not in split.read:
-        raise UserError(f"zeroshot.reader={reader!r}: there is no such encoder of texts; use {', '.join(split.read) or 'none'}")
+        raise UserError(
+            f"zeroshot.reader={reader!r}: there is no such encoder of texts; use {', '.join(split.read) or 'none'}"
+        )
     texts = [text for each in prompts.values() for text in each]
     rows = np.split(split.read[reader](texts), np.cumsum([len(each) for each in prompts.values()])[:-1])
     together = {"all": np.stack([class_vectors(each) for each in rows])}

@@ -46,15 +46,21 @@ class Probe:
         return f"zero-shot mAP: {len(self.names)} labels by {self.prompts or f'{len(self.templates)} templates'}, by cosine"
 
     def run(self, split: Split) -> dict[str, Any]:
-        """Test `map` with `interval` and `chance`, `auroc`, average precision of `each` label that some records have and some not."""
+        """Test `map` with `interval` and `chance`, `auroc`, and the average precision of `each` label that can be measured."""
         marks = marks_of(split.test)
         if len(self.names) != marks.shape[1]:
-            raise UserError(f"zeroshot_multilabel.names has {len(self.names)} names, and evaluate.target {marks.shape[1]} labels")
-        prompts = prompts_in(self.prompts, self.names) if self.prompts else prompts_of(self.names, tuple(self.templates))
+            raise UserError(
+                f"zeroshot_multilabel.names has {len(self.names)} names, and evaluate.target {marks.shape[1]} labels"
+            )
+        prompts = (
+            prompts_in(self.prompts, self.names) if self.prompts else prompts_of(self.names, tuple(self.templates))
+        )
         scores = cosines(split.test.x, vectors_of(prompts, split, self.reader)["all"])
         both = np.asarray(marks.any(axis=0) & ~marks.all(axis=0))
         if not both.any():
-            raise UserError("zeroshot_multilabel: every label is the same for all test records; use a larger test split")
+            raise UserError(
+                "zeroshot_multilabel: every label is the same for all test records; use a larger test split"
+            )
         scores, marks = scores[:, both], marks[:, both]
         each = precision(scores, marks)
         return {

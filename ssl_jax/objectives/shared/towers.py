@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import Any
 
 import jax
@@ -19,7 +18,6 @@ from flax.core import FrozenDict
 from jax import Array
 
 from ssl_jax.adapt.base import Adaptation, Full
-from ssl_jax.data.augment import View
 from ssl_jax.data.pairs.together import SAME, Together
 from ssl_jax.data.panels import Panel
 from ssl_jax.data.sources.arrays import spread
@@ -86,9 +84,7 @@ class Towers(Pairwise):
         init = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
         biased = self.bias or bool(self.hidden)
         return {
-            name: ProjectionHead(
-                self.hidden, self.out, "none", dtype=tower.dtype, kernel_init=init, out_bias=biased
-            )
+            name: ProjectionHead(self.hidden, self.out, "none", dtype=tower.dtype, kernel_init=init, out_bias=biased)
             for name, tower in self.encoder.items()
             if name not in self.bare
         }
@@ -142,7 +138,9 @@ class Towers(Pairwise):
         """The loss of each pair, and what was learned of it."""
         same = whole(embeddings[SAME])
         terms = {
-            _named(pair): self.compared(params["logit"][_named(pair)], *(embeddings[n] for n in pair), self._of(pair, same))
+            _named(pair): self.compared(
+                params["logit"][_named(pair)], *(embeddings[n] for n in pair), self._of(pair, same)
+            )
             for pair in self.pairs
         }
         return Out(terms, {name: mean_of(value) for name, value in self._told(params)})
@@ -224,9 +222,7 @@ class Towers(Pairwise):
 
     def _applied(self, params: dict, extra: dict) -> dict:
         frozen = extra.get("frozen", {})
-        return params | {
-            name: adapt.whole(params[name], frozen.get(name, {})) for name, adapt in self.adapt.items()
-        }
+        return params | {name: adapt.whole(params[name], frozen.get(name, {})) for name, adapt in self.adapt.items()}
 
     def _encoder(self, name: str) -> Encoder:
         tower, part = self.encoder[name], self.augment.parts[name]

@@ -278,7 +278,7 @@ def web_run(
     padding: bool = False,
     **signs: int,
 ) -> dict[str, Any]:
-    """Every section of a run on archives at data/<name>/*.tar but objective, optimiser and schedule; `ssl-jax plan` needs no files.
+    """Every section of a run on archives at data/<name>/*.tar but objective, optimiser and schedule; planning needs no files.
 
     `signs` and `pad` are the ids of the tokenizer beside the archives; `padding` says whether it is read like words.
     """
