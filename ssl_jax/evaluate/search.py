@@ -109,7 +109,7 @@ def _asked(encoders: Sequence[Found], query: str, opened: Opened) -> tuple[Found
 
 
 def _of_text(encoders: Sequence[Found], text: str) -> tuple[Found, Record]:
-    if not text:
+    if not text.strip():
         raise UserError("--query is empty; write what to look for, or name a file")
     for found in encoders:
         with suppress(UserError):

@@ -39,16 +39,11 @@ def towers(objective: str, out: int, **options: Any) -> dict[str, Any]:
     return {"target": f"ssl_jax.objectives.{objective}", "out": out, **options}
 
 
-def found(*names: str, same: str = "", name: str = "pairs") -> dict[str, Any]:
-    """The probe that counts how well towers find each other's records."""
+def found(*names: str, name: str = "pairs", **options: str) -> dict[str, Any]:
+    """The probe that counts how well towers find each other's records; `options` are its fields `same` and `group`."""
     encoders = tuple(f"{each}_embedding" for each in names)
-    return {
-        "target": "ssl_jax.evaluate.probes.pairs:Probe",
-        "name": name,
-        "encoders": encoders,
-        "same": same,
-        "shown": ("mrr",),
-    }
+    target = "ssl_jax.evaluate.probes.pairs:Probe"
+    return {"target": target, "name": name, "encoders": encoders, "shown": ("mrr",), **options}
 
 
 def zero_shot(tower: str, names: tuple[str, ...], templates: tuple[str, ...]) -> dict[str, Any]:
@@ -57,14 +52,13 @@ def zero_shot(tower: str, names: tuple[str, ...], templates: tuple[str, ...]) ->
     return {"target": target, "encoders": (f"{tower}_embedding",), "names": names, "templates": templates}
 
 
-def evaluated(tiny: bool, *pairs: tuple[str, ...], same: str = "", label: str = "label") -> dict[str, Any]:
+def evaluated(tiny: bool, *pairs: tuple[str, ...], **fields: str) -> dict[str, Any]:
     """The `evaluate` section: each of `pairs` of towers in both directions, and probes of the towers."""
-    named = tuple(
-        found(*pair, same=same, name="pairs" if len(pairs) == 1 else f"{pair[0]}_{pair[1]}") for pair in pairs
-    )
+    titles = ("pairs",) if len(pairs) == 1 else tuple("_".join(pair) for pair in pairs)
+    named = tuple(found(*pair, name=title, **fields) for pair, title in zip(pairs, titles, strict=True))
     encoders = tuple(dict.fromkeys(name for pair in pairs for name in pair))
-    usual = evaluation("student", tiny) | {"encoder": encoders, "label": label}
-    return usual | {"probes": ("linear", "knn", *named), "baselines": ("raw", "random")}
+    probes = ("linear", "knn", *named)
+    return evaluation("student", tiny) | {"encoder": encoders, "probes": probes, "baselines": ("raw", "random")}
 
 
 def fashion_evaluated(tiny: bool) -> dict[str, Any]:
@@ -117,7 +111,8 @@ def pair_lines(name: str, parts: str, length: int, **options: Any) -> dict[str, 
     source = {"target": "ssl_jax.data.sources:Pairs", "parts": parts, "same": "concept", "length": length, **options}
     source |= {"tokenizer": f"data/{name}/tokenizer.json", "size": 64}
     splits = {"pretrain": "train", "probe": "train", "test": "test"}
-    return {split: source | {"path": f"data/{name}/{file}.jsonl"} for split, file in splits.items()}
+    read = {"threads": 8, "prefetch": 8}
+    return {split: source | {"path": f"data/{name}/{file}.jsonl"} for split, file in splits.items()} | read
 
 
 def pair_run(tiny: bool, examples: int, batch: int = 256) -> dict[str, Any]:
@@ -193,7 +188,8 @@ def stamps_run(arg: str) -> dict[str, Any]:
             image=drawn_image(48), text=words("data/stamps/tokenizer.json", (0.7, 1.0), 0.1, size=4096)
         ),
         "data": pair_lines("stamps", "image,text", 40, **options) | {"examples": 48_000},
-        "evaluate": evaluated(False, BOTH, same="concept") | {"baselines": ("random",), "shots": (5,)},
+        "evaluate": evaluated(False, BOTH, same="concept", group="language")
+        | {"baselines": ("random",), "shots": (5,)},
     } | pair_run(False, 400_000)
 
 
@@ -203,19 +199,21 @@ def speech_run(arg: str, parts: tuple[str, ...], *pairs: tuple[str, ...]) -> dic
     parts: of "sound", "image", "text". pairs: which find each other in evaluation. `:tiny` takes generated sounds.
     """
     tiny = known_argument(arg)
+    name, examples = ("pictured", 2500) if "image" in parts else ("speech", 2900)
     views = {
         "sound": spectrograms(48 if tiny else 96),
         "image": fashion_image() if tiny else drawn_image(48),
-        "text": generated_words() if tiny else words("data/speech/tokenizer.json", (0.7, 1.0), 0.1, size=2048),
+        "text": generated_words() if tiny else words(f"data/{name}/tokenizer.json", (0.7, 1.0), 0.1, size=2048),
     }
     options = {"more": "language", "label": "category", "rate": RATE, "seconds": 1.8}
     columns = {"sound": "sound:speech"}
-    real = pair_lines("speech", ",".join(columns.get(part, part) for part in parts), 40, **options)
+    fields = {"same": "text_id"} if tiny else {"same": "concept", "group": "language"}
+    real = pair_lines(name, ",".join(columns.get(part, part) for part in parts), 40, **options)
     return {
         "model": {part: model for part, model in speech_models(tiny).items() if part in parts},
         "augment": together(**{part: views[part] for part in parts}),
-        "data": generated_sounds("image" in parts) if tiny else real | {"examples": 5800},
-        "evaluate": evaluated(tiny, *pairs, same="text_id" if tiny else "concept") | {"baselines": ("random",)},
+        "data": generated_sounds("image" in parts) if tiny else real | {"examples": examples},
+        "evaluate": evaluated(tiny, *pairs, **fields) | {"baselines": ("random",)},
     } | pair_run(tiny, 400_000)
 
 
