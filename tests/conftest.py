@@ -4,7 +4,7 @@ import gc
 import os
 import signal
 
-os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_PLATFORMS"] = os.environ.get("SSL_JAX_TEST_PLATFORM", "cpu")  # cuda: docs/accelerators.md
 # Level 0 halves the time that compiling takes: tests compile far more than they compute.
 FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
 os.environ["XLA_FLAGS"] = FLAGS + os.environ.get("XLA_FLAGS", "")

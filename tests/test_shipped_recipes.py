@@ -1,7 +1,9 @@
 """Every recipe of the package builds, and its `:tiny` form makes a state, without data or compiling."""
 
+import json
 import re
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,14 +14,15 @@ from ssl_jax.devices.mesh import path_name
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.online import names_of
 from ssl_jax.optim import optimizers
-from ssl_jax.optim.param_rules import NO_DECAY, decay_factor
+from ssl_jax.optim.param_rules import NO_DECAY, decay_factor, rules_told
 from ssl_jax.recipe import load, parse, recipes
 from ssl_jax.training.run import batch_like, build, build_objective
 from ssl_jax.training.step import init_state
 
 # What the recipes were measured with; the rule for all models names more.
-NOT_DECAYED = r"(^|/)(bias|scale|class_token|class_position|positions|registers|mask_token)$"
+NOT_DECAYED = r"(^|/)(bias|scale|layer_scale[12]|class_token|class_position|positions|registers|mask_token)$"
 NAMES = [r.name for r in recipes()]
+RULES = json.loads((Path(__file__).parent / "data" / "decay.json").read_text())
 
 
 def test_there_is_a_reference_and_an_embedded_recipe_for_each_method():
@@ -68,6 +71,7 @@ def test_the_tiny_form_makes_a_state_from_data_that_is_there(name, tmp_path):
     assert set(names_of(recipe.evaluate.encoder)) <= setup.objective.encoders().keys()
     paths = [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(state.params)[0]]
     assert {p for p in paths if not decay_factor((), NO_DECAY, p)} == {p for p in paths if re.search(NOT_DECAYED, p)}
+    assert rules_told(recipe.optimizer.groups, paths) == RULES[name]  # reviewed; tools/summaries writes it anew
 
 
 @pytest.mark.parametrize("method", ["byol", "moco", "moco_v3", "simsiam", "barlow_twins", "vicreg", "swav"])

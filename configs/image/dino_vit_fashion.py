@@ -2,7 +2,7 @@
 
     ssl-jax train --config dino_vit_fashion --workdir runs/dino
 
-Two crops of 28 pixels and four of 14; the teacher is evaluated.
+Two crops of 28 pixels and four of 16; the teacher is evaluated.
 """
 
 from ml_collections import ConfigDict

@@ -11,7 +11,9 @@ from ssl_jax.plan.problem import Problem, problem
 from ssl_jax.recipe import load, plain
 from ssl_jax.recipe.fragments.image import preset_views
 
-RECIPES = {"mae": "mae_vitl_in1k", "simclr": "simclr_resnet50_in1k", "dino": "dino_vits16_in1k"}
+RECIPES = {
+    "mae": "mae_vitl_in1k", "simclr": "simclr_resnet50_in1k", "dino": "dino_vits16_in1k", "dinov2": "dinov2_vitl16_in1k"
+}  # fmt: skip
 # Options of the encoder. `unroll` takes the loop over layers apart; `cudnn` is NVIDIA's fused attention.
 VARIANTS: dict[str, dict[str, Any]] = {
     "scan+full": {"remat": "full"},
@@ -64,7 +66,7 @@ def posed(objective: str, model: str, variant: str, size: Size, batch: int) -> P
         config["objective"] |= dict(zip(("decoder_width", "decoder_depth", "decoder_heads"), size.decoder, strict=True))
     if objective == "simclr":  # the recipe's LARS is for a ResNet
         config["optimizer"] = {"name": "adamw", "lr": 1e-4, "weight_decay": 0.05}
-    if objective == "dino":
+    if objective in ("dino", "dinov2"):
         config["objective"]["prototypes"] = size.prototypes
     return problem(config)
 
@@ -77,8 +79,8 @@ def _encoder(objective: str, recipe: dict[str, Any], model: str, size: Size, opt
 
 
 def _augment(objective: str, recipe: dict[str, Any], size: Size) -> dict[str, Any]:
-    if objective == "dino":
-        return plain(preset_views(False, image=("dino", size.image), local=("dino_local", size.local)))
+    if objective in ("dino", "dinov2"):
+        return plain(preset_views(False, image=(objective, size.image), local=(f"{objective}_local", size.local)))
     views = {
         name: policy | ({"size": size.image} if "size" in policy else {}) for name, policy in recipe["views"].items()
     }

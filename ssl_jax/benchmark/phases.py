@@ -37,6 +37,11 @@ class Halves(NamedTuple):
     modules: tuple[str, ...] = ()
 
 
+def separable(objective: Objective) -> bool:
+    """Whether `halves` knows where its networks end."""
+    return isinstance(objective, MAE | Pairwise) or type(objective) is DINO
+
+
 def halves(objective: Objective) -> Halves:
     """Where the networks of an objective end and its loss begins: MAE, DINO, and every `Pairwise` objective."""
     if isinstance(objective, MAE):

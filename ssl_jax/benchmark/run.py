@@ -15,9 +15,12 @@ from ssl_jax.benchmark.cases import PAPER, SMALL, Size, posed
 from ssl_jax.benchmark.machine import Machine, description, measure_machine
 from ssl_jax.benchmark.measure import measure_phases, measure_steps, prepared
 from ssl_jax.benchmark.peers.compare import SIZES, compare
-from ssl_jax.benchmark.report import as_text
+from ssl_jax.benchmark.phases import separable
+from ssl_jax.benchmark.report import as_text, steps_table
 from ssl_jax.benchmark.waiting import measure_waiting
 from ssl_jax.errors import UserError
+
+PARTS = ("phases", "data")  # what is measured of the fastest variant
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Settings:
     peers: Sequence[str] = ()
     peer_steps: int = 2
     torch_python: str | None = None
+    parts: Sequence[str] = PARTS
 
 
 def defaults(platform: str) -> Settings:
@@ -66,11 +70,15 @@ def _case(settings: Settings, machine: Machine, objective: str, model: str) -> d
     _tell(f"{objective} ViT-{model}: measuring")
     variants = measure_steps(runs, settings.steps, machine)
     fastest = max(variants, key=lambda name: variants[name]["examples_per_second"])
-    return {
+    apart = "phases" in settings.parts and separable(runs[fastest].posed.setup.objective)
+    found = {
         "objective": objective, "model": model, "batch": batch, "image": size.image, "variants": variants,
-        "phases_of": fastest, "phases": measure_phases(runs[fastest], settings.steps, machine),
-        "data": measure_waiting(runs[fastest], settings.steps, size.stored, settings.threads),
+        "phases_of": fastest, "phases": measure_phases(runs[fastest], settings.steps, machine) if apart else {},
+        "data": measure_waiting(runs[fastest], settings.steps, size.stored, settings.threads)
+        if "data" in settings.parts else {},
     }  # fmt: skip
+    print(steps_table(found, machine.clock), flush=True)  # a long run may not live to print all
+    return found
 
 
 def run(settings: Settings, out: Path | None) -> dict[str, Any]:

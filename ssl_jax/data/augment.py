@@ -62,6 +62,18 @@ class Augment(Protocol):
         ...
 
 
+class Normalised(Augment, Protocol):
+    """An augment whose main view is one normalised array [B, V, *axes, C]: a series, a picture, a spectrogram, a clip."""
+
+    def denormalise(self, x: Array) -> Array:
+        """Normalised [..., C] -> as people are shown it, greys or colours in [0, 1]."""
+        ...
+
+    def upright(self, x: Array) -> Array:
+        """Planes [..., h, w, C] with their axes as people look at them."""
+        ...
+
+
 @dataclass(frozen=True)
 class KindOfView:
     """What `augment.evaluation` gives for views of another kind than the main one; compares like a value, as `jit` needs."""

@@ -55,3 +55,9 @@ class Clips:
 
 
 Panel = Pictures | Texts | Signals | Clips
+KINDS: dict[int, type[Signals] | type[Pictures] | type[Clips]] = {4: Signals, 5: Pictures, 6: Clips}  # by their axes
+
+
+def panel_of(rows: np.ndarray | Array, captions: tuple[str, ...] = (), note: str = "") -> Panel:
+    """Rows [R, K, *axes, C] of series, pictures or clips, as a panel."""
+    return KINDS[rows.ndim](rows, captions, note)

@@ -95,7 +95,8 @@ def random_variables(
     @jax.jit
     def settled(variables: dict, batch: Batch) -> dict:
         inputs = _inputs(encoder, batch)
-        _, new = encoder.module.apply(variables, *inputs, train=True, method=encoder.method, mutable=["batch_stats"])
+        drawing: dict[str, Any] = {"rngs": {"noise": jax.random.key(seed)}, "mutable": ["batch_stats"]}
+        _, new = encoder.module.apply(variables, *inputs, train=True, method=encoder.method, **drawing)
         return variables | dict(new)
 
     # Running averages forget a tenth in each batch: after 50, nothing is left of where they started.

@@ -84,7 +84,7 @@ class Attentive:
 
     def init(self, key: Array) -> Any:
         """`query` [D], `attend` [D, H], `value` [D, H, D / H] and the kernels and biases of the other layers."""
-        draw = jax.nn.initializers.truncated_normal(0.02)
+        draw = jax.nn.initializers.normal(0.02)
         keys, d = jax.random.split(key, 6), self.width
         dense = lambda key, a, b: {"kernel": draw(key, (a, b)), "bias": jnp.zeros(b)}  # noqa: E731
         return {

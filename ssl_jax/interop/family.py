@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ssl_jax.interop.rules import Rule, Tensors
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -32,6 +34,11 @@ class Facts(NamedTuple):
         return 1 + max((int(m[1]) for m in map(found.match, self.tensors) if m), default=-1)
 
 
+def nothing_held(config: Config) -> dict[str, np.ndarray]:
+    """No tensors in config.json."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Family:
     """A table: names, and what a config.json means.
@@ -48,6 +55,7 @@ class Family:
     pixels: facts -> mean and std of pixels in [0, 1]; None for what sees no pixels.
     prefix: what names begin with in files of the family's library.
     config: (our `model` section, image size) -> config.json for the library that loads it; None: not written.
+    held: config.json and the like -> tensors that the family keeps there.
     """
 
     name: str
@@ -62,6 +70,7 @@ class Family:
     pixels: Callable[[Facts], dict[str, Any]] | None = None
     prefix: str = ""
     config: Callable[[Model, int], dict[str, Any]] | None = field(default=None)
+    held: Callable[[Config], dict[str, np.ndarray]] = nothing_held
 
     def renamed(self, name: str) -> str:
         """A name as the table has it."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -130,7 +131,8 @@ def _families(weights: Weights) -> Iterator[tuple[Family, str, Facts]]:
     for family in FAMILIES:
         if said(weights.config, family):
             for prefix in prefixes(family, weights.tensors):
-                yield family, prefix, Facts(Renamed(weights.tensors, family, prefix), with_arguments(weights.config))
+                tensors = ChainMap(family.held(weights.config), cast(dict, Renamed(weights.tensors, family, prefix)))
+                yield family, prefix, Facts(tensors, with_arguments(weights.config))
 
 
 def _makes(family: Family, facts: Facts, kind: type) -> bool:

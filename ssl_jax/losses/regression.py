@@ -43,10 +43,49 @@ def smooth_l1(prediction: Array, target: Array, valid: Array | None = None) -> M
     """
     d = prediction.astype(wide(prediction.dtype)) - target
     size = jnp.abs(d)
-    loss = jnp.where(size < 1.0, 0.5 * d * d, size - 0.5)
+    return mean_of_valid(jnp.where(size < 1.0, 0.5 * d * d, size - 0.5), valid)
+
+
+def l1(prediction: Array, target: Array, valid: Array | None = None) -> Mean:
+    """Absolute error (V-JEPA, Bardes et al. 2024, arXiv 2404.08471, eq. 1). The arguments are those of `smooth_l1`."""
+    return mean_of_valid(jnp.abs(prediction.astype(wide(prediction.dtype)) - target), valid)
+
+
+def mean_of_valid(loss: Array, valid: Array | None) -> Mean:
+    """Mean of `loss` [..., D] over the vectors that are `valid` [...]; None: over all."""
     if valid is None:
         return mean_of(loss)
     return mean_of(loss, jnp.broadcast_to(valid[..., None], loss.shape).astype(loss.dtype))
+
+
+def masked_l1(prediction: Array, target: Array, weights: Array) -> Mean:
+    """Mean absolute error of the vectors that count (Xie et al. 2021, SimMIM, arXiv 2111.09886, eq. 1).
+
+    Args:
+        prediction: [..., D].
+        target: [..., D].
+        weights: [...], 0 on vectors that do not count.
+    """
+    error = jnp.abs(prediction.astype(wide(prediction.dtype)) - target).mean(axis=-1)
+    return mean_of(error, weights.astype(error.dtype))
+
+
+def scaled_smooth_l1(prediction: Array, target: Array, weights: Array, beta: float, scale: float) -> Mean:
+    """`scale` times the sum over D of smooth L1, the mean over vectors that count (Baevski et al. 2022, arXiv 2202.03555, eq. 3).
+
+    Smooth L1 is `d^2 / (2 beta)` where |d| < beta, else `|d| - beta / 2`; with `beta=0` it is `d^2`, as in the authors' code.
+
+    Args:
+        prediction: [..., D].
+        target: [..., D].
+        weights: [...], 0 on vectors that do not count.
+        beta: where the square ends.
+        scale: 1 / sqrt(D) in the authors' code, for pictures and sound.
+    """
+    d = prediction.astype(wide(prediction.dtype)) - target
+    size = jnp.abs(d)
+    error = d * d if beta == 0 else jnp.where(size < beta, 0.5 * d * d / beta, size - 0.5 * beta)
+    return mean_of(scale * error.sum(axis=-1), weights.astype(error.dtype))
 
 
 def negative_cosine(prediction: Array, target: Array) -> Mean:

@@ -1,4 +1,4 @@
-"""What labels can be: one of K classes, several of K, numbers, or a class for each token.
+"""What labels can be: one of K classes, several of K, numbers, a class for each token, or a text of K symbols.
 
 A task is three functions: labels -> `targets`, (logits, targets) -> `loss`, and (logits, labels) -> `measures` for people.
 """
@@ -14,6 +14,7 @@ from jax import Array
 
 from ssl_jax.devices.precision import wide
 from ssl_jax.losses.mean import Mean, mean_of
+from ssl_jax.losses.transcription import ctc, error_rates
 
 
 class Task(NamedTuple):
@@ -83,4 +84,5 @@ TASKS: Mapping[str, Task] = {
         False,
     ),
     "tokens": Task(one_hot, soft_cross_entropy, accuracy, "cross_entropy"),
+    "text": Task(lambda labels, classes: labels, ctc, error_rates, "ctc"),
 }

@@ -107,14 +107,24 @@ def attend_cudnn(
     reason = beyond_cudnn(query, key, mask, bias, drop)
     if reason:
         raise UserError(f"model.attention='cudnn' cannot do this: {reason}; use model.attention=flash or xla")
-    whole = (query.shape[0], 1, query.shape[1], key.shape[1])
-    seen = allowed(replace(mask, causal=False), *whole[2:])
-    bias = None if bias is None else bias.astype(query.dtype)
+    batch, queries, keys = query.shape[0], query.shape[1], key.shape[1]
+    seen = allowed(replace(mask, causal=False), queries, keys)
+    if seen is not None:
+        seen = _even(jnp.broadcast_to(seen, (batch, 1, queries, keys)), 2, 3)
+    if bias is not None:
+        bias = _even(jnp.broadcast_to(bias, (*bias.shape[:2], queries, keys)).astype(query.dtype), 2, 3)
+    odd = queries % 2 or keys % 2
+    lengths = [jnp.full(batch, n, jnp.int32) if odd else None for n in (queries, keys)]
     out = jax.nn.dot_product_attention(
-        query, key, value, bias, None if seen is None else jnp.broadcast_to(seen, whole), scale=scale,
-        is_causal=mask.causal, implementation="cudnn",
+        _even(query, 1), _even(key, 1), _even(value, 1), bias, seen, scale=scale, is_causal=mask.causal,
+        query_seq_lengths=lengths[0], key_value_seq_lengths=lengths[1], implementation="cudnn",
     )  # fmt: skip
-    return zero_where_nothing(out, mask, key.shape[1])
+    return zero_where_nothing(out[:, :queries], mask, keys)
+
+
+def _even(x: Array, *axes: int) -> Array:
+    """With one more zero along each of these axes that is odd: jax refuses to train with cuDNN on odd lengths."""
+    return jnp.pad(x, [(0, n % 2 if axis in axes else 0) for axis, n in enumerate(x.shape)])
 
 
 def beyond_cudnn(
@@ -128,9 +138,6 @@ def beyond_cudnn(
         f"heads of width {width}, not a multiple of {least} up to {most}": width % least != 0 or width > most,
         "dropout of attention weights": drop is not None,
         "causal attention of fewer queries than keys": mask.causal and lengths[0] != lengths[1],
-        f"a mask or bias for {lengths[0]} and {lengths[1]} tokens, which must be even": (
-            (bias is not None or mask.per_example) and any(n % 2 for n in lengths)
-        ),
         "a bias and a mask of single examples, which it would add up to [batch, heads, queries, keys]": (
             bias is not None and mask.per_example
         ),
@@ -175,6 +182,20 @@ def flash_choice(
     return Choice("xla", reason) if reason else Choice(name, f"the fused kernel for {platform}")
 
 
+# From how many keys on the fused kernel wins: cuDNN's on an H100 lost with 16 tokens and won with 50 (docs/results/speed.md). For
+# splash, whose blocks are of 128 tokens or more, it is a guess.
+WINS_FROM = {"cudnn": 48, "splash": 1024}
+
+
+def auto_choice(
+    platform: str, query: Array, key: Array, mask: Mask, bias: Array | None = None, drop: Drop | None = None
+) -> Choice:
+    """As `flash_choice`, where it also wins: what `attention=auto` computes with, and why."""
+    choice, tokens = flash_choice(platform, query, key, mask, bias, drop), key.shape[1]
+    least = WINS_FROM.get(choice.name, 0)
+    return choice if tokens >= least else Choice("xla", f"{tokens} tokens, and {choice.name} wins from {least}")
+
+
 _CHOICES: ContextVar[set[Choice] | None] = ContextVar("choices", default=None)
 
 
@@ -199,16 +220,41 @@ def attend_flash(
     drop: Drop | None = None,
 ) -> Array:
     """The same by what `flash_choice` picks for the platform that the program is traced for."""
-    choice = flash_choice(target_platform(), query, key, mask, bias, drop)
+    return _by(flash_choice(target_platform(), query, key, mask, bias, drop))(
+        query, key, value, mask, bias, scale, drop
+    )
+
+
+def attend_auto(
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Mask = NO_MASK,
+    bias: Array | None = None,
+    scale: float | None = None,
+    drop: Drop | None = None,
+) -> Array:
+    """The same by what `auto_choice` picks."""
+    return _by(auto_choice(target_platform(), query, key, mask, bias, drop))(query, key, value, mask, bias, scale, drop)
+
+
+def _by(choice: Choice) -> Attention:
+    """The form that was chosen, which is written down for `flash_choices`."""
     chosen = _CHOICES.get()
     if chosen is not None:
         chosen.add(choice)
-    if choice.name == "splash":
-        return attend_splash(query, key, value, mask, scale)
-    return ATTENTION[choice.name](query, key, value, mask, bias, scale, drop)
+    return _splash if choice.name == "splash" else ATTENTION[choice.name]
 
 
-ATTENTION: dict[str, Attention] = {"xla": attend, "cudnn": attend_cudnn, "flash": attend_flash}
+def _splash(
+    query: Array, key: Array, value: Array, mask: Mask, bias: Array | None, scale: float | None, drop: Drop | None
+) -> Array:
+    return attend_splash(query, key, value, mask, scale)
+
+
+ATTENTION: dict[str, Attention] = {
+    "xla": attend, "cudnn": attend_cudnn, "flash": attend_flash, "auto": attend_auto
+}  # fmt: skip
 
 
 def rotate(x: Array, table: tuple[Array, Array]) -> Array:

@@ -16,10 +16,10 @@ from ssl_jax.models.norm import Norm
 class ConvNet(nn.Module):
     """A convolution of side `kernels[i]` and stride `strides[i]`, norm and ReLU per entry of `widths`.
 
-    Series [B, T, C], images [B, H, W, C] and clips [B, T, H, W, C]: a kernel or a stride is one number for all axes or a tuple
-    with one for each. 28x28 pixels and strides of 2, 2, 2 (or 4, 2) leave a 4x4 map. `pool="flatten"` keeps the places apart,
-    `"mean"` averages `cells` parts of each axis of the map, or its places where it has no more than that on a side. Features are
-    those of the maps after the layers `levels`, side by side; -1 is the last.
+    Series [B, T, C], images [B, H, W, C] and clips [B, T, H, W, C]: a kernel or a stride is one number for all axes or a
+    tuple with one for each. 28x28 pixels and strides of 2, 2, 2 (or 4, 2) leave a 4x4 map. `pool="flatten"` keeps the places
+    apart, `"mean"` averages `cells` parts of each axis of the map (a tuple: so many of each), or its places where it has no
+    more. Features are those of the maps after the layers `levels`, side by side; -1 is the last.
     """
 
     widths: tuple[int, ...] = (32, 64, 128)
@@ -27,7 +27,7 @@ class ConvNet(nn.Module):
     kernels: tuple[int | tuple[int, ...], ...] = (3, 3, 3)
     norm: str = "group"  # batch | group | none
     pool: str = "flatten"  # flatten | mean
-    cells: int = 1
+    cells: int | tuple[int, ...] = 1
     levels: tuple[int, ...] = (-1,)
     dtype: str = "float32"
 
@@ -72,7 +72,8 @@ class ConvNet(nn.Module):
         if self.pool == "flatten":
             return x.reshape(x.shape[0], -1)
         batch, *grid, width = x.shape
-        return cell_means(x.reshape(batch, -1, width), tuple(grid), min(self.cells, *grid))
+        parts = (self.cells,) * len(grid) if isinstance(self.cells, int) else tuple(self.cells)
+        return cell_means(x.reshape(batch, -1, width), tuple(grid), tuple(map(min, parts, grid)))
 
 
 def _per_axis(size: int | tuple[int, ...], axes: int) -> tuple[int, ...]:

@@ -9,11 +9,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from ssl_jax.models.grid import TABLES, Grid, sincos, take_tokens
+from ssl_jax.models.attention import Rope
+from ssl_jax.models.grid import TABLES, Grid, rope, sincos, take_tokens
+from ssl_jax.models.grid import places as patch_places
 from ssl_jax.models.mask import Mask
 from ssl_jax.models.norm import Norm
-from ssl_jax.models.rows import Dense
+from ssl_jax.models.rows import Dense, gelu
 from ssl_jax.models.transformer import Transformer
+
+NEVER = -1e5  # a logit beside which 0 is certain
 
 
 class ProjectionHead(nn.Module):
@@ -50,6 +54,23 @@ class ProjectionHead(nn.Module):
         return norm(x, train) if final else x
 
 
+class FeatureHead(nn.Module):
+    """MLP without norms: (Dense, GELU) per entry of `hidden`, then Dense to `out`; () is one layer."""
+
+    hidden: tuple[int, ...] = ()
+    out: int = 768
+    dtype: str = "float32"
+    kernel_init: nn.initializers.Initializer = nn.initializers.normal(0.02)
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[..., F] -> [..., out]."""
+        dense = partial(Dense, dtype=self.dtype, kernel_init=self.kernel_init)
+        for i, width in enumerate(self.hidden):
+            x = gelu(dense(width, name=f"dense{i}")(x))
+        return dense(self.out, name="dense_out")(x)
+
+
 class Prototypes(nn.Module):
     """Scores against `count` prototypes: a linear layer without bias whose rows have unit length (SwAV).
 
@@ -65,6 +86,39 @@ class Prototypes(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (z.shape[-1], self.count))
         norm = jax.lax.stop_gradient(jnp.linalg.norm(kernel, axis=0, keepdims=True))
         return z @ (kernel / jnp.maximum(norm, 1e-12)).astype(z.dtype)
+
+
+class SymbolHead(nn.Module):
+    """A linear layer on every frame, for symbols of which the first is CTC's blank; frames that are not valid say it surely."""
+
+    out: int
+    dtype: str = "float32"
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, states: Array, valid: Array) -> Array:
+        """States [B, N, D], and which are valid [B, N] -> logits [B, N, out]."""
+        logits = Dense(self.out, dtype=self.dtype, kernel_init=self.kernel_init, name="dense_out")(states)
+        surely = jnp.where(jnp.arange(self.out) == 0, 0.0, NEVER).astype(logits.dtype)
+        return jnp.where(valid[..., None], logits, surely)
+
+
+class StepPredictor(nn.Module):
+    """What is expected 1 to `steps` steps later: a matrix for each (CPC's W_k).
+
+    They start so small that products of the predictions with numbers of size 1 are about 1.
+    """
+
+    steps: int
+    out: int
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, contexts: Array) -> Array:
+        """States [B, N, C] -> predictions [steps, B, N, out]."""
+        init = nn.initializers.variance_scaling(1 / self.out, "fan_in", "normal", in_axis=1, out_axis=2, batch_axis=0)
+        kernel = self.param("kernel", init, (self.steps, contexts.shape[-1], self.out)).astype(self.dtype)
+        return jnp.einsum("bnc,kcd->kbnd", contexts.astype(self.dtype), kernel)
 
 
 class MaskedDecoder(nn.Module):
@@ -105,9 +159,11 @@ class MaskedDecoder(nn.Module):
 
 
 class BlockPredictor(nn.Module):
-    """I-JEPA's predictor: context tokens and mask tokens at the places of one target block, through a narrow transformer.
+    """I-JEPA's and V-JEPA's predictor: context tokens and mask tokens at hidden places, through a narrow transformer.
 
-    Context tokens attend to the mask tokens of the block too, so every block is a forward pass of its own.
+    Context tokens attend to the mask tokens of a block too, so every block is a forward pass of its own. `positions` are the
+    fixed table, or `"rope"`: queries and keys are turned by their index on the grid, as in V-JEPA 2, `rope_tiled` as in
+    `ViT`. `mask_tokens` > 1 has a mask token for each setting of masks, which start at `mask_init`.
     """
 
     out: int  # width of the encoder
@@ -117,7 +173,14 @@ class BlockPredictor(nn.Module):
     mlp_dim: int = 1536
     dtype: str = "float32"
     remat: str = "full"
-    kernel_init: nn.initializers.Initializer = nn.initializers.truncated_normal(0.02)
+    kernel_init: nn.initializers.Initializer = nn.initializers.normal(0.02)
+    mask_init: nn.initializers.Initializer = nn.initializers.normal(0.02)
+    mask_tokens: int = 1
+    positions: str = "sincos"  # sincos | rope
+    rope_base: float = 10000.0
+    rope_tiled: bool = False
+    unroll: int = 1
+    attention: str = "xla"
 
     @nn.compact
     def __call__(
@@ -128,6 +191,7 @@ class BlockPredictor(nn.Module):
         index: Array,
         valid: Array,
         grid: Grid,
+        setting: int = 0,
     ) -> Array:
         """Predictions [B, M, T, out].
 
@@ -135,26 +199,39 @@ class BlockPredictor(nn.Module):
             context: [B, K, D] encoder tokens at the patches `context_index` [B, K]; `context_valid` [B, K] marks padding.
             index: [B, M, T] patches of the M target blocks; `valid` [B, M, T] marks padding.
             grid: patches along each axis.
+            setting: which mask token stands at hidden places.
         """
         batch, blocks, size = index.shape
-        table = jnp.asarray(sincos(self.width, grid), self.dtype)
         dense = partial(Dense, dtype=self.dtype, kernel_init=self.kernel_init)
-        mask_token = self.param("mask_token", nn.initializers.truncated_normal(0.02), (self.width,)).astype(self.dtype)
-
-        z = dense(self.width, name="embed")(context) + table[context_index]
-        z = jnp.broadcast_to(z[:, None], (batch, blocks, *z.shape[1:]))
-        x = jnp.concatenate([z, mask_token + table[index]], axis=2)
-        seen = jnp.broadcast_to(context_valid[:, None], (batch, blocks, context_valid.shape[1]))
-        seen = jnp.concatenate([seen, valid], axis=2)
-        x, seen = x.reshape(batch * blocks, -1, self.width), seen.reshape(batch * blocks, -1)
+        rows = (batch, blocks, context.shape[1])
+        z = self._placed(dense(self.width, name="embed")(context), context_index, grid)
+        hidden = self._placed(self._mask_token(setting), index, grid)
+        x = jnp.concatenate([jnp.broadcast_to(z[:, None], (*rows, self.width)), hidden], axis=2)
+        seen = jnp.concatenate([jnp.broadcast_to(context_valid[:, None], rows), valid], axis=2)
+        places = jnp.concatenate([jnp.broadcast_to(context_index[:, None], rows), index], axis=2)
+        x, seen, places = (a.reshape(batch * blocks, *a.shape[2:]) for a in (x, seen, places))
         x = Transformer(
-            self.depth,
-            self.heads,
-            self.mlp_dim,
-            self.dtype,
-            self.remat,
-            kernel_init=self.kernel_init,
+            self.depth, self.heads, self.mlp_dim, self.dtype, self.remat, self.unroll, self.attention, self.kernel_init,
             name="transformer",
-        )(x, Mask(seen))
+        )(x, Mask(seen), rope=self._rotation(places, grid))  # fmt: skip
         x = dense(self.out, name="pred")(x[:, -size:])
         return x.reshape(batch, blocks, size, self.out)
+
+    def _mask_token(self, setting: int) -> Array:
+        """Number `setting` of the mask tokens, [width]."""
+        shape = (self.width,) if self.mask_tokens == 1 else (self.mask_tokens, self.width)
+        token: Array = self.param("mask_token", self.mask_init, shape).astype(self.dtype)
+        return token.reshape(-1, self.width)[setting]
+
+    def _placed(self, x: Array, index: Array, grid: Grid) -> Array:
+        """`x`, with the codes of the patches `index` [..., N] where these are added: [..., N, width]."""
+        if self.positions == "rope":
+            return jnp.broadcast_to(x, (*index.shape, self.width))
+        return x + jnp.asarray(sincos(self.width, grid), self.dtype)[index]
+
+    def _rotation(self, index: Array, grid: Grid) -> Rope:
+        """(cos, sin) [R, S, head width] of the patches `index` [R, S]; None where a table was added."""
+        if self.positions != "rope":
+            return None
+        cos, sin = rope(self.width // self.heads, patch_places(grid), self.rope_base, tiled=self.rope_tiled)
+        return ((cos[index], sin[index]),)

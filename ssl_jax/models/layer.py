@@ -8,7 +8,11 @@ from jax import Array
 
 
 class Layer(NamedTuple):
-    """States after one layer: `tokens` [B, *grid, D] of the places, and the `class_token` [B, D] where there is one."""
+    """States after one layer: `tokens` [B, *grid, D] of the places, and the `class_token` [B, D] where there is one.
+
+    `valid` [B, *grid] says which places are no padding; None: all of them.
+    """
 
     tokens: Array
     class_token: Array | None = None
+    valid: Array | None = None

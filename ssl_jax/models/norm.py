@@ -9,11 +9,15 @@ from jax import Array
 
 from ssl_jax.errors import UserError
 
+DECAY = 0.9  # of BatchNorm's running statistics; torch's momentum of 0.1
+STATS = "batch_stats"
 NORMS = ("batch", "group", "none")
 
 
 class Norm(nn.Module):
     """BatchNorm (decay 0.9, epsilon 1e-5, over the global batch), GroupNorm or nothing.
+
+    The running variance, with which evaluation divides, averages the unbiased ones of batches, as torch's does; Flax's is biased.
 
     `use_scale`, `use_bias` and `scale_init` are the affine part. GroupNorm takes the largest number of groups up to
     `groups` that divides the channels.
@@ -34,10 +38,22 @@ class Norm(nn.Module):
             return x
         if self.kind == "batch":
             norm = nn.BatchNorm(
-                not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, use_fast_variance=False, name="bn", **affine
+                not train, momentum=DECAY, epsilon=1e-5, dtype=self.dtype, use_fast_variance=False, name="bn", **affine
             )
-            return norm(x)
+            return with_unbiased_variance(norm, x) if train and self._moves(norm) else norm(x)
         if self.kind == "group":
             groups = next(g for g in range(min(self.groups, x.shape[-1]), 0, -1) if x.shape[-1] % g == 0)
             return nn.GroupNorm(groups, dtype=self.dtype, use_fast_variance=False, name="gn", **affine)(x)
         raise UserError(f"norm={self.kind!r} is unknown; use one of {', '.join(NORMS)}")
+
+    def _moves(self, norm: nn.BatchNorm) -> bool:
+        return norm.has_variable(STATS, "var") and self.is_mutable_collection(STATS) and not self.is_initializing()
+
+
+def with_unbiased_variance(norm: nn.BatchNorm, x: Array) -> Array:
+    """`norm(x)`, whose running variance moves by the batch's unbiased one."""
+    before, count = DECAY * norm.get_variable(STATS, "var"), x.size // x.shape[-1]
+    out = norm(x)
+    moved = norm.get_variable(STATS, "var") - before
+    norm.put_variable(STATS, "var", before + moved * (count / max(count - 1, 1)))
+    return out

@@ -12,13 +12,17 @@ from ssl_jax.losses.contrastive import normalize
 from ssl_jax.models.rows import gelu
 
 LAST_LAYERS = ("weight_norm", "linear")
+UNIFORM = nn.initializers.variance_scaling(
+    1 / 3, "fan_in", "uniform"
+)  # within 1/sqrt(inputs), as torch's linear layers start
 
 
 class PrototypeHead(nn.Module):
     """(Dense, GELU) x (layers - 1), Dense to `bottleneck`, L2 normalisation, prototypes (arXiv 2104.14294, appendix C).
 
     `last_layer="weight_norm"`: prototypes are unit vectors, times a learned length each if `magnitude` (DINOv2), so that
-    logits without it are cosines. `"linear"`: they are as long as they like (DINOv3).
+    logits without it are cosines. `"linear"`: they are as long as they like (DINOv3). All weights start normal with a deviation
+    of 0.02 but prototypes that are normalised, which start as torch's linear layers do: the longer, the slower AdamW turns them.
     """
 
     prototypes: int = 65536
@@ -32,12 +36,13 @@ class PrototypeHead(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Features [..., D] -> logits [..., K] in float32 or wider."""
-        init = nn.initializers.truncated_normal(0.02)
+        init = nn.initializers.normal(0.02)
         for i in range(self.layers - 1):
             x = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=init, name=f"dense{i}")(x)
             x = gelu(x)
         x = normalize(nn.Dense(self.bottleneck, dtype=self.dtype, kernel_init=init, name="dense_out")(x))
-        kernel = self.param("prototypes", init, (self.bottleneck, self.prototypes))
+        start = UNIFORM if self.last_layer == "weight_norm" else init
+        kernel = self.param("prototypes", start, (self.bottleneck, self.prototypes))
         if self.last_layer == "weight_norm":
             kernel = normalize(kernel.T).T
         logits = jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype), preferred_element_type=wide(self.dtype))

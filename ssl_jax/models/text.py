@@ -20,6 +20,7 @@ from ssl_jax.models.cache import filled, remembered
 from ssl_jax.models.condition import ModulatedNorm, NoiseEmbedding
 from ssl_jax.models.dropout import Dropout
 from ssl_jax.models.mask import Mask
+from ssl_jax.models.places import Lattice, Places
 from ssl_jax.models.relative import RelativeBias
 from ssl_jax.models.rows import NORMS, Dense, LayerNorm
 from ssl_jax.models.transformer import Memory, Style, Transformer
@@ -75,6 +76,7 @@ class TextTransformer(nn.Module):
     qkv_bias: str = "all"  # all | none
     condition: int = 0
     adapter: int = 0  # the width of bottlenecks after all branches; 0: none
+    mask_vector: bool = False  # a learned vector stands for hidden tokens (`at_places`)
 
     def __post_init__(self) -> None:
         for value, known, name in (
@@ -97,6 +99,8 @@ class TextTransformer(nn.Module):
             self.relative = RelativeBias(self.heads, self.relative_buckets, self.relative_furthest, not self.causal)
         if self.types:
             self.kinds = table(self.types)
+        if self.mask_vector:
+            self.mask_token = self.param("mask_token", nn.initializers.zeros_init(), (self.width,))
         if self.embedding_norm:
             self.normed = NORMS[self.norm](self.norm_epsilon, self.dtype)
         if self.condition:
@@ -150,16 +154,51 @@ class TextTransformer(nn.Module):
 
         With a cache that has been begun (`models/cache.py`), `x` is one token behind those that were seen.
         """
+        return self.stacked(x, segments, positions, train, memory, noise).tokens
+
+    def stacked(
+        self,
+        x: Array,
+        segments: Array,
+        positions: Array,
+        train: bool = False,
+        memory: Memory | None = None,
+        noise: Array | None = None,
+        last: int = 0,
+    ) -> Places:
+        """`states`, and those after each of the `last` blocks, before the final norm."""
         first, seen = filled(self), remembered(self, segments)
         bias = self.relative(x.shape[1], seen.shape[1], first) if self.positions == "relative" else None
         # Padding sees the first text, as in models that know no segments; nothing sees padding, nor slots that are still free.
         mask = Mask(None, self.causal and first is None, jnp.maximum(segments, 1), seen)
         rope = self._rope(positions)
+        through = partial(
+            self.transformer.outputs, mask=mask, rope=rope, train=train, bias=bias, memory=memory, last=last
+        )
         if not self.condition:
-            return self.transformer(x, mask, rope=rope, train=train, bias=bias, memory=memory)
+            return Places(*through(x))
         condition = self.condition_of(jnp.zeros(len(x)) if noise is None else noise)
-        x = self.transformer(x, mask, rope=rope, train=train, bias=bias, memory=memory, condition=condition)
-        return self.final(x, condition)
+        x, layers = through(x, condition=condition)
+        return Places(self.final(x, condition), layers)
+
+    def lattice(self, tokens: Array, segments: Array, positions: Array) -> Lattice:
+        """The tokens, but for padding."""
+        return Lattice(tokens.shape[1:], segments > 0)
+
+    def at_places(
+        self,
+        tokens: Array,
+        segments: Array,
+        positions: Array,
+        hidden: Array | None = None,
+        last: int = 0,
+        train: bool = False,
+    ) -> Places:
+        """States [B, T, D] of tokens; a learned vector stands where `hidden` [B, T] is True, for models with a `mask_vector`."""
+        x = self.looked_up(tokens)
+        if hidden is not None:
+            x = jnp.where(hidden[..., None], self.mask_token, x)
+        return self.stacked(self.placed(x, positions), segments, positions, train, last=last)
 
     def features(self, tokens: Array, segments: Array, positions: Array, train: bool = False) -> Array:
         """One row [B, D] for each text."""

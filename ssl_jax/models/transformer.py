@@ -76,10 +76,11 @@ class Style:
     """What blocks of language models do otherwise than a ViT's, which are the default.
 
     BERT and BART: order="post", final_norm=False. GPT-2: the default. Llama: norm="rms", bias=False, kv_heads=8. T5:
-    norm="rms", bias=False, scale=1.0. What differs in the MLP and its norms' epsilon are fields of `Transformer`.
+    norm="rms", bias=False, scale=1.0. PatchTST: norm="batch", whose statistics are of all tokens of the global batch. What
+    differs in the MLP and its norms' epsilon are fields of `Transformer`.
     """
 
-    norm: str = "layer"  # layer | layer_unbiased | rms
+    norm: str = "layer"  # layer | layer_unbiased | rms | batch
     order: str = "pre"  # the norm comes before a branch (pre) | after its sum (post)
     final_norm: bool = True
     bias: bool = True  # of dense layers; without it no queries, keys and values have one either
@@ -90,9 +91,15 @@ class Style:
     query_start: float = 1.0  # factor on those of the queries; T5, which does not scale logits: 1 / sqrt(head width)
 
     def __post_init__(self) -> None:
-        for value, known, name in ((self.norm, NORMS, "norm"), (self.order, ORDERS, "order")):
+        for value, known, name in ((self.norm, (*NORMS, "batch"), "norm"), (self.order, ORDERS, "order")):
             if value not in known:
                 raise UserError(f"{name}={value!r} is unknown; use one of {', '.join(known)}")
+
+    def norms(self, epsilon: float, dtype: str, train: bool) -> Callable[..., Any]:
+        """What makes a norm of a given `name`."""
+        if self.norm != "batch":
+            return partial(NORMS[self.norm], epsilon, dtype)
+        return partial(nn.BatchNorm, not train, momentum=0.9, epsilon=epsilon, dtype=dtype, use_fast_variance=False)
 
 
 def times(init: Initializer, factor: float) -> Initializer:
@@ -166,6 +173,7 @@ class Block(nn.Module):
     style: Style = Style()
     dropout: Dropout = Dropout()
     adapter: int = 0
+    train: bool = False  # BatchNorm takes the statistics of this batch
 
     @nn.compact
     def __call__(
@@ -187,7 +195,7 @@ class Block(nn.Module):
         width = x.shape[-1]
         dense = partial(Dense, dtype=self.dtype, kernel_init=self.kernel_init, use_bias=self.style.bias)
         ending = partial(dense, kernel_init=times(self.kernel_init, self.style.residual_start))
-        norm = partial(NORMS[self.style.norm], self.norm_epsilon, self.dtype)
+        norm = self.style.norms(self.norm_epsilon, self.dtype, self.train)
         attend = partial(ATTENTION[self.attention], scale=self.style.scale, drop=self._drop_weights())
 
         def scaled(name: str, h: Array) -> Array:
@@ -316,7 +324,9 @@ class Transformer(nn.Module):
     dtype: str = "float32"
     remat: str = "full"  # none | dots | full | offload
     unroll: int = 1  # layers per scan iteration; `depth` unrolls the loop without changing the parameters
-    attention: str = "xla"  # xla | cudnn | flash: the fused kernel of the platform, where there is one
+    attention: str = (
+        "xla"  # xla | cudnn | flash: the fused kernel of the platform, where there is one | auto: where it wins
+    )
     kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
     mlp: str = "gelu"  # gelu | gelu_tanh | quick_gelu | relu | swiglu | geglu | geglu_tanh
     layer_scale: float | None = None
@@ -378,7 +388,7 @@ class Transformer(nn.Module):
         block = kind if self.remat == "none" else nn.remat(kind, policy=policy, prevent_cse=False)
         stack = nn.scan(
             block,
-            variable_axes={"params": 0, CACHE: 0},
+            variable_axes={"params": 0, CACHE: 0, "batch_stats": 0},
             split_rngs={"params": True, NOISE: True},
             in_axes=(0, *[nn.broadcast] * 5),
             length=self.depth,
@@ -386,13 +396,13 @@ class Transformer(nn.Module):
         )
         blocks = stack(
             self.heads, self.mlp_dim, self.dtype, self.attention, self.kernel_init, self.mlp, self.layer_scale,
-            self.qkv_bias, self.norm_epsilon, sections, drop, self.style, dropout, self.adapter, name=STACK,
+            self.qkv_bias, self.norm_epsilon, sections, drop, self.style, dropout, self.adapter, train, name=STACK,
         )  # fmt: skip
         x, layers = blocks(x, (drop or DropPath(0.0)).rates(self.depth), mask, rope, bias, memory, condition)
-        return self._normed(x, sections), layers[-last:] if layers is not None and last else None
+        return self._normed(x, sections, train), layers[-last:] if layers is not None and last else None
 
-    def _normed(self, x: Array, sections: Sections) -> Array:
-        norm = partial(NORMS[self.style.norm], self.norm_epsilon, self.dtype)
+    def _normed(self, x: Array, sections: Sections, train: bool) -> Array:
+        norm = self.style.norms(self.norm_epsilon, self.dtype, train)
         normed = norm(name="norm")(x) if self.style.final_norm else x
         if self.local_prefix and len(sections) > 1:
             local = [np.tile(np.arange(s.tokens) < self.local_prefix * (i > 0), s.rows) for i, s in enumerate(sections)]

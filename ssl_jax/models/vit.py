@@ -32,9 +32,11 @@ from ssl_jax.models.grid import (
 )
 from ssl_jax.models.layer import Layer
 from ssl_jax.models.mask import Mask
+from ssl_jax.models.places import Lattice, Places
 from ssl_jax.models.pooling import AttentionPool
+from ssl_jax.models.relative import GridBias
 from ssl_jax.models.rows import Dense, LayerNorm
-from ssl_jax.models.transformer import NOISE, STACK, Transformer
+from ssl_jax.models.transformer import NOISE, STACK, Style, Transformer
 
 # width, depth, heads, MLP width
 VARIANTS = {
@@ -45,9 +47,9 @@ VARIANTS = {
     "H": (1280, 32, 16, 5120),
     "g": (1408, 40, 16, 6144),
 }
-POSITIONS = (*TABLES, "learned", "rope")
+POSITIONS = (*TABLES, "learned", "rope", "relative")
 ROPE_PLACES = {"centres": centres, "indices": places}
-INITIALIZERS = {"xavier": nn.initializers.xavier_uniform(), "normal": nn.initializers.truncated_normal(0.02)}
+INITIALIZERS = {"xavier": nn.initializers.xavier_uniform(), "normal": nn.initializers.normal(0.02)}
 INTERPOLATION_OFFSET = 0.1  # what DINO and DINOv2 add to the size when they resize learned positions
 
 
@@ -63,8 +65,10 @@ class ViT(nn.Module):
     registers, and the class token's code is zero or learned. `"rope"` turns queries and keys of patches instead, at their
     `rope_places`, in training rescaled by a factor between `1/rope_rescale` and `rope_rescale`, drawn once for each size:
     `"centres"` from -1 to 1 and a base of 100 are DINOv3's, `"indices"`, 10000 and `rope_tiled` (a slip that checkpoints need,
-    see `rope`) V-JEPA 2's. `mlp_dim` is the hidden width of the MLP. `embedding_norm` is a LayerNorm of what
-    enters the blocks (CLIP).
+    see `rope`) V-JEPA 2's. `"relative"` adds a learned number for each head and offset of two places to the logits of all
+    blocks (BEiT), for a `grid` as large as that of any image. `mlp_dim` is the hidden width of the MLP. `embedding_norm` is a
+    LayerNorm of what enters the blocks (CLIP). `read_block` is the block after which `features` reads the tokens, as the norm
+    of the next one gives them (iGPT; BEiT's linear probe); 0 is the end.
     """
 
     width: int = 192
@@ -72,16 +76,16 @@ class ViT(nn.Module):
     heads: int = 3
     mlp_dim: int = 768
     patch: Patch = 16
-    positions: str = "sincos"  # sincos | sequence | learned | rope
+    positions: str = "sincos"  # sincos | sequence | learned | rope | relative
     class_token: bool = True
     registers: int = 0
-    pool: str = "mean"  # mean of the patch tokens | class token | map: attention to all tokens
+    pool: str = "mean"  # mean of the patch tokens | class token | class_mean: both (DINOv2) | map: attention to all tokens
     cells: int | tuple[int, ...] = 1  # pool="mean" averages each of so many parts of every axis on its own
     dtype: str = "float32"
     remat: str = "full"
     unroll: int = 1
     attention: str = "xla"
-    initializer: str = "xavier"  # xavier | normal (truncated, 0.02)
+    initializer: str = "xavier"  # xavier | normal (0.02)
     mlp: str = "gelu"  # gelu | gelu_tanh | quick_gelu | relu | swiglu
     layer_scale: float | None = None
     qkv_bias: str = "all"  # all | query_value | none
@@ -97,6 +101,8 @@ class ViT(nn.Module):
     embedding_norm: bool = False
     local_norm: bool = False  # class token and registers of all sizes but the first have a final LayerNorm of their own
     adapter: int = 0  # the width of bottlenecks after all branches (Houlsby et al. 2019); 0: none
+    final_norm: bool = True
+    read_block: int = 0
 
     def setup(self) -> None:
         """The pooling that has parameters."""
@@ -157,6 +163,11 @@ class ViT(nn.Module):
             last: how many blocks' outputs are returned; None in their place where it is 0.
         """
         self._check_axes(images)
+        if self.positions == "relative" and (keep is not None or len(images) > 1):
+            raise UserError(
+                "positions='relative' needs all patches of images of one size; use another kind of positions where patches are "
+                "dropped (MAE, I-JEPA) or crops have several sizes (DINO)"
+            )
         if keep is not None and self.positions == "rope" and self.drop_path and self.drop_path_mode == "subset":
             raise UserError(
                 "positions='rope' with dropped patches turns every example by its own table, which drop_path_mode='subset' "
@@ -179,7 +190,7 @@ class ViT(nn.Module):
         x = embed(_pack(patches))
         if masks is not None:
             x = self._masked(x, masks, patches)
-        if self.positions != "rope":
+        if self.positions in (*TABLES, "learned"):
             x = x + _pack(positions).astype(x.dtype)
 
         prefix = self._prefix_tokens(x.dtype)
@@ -195,22 +206,24 @@ class ViT(nn.Module):
         stack = Transformer(
             self.depth, self.heads, self.mlp_dim, self.dtype, self.remat, self.unroll, self.attention,
             self._kernel_init, self.mlp, self.layer_scale, self.qkv_bias, self.norm_epsilon, drop,
-            self.prefix if self.local_norm else 0, adapter=self.adapter, name="transformer",
+            self.prefix if self.local_norm else 0, Style(final_norm=self.final_norm), adapter=self.adapter,
+            name="transformer",
         )  # fmt: skip
         turned = self._rotations(grids, keep or none, train)
         x = _pack(sequences)
         x = LayerNorm(self.norm_epsilon, self.dtype, name="normed")(x) if self.embedding_norm else x
-        out, layers = stack.outputs(x, Mask(valid), sections, turned, train, last=last)
+        bias = self._bias(grids[0])
+        out, layers = stack.outputs(x, Mask(valid), sections, turned, train, bias, last=last)
         parts = zip(split_sections(out, sections), sequences, strict=True)
         return tuple(part.reshape(*s.shape[:3], -1) for part, s in parts), layers
 
     def layers(self, image: Array, last: int) -> list[Layer]:
         """States of whole images after each of the `last` blocks, each normalised as the last one is (DINOv2's
-        `get_intermediate_layers(norm=True)`).
+        `get_intermediate_layers(norm=True)`), if it is.
         """
         _, states = self.outputs((image[:, None],), last=last)
-        norm = LayerNorm(self.norm_epsilon, self.dtype, parent=None)
-        normed: Any = norm.apply({"params": self.variables["params"]["transformer"]["norm"]}, states)
+        stack = self.variables["params"]["transformer"]
+        normed: Any = self._normed(stack["norm"], states) if self.final_norm else states  # type: ignore[arg-type]
         grid = grid_of(image.shape, self.patch)
         return [
             Layer(x[:, self.prefix :].reshape(len(x), *grid, -1), x[:, 0] if self.class_token else None) for x in normed
@@ -224,7 +237,7 @@ class ViT(nn.Module):
         """
         _, (given, _) = self.outputs((image[:, None],), last=2)  # type: ignore[misc]
         block = jax.tree.map(lambda x: x[-1], self.variables["params"]["transformer"][STACK])
-        normed: Any = LayerNorm(self.norm_epsilon, self.dtype, parent=None).apply({"params": block["norm1"]}, given)
+        normed = self._normed(block["norm1"], given)
         heads = Qkv(self.heads, self.qkv_bias, self.dtype, self._kernel_init, parent=None)
         projected: Any = heads.apply({"params": block["qkv"]}, normed)
         query, key = projected[:, :, 0], projected[:, :, 1]
@@ -233,7 +246,7 @@ class ViT(nn.Module):
             query, key = rotate(query, turned[0]), rotate(key, turned[0])
         kind = wide(query.dtype)
         logits = jnp.einsum("bqhd,bkhd->bhqk", query * query.shape[-1] ** -0.5, key, preferred_element_type=kind)
-        return jax.nn.softmax(logits)
+        return jax.nn.softmax(logits + self._learned_bias(grid_of(image.shape, self.patch)))
 
     def features(self, image: Array, train: bool = False) -> Array:
         """Pooled features [B, F] of whole images: what probes see. F is D, times the number of cells.
@@ -241,12 +254,44 @@ class ViT(nn.Module):
         `train` draws stochastic depth and rotary scales where there is a stream `noise`; without it, it has no effect.
         """
         noisy = train and self.has_rng(NOISE)
-        tokens = self.crops((image[:, None],), train=noisy)[0][:, 0]
+        tokens = self._read(image, noisy)
         if self.pool == "class":
             return tokens[:, 0]
         if self.pool == "map":
             return self.map(tokens)
-        return cell_means(tokens[:, self.prefix :], grid_of(image.shape, self.patch), self.cells)
+        means = cell_means(tokens[:, self.prefix :], grid_of(image.shape, self.patch), self.cells)
+        return means if self.pool == "mean" else jnp.concatenate([tokens[:, 0].astype(means.dtype), means], axis=-1)
+
+    def lattice(self, image: Array) -> Lattice:
+        """The patches of images."""
+        return Lattice(grid_of(image.shape, self.patch))
+
+    def at_places(self, image: Array, hidden: Array | None = None, last: int = 0, train: bool = False) -> Places:
+        """States [B, N, D] of the patches of whole images; the mask token stands where `hidden` [B, N] is True."""
+        masks = None if hidden is None else (hidden[:, None],)
+        (tokens,), layers = self.outputs((image[:, None],), masks, train=train, last=last)
+        return Places(tokens[:, 0, self.prefix :], None if layers is None else layers[:, :, self.prefix :])
+
+    def _read(self, image: Array, train: bool) -> Array:
+        """What `features` is made of, [B, prefix + N, D]."""
+        if not self.read_block:
+            return self.crops((image[:, None],), train=train)[0][:, 0]
+        _, layers = self.outputs((image[:, None],), train=train, last=self.depth - self.read_block + 1)
+        following = jax.tree.map(lambda x: x[self.read_block], self.variables["params"]["transformer"][STACK]["norm1"])
+        return self._normed(following, layers[0])  # type: ignore[index]
+
+    def _normed(self, params: Any, x: Array) -> Array:
+        """`x` after a LayerNorm whose parameters are given."""
+        return LayerNorm(self.norm_epsilon, self.dtype, parent=None).apply({"params": params}, x)  # type: ignore[return-value]
+
+    def frame_features(self, clip: Array) -> Array:
+        """The mean [B, D] over the frames of a clip [B, T, H, W, C] of what is made of each frame alone, which does not depend on
+        their order. A frame is shown as long as a patch is, and its tokens are pooled as those of a clip, without `cells`.
+        """
+        stills = jnp.repeat(clip.reshape(-1, 1, *clip.shape[2:]), sides(self.patch)[0], axis=1)
+        tokens = self(stills)
+        pooled = tokens[:, 0] if self.pool == "class" else tokens[:, self.prefix :].mean(1, dtype=wide(tokens.dtype))
+        return pooled.reshape(*clip.shape[:2], -1).mean(1)
 
     @property
     def _kernel_init(self) -> nn.initializers.Initializer:
@@ -255,8 +300,10 @@ class ViT(nn.Module):
     def _position_tables(self, grids: list[Grid]) -> list[Array]:
         """Codes [N, D] for the patches of each grid."""
         if self.positions in TABLES:
-            return [jnp.asarray(TABLES[self.positions](self.width, grid), self.dtype) for grid in grids]
-        if self.positions == "rope":
+            first = self.grid or grids[0]
+            table = jnp.asarray(TABLES[self.positions](self.width, first))
+            return [resize_tokens(table, first, grid, INTERPOLATION_OFFSET).astype(self.dtype) for grid in grids]
+        if self.positions in ("rope", "relative"):
             return [jnp.zeros((math.prod(grid), self.width), self.dtype) for grid in grids]
         base = self.grid or grids[0]
         if self.has_variable("params", "positions"):
@@ -268,6 +315,25 @@ class ViT(nn.Module):
                 )
         table = self.param("positions", nn.initializers.normal(0.02), (math.prod(base), self.width))
         return [resize_tokens(table, base, grid, INTERPOLATION_OFFSET) for grid in grids]
+
+    def _bias(self, grid: Grid) -> Array | None:
+        """What is added to the logits of every block, [1, H, P + N, P + N]."""
+        if self.positions != "relative":
+            return None
+        widest = self.grid or grid
+        if any(n > w for n, w in zip(grid, widest, strict=True)):
+            raise UserError(
+                f"positions='relative' has offsets for {by(widest)} patches and the image has {by(grid)}; set model.grid to the "
+                "largest grid, before training"
+            )
+        return GridBias(self.heads, tuple(widest), self.prefix, name="relative")(grid)
+
+    def _learned_bias(self, grid: Grid) -> Array | float:
+        """The same from the parameters that there are, 0 without."""
+        if self.positions != "relative":
+            return 0.0
+        bias = GridBias(self.heads, tuple(self.grid or grid), self.prefix, parent=None)
+        return bias.apply({"params": self.variables["params"]["relative"]}, grid)  # type: ignore[return-value]
 
     def _masked(self, x: Array, masks: tuple[Array | None, ...], patches: list[Array]) -> Array:
         token = self.param("mask_token", nn.initializers.zeros_init(), (1, 1, self.width)).astype(x.dtype)
@@ -318,16 +384,20 @@ class ViT(nn.Module):
             )
 
     def __post_init__(self) -> None:
-        if self.pool == "class" and not self.class_token:
-            raise UserError("pool='class' needs class_token=True; use pool='mean'")
+        if self.pool.startswith("class") and not self.class_token:
+            raise UserError(f"pool={self.pool!r} needs class_token=True; use pool='mean'")
         for value, known, name in (
-            (self.pool, ("mean", "class", "map"), "pool"),
+            (self.pool, ("mean", "class", "class_mean", "map"), "pool"),
             (self.positions, POSITIONS, "positions"),
             (self.initializer, INITIALIZERS, "initializer"),
             (self.rope_places, ROPE_PLACES, "rope_places"),
         ):
             if value not in known:
                 raise UserError(f"{name}={value!r} is unknown; use one of {', '.join(known)}")
+        if not 0 <= self.read_block < self.depth:
+            raise UserError(
+                f"read_block={self.read_block}: 0 (the end), or 1 to {self.depth - 1} of {self.depth} blocks"
+            )
         if len(sides(self.patch)) not in KINDS or min(sides(self.patch)) < 1:
             raise UserError(
                 f"patch={self.patch}: a number of pixels, or a size of 1 or more for each of one to three axes"

@@ -164,6 +164,7 @@ class Objective:
     augment: Augment
 
     validated: ClassVar[tuple[Column, ...]] = ()  # how `validate` is shown; (): every measure under its name
+    fit_records = 0  # how many records `fitted` wants to see; a subclass may make a field of it
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -195,6 +196,10 @@ class Objective:
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """The loss terms of one batch (or microbatch). `key` is for dropout and the like."""
         raise NotImplementedError
+
+    def fitted(self, state: State, records: Batch) -> State:
+        """The fresh state after a look at `fit_records` records of the data: codebooks. In numpy or jax; of the same shapes."""
+        return state
 
     def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:
         """After the optimiser: move the teacher, queue or centre. The default keeps new BatchNorm statistics."""

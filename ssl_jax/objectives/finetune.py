@@ -24,7 +24,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.losses.mean import Mean
 from ssl_jax.losses.mixing import Mixed, cutmix, mixup
 from ssl_jax.losses.tasks import TASKS, Task, smoothed
-from ssl_jax.models.heads import ProjectionHead
+from ssl_jax.models.heads import ProjectionHead, SymbolHead
 from ssl_jax.models.transformer import NOISE
 from ssl_jax.objectives.base import Batch, Encoder, Keys, Out, Progress, State, Views
 from ssl_jax.objectives.shared.ema import ema_update
@@ -44,8 +44,10 @@ class Finetune(Supervised):
 
     classes: how many the label has, or how many numbers.
     label: the field of the records that is learned.
-    method: what is read of the encoder: features [B, F], or, for `task="tokens"`, a row for every token ("__call__").
-    task: "class", "classes" (several: the label is [K] of 0 and 1), "numbers" or "tokens" (the label is [T], -1 for none).
+    method: what is read of the encoder: features [B, F], for `task="tokens"` a row for every token ("__call__"), for "text"
+      states of frames and which are valid ("told").
+    task: "class", "classes" (several: the label is [K] of 0 and 1), "numbers", "tokens" (the label is [T], -1 for none), or
+      "text" (symbols [L], 0 for none: CTC).
     adapt: what is learned of the encoder, a class of `ssl_jax/adapt`.
     smoothing: how much of a target is spread over all classes.
     mixup, cutmix: alpha of each, 0 for none; with both, a batch has one of them, at even odds.
@@ -72,15 +74,15 @@ class Finetune(Supervised):
             raise UserError(f"objective.classes={self.classes}: must be 1 or more")
         if (self.mixup or self.cutmix) and (self.task == "tokens" or len(self.augment.inputs) > 1):
             raise UserError("objective.mixup and .cutmix mix images; set both to 0 for texts")
+        if self.task == "text" and (self.smoothing or self.method == "features"):
+            raise UserError("objective.task=text has no smoothing, and reads frames: set smoothing=0 and method=told")
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
         """The encoder, and one linear layer that starts near zero."""
-        dtype, init = getattr(self.encoder, "dtype", "float32"), nn.initializers.truncated_normal(HEAD_STD)
-        return {
-            "encoder": self.encoder,
-            "head": ProjectionHead((), self.classes, "none", dtype=dtype, kernel_init=init),
-        }
+        dtype, init = getattr(self.encoder, "dtype", "float32"), nn.initializers.normal(HEAD_STD)
+        head = SymbolHead if self.task == "text" else partial(ProjectionHead, (), norm="none")
+        return {"encoder": self.encoder, "head": head(out=self.classes, dtype=dtype, kernel_init=init)}
 
     @property
     def kind(self) -> Task:
@@ -98,7 +100,7 @@ class Finetune(Supervised):
         view = arrays_of(single(self.given(views)))
         encoder, stats = init_variables(self.encoder, key_encoder, *view, method=self.method)
         h, _ = self._read(encoder, stats, view, key, train=False)
-        head, _ = init_variables(self.modules["head"], key_head, h)
+        head, _ = init_variables(self.modules["head"], key_head, *arrays_of(h))
         extra = {} if stats is None else {"batch_stats": {"encoder": stats}}
         return self.parted(State({"encoder": encoder, "head": head}, extra), key_adapt)
 
@@ -179,9 +181,9 @@ class Finetune(Supervised):
         params, stats = self._applied(params, extra), extra.get("batch_stats", {}).get("encoder")
         arrays = tuple(shard_batch(x) for x in arrays_of(view))
         h, stats = self._read(params["encoder"], stats, arrays, key, train)
-        return applied(self.modules["head"], params["head"], shard_batch(h)), stats
+        return applied(self.modules["head"], params["head"], *map(shard_batch, arrays_of(h))), stats
 
-    def _read(self, encoder: dict, stats: Any, arrays: tuple[Array, ...], key: Array, train: bool) -> tuple[Array, Any]:
+    def _read(self, encoder: dict, stats: Any, arrays: tuple[Array, ...], key: Array, train: bool) -> tuple[Any, Any]:
         """What `method` makes of a view, and the new BatchNorm statistics, None where they stay."""
         learns = train and stats is not None and self.adapt.changes_statistics
         variables = {"params": encoder} | ({} if stats is None else {"batch_stats": stats})

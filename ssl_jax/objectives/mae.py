@@ -14,12 +14,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from ssl_jax.data.image.views import ImageViews
+from ssl_jax.data.augment import Normalised
 from ssl_jax.data.masks.noise import random_keep
-from ssl_jax.data.panels import Panel, Pictures
+from ssl_jax.data.panels import Panel, panel_of
 from ssl_jax.errors import UserError
 from ssl_jax.losses.regression import masked_patch_mse, standardize
-from ssl_jax.models.grid import Grid, grid_of, patch_length, patchify, unpatchify
+from ssl_jax.models.grid import TABLES, Grid, grid_of, patch_length, patchify, unpatchify
 from ssl_jax.models.heads import MaskedDecoder
 from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Progress, State, Views
 from ssl_jax.objectives.shared.forward import applied
@@ -38,7 +38,7 @@ class MAE(Objective):
     """
 
     encoder: nn.Module
-    augment: ImageViews
+    augment: Normalised
     mask_ratio: float = 0.75
     normalize_pixels: bool = True
     decoder_width: int = 512
@@ -68,7 +68,7 @@ class MAE(Objective):
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
         """One view [B, 1, h, w, C] and `noise` [B, N]; the patches with the smallest noise are kept."""
         views = self.augment(keys.example, batch)
-        patches = math.prod(self._grid(views))
+        patches = self.drawn(self._grid(views))
         noise = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), (patches,)))(keys.example)
         return views | {"noise": noise}
 
@@ -90,10 +90,18 @@ class MAE(Objective):
         patches = patchify(views[self.view][:, 0], self.encoder.patch)
         return standardize(patches, epsilon=1e-6, ddof=1) if self.normalize_pixels else patches
 
+    def drawn(self, grid: Grid) -> int:
+        """How many numbers of noise say which patches are kept."""
+        return math.prod(grid)
+
+    def statistics(self, patches: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation that normalise patches [B, N, L], which `show` gives back to what is predicted."""
+        return patches.mean(-1, keepdims=True), jnp.sqrt(patches.var(-1, keepdims=True, ddof=1) + 1e-6)
+
     def preview(self, views: Views) -> dict[str, Panel]:
         """The input and what is left of it."""
         image, masked = self._masked(views)
-        return {"masks": Pictures(jnp.stack([image, masked], axis=1), ("input", "masked"))}
+        return {"masks": panel_of(self.augment.upright(jnp.stack([image, masked], axis=1)), ("input", "masked"))}
 
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
         """Input, masked input, and the reconstruction on removed patches."""
@@ -101,13 +109,13 @@ class MAE(Objective):
         patches = patchify(views[self.view][:, 0], self.encoder.patch)
         note = ""
         if self.normalize_pixels:
-            mean, std = patches.mean(-1, keepdims=True), jnp.sqrt(patches.var(-1, keepdims=True, ddof=1) + 1e-6)
+            mean, std = self.statistics(patches)
             prediction = prediction * std + mean
             note = BORROWED
         filled = jnp.where(mask[..., None] > 0, prediction, patches)
         filled = self.augment.denormalise(unpatchify(filled, self.encoder.patch, self._grid(views)))
-        rows = jnp.stack([*self._masked(views), filled], axis=1)
-        return {"reconstruction": Pictures(rows, ("input", "masked", "reconstruction"), note)}
+        rows = self.augment.upright(jnp.stack([*self._masked(views), filled], axis=1))
+        return {"reconstruction": panel_of(rows, ("input", "masked", "reconstruction"), note)}
 
     def _grid(self, views: Views) -> Grid:
         return grid_of(views[self.view].shape, self.encoder.patch)
@@ -128,6 +136,7 @@ class MAE(Objective):
             remat=self.encoder.remat,
             unroll=self.encoder.unroll,
             attention=self.encoder.attention,
+            positions=self.encoder.positions if self.encoder.positions in TABLES else "sincos",
         )
 
     def _masked(self, views: Views) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ A group is `(path regex, {key: value})`; all groups that match a path apply, and
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,10 +24,10 @@ from ssl_jax.errors import UserError
 
 Groups = Sequence[tuple[str, Mapping[str, float]]]
 CLIPS = ("global", "module", "tensor")
-# Not decayed by default: biases, norm parameters, tokens, position tables and temperatures (MAE, I-JEPA, SimCLR; Swin for
-# tables of relative positions; CLIP). By name, not by rank: the layer axis makes a stacked bias look like a matrix.
+# Not decayed by default: biases, norm parameters, LayerScale, tokens, position tables and temperatures (MAE, I-JEPA, SimCLR; Swin
+# for tables of relative positions; DINOv2; CLIP). By name, not by rank: the layer axis makes a stacked bias look like a matrix.
 NO_DECAY = (
-    r"(^|/)(bias|scale|class_token|cls_token|class_position|positions|registers|mask_token|logit_scale|logit_bias"
+    r"(^|/)(bias|scale|layer_scale\d|class_token|cls_token|class_position|positions|registers|mask_token|logit_scale|logit_bias"
     r"|(relative_position|relative_attention|rel_pos|relpos)_bias(_table)?(/.*)?|rel_embedding)$"
 )
 # What lies before the first block, layer 0 of layer-wise rates (BEiT, arXiv 2106.08254, appendix; DINOv2): tokens, position
@@ -63,6 +63,16 @@ def rule_for(groups: Groups, name: str) -> dict[str, float]:
 def decay_factor(groups: Groups, no_decay: str, name: str) -> float:
     """The factor on weight decay of the path `name`: its group's, or 0 where `no_decay` matches and 1 elsewhere."""
     return rule_for(groups, name).get("weight_decay", 0.0 if matches(no_decay, name) else 1.0)
+
+
+def rules_told(groups: Groups, names: Iterable[str], no_decay: str = NO_DECAY) -> dict[str, list[str]]:
+    """What holds for which parameters, for a reader: `decay x 0`, `decay x 1, lr_scale=0.2`: the ends of their paths."""
+    told: dict[str, set[str]] = {}
+    for name in names:
+        others = {k: v for k, v in sorted(rule_for(groups, name).items()) if k != "weight_decay"}
+        rule = [f"decay x {decay_factor(groups, no_decay, name):g}", *(f"{k}={v}" for k, v in others.items())]
+        told.setdefault(", ".join(rule), set()).add("/".join(re.sub(r"\d+", "N", name).split("/")[-2:]))
+    return {rule: sorted(ends) for rule, ends in sorted(told.items())}
 
 
 def matches(pattern: str, name: str) -> bool:

@@ -12,16 +12,21 @@ from ssl_jax.errors import UserError
 from ssl_jax.recipe.component import Component
 from ssl_jax.recipe.loading import overridden
 from ssl_jax.recipe.slots import SOURCE
-from ssl_jax.recipe.sources import Options, Say, options_of, usual_options
+from ssl_jax.recipe.sources import AUDIO, CLIPS, PICTURES, SOUNDS, Options, Say, named, options_of, usual_options
 from ssl_jax.recipe.splits import Splits, splits_of
 
 WHERE = "--data"
 _SIDE = 224  # of the square that a picture becomes while nobody has said one
-_OWN = ("size", "channels", "max_pixels", "pixels")  # options of a recipe's source that hold for another one
+_OWN = {*PICTURES, *SOUNDS, *CLIPS}  # options of a recipe's source that hold for another one
 
 
 def pictures_in(text: str) -> Look:
     """What the pictures are that a string names to learn from. UserError where it names none."""
+    if not text.startswith("mix:") and named(text, WHERE).scheme in AUDIO:
+        raise UserError(
+            f"{WHERE} {text} holds recordings, and what is chosen without --config is for pictures; name a recipe for audio, "
+            "such as --config simclr_conv_speech"
+        )
     source = _built(splits_of(text, {"size": _SIDE}, WHERE).pretrain)
     try:
         return look(source)
@@ -70,7 +75,7 @@ def _usual(config: Mapping[str, Any], overrides: Sequence[str]) -> Options:
 
 
 def _own(source: Any) -> Options:
-    """What a source says of its pictures."""
+    """What a source says of its pictures or clips."""
     return {key: value for key, value in options_of(source).items() if key in _OWN and value is not None}
 
 

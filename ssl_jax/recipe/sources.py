@@ -38,6 +38,9 @@ class Scheme(NamedTuple):
 PICTURES = ("size", "channels", "max_pixels", "pixels")  # the options of every source of encoded pictures
 TEXTS = ("tokenizer", "length", "vocabulary")  # of every source of texts
 SOUNDS = ("rate", "seconds", "channels", "windows")  # of every source of recordings
+RECORDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # suffixes that say what a folder holds
+AUDIO = ("audio", "audio_list")  # schemes of recordings
+CLIPS = ("size", "frames", "stride", "channels", "max_pixels")  # of every source of video
 PLACES = ("data.pretrain", "data.probe", "data.test")
 _SCHEME, _OPTIONS = re.compile(r"([a-z][a-z0-9_]*):(.*)", re.DOTALL), re.compile(r"\?(?=[a-z_]+=)")
 _WEIGHT = re.compile(r"(?:^|,)\s*(\d+(?:\.\d*)?|\.\d+)\*")  # of a part of a mixture, before it
@@ -119,8 +122,17 @@ SCHEMES = {
     "parquet_text": Scheme(f"{_SOURCES}ParquetTexts", path_as("files"), TEXTS),
     "pairs": Scheme(f"{_SOURCES}Pairs", path_as("path"), (*PICTURES, *TEXTS, "rate", "seconds")),
     "tokens": Scheme(f"{_SOURCES}TokenShards", path_as("root"), ("length", "vocabulary")),
+    "series": Scheme(
+        f"{_SOURCES}SeriesFiles",
+        path_as("files"),
+        ("window", "length", "normalise"),
+        (".ts",),
+        True,
+    ),
     "audio": Scheme(f"{_SOURCES}AudioFolder", path_as("root"), SOUNDS),
     "audio_list": Scheme(f"{_SOURCES}AudioList", path_as("file"), SOUNDS),
+    "video": Scheme(f"{_SOURCES}VideoFolder", path_as("root"), (*CLIPS, "rate")),
+    "frames": Scheme(f"{_SOURCES}FrameFolder", path_as("root"), CLIPS),
     "raw": Scheme(f"{_SOURCES}Raw", path_as("files"), (), (".pixels.npy",), True),
     "idx": Scheme(f"{_SOURCES}Idx", of_idx, ("limit", "pixels"), ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
     "npy": Scheme(f"{_SOURCES}Arrays", of_arrays, ("limit", "pixels"), (".npy", ".npz")),
@@ -143,7 +155,7 @@ def component(text: str, before: Mapping[str, Any], where: str, say: Say = lambd
     found = named(text, where, say)
     scheme = SCHEMES[found.scheme]
     kept = {key: before[key] for key in scheme.takes if before.get(key) is not None}
-    made = {"target": scheme.target, **kept, **scheme.options(found.rest), **_read(found.tail, where)}
+    made = {"target": scheme.target, **kept, **scheme.options(found.rest), **read_options(found.tail, where)}
     return resolved(made, before, where, say)
 
 
@@ -339,10 +351,18 @@ def _in_folder(path: str) -> tuple[str, str]:
         for suffix in scheme.suffixes if scheme.patterns else ():
             if any(found.endswith(suffix) for found in names):
                 return name, os.path.join(path, f"*{suffix}")
-    return "folder", path
+    return "audio" if _holds_recordings(path, names) else "folder", path
 
 
-def _read(tail: str, where: str) -> Options:
+def _holds_recordings(path: str, names: Iterable[str]) -> bool:
+    """Whether a file in a folder, or in the first folder in it, has the suffix of a recording."""
+    inside = next((os.path.join(path, name) for name in sorted(names) if os.path.isdir(os.path.join(path, name))), None)
+    deeper = () if inside is None else os.listdir(inside)[:_LOOKED_AT]
+    return any(name.lower().endswith(RECORDINGS) for name in (*names, *deeper))
+
+
+def read_options(tail: str, where: str) -> Options:
+    """`name=value&name=value` as options. UserError for what is none."""
     pairs = [pair.partition("=") for pair in tail.split("&")] if tail else []
     wrong = [f"{key}{equals}{value}" for key, equals, value in pairs if not (key.isidentifier() and equals and value)]
     if wrong:

@@ -20,6 +20,7 @@ from ssl_jax.recipe.sources import SCHEMES, Named, Options, Say, named, resolved
 HELD_OUT = 0.2  # of the records, where nothing is set apart for a test
 TRAIN = ("train", "training")
 TEST = ("val", "valid", "validation", "dev", "eval", "test", "testing")  # the first that is there
+_OF_CLASSES = ("folder", "video")  # schemes of a folder whose folders are classes
 _BESIDE = ("val", "validation", "test", "t10k")  # what stands for "train" in the name of what is tested on
 
 
@@ -104,7 +105,7 @@ def _is_mixed(found: Named) -> bool:
 def _in_folder(scheme: str, rest: str) -> tuple[str, list[str]] | None:
     """The parts of a folder that is divided into `train/` and others, or whose shards are; None where it is not."""
     folder, _, pattern = rest.rpartition("/*") if SCHEMES[scheme].patterns else (rest, "", "")
-    if (scheme != "folder" and not pattern) or not os.path.isdir(os.path.expanduser(folder)):
+    if (scheme not in _OF_CLASSES and not pattern) or not os.path.isdir(os.path.expanduser(folder)):
         return None
     paths = {name: f"{folder}/{name}*{pattern}" if pattern else f"{folder}/{name}" for name in (*TRAIN, *TEST)}
     there = [name for name, path in paths.items() if glob.glob(os.path.expanduser(path))]

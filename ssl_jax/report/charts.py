@@ -20,7 +20,7 @@ Series = tuple[np.ndarray, np.ndarray]
 class Picture:
     """A PNG with the words that go with it. `name` is its file in `samples/`, `alt` what is to be seen in words.
 
-    `wide`: its letters are too small to read where it is shrunk to the width of a phone.
+    `wide`: its letters are too small to read where it is shrunk to the width of a phone. `sounds`: wav files of its rows.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Picture:
     alt: str
     caption: str = ""
     wide: bool = False
+    sounds: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -287,14 +287,16 @@ def _maps(test: Features, classes: tuple[str, ...], seed: int, encoder: str) -> 
 
 
 def _panel(name: str, panel: Panel, ids: np.ndarray, told: str) -> Picture:
-    from ssl_jax.report.panels.draw import describe
+    from ssl_jax.report.panels.draw import describe, first_rows
     from ssl_jax.report.panels.paper import png
+    from ssl_jax.report.panels.sound import heard
 
     file = re.sub(r"[^A-Za-z0-9_-]+", "_", name)
     title = name.removeprefix("given_").replace("_", " ").capitalize()
     picture = png(with_ids(replace(panel, note=""), ids))
     alt = f"{title}: {told}. {describe(panel)}"
-    return Picture(file, picture, alt, f"{title}: {told}. {panel.note}".strip(), wide=True)
+    sounds = heard(first_rows(panel, len(ids)))
+    return Picture(file, picture, alt, f"{title}: {told}. {panel.note}".strip(), wide=True, sounds=sounds)
 
 
 def known_of(encoder: Encoder, variables: dict, recipe: Recipe, source: Any, most: int) -> Known:

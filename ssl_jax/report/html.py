@@ -57,6 +57,12 @@ def picture(png: bytes, alt: str, caption: Child = None, wide: bool = False) -> 
     return el("figure", hint, el("div", image, class_="pan", tabindex=0), words)
 
 
+def player(wav: bytes, label: str) -> Html:
+    """Controls that play a wav file, which the page holds itself."""
+    data = "data:audio/wav;base64," + base64.b64encode(wav).decode("ascii")
+    return el("audio", controls="", preload="none", src=data, aria_label=label, title=label)
+
+
 def drawing(svg: Html, caption: Child = None) -> Html:
     """A figure of what is drawn in the page itself."""
     return el("figure", svg, el("figcaption", caption) if caption else None)
@@ -77,9 +83,10 @@ def table(head: Sequence[Child], rows: Iterable[Sequence[Child]], class_: str = 
 
 
 def document(title: str, style: str, *body: Child) -> str:
-    """A whole page that can load nothing: the policy allows this one style sheet, and pictures inside the page."""
+    """A whole page that can load nothing: the policy allows this one style sheet, and pictures and sounds inside the page."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    inside = f"img-src data:; media-src data:; style-src 'sha256-{digest}'"
+    policy = f"default-src 'none'; {inside}; base-uri 'none'; form-action 'none'"
     head = el(
         "head",
         el("meta", charset="utf-8"),

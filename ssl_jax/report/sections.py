@@ -14,7 +14,7 @@ from ssl_jax.recipe import flatten, recipes
 from ssl_jax.recipe.files import split_spec
 from ssl_jax.report import scores
 from ssl_jax.report.charts import Curve, Picture
-from ssl_jax.report.html import Child, Html, drawing, el, picture, prose, table
+from ssl_jax.report.html import Child, Html, drawing, el, picture, player, prose, table
 from ssl_jax.report.record import Record
 from ssl_jax.rundir.log import rounded, short_time
 
@@ -117,7 +117,9 @@ def gallery(pictures: Sequence[Picture]) -> Html:
 
 
 def _figure(p: Picture) -> Html:
-    return picture(p.png, p.alt, prose(p.caption) if p.caption else None, p.wide)
+    shown = picture(p.png, p.alt, prose(p.caption) if p.caption else None, p.wide)
+    players = [player(sound, f"row {row}") for row, sound in enumerate(p.sounds, 1)]
+    return el("div", shown, el("p", players, class_="note")) if players else shown
 
 
 def _named(record: Record) -> tuple[str, str]:

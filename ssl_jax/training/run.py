@@ -33,7 +33,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.evaluate.online import OnlineCheck
 from ssl_jax.evaluate.own_task import own_task
 from ssl_jax.models.attention import flash_choices
-from ssl_jax.objectives.base import Objective, State
+from ssl_jax.objectives.base import Objective, State, as_it_is
 from ssl_jax.optim import optimizers
 from ssl_jax.recipe import Duration, InitFrom, Recipe, from_json, to_json
 from ssl_jax.recipe.schema import Log, require
@@ -45,6 +45,7 @@ from ssl_jax.rundir.workdir import Workdir
 from ssl_jax.training import opening, rate, spikes
 from ssl_jax.training.crash import bundle_on_divergence
 from ssl_jax.training.digests import augment_digest
+from ssl_jax.training.fitting import fitted_to_records
 from ssl_jax.training.init_from import initialised_from
 from ssl_jax.training.loop import Intervals, Loop
 from ssl_jax.training.monitor import Monitor
@@ -282,7 +283,8 @@ def _begun(
     monitor = Monitor(log, recipe, saved.age, logged, partial(units, setup.objective.augment), readers)
     if found is None:
         with opening.timed(say, "compiling and drawing the parameters"):
-            found = initialised(setup, records.batch(recipe.batch_size), like, recipe.init_from)
+            fit = partial(fitted_to_records, setup.objective, given.records, bad)
+            found = initialised(setup, records.batch(recipe.batch_size), like, recipe.init_from, fit)
         log.write(0, **online(found))
 
     def save(step: int, state: TrainState, proven: Callable[[], bool]) -> None:
@@ -316,7 +318,7 @@ def _told_shapes(recipe: Recipe, given: Given, batch: dict[str, jax.ShapeDtypeSt
         like = state_like(given.setup, batch, given.mesh, recipe.mesh.rules, recipe.mesh.offload)
     say(opening.parameters(like.params) + opening.frozen(like.extra))
     for name, reason in sorted(chosen):
-        say("attention=flash computes with %s: %s", name, reason)
+        say("attention computes with %s: %s", name, reason)
     return like
 
 
@@ -388,11 +390,17 @@ def state_like(
 
 
 def initialised(
-    setup: Setup, batch: dict[str, jax.ShapeDtypeStruct], like: TrainState, init_from: InitFrom
+    setup: Setup,
+    batch: dict[str, jax.ShapeDtypeStruct],
+    like: TrainState,
+    init_from: InitFrom,
+    fit: Callable[[State], State] = as_it_is,
 ) -> TrainState:
-    """The state before the first step, on the shardings of `like`; with those of another run or of public weights, if named."""
+    """The state before the first step, on the shardings of `like`: drawn, then as `fit` makes it; with the arrays of another run
+    or of public weights, if named."""
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), batch)
     state = jax.jit(partial(init_state, setup), out_shardings=jax.tree.map(lambda x: x.sharding, like))(zeros)
+    state = state._replace(**fit(as_state(state))._asdict())
     if init_from.given:
         state = _started_from(init_from, setup, state, like)
     return jax.block_until_ready(state)  # here a lack of memory is an exception; where a value is read, jax aborts

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -22,7 +23,7 @@ from ssl_jax.benchmark.peers.compare import SIZES, Worker, check_same, compare, 
 from ssl_jax.benchmark.report import as_text
 from ssl_jax.benchmark.run import Settings, chosen, run
 from ssl_jax.benchmark.timing import Reading, alternate, summary
-from ssl_jax.benchmark.waiting import pictures
+from ssl_jax.benchmark.waiting import decoded, pictures
 from ssl_jax.errors import UserError
 from ssl_jax.plan.chips import CHIPS
 from ssl_jax.plan.problem import problem
@@ -334,3 +335,10 @@ def test_tables_show_who_wins():
     text = as_text({"hardware": hardware, "cases": [], "peers": {"mae_small": peer}})
     assert "0.80" in text
     assert "torch compile failed: no" in text
+
+
+def test_what_is_waited_for_is_what_the_step_takes():
+    """The recipe cuts crops on the host: batches of files have to be of the shapes that the step is compiled for."""
+    setting = posed("simclr", "Ti", "scan", LEAST, 8)
+    with pictures(LEAST.stored, 8) as files, closing(decoded(setting, files, 0)) as stream:
+        assert {n: x.shape for n, x in next(stream).items()} == {n: x.shape for n, x in setting.batch.items()}

@@ -34,6 +34,44 @@ LLAMA |= {"length": 2048, "norm_epsilon": 1e-6}
 HALF = TEXT | {"positions": "relative", "norm": "rms", "bias": False, "mlp": "geglu_tanh", "attention_scale": 1.0}
 HALF |= {"norm_epsilon": 1e-6}
 BART = TEXT | {"length": 7, "embedding_norm": True, "order": "post"}
+WAVE = "ssl_jax.models.wave:"
+FRONT = {
+    "target": f"{WAVE}WaveConv",
+    "widths": (4, 6),
+    "kernels": (5, 3),
+    "strides": (5, 2),
+    "norm": "time",
+    "bias": False,
+}
+FRONT |= {"activation": "gelu"}
+FRAMES = {
+    "target": f"{WAVE}FrameTransformer",
+    "width": 16,
+    "depth": 2,
+    "heads": 2,
+    "mlp_dim": 24,
+    "kernel": 4,
+    "groups": 2,
+}
+SPEECH = {"target": f"{WAVE}SequenceEncoder", "front": FRONT, "context": FRAMES | {"order": "post"}}
+LARGE = SPEECH | {"front": FRONT | {"norm": "layer", "bias": True}, "context": FRAMES | {"order": "pre"}}
+PATCHTST = {
+    "target": "ssl_jax.models.patch_tst:PatchTransformer", "width": 16, "depth": 2, "heads": 2, "mlp_dim": 24, "patch": 4,
+    "stride": 2, "length": 13, "order": "pre", "dropout": 0.0,
+}  # fmt: skip
+RELATIVE = VIT | {"positions": "relative", "grid": (3, 3), "layer_scale": 0.1, "qkv_bias": "query_value"}
+PIXELS = TEXT | {"target": "ssl_jax.models.pixels:PixelTransformer", "channels": 3, "length": 4, "causal": True}
+PIXELS |= {"norm": "rms", "mlp": "quick_gelu", "bias": False}
+SPECTRA = {
+    "target": "ssl_jax.models.ast:AST",
+    "width": 16,
+    "depth": 2,
+    "heads": 2,
+    "mlp_dim": 24,
+    "patch": 4,
+    "bands": 10,
+}
+SPECTRA |= {"strides": (3, 2), "frames": 9}
 HTSAT = {"target": "ssl_jax.models.htsat:HTSAT", "width": 8, "depths": (1, 2), "heads": (2, 2), "window": 2, "patch": 4}
 HTSAT |= {"size": 16, "bands": 8, "mlp_ratio": 2.0}
 HEADS = {
@@ -61,6 +99,9 @@ CASES = [
     ("dinov2", LEARNED | {"layer_scale": 1.0, "mlp": "swiglu"}, {}),
     ("dinov2", LEARNED | {"layer_scale": 0.5, "registers": 2}, {"layerscale_value": 0.5}),
     ("dinov3", VIT | {"positions": "rope", "registers": 2, "layer_scale": 1.0, "mlp": "swiglu"} | V3, {}),
+    ("data2vec_vision", RELATIVE | {"final_norm": False, "norm_epsilon": 1e-12}, {}),
+    ("beit", RELATIVE | {"norm_epsilon": 1e-12}, {"layer_norm_eps": 1e-12}),
+    ("simmim", RELATIVE, {}),
     ("siglip", LEARNED | {"class_token": False, "pool": "mean", "mlp": "gelu_tanh"}, {}),
     ("siglip", LEARNED | {"class_token": False, "pool": "map", "mlp": "gelu_tanh"}, {}),
     ("siglip_text", TEXT | {"length": 7, "mlp": "gelu_tanh", "pool": "last", "norm_epsilon": 1e-6}, {"model_type": "siglip"}),
@@ -77,11 +118,18 @@ CASES = [
     ("bert", BERT, {}),
     ("roberta", BERT | {"types": 1}, {"model_type": "roberta"}),
     ("gpt2", TEXT | {"length": 7, "causal": True, "mlp": "gelu_tanh", "pool": "last"}, {}),
+    ("igpt", TEXT | {"length": 4, "causal": True, "norm": "rms", "mlp": "quick_gelu"}, {}),
+    ("igpt", PIXELS, {}),
     ("llama", LLAMA, {}),
     ("llama", LLAMA | {"kv_heads": 1, "head_width": 4}, {"num_key_value_heads": 1}),
     ("t5", both(HALF), {}),
     ("t5", both(HALF | {"mlp": "relu", "head_width": 6}), {"feed_forward_proj": "relu"}),
     ("bart", both(BART), {}),
+    ("patchtst", PATCHTST, {"patch_stride": 2, "context_length": 13}),
+    ("patchtst", PATCHTST | {"norm": "layer", "order": "post"}, {"patch_stride": 2, "context_length": 13, "pre_norm": False}),
+    ("wav2vec2", SPEECH, {"conv_stride": [5, 2]}),
+    ("ast", SPECTRA, {"frequency_stride": 3, "time_stride": 2, "num_mel_bins": 10, "max_length": 9}),
+    ("wav2vec2", LARGE, {"conv_stride": [5, 2], "do_stable_layer_norm": True, "model_type": "hubert"}),
 ]  # fmt: skip
 BY_NAME = {family.name: family for family in FAMILIES}
 

@@ -18,6 +18,7 @@ from ssl_jax.models.attention import (
     attend_cudnn,
     attend_flash,
     attend_sections,
+    auto_choice,
     flash_choice,
     flash_choices,
 )
@@ -47,10 +48,10 @@ CASES = [
 ]
 
 
-def matrix(mask):
+def matrix(mask, tokens=N):
     """[B, 1, N, N], written out pair by pair."""
-    seen = np.ones((B, 1, N, N), bool)
-    for b, q, k in product(range(B), range(N), range(N)):
+    seen = np.ones((B, 1, tokens, tokens), bool)
+    for b, q, k in product(range(B), range(tokens), range(tokens)):
         seen[b, 0, q, k] = (
             (mask.valid is None or mask.valid[b, k])
             and (not mask.causal or k <= q)
@@ -156,18 +157,24 @@ def test_splash_attention_interpreted_is_the_explicit_matrix(mask):
     assert_all_close(tpu(*(x.astype(np.float32) for x in (QUERY, KEY, VALUE))), expected[:4], 2e-5)
 
 
+@pytest.mark.parametrize("tokens", [N, N - 1])
 @pytest.mark.parametrize("mask", MASKS[1::2])
-def test_what_cudnn_is_given_is_the_explicit_matrix(monkeypatch, mask):
-    """Its arguments, computed by XLA: the kernel itself needs the GPU."""
-    plain = jax.nn.dot_product_attention
+def test_what_cudnn_is_given_is_the_explicit_matrix(monkeypatch, mask, tokens):
+    """Its arguments, computed by XLA: the kernel itself needs the GPU (test_on_gpu.py). It trains on even lengths only."""
+    plain, mask = jax.nn.dot_product_attention, jax.tree.map(lambda x: x[:, :tokens], mask)
+
+    def even(query, *rest, **options):
+        assert query.shape[1] % 2 == 0
+        return plain(query, *rest, **{**options, "implementation": "xla"})
+
     monkeypatch.setattr("ssl_jax.models.attention.cuda_plugin_installed", lambda: True)
-    monkeypatch.setattr("jax.nn.dot_product_attention", lambda *x, **o: plain(*x, **{**o, "implementation": "xla"}))
-    low = [jnp.asarray(np.concatenate([x, x], -1), jnp.bfloat16) for x in (QUERY, KEY, VALUE)]
+    monkeypatch.setattr("jax.nn.dot_product_attention", even)
+    low = [jnp.asarray(np.concatenate([x, x], -1), jnp.bfloat16)[:, :tokens] for x in (QUERY, KEY, VALUE)]
     wide = [np.asarray(x, np.float64) for x in low]
     with compiling_for("gpu"), flash_choices() as chosen:
         out = attend_flash(*low, mask)
     assert {c.name for c in chosen} == {"cudnn"}
-    expected = reference(*wide, wide[0], matrix(mask), None)[0]
+    expected = reference(*wide, wide[0], matrix(mask, tokens), None)[0]
     np.testing.assert_allclose(np.asarray(out, np.float64), expected, atol=0.03)
 
 
@@ -182,7 +189,7 @@ def test_flash_picks_the_platforms_kernel_or_says_why_not(monkeypatch):
         ("gpu", heads(), valid, bias, None, "xla", r"\[batch, heads, queries, keys\]"),
         ("gpu", heads(dtype="float32"), Mask(), None, None, "xla", "float32"),
         ("gpu", heads(width=12), Mask(), None, None, "xla", "width 12"),
-        ("gpu", heads(63), valid, None, None, "xla", "even"),
+        ("gpu", heads(63), valid, None, None, "cudnn", "for gpu"),
         ("gpu", heads(), Mask(), None, jnp.sin, "xla", "dropout"),
         ("tpu", heads(63, 12, "float32"), valid, None, None, "splash", "for tpu"),
         ("tpu", heads(), Mask(causal=True), bias, None, "xla", "bias"),
@@ -192,6 +199,9 @@ def test_flash_picks_the_platforms_kernel_or_says_why_not(monkeypatch):
         choice = flash_choice(platform, query, query, mask, added, drop)
         assert choice.name == name
         assert re.search(reason, choice.reason)
+    assert auto_choice("gpu", heads(16), heads(16), Mask()) == Choice("xla", "16 tokens, and cudnn wins from 48")
+    assert auto_choice("gpu", heads(), heads(), Mask()).name == "cudnn"
+    assert auto_choice("cpu", heads(), heads(), Mask()).name == "xla"
     monkeypatch.setattr("ssl_jax.models.attention.tpu_compiler_installed", lambda: False)
     assert flash_choice("tpu", heads(), heads(), Mask()) == Choice("xla", "the compiler for tpu is not installed")
     with compiling_for("gpu"), pytest.raises(UserError, match=r"width 12.*attention=flash or xla"):

@@ -1,12 +1,13 @@
 """What is shown of the last block's attention is what that block attended with."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.models import attention
+from ssl_jax.models.drop_path import Section
+from ssl_jax.models.mask import NO_MASK
+from ssl_jax.models.transformer import STACK, Block
 from ssl_jax.models.vit import ViT
 
 
@@ -17,15 +18,20 @@ def test_the_weights_are_those_that_the_last_block_multiplies_its_values_by(monk
     taken = []
 
     def recorded(query, key, value, *rest, **options):
-        found = attention.attend(query, key, value, *rest, **options)
-        jax.debug.callback(lambda *arrays: taken.append(arrays), value, found, ordered=True)
-        return found
+        taken.append((value, attention.attend(query, key, value, *rest, **options)))
+        return taken[-1][1]
+
+    def last_block(vit, image):
+        """The output of the last block, run by itself on what the block before it gave; and what the network has there."""
+        _, (given, after) = vit.outputs((image[:, None],), last=2)
+        own = jax.tree.map(lambda x: x[-1], variables["params"]["transformer"][STACK])
+        block = Block(2, 8, attention="recorded", sections=(Section(1, 6),), parent=None)
+        return block.apply({"params": own}, given, 0.0, NO_MASK, vit._rotations([(2, 2)], (None,), False))[0], after
 
     monkeypatch.setitem(attention.ATTENTION, "recorded", recorded)
-    jax.block_until_ready(jax.jit(vit.clone(attention="recorded").apply)(variables, image))
-    jax.effects_barrier()
-    weights = jax.jit(partial(vit.apply, method="last_attention"))(variables, image)
-    value, found = taken[-1]
-    assert len(taken) == 2
+    alone, after = vit.apply(variables, image, method=last_block)
+    np.testing.assert_allclose(alone, after, atol=1e-6)
+    weights = jax.jit(lambda v, x: vit.apply(v, x, method="last_attention"))(variables, image)
+    ((value, found),) = taken
     assert weights.shape == (2, 2, 6, 6)
     np.testing.assert_allclose(jnp.einsum("bhqk,bkhd->bqhd", weights, value), found, atol=1e-5)

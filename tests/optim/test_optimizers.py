@@ -489,7 +489,7 @@ def test_layer_decay_knows_each_tower_its_depth_and_what_embeds_its_input():
     ("name", "decays"),
     [
         ("encoder/transformer/blocks/fc1/kernel", True), ("encoder/token_embed/embedding", True),
-        ("encoder/transformer/blocks/layer_scale1", True), ("relative_position/kernel", True),
+        ("encoder/transformer/blocks/layer_scale1", False), ("relative_position/kernel", True),
         ("logit_scale", False), ("logit_bias", False), ("text/cls_token", False), ("encoder/norm/scale", False),
         ("encoder/transformer/blocks/relative_position_bias_table", False),
         ("encoder/relpos_bias/rel_embedding", False), ("encoder/rel_pos_bias/embedding", False),

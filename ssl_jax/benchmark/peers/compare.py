@@ -165,7 +165,8 @@ def compare(size: str, rounds: int, steps: int, torch_python: str | None = None)
 def sides(common: Mapping[str, Any], gpu: bool, torch_python: str, timm: bool) -> dict[str, tuple]:
     """What to start, by name: the arguments of `Worker`. The first writes parameters and inputs for the others."""
     theirs = os.environ | {"PYTHONPATH": str(HERE.parents[2])} | ({} if gpu else ONE_THREAD)
-    ours = theirs | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    found_here = os.pathsep.join([theirs["PYTHONPATH"], *filter(None, [os.environ.get("PYTHONPATH")])])
+    ours = theirs | {"PYTHONPATH": found_here, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     if not gpu:
         ours |= {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {ONE_THREAD_FLAG}".strip()}
     found: dict[str, tuple] = {}

@@ -62,9 +62,11 @@ class WaveChanges:
         """Functions (key, clip) -> clip of what is changed in one clip alone."""
         found = {
             1: waves.rolled if self.roll else None,
-            2: partial(waves.reverberated, responses=_responses(self.responses)) if self.responses else None,
+            2: partial(waves.reverberated, responses=jnp.asarray(_responses(self.responses)))
+            if self.responses
+            else None,
             3: partial(waves.gained, decibels=self.gain) if self.gain != (0.0, 0.0) else None,
-            4: partial(waves.with_noise, snr=self.snr) if self.snr else None,
+            4: partial(waves.with_noise, snr=(self.snr[0], self.snr[1])) if self.snr else None,
         }
         return tuple(_drawing(number, change) for number, change in found.items() if change is not None)
 

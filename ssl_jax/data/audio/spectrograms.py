@@ -68,7 +68,7 @@ class SpectrogramViews:
     inputs: ClassVar = ("spectrogram",)
 
     def __post_init__(self) -> None:
-        made = {name: tuple(getattr(self, name)) for name in (*_RATES, *_MASKS)}
+        made: dict[str, Any] = {name: tuple(getattr(self, name)) for name in (*_RATES, *_MASKS)}
         made |= {name: tuple(float(x) for x in getattr(self, name)) for name in ("mean", "std")}
         made |= {"changes": changes_of(self.changes, "augment.changes")}
         made |= {"mel": logmel_of(self.mel, self.rate, "augment.mel")}

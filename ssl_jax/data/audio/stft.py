@@ -47,8 +47,8 @@ def stretched(transform: Array, rate: Array, hop: int, size: int) -> Array:
     padded = jnp.concatenate([transform, transform[-1:]])
     left, right = padded[first], padded[first + 1]
     magnitude = (1 - part) * jnp.abs(left) + part * jnp.abs(right)
-    advance = 2 * jnp.pi * hop * jnp.arange(bins) / size
-    step = advance + _wrapped(jnp.angle(right) - jnp.angle(left) - advance)
+    advance = 2 * jnp.pi * (hop * jnp.arange(bins) % size) / size  # less whole turns, which would cost digits
+    step = _wrapped(advance + _wrapped(jnp.angle(right) - jnp.angle(left) - advance))
     phase = jnp.angle(transform[0]) + jnp.concatenate([jnp.zeros((1, bins)), jnp.cumsum(step, axis=0)[:-1]])
     return jnp.where((at <= count - 1)[:, None], magnitude * jnp.exp(1j * phase), 0)
 

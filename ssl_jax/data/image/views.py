@@ -111,6 +111,10 @@ class ImageViews:
         """Normalised images [..., C] -> [0, 1]."""
         return ops.unit(x * jnp.asarray(self.std, x.dtype) + jnp.asarray(self.mean, x.dtype))
 
+    def upright(self, x: Array) -> Array:
+        """Images as they are."""
+        return x
+
     def _views(self, keys: Array, batch: Batch, name: str, whole: Callable[[], Array]) -> Array:
         policy, field = self.policies[name], f"{self.key}/{name}"
         drawn = view_keys(keys, policy.like or name, policy.count)

@@ -44,6 +44,8 @@ class MultiBlock:
         policy: `uniform_corner` draws the top-left corner from every place where the block fits. `published` leaves out
             the last one, as the authors' code does, so that the last row and column are never a target nor a context.
             `complement` is V-JEPA's: a side of a block may be as long as the grid's, and all that targets leave is context.
+        context_sizes: if not empty, the context of a whole batch has at most one of these sizes, drawn once per step; K is the
+            largest, and the rest is padding.
     """
 
     grid: tuple[int, ...]
@@ -55,6 +57,7 @@ class MultiBlock:
     context_tokens: int = 0  # 0: a third of the grid
     truncation: str = "random"
     policy: str = "uniform_corner"
+    context_sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
@@ -68,6 +71,8 @@ class MultiBlock:
             least = "x".join("3" for _ in self.grid[-2:])
             raise UserError(f"block masks need a grid of at least {least} patches, got {words}; use a smaller patch")
         smallest = int(self.patches * self.context_scale[0]) - 1
+        if any(size < 1 for size in self.context_sizes):
+            raise UserError(f"context_sizes={self.context_sizes}: a context has at least one patch")
         if self.min_keep >= smallest or self.min_keep < 1:
             raise UserError(f"min_keep={self.min_keep} cannot be met on a {words} grid; use 1 to {smallest - 1}")
 
@@ -79,7 +84,11 @@ class MultiBlock:
     @property
     def context_size(self) -> int:
         """K, the static number of context patches."""
-        return self.context_tokens or max(self.min_keep, self.patches // 3)
+        return (
+            max(self.context_sizes)
+            if self.context_sizes
+            else self.context_tokens or max(self.min_keep, self.patches // 3)
+        )
 
     @property
     def target_size(self) -> int:
@@ -113,7 +122,11 @@ class MultiBlock:
         )
         draw = jax.random.randint(step_key, (2,), 0, 256)
         one = lambda key: self._example(key, target_table[draw[0]], context_table[draw[1]])  # noqa: E731
-        return jax.vmap(one)(keys)
+        made = jax.vmap(one)(keys)
+        if not self.context_sizes:
+            return made
+        most = jax.random.choice(jax.random.fold_in(step_key, 1), jnp.asarray(self.context_sizes))
+        return made._replace(context_valid=made.context_valid & (jnp.arange(self.context_size) < most))
 
     def _example(self, key: Array, target: Array, context: Array) -> BlockMasks:
         key_target, key_context, key_drop = jax.random.split(key, 3)

@@ -133,3 +133,10 @@ def slots_of(mask: Array, slots: int) -> Slots:
     index = jnp.argsort(~flat, axis=1, stable=True)[:, :slots]
     take = lambda x: jnp.take_along_axis(x, index, axis=1)  # noqa: E731
     return Slots(index, take(flat), take(share))
+
+
+def one_view(grid: tuple[int, ...], ratio: float, smallest: int) -> BlockMask:
+    """BEiT's masks [B, 1, N] of every picture: blocks that hide at most `ratio` of its patches, rounded, and seldom fewer."""
+    count = round(ratio * math.prod(grid))
+    share = (count + 0.5) / math.prod(grid)  # so that no rounding takes one off
+    return BlockMask(grid, 1, (share, share), "one", smallest)

@@ -11,6 +11,8 @@ from ssl_jax.data.sources.embedded import Embedded
 from ssl_jax.data.sources.fashion_captions import FashionCaptions
 from ssl_jax.data.sources.few import Balanced, FewLabels, Named
 from ssl_jax.data.sources.folder import ImageFolder
+from ssl_jax.data.sources.frame_folder import FrameFolder
+from ssl_jax.data.sources.generated_series import GeneratedSeries
 from ssl_jax.data.sources.idx import FashionMNIST, Idx
 from ssl_jax.data.sources.indexed import Indexed
 from ssl_jax.data.sources.listed import FileList
@@ -23,11 +25,14 @@ from ssl_jax.data.sources.parquet import Parquet
 from ssl_jax.data.sources.pendulum import Pendulum
 from ssl_jax.data.sources.prepared import Tfds
 from ssl_jax.data.sources.raw import Raw
+from ssl_jax.data.sources.series_files import SeriesFiles
 from ssl_jax.data.sources.subset import Labelled, NamedPart, Subset
 from ssl_jax.data.sources.tar import Tar
 from ssl_jax.data.sources.text_files import JsonLines, TextFiles
 from ssl_jax.data.sources.text_parquet import ParquetTexts
 from ssl_jax.data.sources.tokens import TokenShards
+from ssl_jax.data.sources.transcripts import Transcripts
+from ssl_jax.data.sources.video_folder import VideoFolder
 from ssl_jax.data.sources.wordnet import Definitions, Glosses, PackedGlosses
 
 __all__ = [
@@ -43,7 +48,9 @@ __all__ = [
     "FashionMNIST",
     "FewLabels",
     "FileList",
+    "FrameFolder",
     "GeneratedAudio",
+    "GeneratedSeries",
     "Glosses",
     "Idx",
     "ImageFolder",
@@ -62,10 +69,13 @@ __all__ = [
     "ParquetTexts",
     "Pendulum",
     "Raw",
+    "SeriesFiles",
     "Source",
     "Subset",
     "Tar",
     "TextFiles",
     "Tfds",
     "TokenShards",
+    "Transcripts",
+    "VideoFolder",
 ]

@@ -20,7 +20,8 @@ from ssl_jax.data.sources.names import Names
 
 KEPT_FROM = 10_000  # pictures; fewer are listed in a moment
 _SETTLED = 2.0  # seconds after which another change of a folder is sure to have another time
-_KIND, _LISTS = "folder-1", ("names", "tops", "folders", "odd", "other")
+PICTURES = "folder-1"  # what the lists of pictures are kept as
+_LISTS = ("names", "tops", "folders", "odd", "other")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Listing:
     first_other: str = ""
 
 
-def listed(root: Path, walk: Callable[[Path], Listing], kind: str = _KIND) -> Listing:
+def listed(root: Path, walk: Callable[[Path], Listing], kind: str = PICTURES) -> Listing:
     """The listing of `root`, from the last time if no folder in it has changed, else by `walk(root)`.
 
     `kind` is the name of what the walk looks for, and of its form.

@@ -26,9 +26,9 @@ LABELS = {
     "speed": ("slow", "medium", "fast"),
     "order": ("top or left first", "bottom or right first"),
 }
-SPEEDS = (1 / 64, 1 / 32, 1 / 16)  # of the side of a frame, from one frame to the next
+SPEEDS = (1 / 128, 1 / 64, 1 / 32)  # of the side of a frame, from one frame to the next
 SPRITES = 2
-_DRAWS = 12  # of a record: labels, starts, bounces, paces, pictures
+_DRAWS = 13  # of a record: labels, starts, bounces, paces, pictures, what stands behind them
 
 
 class Motion(NamedTuple):
@@ -40,10 +40,12 @@ class Motion(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class MovingFashion:
-    """Clips of two pictures of one garment that move over black: `clip` uint8 [frames, size, size, 1], and its labels, int32.
+    """Clips of two pictures of one garment that move: `clip` uint8 [frames, size, size, 1], and its labels, int32.
 
     Both drift the same way along one axis, where they leave the frame on one side and come back on the other. Across it each
-    bounces once, one off either edge. What can be asked of a clip:
+    bounces once, one off either edge. Behind them stands another picture, darker and as large as the frame.
+
+    What can be asked of a clip:
 
     * `garment`, which any frame tells;
     * `direction` of the drift, four ways, and `speed`, three;
@@ -58,6 +60,7 @@ class MovingFashion:
 
     Args:
       size: side of the frames; sprite: side of a picture on it, which divides 28.
+      background: how bright the picture behind is, from 0 to 1.
       label: which of the four is the field `label`, and gives the names of `classes`.
       count: records (default: 20,000 of pretrain, 4,000 of probe, 2,000 of test).
     """
@@ -66,6 +69,7 @@ class MovingFashion:
     size: int = 32
     frames: int = 16
     sprite: int = 14
+    background: float = 0.4
     label: str = "garment"
     count: int | None = None
     seed: int = 0
@@ -83,6 +87,8 @@ class MovingFashion:
             )
         if self.frames < 8 or (self.count is not None and self.count < 1):
             raise UserError(f"frames={self.frames}, count={self.count}: use at least 8 frames and 1 record")
+        if not 0 <= self.background <= 1:
+            raise UserError(f"background={self.background}: give a brightness from 0 to 1")
         object.__setattr__(self, "classes", LABELS[self.label])
 
     def __len__(self) -> int:
@@ -97,8 +103,9 @@ class MovingFashion:
         """The records `ids` [B], each field stacked to [B, ...]."""
         draws = self._draws(ids)
         place, labels = motion(draws, self.frames, self.size, self.sprite)
-        clip = drawn(chosen(self._pictures, labels["garment"], draws), place, self.size)
-        return {"clip": clip[..., None], "label": labels[self.label].copy(), **labels}
+        moving = drawn(chosen(self._pictures, labels["garment"], draws), place, self.size)
+        clip = np.maximum(moving, self._behind(draws[:, -1])[:, None])[..., None]
+        return {"clip": clip, "label": labels[self.label].copy(), **labels}
 
     def values(self, name: str) -> np.ndarray | None:
         """All labels [N] of a field, without a clip being drawn; None for other fields."""
@@ -113,7 +120,7 @@ class MovingFashion:
 
     def fingerprint(self) -> str:
         """SHA-256 of the options, and of what the pictures have: records are functions of both."""
-        options = f"{self.split} {self.size} {self.frames} {self.sprite} {self.label} {len(self)} {self.seed}"
+        options = f"{self.split} {self.size} {self.frames} {self.sprite} {self.background} {self.label} {len(self)} {self.seed}"
         return hashlib.sha256(f"moving 1 {options} {Embedded(self.split).fingerprint()}".encode()).hexdigest()
 
     @functools.cached_property
@@ -124,8 +131,15 @@ class MovingFashion:
         each = [small[columns["label"] == garment] for garment in range(len(CLASSES))]
         return np.pad(np.stack(each), ((0, 0), (0, 0), (0, 1), (0, 1)))
 
+    def _behind(self, draws: np.ndarray) -> np.ndarray:
+        """The pictures uint8 [B, size, size] that stand behind, by their draws [B]."""
+        images = Embedded(self.split).columns["image"][..., 0]
+        found = images[(draws * len(images)).astype(int)]
+        near = np.arange(self.size) * 28 // self.size
+        return (self.background * found[:, near[:, None], near]).astype(np.uint8)
+
     def _draws(self, ids: np.ndarray) -> np.ndarray:
-        """Uniforms float32 [B, 12] of the records."""
+        """Uniforms float32 [B, 13] of the records."""
         root = threefry.fold_in(threefry.seeded(self.seed), list(SPLITS).index(self.split))
         return threefry.uniform(threefry.fold_in(root, ids), _DRAWS)
 
@@ -139,7 +153,7 @@ def labels_of(draws: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def motion(draws: np.ndarray, frames: int, size: int, sprite: int) -> Motion:
-    """How the clips with these uniforms [B, 12] move."""
+    """How the clips with these uniforms [B, 13] move."""
     labels, time, room = labels_of(draws), np.arange(frames), size - sprite
     way = np.where(labels["direction"] < 2, 1, -1) * np.array(SPEEDS)[labels["speed"]]
     along = size * (draws[:, 4:6, None] + way[:, None, None] * time)
@@ -158,9 +172,9 @@ def motion(draws: np.ndarray, frames: int, size: int, sprite: int) -> Motion:
 
 
 def chosen(pictures: np.ndarray, garment: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Two pictures of each garment [B], of `pictures` [10, N, ...], by the last two draws [B, 12]: [B, 2, ...]."""
+    """Two pictures of each garment [B], of `pictures` [10, N, ...], by their draws [B, 13]: [B, 2, ...]."""
     count = pictures.shape[1]
-    return pictures[garment[:, None], np.minimum((draws[:, 10:] * count).astype(int), count - 1)]
+    return pictures[garment[:, None], np.minimum((draws[:, 10:12] * count).astype(int), count - 1)]
 
 
 def drawn(pictures: np.ndarray, place: np.ndarray, size: int) -> np.ndarray:

@@ -99,7 +99,8 @@ class NamedPart(Chosen):
 
     As with `Subset`, `NamedPart(s, 0.0, 0.8)` and `NamedPart(s, 0.8, 1.0)` are disjoint and together all of `s`, about four
     fifths and one. But a record stays in its part when others are added or removed, as long as it keeps its name
-    (`source.name_of`; in a folder, the path below it).
+    (`source.name_of`; in a folder, the path below it). Records that are parts of one thing, as clips of a video are, stay
+    together: where a source has `belongs_to(i)`, that is the name.
 
     group: a regular expression that is found in each name, such as `^([^/]+)/` or `speaker([0-9]+)`. What its brackets match, or
       all of it without such, is hashed in the place of the name, so that the records of a speaker, a kit, a recording are in one
@@ -121,7 +122,7 @@ class NamedPart(Chosen):
     def __post_init__(self) -> None:
         source: Any = require_source(self.source)
         require_fractions(self.start, self.stop)
-        name_of = getattr(source, "name_of", str)
+        name_of = getattr(source, "belongs_to", getattr(source, "name_of", str))
         hashed = [name_of(i) for i in range(len(source))]
         hashed = grouped(hashed, self.group) if self.group else hashed
         places = np.fromiter(map(place_of_name, hashed), np.float64, len(source))

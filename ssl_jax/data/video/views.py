@@ -105,7 +105,7 @@ class ClipViews:
 
     def panel(self, views: Views) -> dict[str, Panel]:
         """The `views` of each clip side by side, and those of every other kind under the name of their policy."""
-        others = {name: x for name, x in other_kinds(views, self.inputs).items() if x.ndim == 6}
+        others = {name: views[name] for name in other_kinds(views, self.inputs) if views[name].ndim == 6}
         return {name: self._shown(x) for name, x in ({"views": views["clip"]} | others).items()}
 
     def units(self, batch: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -115,6 +115,10 @@ class ClipViews:
     def check(self, records: Iterable[Mapping[str, Any]]) -> None:
         """UserError for records whose pixels would be clipped: floats outside of [0, 1]."""
         check_unit(records, self.key)
+
+    def upright(self, x: Array) -> Array:
+        """Frames as they are."""
+        return x
 
     def denormalise(self, x: Array) -> Array:
         """Normalised clips [..., C] -> [0, 1]."""

@@ -30,6 +30,9 @@ def cosine_momentum(start: float, end: float, progress: Progress) -> Array:
     return end - (end - start) * (1 + jnp.cos(jnp.pi * progress.step / progress.total)) / 2
 
 
+MOMENTA = {"linear": linear_momentum, "cosine": cosine_momentum}
+
+
 def move_centre(centre: Array, total: Array, count: Array | int, momentum: float) -> Array:
     """`momentum * centre + (1 - momentum) * total / count`; unchanged where `count` is 0 (DINO, arXiv 2104.14294, eq. 4)."""
     mean = total / jnp.maximum(count, 1)

@@ -1,4 +1,4 @@
-"""What pretexts on pieces of an image share: one trunk for every piece, one classifier on all of them together."""
+"""What pretexts on pieces of a record share: one trunk for every piece, one classifier on all of them together."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from jax import Array
 
 from ssl_jax.losses.classification import classification, with_chance
 from ssl_jax.losses.mean import Mean
-from ssl_jax.objectives.base import Out, Progress, State, Views
+from ssl_jax.objectives.base import Out, Progress, State, View, Views
 from ssl_jax.objectives.shared.forward import forward, init_variables
 from ssl_jax.objectives.shared.joint import JointEmbedding
 
 
 @dataclass(frozen=True)
 class Pieces(JointEmbedding):
-    """Cross-entropy of `label` [B], from the P pieces of an image [B, P, t, t, C], the views, in their order.
+    """Cross-entropy of `label` [B], from the P pieces of a record [B, P, ...], the views, in their order.
 
     `chain` runs on each piece, all pieces of the batch in one BatchNorm batch; the module `classifier` sees the outputs of
     the last of them side by side, after ReLU.
@@ -37,7 +37,7 @@ class Pieces(JointEmbedding):
         """`params` and statistics of the modules and the `classifier`."""
         params, extra = super().init(key, views)
         stats = extra.get("batch_stats", {})
-        joined = jax.eval_shape(lambda pieces: self._joined(params, extra, pieces)[0], views[self.view])
+        joined = jax.eval_shape(lambda pieces: self._joined(params, extra, pieces)[0], self.given(views))
         zeros = jnp.zeros(joined.shape, joined.dtype)
         params["classifier"], new = init_variables(self.classifier, jax.random.fold_in(key, 1), zeros)
         stats |= {} if new is None else {"classifier": new}
@@ -45,7 +45,7 @@ class Pieces(JointEmbedding):
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """Cross-entropy, and the accuracy of the pretext task."""
-        joined, stats = self._joined(params, extra, views[self.view])
+        joined, stats = self._joined(params, extra, self.given(views))
         before = extra.get("batch_stats", {}).get("classifier")
         logits, new = forward(self.classifier, params["classifier"], before, joined)
         loss, accuracy = classification(logits, views["label"])
@@ -57,7 +57,7 @@ class Pieces(JointEmbedding):
         metrics = self.loss(params, extra, views, key, Progress(0, 1)).metrics
         return with_chance(metrics, self.classifier.out)
 
-    def _joined(self, params: dict, extra: dict, pieces: Array) -> tuple[Array, dict]:
+    def _joined(self, params: dict, extra: dict, pieces: View) -> tuple[Array, dict]:
         outs, stats = self.student(params, extra, pieces)
         last = outs[list(self.chain)[-1]]
         return jax.nn.relu(last.reshape(last.shape[0], -1)), stats

@@ -113,25 +113,28 @@ def fashion_run(arg: str, examples: int, encoder: str = "student") -> dict[str, 
 
 
 def token_vit(tiny: bool, size: str, **options: Any) -> dict[str, Any]:
-    """The `model` section for self-distillation: a ViT read at its class token, with normal weights, learned positions.
+    """The `model` section for self-distillation: a ViT with normal weights and learned positions, read at its class token.
+
+    The small one is read at its class token and the mean of its patches, as DINOv2 reads where it probes linearly.
 
     `size`: "small" for Fashion-MNIST; "S" or "L" with patches of 16 pixels. `tiny` is smaller than all of them.
     """
-    sizes = {"tiny": (32, 1, 2, 4), "small": (64, 4, 2, 7), "S": (384, 12, 6, 16), "L": (1024, 24, 16, 16)}
-    options = {"positions": "learned", "pool": "class", "initializer": "normal"} | options
+    sizes = {"tiny": (32, 1, 2, 4), "small": (96, 4, 3, 4), "S": (384, 12, 6, 16), "L": (1024, 24, 16, 16)}
+    pool = "class_mean" if size == "small" else "class"
+    options = {"positions": "learned", "pool": pool, "initializer": "normal"} | options
     return small_vit(*sizes["tiny" if tiny else size], **options)
 
 
 def token_run(arg: str, examples: int, crops: tuple[float, float] = (0.3, 0.3), **model: Any) -> dict[str, Any]:
     """Every section of a run of a small ViT on Fashion-MNIST but objective and optimiser; `arg` as in `fashion_run`.
 
-    Two crops of 28 pixels, of at least `crops[0]` of the image, and four of 14 pixels, of at most `crops[1]`. Patches of 7
-    pixels, where 4 would cost three times as much; batches of 64, since a short run needs its steps more than large batches.
+    Two crops of 28 pixels, of at least `crops[0]` of the image, and four of 16 pixels, of at most `crops[1]`. Batches of 64,
+    since a short run needs its steps more than large batches.
     """
     tiny = arg == "tiny"
     views = fashion_views(4)
     views["views"]["image"] = views["views"]["image"] | {"scale": (crops[0], 1.0)}
-    views["views"]["local"] = views["views"]["local"] | {"size": 16 if tiny else 14, "scale": (0.1, crops[1])}
+    views["views"]["local"] = views["views"]["local"] | {"size": 16, "scale": (0.1, crops[1])}
     run = fashion_run(arg, examples, "teacher") | ({} if tiny else {"batch_size": 64})
     model = {"remat": "none"} | model
     return run | {"augment": views, "model": token_vit(tiny, "small", **model)}
@@ -230,3 +233,64 @@ def folder_views(tiny: bool, size: int, **views: dict[str, Any]) -> dict[str, An
     """The `augment` section of views of a folder's pictures at `size` pixels; those of Fashion-MNIST's for `tiny`."""
     section = image_views(28 if tiny else size, FASHION_PIXELS if tiny else IMAGENET_PIXELS, {})
     return section | {"views": views}
+
+
+def masked_run(arg: str, examples: int, read: int = 0, **model: Any) -> dict[str, Any]:
+    """Every section of a run of a small ViT that sees mask tokens on Fashion-MNIST but objective; `arg` as in `fashion_run`.
+
+    A crop of at least 0.6 of the image in patches of 4 pixels, and the mean of the patches; batches of 64, since a short run
+    needs its steps more than large batches. Positions are fixed: a thousand steps are too few to learn relative ones.
+    `read` is the block that features are read after; 0 is the end.
+    """
+    tiny = arg == "tiny"
+    width, depth, heads = (32, 2, 2) if tiny else (96, 4, 3)
+    views = {"count": 1, "scale": (0.6, 1.0), "flip": 0.5, "interpolation": "bicubic"}
+    run = fashion_run(arg, examples) | ({} if tiny else {"batch_size": 64})
+    return run | {
+        "model": small_vit(
+            width,
+            depth,
+            heads,
+            4,
+            class_token=False,
+            remat="none",
+            unroll=depth,
+            read_block=min(read, depth - 1),
+            **model,
+        ),
+        "augment": image_views(28, FASHION_PIXELS, views),
+        "optimizer": {"name": "adamw", "lr": 1e-3, "b2": 0.98, "weight_decay": 0.05, "clip": 3.0},
+        "schedule": {"name": "cosine", "warmup_percent": 10},
+    }
+
+
+def masked_in1k(tiny: bool, epochs: int, views: dict[str, Any], read: int = 0, **model: Any) -> dict[str, Any]:
+    """Every section of a run of ViT-B/16 that sees mask tokens on ImageNet but objective, optimiser and schedule.
+
+    Relative positions, class token, batches of 2048. `tiny` is a small ViT on embedded images. `read` as in `masked_run`.
+    """
+    size, pixels = (28, FASHION_PIXELS) if tiny else (224, IMAGENET_PIXELS)
+    options = {"positions": "relative", "qkv_bias": "query_value", "initializer": "normal", **model}
+    return {
+        "seed": 0,
+        "batch_size": 32 if tiny else 2048,
+        **({"total_examples": 256} if tiny else {"total_epochs": epochs}),
+        "model": small_vit(32, 2, 2, 4, **options, grid=(7, 7), remat="none", read_block=min(read, 1))
+        if tiny
+        else small_vit(768, 12, 12, 16, **options, grid=(14, 14), dtype="bfloat16", remat="none", read_block=read),
+        "data": embedded(limit=500) if tiny else imagenet("data/imagenet"),
+        "augment": image_views(size, pixels, views),
+        "mesh": {"data": -1},
+        "checkpoint": {"every_percent": 5},
+        "evaluate": evaluation("student", tiny) if tiny else frozen_evaluation(),
+        "log": {"every_steps": 4 if tiny else 50},
+    }
+
+
+def pixel_transformer(
+    width: int, depth: int, heads: int, colours: int, pixels: int, channels: int = 3, **options: Any
+) -> dict[str, Any]:
+    """The `model` section of iGPT: causal, RMS norms, no biases, `quick_gelu`; the vocabulary has a sign beside the colours."""
+    sizes = {"vocabulary": colours + 1, "width": width, "depth": depth, "heads": heads, "mlp_dim": 4 * width}
+    style = {"causal": True, "norm": "rms", "bias": False, "mlp": "quick_gelu", "initial": "gpt2", "length": pixels}
+    return {"target": "ssl_jax.models.pixels:PixelTransformer", "channels": channels, **sizes, **style, **options}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ssl_jax.recipe.fragments.common import evaluation
+from ssl_jax.recipe.fragments.common import evaluation, frozen_evaluation
+from ssl_jax.recipe.fragments.image import IMAGENET_PIXELS
 
 # Mean and standard deviation of the pixels of moving Fashion-MNIST in [0, 1].
-MOVING_PIXELS: dict[str, Any] = {"mean": (0.104,), "std": (0.24,)}
+MOVING_PIXELS: dict[str, Any] = {"mean": (0.192,), "std": (0.239,)}
 
 
 def clip_views(size: int, pixels: dict[str, Any], clip: dict[str, Any], **options: Any) -> dict[str, Any]:
@@ -34,12 +35,19 @@ def clip_vit(width: int, depth: int, heads: int, patch: tuple[int, int, int], **
     return {"target": "ssl_jax.models.vit:ViT", **sizes, "class_token": False, **options}
 
 
+def label_probes(*names: str) -> tuple[Any, ...]:
+    """Probes for labels by name: on the encoder's features, and on what it makes of frames one by one."""
+    probe = {"target": "ssl_jax.evaluate.probes.labels:Probe", "fields": names}
+    return probe | {"name": "labels"}, probe | {"name": "frame_labels", "reading": "frames"}
+
+
 def moving_run(arg: str, examples: int, encoder: str = "student", **data: Any) -> dict[str, Any]:
     """Every section of a run on moving Fashion-MNIST but objective, model, views and optimiser.
 
     `arg` "" is `examples` examples, "tiny" a trial.
     """
     tiny = arg == "tiny"
+    probes = ("knn", *label_probes("direction", "order", "speed", "garment"))
     return {
         "seed": 0,
         "batch_size": 32 if tiny else 64,
@@ -48,6 +56,32 @@ def moving_run(arg: str, examples: int, encoder: str = "student", **data: Any) -
         "schedule": {"name": "cosine", "warmup_percent": 10},
         "mesh": {"data": -1},
         "checkpoint": {"every_percent": 25},
-        "evaluate": evaluation(encoder, tiny) | {"baselines": ("raw", "random")},
+        "evaluate": evaluation(encoder, tiny) | {"baselines": ("raw", "random"), "probes": probes},
         "log": {"every_steps": 4 if tiny else 20},
+    }
+
+
+def videos(examples: int, size: int, frames: int = 16, **options: Any) -> dict[str, Any]:
+    """The `data` section for class folders of videos, data/videos/train and /val; `ssl-jax plan` needs no files."""
+    source = {"target": "ssl_jax.data.sources:VideoFolder", "size": size, "frames": frames, **options}
+    train, test = (source | {"root": f"data/videos/{part}"} for part in ("train", "val"))
+    return {"pretrain": train, "probe": dict(train), "test": test, "examples": examples, "threads": 16, "prefetch": 32}
+
+
+def video_run(tiny: bool, batch_size: int, data: dict[str, Any], size: int, crop: dict[str, Any]) -> dict[str, Any]:
+    """Every section of a run on videos but its length, objective, model, optimiser and schedule; `crop` of `size` pixels.
+
+    `tiny` is a trial on moving Fashion-MNIST, so that nothing is downloaded.
+    """
+    clips = {"count": 1, "interpolation": "bilinear"} | crop
+    frozen = frozen_evaluation("teacher") | {"probes": ("attentive", "knn")}
+    return {
+        "seed": 0,
+        "batch_size": 32 if tiny else batch_size,
+        "data": moving_data(True) if tiny else data,
+        "augment": moving_views() if tiny else clip_views(size, IMAGENET_PIXELS, clips),
+        "mesh": {"data": 1, "fsdp": -1},
+        "checkpoint": {"every_percent": 5},
+        "evaluate": evaluation("teacher", True) | {"baselines": ("raw", "random")} if tiny else frozen,
+        "log": {"every_steps": 4 if tiny else 50},
     }

@@ -10,6 +10,9 @@ from ssl_jax.data.audio.decode import Wanted
 from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.sources import AudioFolder, AudioList, GeneratedAudio, NamedPart
 from ssl_jax.errors import UserError
+from ssl_jax.recipe import load, plain
+from ssl_jax.recipe.own_data import learning_from, pictures_in
+from ssl_jax.recipe.sources import options_of
 
 RATE = 16_000
 
@@ -176,6 +179,16 @@ def test_parts_by_group_share_no_speaker(tmp_path):
     assert f"{len(speakers[0])} of 12 groups, {3 * len(speakers[0])} of 36 records" in parts[0].notes[-1]
     with pytest.raises(UserError, match="is not found in"):
         NamedPart(source, 0.0, 0.5, group="singer")
+
+
+def test_a_folder_of_recordings_is_learnt_from_by_a_recipe_for_audio(sounds):
+    said: list[str] = []
+    made = learning_from(str(sounds), plain(load("simclr_conv_drums")), [], said.append)["data"]
+    found = options_of(made["pretrain"])
+    assert (found["root"], found["seconds"], found["rate"]) == (str(sounds), 0.7, 16_000)
+    assert any("is taken as audio:" in line for line in said)
+    with pytest.raises(UserError, match=r"holds recordings.*--config simclr_conv_speech"):
+        pictures_in(str(sounds))
 
 
 def test_generated_sounds_are_functions_of_their_number_and_say_how_they_were_made():

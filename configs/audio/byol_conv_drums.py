@@ -1,0 +1,27 @@
+"""BYOL-A with a small convolutional encoder on spectrograms of single strokes of fifteen drum kits.
+
+    tools/fetch_audio_data --root /tmp/packages --out data
+    ssl-jax train --config byol_conv_drums --workdir runs/byol-drums
+
+Niizumi et al. 2021, "BYOL for Audio", arXiv 2103.06695: BYOL whose views are mixed with other clips and zoomed. Theirs are two
+changes of one stretch, ours of two; the other clip is one of the same batch.
+The probe is the instrument, of other kits.
+"""
+
+from ml_collections import ConfigDict
+
+from ssl_jax.recipe.fragments.audio import DRUMS, audio_conv, audio_run, two_views
+
+RESULT = ""
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    return ConfigDict(
+        audio_run(arg, DRUMS, examples=60_000)
+        | dict(
+            objective=dict(target="ssl_jax.objectives.byol:BYOL", hidden=256, out=64, momentum=(0.95, 1.0)),
+            model=audio_conv(),
+            augment=two_views(DRUMS),
+            optimizer=dict(name="adamw", lr=4e-3, weight_decay=1e-4),
+        )
+    )

@@ -1,0 +1,51 @@
+"""V-JEPA's masks: static counts, the same in all frames, and as often as the published sampler hides them."""
+
+import jax
+import numpy as np
+import pytest
+
+from ssl_jax.data.masks.tube_blocks import TubeBlocks
+from ssl_jax.errors import UserError
+
+GRID = (8, 14, 14)  # 16 frames of 224 pixels
+SETTINGS = {"short": {}, "long": {"blocks": 2, "scale": 0.7, "seen": 0.1, "hidden": 0.72}}
+# The published sampler at batch 8: seen and hidden of 1,568 tokens, after it cut all to the smallest.
+PUBLISHED = {"short": (437, 800), "long": (150, 1128)}
+
+
+def shown(index, valid):
+    """Which patches an index holds, [B, frames, rows * columns]."""
+    found = np.zeros((len(index), np.prod(GRID)), bool)
+    rows = np.broadcast_to(np.arange(len(index))[:, None], index.shape)
+    found[rows[valid], index[valid]] = True
+    return found.reshape(len(index), GRID[0], -1)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_tubes_have_static_counts_and_are_never_seen_and_hidden(name):
+    masking = TubeBlocks(GRID, **SETTINGS[name])
+    draw = jax.jit(jax.vmap(masking, (None, 0)))
+    keys, steps = jax.random.split(jax.random.key(0), 16), jax.random.split(jax.random.key(1), 8)
+    drawn = jax.tree.map(lambda x: np.asarray(x).reshape(-1, x.shape[-1]), draw(keys, steps))
+    seen, hidden = shown(drawn.context, drawn.context_valid), shown(drawn.targets, drawn.targets_valid)
+    for found, valid, published in zip(
+        (seen, hidden), (drawn.context_valid, drawn.targets_valid), PUBLISHED[name], strict=True
+    ):
+        np.testing.assert_array_equal(found, np.repeat(found[:, :1], GRID[0], axis=1))
+        np.testing.assert_array_equal(found.sum((1, 2)), valid.sum(1))  # no patch twice
+        assert (valid.sum(1) > 0).all()
+        assert valid.shape[1] == pytest.approx(published, rel=0.07)
+        assert valid.mean() > 0.95
+    assert not (seen & hidden).any()
+    assert len(np.unique(hidden[:16], axis=0)) == 16
+
+
+def test_what_cannot_be_hidden_is_refused():
+    for options, words in (
+        ({"scale": 1.2}, "scale=1.2: a share"),
+        ({"hidden": 0.0}, "hidden=0.0: a share"),
+        ({"blocks": 0}, "blocks=0: use 1 or more"),
+        ({"grid": (8, 3, 3), "scale": 0.99, "aspect": (1.0, 1.0)}, "scale=0.99 covers all of 3x3"),
+    ):
+        with pytest.raises(UserError, match=words):
+            TubeBlocks(**({"grid": GRID} | options))
