@@ -79,7 +79,7 @@ class ViT(nn.Module):
     positions: str = "sincos"  # sincos | sequence | learned | rope | relative
     class_token: bool = True
     registers: int = 0
-    pool: str = "mean"  # mean of the patch tokens | class token | class_mean: both (DINOv2) | map: attention to all tokens
+    pool: str = "mean"  # mean of the patch tokens | class token | class_mean: both | map: attention to all tokens
     cells: int | tuple[int, ...] = 1  # pool="mean" averages each of so many parts of every axis on its own
     dtype: str = "float32"
     remat: str = "full"

@@ -165,7 +165,7 @@ def test_a_list_with_more_lines_than_pictures_says_so(photos):
     place.write_text("path,text\n" + "".join(f"photos/{i}.png,{caption(i)}\n" for i in range(COUNT + 3)))
     source = Pairs(str(place), **OPTIONS)
     with pytest.raises(
-        ValueError, match="'photos/6.png' is named there, and is no file in .*: there are more lines than files"
+        ValueError, match=r"'photos/6\.png' is named there, and is no file in .*: there are more lines than files"
     ):
         source[COUNT]
 
