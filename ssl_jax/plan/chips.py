@@ -35,6 +35,14 @@ class Chip:
     scale_up: int = 0
     dimensions: int = 0  # of a TPU slice
 
+    def rate(self, dtype: str) -> float:
+        """FLOP/s of products of numbers of this kind, at the precision that jax has by default.
+
+        TPUs multiply float32 in one pass of bfloat16, GPUs in TF32, at half the rate.
+        """
+        narrow = dtype in ("bf16", "f16", "s8", "u8") or self.platform == "tpu"
+        return self.peak if narrow else self.peak / 2 if dtype == "f32" else self.peak / 16
+
     @property
     def jax_platform(self) -> str:
         """What `jax.default_backend()` would say on it."""

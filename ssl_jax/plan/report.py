@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ssl_jax.plan.audit import Audit
+from ssl_jax.plan.audit_table import as_lines, read
 from ssl_jax.plan.chips import GIB, Target
 from ssl_jax.plan.collectives import wire_factor
 from ssl_jax.plan.estimate import Estimate
@@ -37,6 +40,17 @@ class Plan:
     def fits(self) -> bool | None:
         """Whether the step fits; None where that is not known."""
         return fits(self.peak, self.target)
+
+    @property
+    def audit(self) -> Audit | None:
+        """What the compiled program does, where that was asked for and there is one."""
+        return read(self.compiled["audit"]) if "audit" in self.compiled else None
+
+    @property
+    def least_update(self) -> float:
+        """The fewest bytes of an update on one device: gradient read, parameters, moments and teacher read and written."""
+        state = Counter({name: part.per_device for name, part in self.estimate.state.items()})
+        return 3 * state["params"] + 2 * (state["opt_state"] + state["teacher"])
 
     @property
     def wire(self) -> Sequence[Mapping[str, Any]]:
@@ -102,7 +116,17 @@ def as_json(plan: Plan) -> dict[str, Any]:
 
 def as_text(plan: Plan) -> str:
     """The plan for a person: verdict last, where the eye lands."""
-    parts = (_head(plan), _model(plan), _memory(plan), _work(plan), _network(plan), _time(plan), _verdict(plan))
+    audited = [as_lines(plan.audit, plan.least_update)] if plan.audit else []
+    parts = (
+        _head(plan),
+        _model(plan),
+        _memory(plan),
+        _work(plan),
+        _network(plan),
+        *audited,
+        _time(plan),
+        _verdict(plan),
+    )
     return "\n\n".join("\n".join(part) for part in parts)
 
 

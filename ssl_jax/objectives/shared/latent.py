@@ -85,6 +85,7 @@ class LatentPrediction(Objective):
         """The masks of every setting."""
         raise NotImplementedError
 
+    @jax.named_scope("teacher")
     def taught(self, extra: dict, views: Views) -> Array:
         """The teacher's layer-normalised features of all patches [B, N, D], without gradient."""
         tokens = applied(self.encoder, extra["teacher"]["encoder"], views[self.view][:, 0])
