@@ -34,6 +34,10 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument("--devices", type=int, metavar="N", help="GPUs instead of a slice")
     parser.add_argument("--chip", metavar="NAME", help="a100, h100 (default) or h200")
     parser.add_argument("--price", type=float, metavar="DOLLARS", help="of a chip-hour; default: a list price, assumed")
+    parser.add_argument(
+        "--pue", type=float, metavar="RATIO", help="energy drawn for each that chips use (assumed: 1.2)"
+    )
+    parser.add_argument("--grid", type=float, metavar="KG", help="of CO2e for a kWh of electricity (assumed: 0.45)")
     parser.add_argument("--no-compile", action="store_true", help="estimate only: seconds instead of minutes")
     parser.add_argument(
         "--audit",
@@ -57,13 +61,17 @@ def run(arguments: Namespace) -> int:
     there = Machine(target.chip.jax_platform, target.chip.name, target.count, memory, len(os.sched_getaffinity(0)))
     config, recipe = recipe_of(arguments, machine=lambda: there)
     from ssl_jax.plan.report import as_text
+    from ssl_jax.plan.roofline import Site
     from ssl_jax.plan.run import make_plan, write
+
+    given = {"pue": arguments.pue, "grid": arguments.grid}
+    site = Site(**{name: value for name, value in given.items() if value is not None})
 
     fits = []
     for name, part in each_phase(config, recipe, arguments.phase).items():
         made = make_plan(
             part, recipe.objective.allow, target, compiling=not arguments.no_compile, auditing=arguments.audit,
-            price=arguments.price,
+            price=arguments.price, site=site,
         )  # fmt: skip
         terminal.tell("\n".join([*heading(name), as_text(made)]))
         if arguments.out:
