@@ -90,6 +90,15 @@ def cuda_plugin_installed() -> bool:
     return any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
 
 
+def cudnn_installed() -> bool:
+    """Whether programs that call cuDNN can be compiled: where there is a GPU, jax has found it; elsewhere its package is needed."""
+    import jax
+
+    return jax.default_backend() == "gpu" or bool(
+        importlib.util.find_spec("nvidia") and importlib.util.find_spec("nvidia.cudnn")
+    )
+
+
 def tpu_compiler_installed() -> bool:
     """Whether jax can compile for TPUs, present or not. Looks, and imports nothing."""
     return importlib.util.find_spec("libtpu") is not None

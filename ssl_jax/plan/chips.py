@@ -3,7 +3,8 @@
 `hbm_gib` was found by provoking the TPU compiler's out-of-memory message (libtpu 0.0.42); for GPUs it is 90 % of the device,
 what `XLA_PYTHON_CLIENT_MEM_FRACTION=.9` gives. Peak rates and bandwidths are those of public data sheets; prices are
 on-demand list prices that change: both are assumptions, and every table that uses them says so. Power of GPUs is the data
-sheet's, of v4 what Jouppi et al. 2023 (arXiv 2304.01433) measured at most; of the later TPUs none is published, and it is a guess.
+sheet's, of v4 what Jouppi et al. 2023 (arXiv 2304.01433) measured at most; later TPUs have none that is
+published: it is a guess.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from ssl_jax.plan.collectives import wire_factor
 from ssl_jax.plan.estimate import Estimate
 from ssl_jax.plan.problem import Problem
 from ssl_jax.plan.remedy import HEADROOM, Remedy
-from ssl_jax.plan.roofline import Cost, Roofline, Site, costs, roofline
+from ssl_jax.plan.roofline import WORLD, Cost, Roofline, Site, costs, roofline
 
 COMPILERS = {"tpu": "the TPU compiler (libtpu)", "cuda": "XLA's CUDA compiler", "cpu": "pretended CPU devices"}
 
@@ -30,7 +30,7 @@ class Plan:
     compiled: Mapping[str, Any]
     remedies: tuple[tuple[Remedy, Mapping[str, Any]], ...] = ()
     price: float | None = None
-    site: Site = Site()
+    site: Site = WORLD
 
     @property
     def peak(self) -> float | None:
@@ -112,7 +112,8 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "estimate": asdict(plan.estimate) | {"peak": plan.estimate.peak, "checkpoint": plan.estimate.checkpoint},
         "steps": plan.posed.setup.total_steps, "examples_seen": plan.posed.setup.total_steps * plan.posed.recipe.batch_size,
         "wire": [dict(c) for c in plan.wire], "roofline": asdict(plan.roofline) | {"bound": plan.roofline.bound},
-        "assumed": {"chip": asdict(plan.target.chip), "price": plan.price, "site": asdict(plan.site)}, "costs": [asdict(c) for c in plan.costs],
+        "assumed": {"chip": asdict(plan.target.chip), "price": plan.price, "site": asdict(plan.site)},
+        "costs": [asdict(c) for c in plan.costs],
         "remedies": [asdict(r) | {"flags": r.flags, "compiled": dict(c)} for r, c in plan.remedies],
     }  # fmt: skip
 
@@ -235,7 +236,7 @@ def _time(plan: Plan) -> list[str]:
         cells += f"{f'{c.energy:,.0f} kWh':>14}{_mass(c.carbon):>12}"
         table.append(f"  {c.utilisation:<14.0%}{cells}")
     told = f"TIME (computed from assumed data-sheet rates; MFU and ${price:.2f} a chip-hour are assumptions)"
-    power = f"  Energy: chips alone at {chip.watts:.0f} W, PUE {plan.site.pue:g}, {plan.site.grid:g} kg CO2e/kWh: assumptions too."
+    power = f"  Energy: chips alone at {chip.watts:.0f} W, PUE {plan.site.pue:g}, {plan.site.grid:g} kg CO2e/kWh (assumptions)"
     return [told, *_table(rows), *table, power]
 
 

@@ -69,6 +69,9 @@ class Site:
         return energy * self.grid
 
 
+WORLD = Site()
+
+
 @dataclass(frozen=True)
 class Cost:
     """A whole run at one model FLOP utilisation."""
@@ -82,9 +85,7 @@ class Cost:
     carbon: float  # kg of CO2e
 
 
-def costs(
-    target: Target, model_flops: float, steps: int, price: float, floor: float, site: Site = Site()
-) -> list[Cost]:
+def costs(target: Target, model_flops: float, steps: int, price: float, floor: float, site: Site = WORLD) -> list[Cost]:
     """The run at each of `UTILISATIONS`, never faster than `floor` seconds a step; `price` is dollars per chip-hour."""
     made = []
     for share in UTILISATIONS:

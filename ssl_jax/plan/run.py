@@ -15,7 +15,7 @@ from ssl_jax.plan.estimate import Estimate, estimate
 from ssl_jax.plan.problem import Problem, problem
 from ssl_jax.plan.remedy import Remedy, remedies
 from ssl_jax.plan.report import Plan, as_json, fits, peak_of
-from ssl_jax.plan.roofline import Site
+from ssl_jax.plan.roofline import WORLD, Site
 from ssl_jax.recipe import to_json
 
 SKIPPED: Mapping[str, Any] = {"status": "skipped"}
@@ -30,7 +30,7 @@ def make_plan(
     compiling: bool = True,
     auditing: bool = False,
     price: float | None = None,
-    site: Site = Site(),
+    site: Site = WORLD,
 ) -> Plan:
     """The plan of a recipe on a target. UserError where batch, mesh or patches do not divide, and where there is no program
     of the target's own compiler to audit.

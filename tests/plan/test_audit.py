@@ -10,7 +10,7 @@ from ssl_jax.plan import aot
 from ssl_jax.plan.audit import audit, scope_of
 from ssl_jax.plan.audit_table import as_lines
 from ssl_jax.plan.chips import CHIPS
-from ssl_jax.plan.estimate import traced
+from ssl_jax.plan.estimate import parameters, traced
 from ssl_jax.plan.flops import flops
 from ssl_jax.plan.hlo import program_of, runs
 from ssl_jax.plan.overlap import exchanges
@@ -43,6 +43,7 @@ def test_a_loop_with_recomputation_is_counted_as_often_as_it_runs():
 
 
 # What compilers for chips write, cut to its conventions.
+# ruff: noqa: E501
 CHIP = """HloModule step, is_scheduled=true
 
 FileNames
@@ -141,13 +142,16 @@ def test_scopes_are_read_from_the_names_of_jax(name, scope):
 
 
 def test_every_product_of_a_recipe_belongs_to_a_part_and_the_update_is_one_pass():
-    posed = problem(load("ijepa_vit_fashion:tiny", []))
+    posed = problem(load("mae_vit_fashion:tiny", []))
     found = audit(lowered(posed, make_mesh(1, 1, devices=jax.devices()[:1])).compile().as_text(), H100)
     rows = {r.scope: r for r in found.rows}
-    assert all(rows[scope].flops for scope in ("forward", "backward", "teacher"))
-    assert sum(sum(r.flops.values()) for r in found.rows if r.scope in ("update", "other", "augment")) == 0
-    expected = flops(traced(posed, ONE_DEVICE, posed.state()))
-    assert sum(found.total.flops.values()) == pytest.approx(expected, rel=0.02)
+    done = {scope: sum(r.flops.values()) for scope, r in rows.items()}
+    assert done["backward"] == pytest.approx(2 * done["forward"], rel=0.02)
+    assert done["update"] == 0
+    assert done["other"] < 0.01 * sum(done.values()), "sums over rows, whose names the compiler of CPUs loses"
+    assert sum(done.values()) == pytest.approx(flops(traced(posed, ONE_DEVICE, posed.state())), rel=0.01)
+    least = (3 + 2 * 2) * 4 * sum(parameters(posed.state().params).values())
+    assert rows["update"].bytes < 2 * least, "a CPU's compiler makes one pass for each result; chips' make one for all"
     assert all("GB" in line for line in as_lines(found)[-len(found.worst) :])
 
 
