@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ssl_jax.devices.compiler import compiling_for, cuda_plugin_installed, quick_to_compile
+from ssl_jax.devices.compiler import UNATTENDED, compiling_for, cuda_plugin_installed, quick_to_compile
 from ssl_jax.plan.chips import GIB, Target, gpu_description, parse_target
 
 ENVIRONMENT = {
@@ -32,8 +32,6 @@ ENVIRONMENT = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # or a second process fails on a lock file
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
-# Autotuning needs the device; without it some Triton fusions have no valid tiling.
-GPU_OPTIONS = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
 
 
 def compiler_for(target: Target) -> str:
@@ -116,9 +114,8 @@ def answered(request: Mapping[str, Any]) -> dict[str, Any]:
     begun, used = time.monotonic(), time.process_time()
     with compiling_for(target.chip.jax_platform):
         step = lowered(posed, mesh)
-    options = GPU_OPTIONS if compiler == "cuda" else None
     try:
-        program = step.compile(compiler_options=options)
+        program = step.compile(compiler_options=UNATTENDED.get(compiler))
     except jax.errors.JaxRuntimeError as error:
         return read_error(str(error))
     memory = program.memory_analysis()
