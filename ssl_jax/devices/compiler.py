@@ -113,7 +113,7 @@ def cuda_plugin_installed() -> bool:
 
 
 def cudnn_installed() -> bool:
-    """Whether programs that call cuDNN can be compiled: where there is a GPU jax has found it, elsewhere its package is needed."""
+    """Whether programs that call cuDNN can be compiled: jax has found it where a GPU is; elsewhere its package is."""
     import jax
 
     return jax.default_backend() == "gpu" or bool(
