@@ -79,4 +79,4 @@ def _share(part: float, whole: float) -> str:
 
 
 def _time(s: float) -> str:
-    return f"{s:.2f} s" if s >= 1 else f"{1e3 * s:.3g} ms"
+    return f"{s:.2f} s" if s >= 1 else f"{1e3 * s:.2f} ms"
