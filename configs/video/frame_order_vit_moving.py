@@ -1,4 +1,4 @@
-"""The order of time as a pretext with a small ViT on moving Fashion-MNIST, in about ten CPU-minutes.
+"""The order of time as a pretext with a small ViT on moving Fashion-MNIST.
 
     ssl-jax train --config frame_order_vit_moving --workdir runs/frame-order
 

@@ -2,8 +2,9 @@
 
     ssl-jax train --config simclr_vit_moving --workdir runs/simclr-video
 
-Two stretches of 16 of 24 frames are two views, each cropped alike in all its frames; nothing is flipped, since that
-would make opposite directions the same. Other methods of two views take the place of the objective: `:byol`, `:vicreg`.
+Two stretches of 16 of 24 frames are two views, each cropped alike in all its frames. One of them is residual: what changes from
+frame to frame, without which a picture that stands still would be all that two views need to have in common. Nothing is flipped,
+since that would make opposite directions the same. Other objectives on the same views: `:byol`, `:vicreg`.
 """
 
 from ml_collections import ConfigDict
@@ -21,10 +22,13 @@ OBJECTIVES = {
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    width, depth, heads = (32, 1, 2) if arg == "tiny" else (128, 4, 4)
-    views = dict(count=2, frames=16, scale=(0.5, 1.0), ratio=(0.8, 1.25), jitter=(0.4, 0.4, 0.0, 0.0), jitter_prob=0.8)
+    width, depth, heads = (32, 1, 2) if arg == "tiny" else (96, 4, 3)
+    colours = dict(jitter=(0.4, 0.4, 0.0, 0.0), jitter_prob=0.8)
+    views = dict(count=2, frames=16, residual=(0.0, 1.0), scale=(0.5, 1.0), ratio=(0.8, 1.25), **colours)
+    run = moving_run(arg, examples=40_000)
+    run["data"]["pretrain"]["frames"] = 24  # of which a view has 16, as many as the clips of the probes
     return ConfigDict(
-        moving_run(arg, examples=60_000, frames=24)
+        run
         | dict(
             objective=OBJECTIVES.get(arg, OBJECTIVES["simclr"]),
             model=clip_vit(width, depth, heads, (2, 8, 8), remat="none", unroll=depth),

@@ -1,9 +1,9 @@
-"""VideoMAE with a small ViT on moving Fashion-MNIST, in about ten CPU-minutes.
+"""VideoMAE with a small ViT on moving Fashion-MNIST.
 
     ssl-jax train --config videomae_vit_moving --workdir runs/videomae
 
-Of 8 x 8 x 8 tubelets of 2 frames and 4 x 4 pixels, 13 of 64 are seen in each slot of time, the same in all, and the others are
-reconstructed.
+Of 8 x 4 x 4 tubelets of 2 frames and 8 x 8 pixels, 4 of 16 are seen in each slot of time, the same in all, and the others are
+reconstructed. Features are the mean of all tokens.
 """
 
 from ml_collections import ConfigDict

@@ -43,6 +43,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 dict(name="constant", steps=6 if tiny else 240_000, schedules="phase"),
                 dict(
                     name="cooldown", schedules="phase", data=dict(pretrain=dict(frames=long)),
+                    optimizer=dict(accumulation=1 if tiny else 4),  # four times the tokens of a clip
                     schedule=dict(name="wsd", warmup_steps=0, final=1.9e-3, options=dict(decay=1.0, shape="linear")),
                 ),
             ),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -57,14 +58,18 @@ class Cropped:
         with stage("decode"):
             return record | {"image": source.decoding.whole(record["image"])}
 
-    def draws(self, ids: np.ndarray, epochs: np.ndarray) -> np.ndarray:
-        """Random numbers [R, ...] of the examples that the records `ids` [R] are in `epochs` [R]."""
-        return self.host.draws(threefry.example_keys(self.seed, epochs, ids))
+    def draws(self, ids: np.ndarray, epochs: np.ndarray) -> Sequence[Any]:
+        """Random numbers of the examples that the records `ids` [R] are in `epochs` [R]: the records' own, and the crops'."""
+        crops = self.host.draws(threefry.example_keys(self.seed, epochs, ids))
+        own = self.source.draws(ids, epochs) if hasattr(self.source, "draws") else [None] * len(ids)
+        return list(zip(own, crops, strict=True))
 
-    def drawn(self, record: Record, draws: np.ndarray) -> Record:
+    def drawn(self, record: Record, draws: Any) -> Record:
         """The example that a record of this source is, by its row of `draws`."""
+        own, crops = draws
+        record = record if own is None else cast(Any, self.source).drawn(record, own)
         with stage("crop"):
-            return self.host(record, draws)
+            return self.host(record, crops)
 
     def fingerprint(self) -> str:
         """That of the records: where they are cropped is no part of the data."""

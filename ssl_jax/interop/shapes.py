@@ -15,7 +15,6 @@ from ssl_jax.interop.family import Model
 from ssl_jax.interop.fitting import Shapes
 from ssl_jax.models.grid import sides
 from ssl_jax.models.htsat import HTSAT
-from ssl_jax.models.patch_tst import PatchTransformer
 from ssl_jax.models.text import EncoderDecoder, TextTransformer
 from ssl_jax.models.vit import ViT
 from ssl_jax.recipe.component import Component
@@ -50,8 +49,6 @@ def inputs(module: nn.Module, channels: int) -> tuple[Any, ...]:
         return text
     if isinstance(module, EncoderDecoder):
         return text, text
-    if isinstance(module, PatchTransformer):
-        return tuple(jax.ShapeDtypeStruct((1, module.length, 1), kind) for kind in ("float32", "bool"))
     if hasattr(module, "smallest"):
         return module.smallest
     axes: tuple[int, ...] = (module.frames, module.bands) if isinstance(module, HTSAT) else (32, 32)

@@ -247,7 +247,13 @@ def _by(choice: Choice) -> Attention:
 
 
 def _splash(
-    query: Array, key: Array, value: Array, mask: Mask, bias: Array | None, scale: float | None, drop: Drop | None
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Mask = NO_MASK,
+    bias: Array | None = None,
+    scale: float | None = None,
+    drop: Drop | None = None,
 ) -> Array:
     return attend_splash(query, key, value, mask, scale)
 

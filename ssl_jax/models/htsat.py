@@ -109,19 +109,20 @@ class WindowBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """[B, h, w, D] -> the same."""
-        side, width = min(x.shape[1:3]), x.shape[-1]
+        _, rows, columns, width = x.shape
+        side = min(rows, columns)
         window, shift = (self.window, self.shift) if side > self.window else (side, 0)
-        if x.shape[1] % window or x.shape[2] % window:
-            raise UserError(f"model.window={self.window} divides no map of {x.shape[1]} x {x.shape[2]} tokens")
+        if rows % window or columns % window:
+            raise UserError(f"model.window={self.window} divides no map of {rows} x {columns} tokens")
         dense = partial(Dense, dtype=self.dtype, kernel_init=INIT)
         norm = partial(LayerNorm, EPSILON, self.dtype)
         h = jnp.roll(norm(name="norm1")(x), (-shift, -shift), (1, 2))
         cut = _windows(h, window)
         projected = Qkv(self.heads, "all", self.dtype, INIT, name="qkv")(cut.reshape(-1, *cut.shape[2:]))
         query, key, value = jnp.moveaxis(projected.reshape(*cut.shape[:3], *projected.shape[2:]), 3, 0)
-        bias = self._bias(window) + _apart(*x.shape[1:3], window, shift)[:, None]
+        bias = self._bias(window) + jnp.asarray(_apart(rows, columns, window, shift))[:, None]
         seen = jax.vmap(partial(attend, bias=bias))(query, key, value)
-        h = _whole(dense(width, axes=2, name="proj")(seen), *x.shape[1:3], window)
+        h = _whole(dense(width, axes=2, name="proj")(seen), rows, columns, window)
         x = x + jnp.roll(h, (shift, shift), (1, 2))
         h = gelu(dense(int(self.mlp_ratio * width), name="fc1")(norm(name="norm2")(x)))
         return x + dense(width, name="fc2")(h)

@@ -5,6 +5,9 @@ Nie, Nguyen, Sinthong, Kalagnanam 2022, "A Time Series is Worth 64 Words", arXiv
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
@@ -18,12 +21,10 @@ from ssl_jax.models.rows import Dense
 from ssl_jax.models.transformer import Style, Transformer
 from ssl_jax.models.windows import instance_normal, joined, patch_count, patches_of
 
-TABLE = nn.initializers.uniform(0.04)
 
-
-def around_zero(*given: object) -> Array:
+def around_zero(key: Array, shape: tuple[int, ...]) -> Array:
     """Numbers from -0.02 to 0.02: the authors' table of positions."""
-    return TABLE(*given) - 0.02
+    return jax.random.uniform(key, shape, minval=-0.02, maxval=0.02)
 
 
 class PatchTransformer(nn.Module):
@@ -54,6 +55,11 @@ class PatchTransformer(nn.Module):
     mlp: str = "gelu"
     norm_epsilon: float = 1e-5
 
+    @property
+    def smallest(self) -> tuple[Any, ...]:
+        """Shapes of a window of one channel."""
+        return tuple(jax.ShapeDtypeStruct((1, self.length, 1), kind) for kind in ("float32", "bool"))
+
     def setup(self) -> None:
         """The embedding of patches, the positions, and the stack."""
         count = patch_count(self.length, self.patch, self.stride)
@@ -81,7 +87,7 @@ class PatchTransformer(nn.Module):
         """The states [B, P, C * D] after each of the `last` layers, channels side by side."""
         x, told = self._rows(series, valid, None)
         _, states = self.transformer.outputs(x, Mask(told), last=min(last, self.depth))
-        return [Layer(self._along(self._apart(each, series))) for each in states]
+        return [Layer(self._along(self._apart(each, series))) for each in (() if states is None else states)]
 
     def _rows(self, series: Array, valid: Array, hidden: Array | None) -> tuple[Array, Array]:
         """What enters the stack [B * C, P, D], and which patches hold anything [B * C, P]."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from jax import Array
 
 from ssl_jax.data.augment import Augment
 from ssl_jax.data.masks.rectangles import BlockMask, one_view, slots_of
-from ssl_jax.data.panels import Panel, Pictures
+from ssl_jax.data.panels import Panel, panel_of
 from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
 from ssl_jax.losses.mean import mean_of
@@ -153,11 +154,12 @@ class Data2Vec(Objective):
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """What is left of pictures; for others, what the augmentation shows."""
-        if not hasattr(self.augment, "denormalise"):
-            return self.augment.panel(views)
-        image = self.augment.denormalise(views[self.view][:, 0])
+        augment: Any = self.augment
+        if not hasattr(augment, "denormalise"):
+            return augment.panel(views)
+        image = augment.denormalise(views[self.view][:, 0])
         masked = greyed(image, views["mask"][:, 0], self.encoder.patch)
-        return {"masks": Pictures(jnp.stack([image, masked], axis=1), ("input", "masked"))}
+        return {"masks": panel_of(augment.upright(jnp.stack([image, masked], axis=1)), ("input", "masked"))}
 
     def _through_head(self, params: dict, states: Array) -> Array:
         return states if self.head is None else applied(self.modules["head"], params["head"], states)

@@ -23,7 +23,7 @@ from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.models.patch_tst import PatchHead, PatchTransformer, Surprise
 from ssl_jax.models.windows import Instance, instance_normal, joined, patch_count, patches_of
 from ssl_jax.objectives.base import Batch, Encoder, Keys, Objective, Out, Progress, State, Views
-from ssl_jax.objectives.shared.forward import forward, init_variables, single
+from ssl_jax.objectives.shared.forward import applied, forward, init_variables, single
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,21 @@ class PatchTST(Objective):
             raise UserError(f"objective.mask_ratio={self.mask_ratio} must be between 0 and 1; the paper uses 0.4")
 
     @property
+    def head(self) -> PatchHead:
+        """The linear layer that gives values."""
+        return PatchHead(self.encoder.patch, self.encoder.dropout, self.encoder.dtype)
+
+    @property
     def modules(self) -> Mapping[str, nn.Module]:
-        """The encoder and the linear layer that gives values."""
-        encoder = self.encoder
-        return {"encoder": encoder, "head": PatchHead(encoder.patch, encoder.dropout, encoder.dtype)}
+        """The encoder and the head."""
+        return {"encoder": self.encoder, "head": self.head}
 
     def init(self, key: Array, views: Views) -> State:
         """Parameters of both; the statistics of BatchNorm in `extra`."""
         keys, given = jax.random.split(key), single(self.given(views))
         encoder, stats = init_variables(self.encoder, keys[0], *given)
         states = jax.eval_shape(lambda: self.encoder.apply({"params": encoder, "batch_stats": stats or {}}, *given))
-        head, _ = init_variables(self.modules["head"], keys[1], jnp.zeros(states.shape, states.dtype))
+        head, _ = init_variables(self.head, keys[1], jnp.zeros(states.shape, states.dtype))
         return State({"encoder": encoder, "head": head}, {"batch_stats": {"encoder": stats}} if stats else {})
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
@@ -74,7 +78,7 @@ class PatchTST(Objective):
         hidden, stats = self.hidden(views), extra.get("batch_stats", {}).get("encoder")
         once, again = jax.random.split(key)
         states, new = forward(self.encoder, params["encoder"], stats, *single(self.given(views)), hidden, noise=once)
-        values, _ = forward(self.modules["head"], params["head"], None, states, noise=again)
+        values, _ = forward(self.head, params["head"], None, states, noise=again)
         return values, hidden, {} if new is None else {"encoder": new}
 
     def hidden(self, views: Views) -> Array:
@@ -95,7 +99,7 @@ class PatchTST(Objective):
         """`student`, and `surprise`: for every step how wrong the model is about it when it does not see its patch."""
         student = super().encoders()["student"]
         stats = ("extra", "batch_stats") if student.stats else ()
-        module = Surprise(self.encoder, self.modules["head"])
+        module = Surprise(self.encoder, self.head)
         surprise = Encoder(module, ("params",), student.inputs, student.preprocess, stats, plain=student.plain)
         return {"student": student, "surprise": surprise}
 
@@ -110,7 +114,7 @@ class PatchTST(Objective):
         variables = {"params": params["encoder"], "batch_stats": extra.get("batch_stats", {}).get("encoder", {})}
         hidden = self.hidden(views)
         states = self.encoder.apply(variables, series, valid, hidden=hidden)
-        values = self.modules["head"].apply({"params": params["head"]}, states)
+        values = applied(self.head, params["head"], states)
         rows = [series, self._filled(instance_normal(series, valid), values, hidden)]
         panel = Signals(_rows(rows, valid), ("window", "hidden patches predicted"), hidden=self._hatched(views, 2))
         return {"reconstruction": panel}

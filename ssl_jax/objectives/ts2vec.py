@@ -76,7 +76,8 @@ class TS2Vec(Pairwise):
     def score(self, params: dict, extra: dict, embeddings: dict[str, Array], progress: Progress) -> Out:
         """The hierarchical contrast; the same number of steps overlaps in all series."""
         steps = embeddings["overlap"].sum(axis=1).max().astype(jnp.int32)
-        loss = hierarchical_contrast(*jnp.moveaxis(embeddings["z"], 1, 0), steps, self.share)
+        z = embeddings["z"]
+        loss = hierarchical_contrast(z[:, 0], z[:, 1], steps, self.share)
         return Out({"contrast": Mean(loss, jnp.ones((), loss.dtype))})
 
     def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:

@@ -85,8 +85,8 @@ class VJEPA(LatentPrediction):
         encoder, tokens = self.encoder, 1 if self.shared_token else len(self.settings)
         turned = {"positions": "rope", "rope_base": encoder.rope_base, "rope_tiled": encoder.rope_tiled}
         return self.narrow(
-            heads=self.predictor_heads, mask_tokens=tokens, mask_init=jax.nn.initializers.zeros, unroll=encoder.unroll,
-            attention=encoder.attention, **(turned if encoder.positions == "rope" else {}),
+            mask_tokens=tokens, mask_init=jax.nn.initializers.zeros, unroll=encoder.unroll, attention=encoder.attention,
+            **(turned if encoder.positions == "rope" else {}),
         )  # fmt: skip
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:

@@ -60,7 +60,7 @@ def refuse_within(workdir: str, text: str) -> None:
 def _refuse_other_records(text: str, augment: Mapping[str, Any]) -> None:
     """UserError where a recipe is for something else than pictures."""
     kind = str(augment.get("target", "")).removeprefix("ssl_jax.data.").partition(".")[0]
-    if kind in ("text", "audio", "series"):
+    if kind in ("text", "audio", "series", "video"):
         raise UserError(
             f"{WHERE} {text} holds pictures, and the recipe is for {kind}; leave --config out, or name one for images"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,8 @@ def cell(view: np.ndarray, words: Sequence[str], zoom: int) -> Image.Image:
 
 
 def ranges(augment: Any) -> str:
-    """What an augmentation may draw, as its options say: for those that do not tell what they drew."""
+    """What an augmentation, or each of its parts, may draw, as its options say: for those that do not tell what they drew."""
+    if isinstance(parts := getattr(augment, "parts", None), Mapping):
+        return " ".join(f"{name}: {ranges(part)}" for name, part in parts.items())
     options = [f"{f.name} {getattr(augment, f.name)}" for f in fields(augment)] if is_dataclass(augment) else []
     return f"{type(augment).__name__} may draw: {', '.join(options) or 'nothing that it says'}."

@@ -87,7 +87,7 @@ def _prompted(trained: Opened, entry: Mapping[str, Any], towers: Mapping[str, Bo
         for order, row in zip(best, scores, strict=True)
     ]
     example = ", ".join(texts[0] for texts in list(prompts.values())[:2])
-    caption = f"Test records by their {name}, with the classes whose prompts ({example}, ...) they are nearest to, and the cosines."
+    caption = f"Test records by their {name}, the classes whose prompts ({example}, ...) are nearest, and the cosines."
     return Picture(
         f"prompts_{name}", png(draw(_panel(trained, towers[name], chosen), tags)), caption, caption, wide=True
     )

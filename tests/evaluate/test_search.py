@@ -14,6 +14,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.evaluate.search import lines, search
 from ssl_jax.objectives.base import State
 from ssl_jax.recipe import load, parse, to_json
+from ssl_jax.report.retrieved import retrieved
 from ssl_jax.report.search import page
 from ssl_jax.training.records import records_of
 from ssl_jax.training.reopen import Opened
@@ -57,6 +58,17 @@ def test_a_record_finds_itself_by_its_text_and_by_its_picture(opened, tmp_path, 
     assert "Search: a &lt;b&gt;" in shown
     # Pictures without texts are searched as well.
     assert search(opened, "a bag", Embedded("test", limit=9), 20).among == 9
+
+
+def test_the_report_shows_what_towers_find_both_ways_and_prompts(opened):
+    pictures = {picture.name: picture for picture in retrieved(opened.recipe, opened)}
+    assert list(pictures) == ["retrieved_image_text", "retrieved_text_image", "prompts_image"]
+    assert (
+        "each with the 4 nearest text of 500. The first is the record's own in"
+        in pictures["retrieved_image_text"].caption
+    )
+    assert "the classes whose prompts (a t-shirt, a trouser, ...) are nearest" in pictures["prompts_image"].caption
+    assert all(picture.png.startswith(b"\x89PNG") for picture in pictures.values())
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,7 @@ def test_patches_end_with_the_window_and_are_joined_again():
     assert int(spectrum(tone, jnp.ones_like(tone, bool))[0, :, 0].argmax()) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "objective", [TS2Vec(DILATED, SeriesViews()), PatchTST(PATCHES, SeriesViews())], ids=["ts2vec", "patchtst"]
 )

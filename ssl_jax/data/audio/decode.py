@@ -23,7 +23,7 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", "
 RESAMPLER = "soxr HQ"
 _RATES = (1000, 1_536_000)  # of recordings; what a header says beyond that is damage
 _SHORTEST = 0.005  # seconds
-_MARGIN = 0.02  # seconds on either side of a stretch that the resampler's filter may see
+_MARGIN = 0.01  # seconds on either side of a stretch that the resampler's filter may see
 _MOST = 1 << 27  # samples that are decoded at once: half a GiB of floats
 
 
@@ -101,11 +101,11 @@ def opened(place: Place) -> Iterator[Any]:
 
 def in_channels(wave: np.ndarray, channels: int) -> np.ndarray:
     """A wave [T, C] with `channels`: the mean of all for 1; else ValueError unless it has as many."""
-    if channels == 1:
-        return wave.mean(axis=1, keepdims=True)
-    if wave.shape[1] != channels:
+    if wave.shape[1] == channels:
+        return wave
+    if channels != 1:
         raise ValueError(f"{wave.shape[1]} channels, and {channels} are asked for")
-    return wave
+    return wave.mean(axis=1, keepdims=True)
 
 
 def _recording(file: Any) -> Recording:

@@ -38,7 +38,6 @@ SLICES = {
     "blur": slice(35, 37),
     "solarize": slice(37, 38),
     "erase": slice(38, 43),
-    "time": slice(43, 45),  # of clips
 }
 
 

@@ -115,7 +115,7 @@ class Together:
             return jnp.asarray(batch[f"{name}/{SAME}"])
         part = self.parts[name]
         content = getattr(part, "content", lambda batch: tuple(part.evaluation(batch).values()))
-        return sum(map(prints, jax.tree.leaves(content(batch))))
+        return reduce(jnp.add, map(prints, jax.tree.leaves(content(batch))))
 
     def _own(self, views: Views, name: str) -> Views:
         others = {key for other, part in self.parts.items() if other != name for key in part.inputs}

@@ -9,8 +9,6 @@ import numpy as np
 from ssl_jax.data.series.recordings import Recording, number, unreadable
 from ssl_jax.errors import UserError
 
-FLAGS = {"classlabel": "classlabel", "targetlabel": "targetlabel"}
-
 
 class Parsed(NamedTuple):
     """The recordings of a file, and the classes that its header names."""

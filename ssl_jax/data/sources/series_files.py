@@ -100,6 +100,16 @@ class SeriesFiles:
         """The names of classes in the order of their numbers; () where labels are numbers."""
         return self.found.classes
 
+    @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """What no encoder may see beside the label."""
+        return {"anomaly": ("normal", "anomaly")} if self.marked else {}
+
+    @functools.cached_property
+    def marked(self) -> bool:
+        """Whether any recording has marks of what is wrong."""
+        return any(r.marks is not None for r in self.found.recordings)
+
     @functools.cached_property
     def steps(self) -> int:
         """Steps of a record."""
@@ -211,7 +221,7 @@ class SeriesFiles:
     def _told(self, recording: Recording, start: int, end: int) -> Record:
         """The label, and the marks of the window."""
         label = {} if self.unlabelled else {"label": self._label(recording, end)}
-        if not any(r.marks is not None for r in self.found.recordings):
+        if not self.marked:
             return label
         marks = np.zeros(self.steps, np.int32)
         if recording.marks is not None:

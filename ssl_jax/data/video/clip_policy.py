@@ -7,15 +7,24 @@ as more rows: either way a clip is one picture to it, and has one set of draws.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax.numpy as jnp
 from jax import Array
 
 from ssl_jax.data.image import ops
-from ssl_jax.data.image.view_policy import SLICES, Operation, ViewPolicy, draws_of
+from ssl_jax.data.image.view_policy import SLICES, Operation, Probability, ViewPolicy, draws_of
 from ssl_jax.errors import UserError
 
-IN_PLANES = ("translate", "flip", "blur", "erase")  # the operations that move pixels, or mix those of a channel
+# The draws of a view: those of pictures, and from the end what only clips have.
+OWNED = SLICES | {"time": slice(62, 64), "residual": slice(61, 62)}
+IN_PLANES = (
+    "residual",
+    "translate",
+    "flip",
+    "blur",
+    "erase",
+)  # the operations that move pixels, or mix those of a channel
 
 
 @dataclass(frozen=True)
@@ -25,12 +34,16 @@ class ClipPolicy(ViewPolicy):
     frames: of a view; None: all that a record has.
     strides: the fewest and the most frames from one to the next. One number between them is drawn for each view, and then a start
         among all where the view fits: two views of a record are two clips of a video.
+    residual: the probability that a view is what changes from each frame to the next, (y - x + 1) / 2, after the crop. What
+        stands still is grey, so that two views agree on what moves (Tao, Wang, Yamasaki 2020, arXiv 2008.02531: residual clips).
+        A tuple has one for each of the `count` views.
 
     A flip turns left into right in all frames: leave it out where labels, or the objective, tell directions.
     """
 
     frames: int | None = None
     strides: tuple[int, int] = (1, 1)
+    residual: Probability = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,22 +51,32 @@ class ClipPolicy(ViewPolicy):
             raise UserError(f"strides={self.strides!r}; it has to be (low, high), whole numbers with 1 <= low <= high")
         if self.frames is not None and self.frames < 1:
             raise UserError(f"frames={self.frames!r}; it has to be a number of frames, or None for all")
+        chances = self.residual if isinstance(self.residual, tuple) else (self.residual,) * self.count
+        if len(chances) != self.count or not all(0 <= chance <= 1 for chance in chances):
+            raise UserError(
+                f"residual={self.residual!r}; it has to be a probability, or one for each of {self.count} views"
+            )
 
     def __call__(self, keys: Array, clips: Array) -> Array:
         """Views float32 [B, V, t, h, w, C] in [0, 1] of `clips` [B, T, H, W, C], one for each of the typed `keys` [B, V]."""
         draws = draws_of(keys)
         x = ops.scaled(self._frames(draws, clips))
-        x = in_planes(self.crop, draws[:, SLICES["crop"]], x)
+        x = in_planes(self.crop, draws[:, OWNED["crop"]], x)
         for name, operation in self.operations(x.shape[-1]).items():
             apply = in_planes if name in IN_PLANES else in_rows
-            x = apply(operation, draws[:, SLICES[name]], x)
+            x = apply(operation, draws[:, OWNED[name]], x)
         return x.reshape(*keys.shape, *x.shape[1:])
+
+    def operations(self, channels: int) -> dict[str, Operation]:
+        """What happens after the crop, by name and in order; `IN_PLANES` says which see frames as channels."""
+        moving = self._sometimes(self.residual, partial(_residual, channels))
+        return ({} if moving is None else {"residual": moving}) | super().operations(channels)
 
     def _frames(self, draws: Array, clips: Array) -> Array:
         """The frames [B * V, t, H, W, C] of each view, an example's views beside each other."""
         several = jnp.broadcast_to(clips[:, None], (len(clips), self.count, *clips.shape[1:]))
         several = several.reshape(-1, *clips.shape[1:])
-        index = self._places(draws[:, SLICES["time"]], clips.shape[1])
+        index = self._places(draws[:, OWNED["time"]], clips.shape[1])
         return jnp.take_along_axis(several, index[:, :, None, None, None], axis=1)
 
     def _places(self, draws: Array, found: int) -> Array:
@@ -87,3 +110,9 @@ def in_rows(operation: Operation, draws: Array, clips: Array) -> Array:
     frames, height = clips.shape[1:3]
     changed = operation(draws, clips.reshape(clips.shape[0], -1, *clips.shape[3:]))
     return changed.reshape(changed.shape[0], frames, height, *changed.shape[2:])
+
+
+def _residual(channels: int, draws: Array, pictures: Array) -> Array:
+    """What changes in pictures [R, H, W, T * `channels`] from each frame to the next, in [0, 1]; the last change stands twice."""
+    change = (pictures[..., channels:] - pictures[..., :-channels] + 1) / 2
+    return jnp.concatenate([change, change[..., -channels:]], axis=-1)

@@ -78,7 +78,7 @@ class Probe:
         linear, _ = self._forecast(known.windows, asked.windows, known, asked)
         naive = np.stack([self._naive(s, v, steps) for s, v in zip(*(test.fields[n] for n in FIELDS[:2]), strict=True)])
         others = {"naive": naive, "linear": linear}
-        each = {
+        each: dict[str, Any] = {
             str(h): errors(found, test, h) | {n: errors(x, test, h) for n, x in others.items()} for h in self.horizons
         }
         far = each[str(steps)]
@@ -102,7 +102,8 @@ class Probe:
 
     def _naive(self, series: np.ndarray, valid: np.ndarray, steps: int) -> np.ndarray:
         season = self.season or season_of(series, valid)
-        return series[-season:][np.arange(steps) % season]
+        there = np.where(valid, series, moments(np.where(valid, series, np.nan)).mean)
+        return there[-season:][np.arange(steps) % season]
 
 
 def season_of(series: np.ndarray, valid: np.ndarray) -> int:

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from ssl_jax.data.image.views import ImageViews
+from ssl_jax.data.augment import Normalised
 from ssl_jax.data.masks.rectangles import Slots, slots_of
-from ssl_jax.data.panels import Panel, Pictures
+from ssl_jax.data.panels import Panel, panel_of
 from ssl_jax.errors import UserError
 from ssl_jax.models.grid import Grid, Patch, grid_of, patchify, take_tokens, unpatchify
 from ssl_jax.models.rows import Dense
@@ -34,7 +34,7 @@ class MaskedPatches(Objective):
     """Subclasses say what is hidden (`masking`), how many numbers are told of a patch (`outputs`), and write the loss."""
 
     encoder: nn.Module
-    augment: ImageViews
+    augment: Normalised
     mask_ratio: float = 0.4
 
     def __post_init__(self) -> None:
@@ -91,8 +91,8 @@ class MaskedPatches(Objective):
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """The input and what is left of it."""
-        image, masked = self.before_and_after(views)
-        return {"masks": Pictures(jnp.stack([image, masked], axis=1), ("input", "masked"))}
+        rows = self.augment.upright(jnp.stack(self.before_and_after(views), axis=1))
+        return {"masks": panel_of(rows, ("input", "masked"))}
 
     def before_and_after(self, views: Views) -> tuple[Array, Array]:
         """Pictures [B, h, w, C] in [0, 1], and the same with hidden patches in grey."""
@@ -106,7 +106,8 @@ class MaskedPatches(Objective):
         kept = jnp.where(slots.valid[..., None], vectors, take_tokens(patches, slots.index))
         whole = unpatchify(patches.at[rows, slots.index].set(kept), self.encoder.patch, self.grid(views))
         columns = (*self.before_and_after(views), self.augment.denormalise(whole))
-        return {"reconstruction": Pictures(jnp.stack(columns, axis=1), ("input", "masked", "reconstruction"), note)}
+        rows = self.augment.upright(jnp.stack(columns, axis=1))
+        return {"reconstruction": panel_of(rows, ("input", "masked", "reconstruction"), note)}
 
 
 def greyed(image: Array, hidden: Array, patch: Patch) -> Array:

@@ -137,12 +137,10 @@ class Towers(Pairwise):
     def score(self, params: dict, extra: dict, embeddings: dict[str, Array], progress: Progress) -> Out:
         """The loss of each pair, and what was learned of it."""
         same = whole(embeddings[SAME])
-        terms = {
-            _named(pair): self.compared(
-                params["logit"][_named(pair)], *(embeddings[n] for n in pair), self._of(pair, same)
-            )
-            for pair in self.pairs
-        }
+        terms = {}
+        for a, b in self.pairs:
+            learned = params["logit"][_named((a, b))]
+            terms[_named((a, b))] = self.compared(learned, embeddings[a], embeddings[b], self._of((a, b), same))
         return Out(terms, {name: mean_of(value) for name, value in self._told(params)})
 
     def encoders(self) -> dict[str, Encoder]:
@@ -199,6 +197,7 @@ class Towers(Pairwise):
     def _embedded(self, params: dict, extra: dict, name: str, seen: tuple[Array, ...], key: Array) -> tuple[Array, Any]:
         """Embeddings [B, D], not yet normalised, and new BatchNorm statistics. A locked tower is as in evaluation."""
         tower, stats = self.encoder[name], extra.get("batch_stats", {}).get(name)
+        h: Any
         whole = self._applied(params, extra)[name]
         if jax.tree.leaves(params[name]):
             h, new = forward(tower, whole, stats, *seen, method="features", noise=key)

@@ -73,6 +73,7 @@ def predictive(tiny: bool) -> dict[str, Any]:
         "target": "ssl_jax.models.wave:SequenceEncoder",
         "front": {"target": "ssl_jax.models.wave:WaveConv", **front},
         "context": {"target": "ssl_jax.models.recurrent:GRU", "width": width},
+        "pool": "moments",
     }
 
 
@@ -83,20 +84,24 @@ def generated(tiny: bool) -> dict[str, Any]:
     return {split: sizes | {"split": split} for split in ("pretrain", "probe", "test")}
 
 
-def generated_probes(read: str) -> tuple[Any, ...]:
-    """What is measured on them; `read` is what of an encoder forecasts ("own", "last", "all")."""
+def generated_probes(read: str, apart: bool) -> tuple[Any, ...]:
+    """What is measured on them. `read` is what of an encoder forecasts ("own", "last", "all"); `apart` says that its tokens have
+    steps of their own, so that marks of steps are marks of tokens."""
     forecast = {"target": f"{PROBES}forecast:Probe", "horizons": (8, HORIZON), "read": read}
-    return ("linear", "knn", forecast, {"target": f"{PROBES}anomaly:Probe", "read": "tokens"}, "missing")
+    anomalies = ({"target": f"{PROBES}anomaly:Probe", "read": "tokens"},) if apart else ()
+    return ("linear", "knn", forecast, *anomalies, "missing")
 
 
-def generated_run(arg: str, examples: int, batch: int, read: str = "own", encoder: str = "student") -> dict[str, Any]:
+def generated_run(
+    arg: str, examples: int, batch: int, read: str = "own", apart: bool = True, encoder: str = "student"
+) -> dict[str, Any]:
     """Every section of a run on generated series but model, views, objective and optimiser. `arg` is "" or "tiny"."""
     if arg not in ("", "tiny"):
         raise UserError(f"a recipe of generated series has no argument {arg!r}; append :tiny, or nothing")
     tiny = arg == "tiny"
     asked = (
         evaluation(encoder, tiny)
-        | {"probes": generated_probes(read)}
+        | {"probes": generated_probes(read, apart)}
         | ({} if tiny else {"supervised_examples": 40_000})
     )
     return _run(tiny, batch) | {

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from ssl_jax.data.bad import BadRecords
+from ssl_jax.data.cropped import Cropped
+from ssl_jax.data.image.host import Crop, HostCrops
 from ssl_jax.data.pipeline import batches, once
 from ssl_jax.data.sources import Described, FashionCaptions, GeneratedAudio, Matched, MovingFashion, Pairs
 from ssl_jax.data.sources.descriptions import ADJECTIVES, measured, text_of_row, vocabulary
@@ -99,6 +101,16 @@ def test_an_example_takes_one_of_several_values_by_its_key(photos):
     assert len(np.unique(batch["text_id"])) == COUNT + 2
 
 
+def test_crops_on_the_host_leave_the_drawn_caption(photos):
+    source = Pairs(str(photos), **OPTIONS)
+    crops = HostCrops("image", (("image", Crop("image", 1, (4, 4), (0.5, 1.0), (1.0, 1.0), "bilinear")),))
+    whole, cut = (
+        next(batches(each, seed=0, batch_size=COUNT, start_step=3)) for each in (source, Cropped(source, crops, 0))
+    )
+    assert np.array_equal(whole["tokens"], cut["tokens"])
+    assert {int(number) for number in whole["text_id"]} != {int(source[i]["text_id"]) for i in range(COUNT)}
+
+
 def test_labels_languages_and_what_is_the_same_stand_in_columns(photos):
     place = photos.parent / "told.csv"
     rows = "".join(
@@ -153,7 +165,7 @@ def test_a_list_with_more_lines_than_pictures_says_so(photos):
     place.write_text("path,text\n" + "".join(f"photos/{i}.png,{caption(i)}\n" for i in range(COUNT + 3)))
     source = Pairs(str(place), **OPTIONS)
     with pytest.raises(
-        ValueError, match="'photos/6.png' is named there, and is no file in .*: there are more lines than files"
+        ValueError, match=r"'photos/6\.png' is named there, and is no file in .*: there are more lines than files"
     ):
         source[COUNT]
 

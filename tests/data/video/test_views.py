@@ -1,11 +1,14 @@
 """`ClipViews`: frames of a view are changed alike, as `ImageViews` changes a picture, and are a stretch of the record."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ssl_jax.data.image.view_policy import DRAWS
 from ssl_jax.data.image.views import ImageViews
 from ssl_jax.data.panels import Clips
+from ssl_jax.data.video.clip_policy import OWNED, ClipPolicy
 from ssl_jax.data.video.views import ClipViews
 from ssl_jax.errors import UserError
 
@@ -27,6 +30,21 @@ def test_frames_are_changed_as_pictures_are_with_one_set_of_draws():
     np.testing.assert_allclose(views, by_frame(KEYS, {"image": CLIPS})["clip"], atol=1e-4)
 
 
+def test_operations_own_their_draws():
+    owners = np.concatenate([np.arange(DRAWS)[s] for s in OWNED.values()])
+    assert len(set(owners)) == len(owners)
+    everything = {
+        "translate": 1,
+        "flip": 1.0,
+        "jitter": (1, 1, 1, 0.5),
+        "grey": 1.0,
+        "blur": 1.0,
+        "solarize": 1.0,
+        "erase": 1.0,
+    }
+    assert set(OWNED) == {"crop", "time", *ClipPolicy(residual=1.0, **everything).operations(3)}
+
+
 def test_contrast_is_that_of_all_frames():
     augment = jax.jit(ClipViews(2, (0.0,), (1.0,), {"clip": {"jitter": (0.0, 0.8, 0.0, 0.0)}}))
     clips = np.zeros((6, 2, 2, 2, 1), np.uint8)
@@ -34,6 +52,14 @@ def test_contrast_is_that_of_all_frames():
     views = augment(KEYS, {"clip": clips})["clip"]
     np.testing.assert_allclose(views.mean((1, 2, 3, 4, 5)), 0.5, atol=1e-5)
     assert (abs(views[:, 0, 1] - views[:, 0, 0] - 0.2) > 1e-3).all()
+
+
+def test_a_residual_view_is_what_changes_from_frame_to_frame():
+    augment = jax.jit(ClipViews(20, (0.0,), (1.0,), {"clip": {"count": 2, "residual": (0.0, 1.0)}}))
+    as_it_is, change = jnp.moveaxis(augment(KEYS, {"clip": CLIPS})["clip"], 1, 0)
+    np.testing.assert_allclose(as_it_is, CLIPS / 255, atol=1e-6)
+    np.testing.assert_allclose(change[:, :2], (np.diff(CLIPS / 255, axis=1) + 1) / 2, atol=1e-6)
+    np.testing.assert_array_equal(change[:, 2], change[:, 1])
 
 
 def numbered(count=20):
@@ -84,6 +110,7 @@ def test_what_people_and_baselines_are_shown():
     [
         ({"views": {"clip": {"frames": 4}}}, {"clip": CLIPS}, "need records of 4 frames, and these have 3"),
         ({"views": {"clip": {"strides": (2, 1)}}}, {}, "augment.views.clip.strides"),
+        ({"views": {"clip": {"residual": (1.0, 0.5)}}}, {}, "augment.views.clip.residual"),
         ({"views": {"clip": {"stride": 2}}}, {}, "did you mean 'strides'"),
         ({"views": {}}, {}, "views=dict[(]clip="),
         ({"stride": 0}, {}, "augment.stride=0"),
