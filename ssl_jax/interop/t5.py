@@ -63,7 +63,10 @@ def model(facts: Facts) -> dict[str, Any]:
 def encoder_rules(model: Model) -> tuple[Rule, ...]:
     """All pairs of names of the encoder alone."""
     made = half(model, "encoder")
-    return (*table("shared", "tokens"), *(replace(r, ours=tuple(p.removeprefix("encoder/") for p in r.ours)) for r in made))
+    return (
+        *table("shared", "tokens"),
+        *(replace(r, ours=tuple(p.removeprefix("encoder/") for p in r.ours)) for r in made),
+    )
 
 
 def encoder_model(facts: Facts) -> dict[str, Any]:

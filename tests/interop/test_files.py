@@ -14,10 +14,10 @@ from safetensors.numpy import save_file
 from ssl_jax.cli import main
 from ssl_jax.errors import UserError
 from ssl_jax.interop import hub, pickled
-from ssl_jax.interop.families import FAMILIES
 from ssl_jax.interop.files import INDEX, LARGEST_HEADER, is_weights, opened
 from ssl_jax.interop.importing import exported, imported, nested
 from ssl_jax.interop.shapes import built, wanted
+from ssl_jax.interop.timm_vit import VIT
 
 MODEL = {
     "target": "ssl_jax.models.vit:ViT",
@@ -35,7 +35,7 @@ CONFIG = {"num_heads": 2, "model_type": "", "architecture": "vit_of_a_test"}
 @pytest.fixture(scope="module")
 def tensors():
     shapes = wanted(built(MODEL), 3)
-    return exported(FAMILIES[0], MODEL, nested({p: np.ones(s, np.float32) for p, s in shapes.items()}))
+    return exported(VIT, MODEL, nested({p: np.ones(s, np.float32) for p, s in shapes.items()}))
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def unknown(tensors):
         (wrong_size, CONFIG, r"norm1/bias: \[1, 9\], not \[1, 8\]"),
         (no_divisor, CONFIG, "qkv.weight .* make no"),
         (of_nothing, CONFIG, "make no model of the family|patch"),
-        (unknown, CONFIG, "no family that is known here: timm_vit"),
+        (unknown, CONFIG, "no family that is known here: simmim, timm_vit"),
         (dict, CONFIG | {"num_heads": 3}, "number of heads is not known: 3 for width 8"),
         (dict, CONFIG | {"num_heads": "many"}, "number of heads is not known: 'many'"),
         (dict, [1], "no JSON object"),
