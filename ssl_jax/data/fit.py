@@ -32,9 +32,10 @@ def check_records(augment: Any, source: Any, bad: BadRecords) -> Any:
 
 def check_vocabulary(augment: Any, modules: Mapping[str, Any]) -> None:
     """UserError where a model has fewer tokens than the vocabulary that the augmentation, or its part for it, speaks of."""
-    parts = getattr(augment, "parts", {})
+    parts = getattr(augment, "parts", None)
+    named: Mapping[str, Any] = parts if isinstance(parts, Mapping) else {}
     for name, module in modules.items():
-        words = getattr(getattr(parts.get(name, augment), "words", None), "size", 0)  # of an augmentation of texts
+        words = getattr(getattr(named.get(name, augment), "words", None), "size", 0)  # of an augmentation of texts
         size = getattr(module, "vocabulary", words)
         if isinstance(size, int) and size < words:
             raise UserError(

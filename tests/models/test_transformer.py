@@ -139,5 +139,5 @@ def test_what_cannot_be_is_refused(options, message):
     model = Transformer(**{**SMALL, **options})
     with pytest.raises(UserError, match=message):
         jax.eval_shape(lambda: model.init(jax.random.key(0), X, Mask(jnp.ones((2, 5), bool)), train=True))
-    with pytest.raises(UserError, match="norm='batch' is unknown; use one of layer, layer_unbiased, rms"):
-        Style(norm="batch")
+    with pytest.raises(UserError, match="norm='group' is unknown; use one of layer, layer_unbiased, rms"):
+        Style(norm="group")
