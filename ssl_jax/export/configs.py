@@ -74,7 +74,12 @@ def timm_resnet_config(model: Model, inputs: Inputs) -> Config:
 
 
 def _timm(architecture: str, width: int, inputs: Inputs, arguments: Config) -> Config:
-    known = {"input_size": (inputs.channels, *inputs.size), "num_classes": 0, "fixed_input_size": True, **inputs.pixels}
+    known = {
+        "input_size": (inputs.channels, *inputs.size),
+        "num_classes": 0,
+        "fixed_input_size": "img_size" in arguments,
+        **inputs.pixels,
+    }
     return {
         "architecture": architecture,
         "num_classes": 0,

@@ -146,6 +146,7 @@ SIMMIM = Family(
     ("patch_embed.proj.weight", "blocks.0.attn.q_bias", "blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight"),
     own_model,
     own_rules,
+    types=("beit_", "beitv2_"),
     beside=r"(lm_head|head|decoder|fc_norm)\.|(pos_embed)$|.*relative_position_index$",
     pixels=rgb,
 )

@@ -40,7 +40,8 @@ def rules(skipped: int, model: Model) -> tuple[Rule, ...]:
 
 
 def model(skipped: int, facts: Facts) -> dict[str, Any]:
-    """Our `model` section."""
+    """Our `model` section; of a file with two towers, that of its texts."""
+    facts = facts._replace(config=facts.config.get("text_config") or facts.config)
     return text_model(
         facts, "embeddings.word_embeddings.weight", LAYER, heads_said(facts, "num_attention_heads"),
         facts.shape(f"{LAYER.format(0)}intermediate.dense.weight")[0], length=facts.shape(PLACES)[0] - skipped,

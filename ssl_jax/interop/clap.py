@@ -77,6 +77,6 @@ CLAP = Family(
     model,
     rules,
     types=("clap",),
-    beside=r"batch_norm\.num_batches_tracked$",
+    beside=r"batch_norm\.num_batches_tracked$|.*relative_position_index$",
     prefix="audio_model.audio_encoder.",
 )

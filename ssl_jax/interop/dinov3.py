@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ssl_jax.interop.blocks import KINDS, gated, joined, linear, norm, separate
 from ssl_jax.interop.family import Facts, Family, Model
 from ssl_jax.interop.rules import Rule, rule
+from ssl_jax.interop.transforms import constant
 from ssl_jax.interop.vit import embedding, heads_of, rgb, stack_of, vit_model
 
 EMBEDDED = "embeddings.patch_embeddings"
@@ -28,11 +31,18 @@ def layer(model: Model) -> tuple[Rule, ...]:
     )
 
 
+def registers(model: Model) -> Rule:
+    """The registers; a file of a model without any has an empty tensor for them."""
+    if model.get("registers"):
+        return rule("embeddings.register_tokens", "registers")
+    return rule("embeddings.register_tokens", (), constant(lambda: np.zeros((1, 0, model["width"]), np.float32)))
+
+
 def rules(model: Model) -> tuple[Rule, ...]:
     """All pairs of names."""
     return (
         rule("embeddings.cls_token", "class_token"),
-        rule("embeddings.register_tokens", "registers"),
+        registers(model),
         rule("embeddings.mask_token", "mask_token"),
         *embedding(model, EMBEDDED),
         *stack_of(model, layer(model), "layer.{}."),
@@ -43,12 +53,12 @@ def rules(model: Model) -> tuple[Rule, ...]:
 def model(facts: Facts) -> dict[str, Any]:
     """Our `model` section."""
     biased = [f"layer.0.attention.{n}_proj.bias" in facts.tensors for n in "qk"]
-    registers = "embeddings.register_tokens"
+    before = "embeddings.register_tokens"
     return vit_model(
         facts, EMBEDDED, "layer.{}.", "layer.0.mlp.up_proj.weight",
         heads_of(facts, facts.shape(f"{EMBEDDED}.weight")[0], "num_attention_heads", "heads"),
         positions="rope", pool="class", layer_scale=float(facts.config.get("layerscale_value", 1.0)),
-        registers=facts.shape(registers)[1] if registers in facts.tensors else 0,
+        registers=facts.shape(before)[1] if before in facts.tensors else 0,
         mlp="swiglu" if "layer.0.mlp.gate_proj.weight" in facts.tensors else "gelu",
         qkv_bias="all" if biased[1] else "query_value" if biased[0] else "none",
         norm_epsilon=float(facts.config.get("layer_norm_eps", 1e-5)),

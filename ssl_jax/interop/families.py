@@ -48,6 +48,7 @@ FAMILIES: tuple[Family, ...] = (
     gpt2.GPT2,
     llama.LLAMA,
     t5.T5,
+    t5.T5_ENCODER,
     bart.BART,
     patchtst.PATCHTST,
     wav2vec2.WAV2VEC2,

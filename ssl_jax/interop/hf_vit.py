@@ -105,8 +105,9 @@ VIT = Family(
 
 
 def clip_model(facts: Facts) -> dict[str, Any]:
-    """The `model` section of VideoMAE."""
-    return sizes(facts) | {"positions": "sequence", "class_token": False}
+    """The `model` section of VideoMAE; a fine-tuned one has its norm behind the mean of all tokens, as a part of its head."""
+    normed = {} if "layernorm.weight" in facts.tensors else {"final_norm": False}
+    return sizes(facts) | {"positions": "sequence", "class_token": False} | normed
 
 
 VIDEOMAE = Family(

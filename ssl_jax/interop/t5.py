@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ssl_jax.interop.blocks import gated, joined, linear, norm, separate, single, table
@@ -59,6 +60,20 @@ def model(facts: Facts) -> dict[str, Any]:
     return {"target": BOTH, **{side: half_model(facts, side) for side in ("encoder", "decoder")}}
 
 
+def encoder_rules(model: Model) -> tuple[Rule, ...]:
+    """All pairs of names of the encoder alone."""
+    made = half(model, "encoder")
+    return (
+        *table("shared", "tokens"),
+        *(replace(r, ours=tuple(p.removeprefix("encoder/") for p in r.ours)) for r in made),
+    )
+
+
+def encoder_model(facts: Facts) -> dict[str, Any]:
+    """The `model` section of the encoder alone."""
+    return half_model(facts, "encoder")
+
+
 def half_model(facts: Facts, side: str) -> dict[str, Any]:
     """The section of one half."""
     dense = f"{side}.block.0.layer.{1 if side == 'encoder' else 2}.DenseReluDense"
@@ -90,4 +105,15 @@ T5 = Family(
     rules,
     types=("t5", "mt5"),
     beside=r"lm_head\.|(encoder|decoder)\.embed_tokens\.|decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.",
+)
+
+T5_ENCODER = Family(
+    "t5_encoder",
+    "T5's encoder alone, of transformers",
+    ("shared.weight", "encoder.block.0.layer.0.SelfAttention.q.weight"),
+    encoder_model,
+    encoder_rules,
+    types=("t5", "mt5"),
+    renames=((r"^encoder\.embed_tokens\.", "shared."),),
+    beside=r"decoder\.|lm_head\.",
 )

@@ -53,8 +53,8 @@ def model(facts: Facts) -> dict[str, Any]:
     )
     gate = facts.shape("blocks.0.mlp.fc2.weight")[1] * 2 == hidden
     classed = "cls_token" in facts.tensors
-    table = facts.shape("pos_embed")[1] - classed
-    grid = grid_of_table(facts, table, section["patch"], "img_size", "image_size")
+    rows, said = facts.shape("pos_embed")[1], (section["patch"], "img_size", "image_size")
+    grid = grid_of_table(facts, rows - classed, *said) or grid_of_table(facts, rows, *said)
     fixed = is_sincos(facts, "pos_embed", width, grid.get("grid"), int(classed))
     return section | {
         "positions": "sincos" if fixed else "learned",

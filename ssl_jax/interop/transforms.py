@@ -102,6 +102,16 @@ class_first = Transform(
 )
 
 
+def class_or_none(rows: int) -> Transform:
+    """`class_first`, and a table of so many rows, in which there is none for the class token: zeros in ours."""
+
+    def read(arrays: Arrays) -> Arrays:
+        bare = arrays[0].shape[1] == rows
+        return (np.zeros_like(arrays[0][:, :1]), arrays[0][0]) if bare else class_first.read(arrays)
+
+    return Transform(read, class_first.write)
+
+
 def query_first(heads: int) -> Transform:
     """Queries, keys and values in one layer [3 D, D] with its bias <-> kernel and bias of the queries [D, H, d] and [H, d], and
     of keys and values [D, 2, H, d] and [2, H, d]."""

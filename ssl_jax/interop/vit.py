@@ -11,7 +11,7 @@ import numpy as np
 from ssl_jax.errors import UserError
 from ssl_jax.interop.family import IMAGENET, Facts, Model
 from ssl_jax.interop.rules import Rule, below, rule, stacked
-from ssl_jax.interop.transforms import class_first, constant, patches, shape
+from ssl_jax.interop.transforms import class_or_none, constant, patches, shape
 from ssl_jax.models.grid import sides, sincos
 
 TARGET = "ssl_jax.models.vit:ViT"
@@ -98,7 +98,7 @@ def tokens(
     made += [rule(mask_token, "mask_token", shape((1, 1, -1), (1, -1)))] if mask_token else []
     if model.get("positions") == "learned":
         made += [
-            rule(positions, ("class_position", "positions"), class_first)
+            rule(positions, ("class_position", "positions"), class_or_none(int(np.prod(model.get("grid", 0)))))
             if prefixed
             else rule(positions, "positions", shape((-1, model["width"]), (1, -1, model["width"])))
         ]

@@ -15,6 +15,7 @@ from ssl_jax.interop.importing import converted, exported, flat, imported, neste
 from ssl_jax.interop.shapes import built, wanted
 from ssl_jax.interop.told import told
 from ssl_jax.models.grid import resize_tokens
+from ssl_jax.models.text import TextTransformer
 from ssl_jax.models.vit import INTERPOLATION_OFFSET
 
 VIT = {"target": "ssl_jax.models.vit:ViT", "width": 16, "depth": 2, "heads": 2, "mlp_dim": 24, "patch": 4}
@@ -99,6 +100,8 @@ CASES = [
     ("dinov2", LEARNED | {"layer_scale": 1.0, "mlp": "swiglu"}, {}),
     ("dinov2", LEARNED | {"layer_scale": 0.5, "registers": 2}, {"layerscale_value": 0.5}),
     ("dinov3", VIT | {"positions": "rope", "registers": 2, "layer_scale": 1.0, "mlp": "swiglu"} | V3, {}),
+    ("dinov3", VIT | {"positions": "rope", "layer_scale": 1.0} | V3, {}),
+    ("videomae", CLIP | {"positions": "sequence", "qkv_bias": "query_value", "final_norm": False}, {"layer_norm_eps": 1e-6}),
     ("data2vec_vision", RELATIVE | {"final_norm": False, "norm_epsilon": 1e-12}, {}),
     ("beit", RELATIVE | {"norm_epsilon": 1e-12}, {"layer_norm_eps": 1e-12}),
     ("simmim", RELATIVE, {}),
@@ -124,6 +127,7 @@ CASES = [
     ("llama", LLAMA | {"kv_heads": 1, "head_width": 4}, {"num_key_value_heads": 1}),
     ("t5", both(HALF), {}),
     ("t5", both(HALF | {"mlp": "relu", "head_width": 6}), {"feed_forward_proj": "relu"}),
+    ("t5_encoder", HALF, {}),
     ("bart", both(BART), {}),
     ("patchtst", PATCHTST, {"patch_stride": 2, "context_length": 13}),
     ("patchtst", PATCHTST | {"norm": "layer", "order": "post"}, {"patch_stride": 2, "context_length": 13, "pre_norm": False}),
@@ -176,6 +180,22 @@ def test_of_several_copies_the_teacher_is_read_and_heads_stay_beside(tmp_path):
     said = told(found)
     assert "positions='learned'" in said
     assert "beside it, not read:" in said
+
+
+def test_a_table_of_positions_without_a_row_for_the_class_token_leaves_it_none():
+    model = LEARNED | {"registers": 2}
+    tensors = exported(BY_NAME["timm_vit"], model, drawn(model))
+    bare = tensors | {"pos_embed": tensors["pos_embed"][:, 1:]}
+    params = converted(Weights(bare, HEADS, "a file")).variables["params"]
+    assert not params["class_position"].any()
+    np.testing.assert_array_equal(params["positions"], bare["pos_embed"][0])
+
+
+def test_the_encoder_of_a_file_with_a_decoder_is_read_where_an_encoder_is_asked_for():
+    whole, variables = both(HALF), drawn(both(HALF))
+    found = converted(Weights(exported(BY_NAME["t5"], whole, variables), HEADS, "a file"), TextTransformer)
+    assert (found.family.name, found.left_over) == ("t5_encoder", ())
+    jax.tree.map(np.testing.assert_array_equal, found.variables["params"], variables["params"]["encoder"])
 
 
 def test_half_precision_is_read_as_float32(tmp_path):
