@@ -57,7 +57,7 @@ class Data:
     crop: where random crops are cut. "device": of squares, to which the source brings every picture; "host": of whole pictures
         at their own size, each decoded once for all of its views.
     resize: how the host resizes a crop: "antialias" as Pillow and torchvision, or "fast", not antialiased, by OpenCV.
-    drop_last: whether batches end with the epoch: the records that do not fill a batch are left out, others in each epoch, as with
+    drop_last: whether batches end with the epoch: the records that do not fill a batch are left out, others each time, as by
         torch's `drop_last`. False: a batch may lie across two epochs, and every record is seen once in each.
     threads: how many decode on the host; 0: the training thread does.
     workers: how many processes decode on the host, in the place of threads.
