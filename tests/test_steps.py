@@ -38,7 +38,7 @@ class Given:
         return batch
 
 
-ENCODER = ResNet(18, "small", 6, dtype="float64", blocks=(1,), last_norm=1.0)
+ENCODER = ResNet(18, "small", 5, dtype="float64", blocks=(1,), last_norm=1.0)
 UNTIL = {"momentum": (0.9, 1.0), "momentum_until": "last"}
 METHODS = {
     "simclr": SimCLR(ENCODER, Given(), 0.5, (16,), 8),
