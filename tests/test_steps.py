@@ -38,7 +38,7 @@ class Given:
         return batch
 
 
-ENCODER = ResNet(18, "small", 5, dtype="float64", blocks=(1,), last_norm=1.0)
+ENCODER = ResNet(18, "small", 4, dtype="float64", blocks=(1,), last_norm=1.0)
 UNTIL = {"momentum": (0.9, 1.0), "momentum_until": "last"}
 METHODS = {
     "simclr": SimCLR(ENCODER, Given(), 0.5, (16,), 8),
@@ -93,7 +93,7 @@ def started(name, arrays):
 def test_eight_steps(name):
     with np.load(FILE, allow_pickle=False) as file, jax.enable_x64(True):
         arrays = {k: file[k] for k in file.files}
-        peak = 0.01 if name in ADAM else 0.1
+        peak = 0.01
         rates = ahead(1, WARMUP, warmup_cosine(peak, STEPS - 1, WARMUP, final=0.001 * peak))(jnp.arange(float(STEPS)))
         options = {"b1": 0.9, "b2": 0.95, "eps": 1e-8} if name in ADAM else {"momentum": 0.9}
         make = optimizers.adamw if name in ADAM else optimizers.sgd
