@@ -34,7 +34,7 @@ class SwAV(JointEmbedding, Pairwise):
     after that, as in the authors' code, which starts filling its queue only then. Crops of one resolution share a BatchNorm
     batch, and the head sees all crops at once. Prototypes are divided by their norms in every forward pass, and grow; theirs
     are overwritten by unit vectors before it, which `overwrite_prototypes` does too. To freeze them at first is a rule of the
-    optimiser, in the recipes.
+    optimiser, in the recipes. Their rate reaches its peak at the last step of the warm-up, t / (n - 1), ours a step later.
     """
 
     temperature: float = 0.1

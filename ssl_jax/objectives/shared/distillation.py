@@ -29,7 +29,11 @@ BALANCING = ("centre", "sinkhorn", "none")
 
 @dataclass(frozen=True)
 class TokenTeacher(WithTeacher):
-    """A ViT student on all crops, and a teacher, its moving average, on the global crops."""
+    """A ViT student on all crops, and a teacher, its moving average, on the global crops.
+
+    Fidelity: momentum and weight decay move by t / T, as in the code of DINO, iBOT and DINOv2. Their warm-up of the rate reaches
+    its peak at step n - 1 (t / (n - 1)), ours at step n.
+    """
 
     augment: ImageViews
     momentum: tuple[float, float] = (0.996, 1.0)

@@ -29,6 +29,9 @@ class JointEmbedding(Objective):
 
     What a view is, the augmentation says (`inputs`); other resolutions are views of other kinds.
 
+    Fidelity: Dense layers of heads start normal with He's deviation and biases of 0. In the authors' PyTorch code (MoCo, SimSiam,
+    Barlow Twins, VICReg, SwAV) they start as `torch.nn.Linear` does: `head_initializer="torch"`.
+
     For comparisons with other code, every method can be told otherwise than its authors':
 
     bn: which rows share BatchNorm statistics, "joint", "separate" or a number of groups, see `forward.py`.
