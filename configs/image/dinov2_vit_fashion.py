@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from ssl_jax.recipe.fragments.image import tiny_heads, token_adamw, token_run
 
 RESULT = (
-    ":full, 120k examples: linear 75.2 % (random init 71.6, supervised 80.2); 100 labels per class 67.9 (57.4, 71.0)"
+    "linear 83.7 % (random init 80.0, raw pixels 84.8); 100 labels per class 73.0 (64.7, 79.7), 120k examples of :full"
 )
 
 

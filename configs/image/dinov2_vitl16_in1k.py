@@ -57,7 +57,13 @@ def get_config(arg: str = "") -> ConfigDict:
                 layer_decay=0.9,
             ),
             model=token_vit(
-                tiny, "L", layer_scale=1e-5, drop_path=0.3, drop_path_mode="subset", drop_path_groups=8 if tiny else 32
+                tiny,
+                "L",
+                layer_scale=1e-5,
+                drop_path=0.3,
+                drop_path_mode="subset",
+                drop_path_groups=8 if tiny else 32,
+                **({} if tiny else dict(dtype="bfloat16", attention="auto")),
             ),
             evaluate=run["evaluate"] | dict(encoder="teacher"),
         )

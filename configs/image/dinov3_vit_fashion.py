@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from ssl_jax.recipe.fragments.image import tiny_heads, token_adamw, token_run
 
 RESULT = (
-    ":full, 120k examples: linear 76.3 % (random init 70.1, supervised 80.5); 100 labels per class 70.9 (54.4, 71.8)"
+    "linear 82.2 % (random init 78.8, raw pixels 84.8); 100 labels per class 72.5 (65.8, 79.7), 120k examples of :full"
 )
 
 

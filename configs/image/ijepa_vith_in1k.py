@@ -20,7 +20,7 @@ RESULT = ""
 def get_config(arg: str = "") -> ConfigDict:
     tiny = arg == "tiny"
     small = dict(predictor_width=32, predictor_depth=1, min_keep=6, context_tokens=16)
-    model = dict(class_token=False, remat="none")
+    model = dict(class_token=False, remat="none") | ({} if tiny else dict(dtype="bfloat16", attention="auto"))
     return ConfigDict(
         dict(
             seed=0,
@@ -30,7 +30,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 target="ssl_jax.objectives.ijepa:IJEPA", momentum=(0.996, 1.0),
                 **(small if tiny else dict(predictor_width=384, predictor_depth=12, context_tokens=64)),
             ),
-            model=small_vit(32, 2, 2, 4, **model) if tiny else small_vit(1280, 32, 16, 14, dtype="bfloat16", **model),
+            model=small_vit(32, 2, 2, 4, **model) if tiny else small_vit(1280, 32, 16, 14, **model),
             data=embedded(limit=500) if tiny else imagenet("data/imagenet"),
             augment=image_views(28 if tiny else 224, FASHION_PIXELS if tiny else IMAGENET_PIXELS, PRESETS["ijepa"]),
             optimizer=dict(

@@ -25,7 +25,9 @@ def get_config(arg: str = "") -> ConfigDict:
             batch_size=32 if tiny else 4096,
             **(dict(total_examples=256) if tiny else dict(total_epochs=800)),
             objective=dict(target="ssl_jax.objectives.mae:MAE", mask_ratio=0.75, **decoder),
-            model=small_vit(32, 2, 2, 4) if tiny else small_vit(1024, 24, 16, 16, dtype="bfloat16", remat="none"),
+            model=small_vit(32, 2, 2, 4)
+            if tiny
+            else small_vit(1024, 24, 16, 16, dtype="bfloat16", remat="none", attention="auto"),
             data=embedded(limit=500) if tiny else imagenet("data/imagenet"),
             augment=image_views(28 if tiny else 224, FASHION_PIXELS if tiny else IMAGENET_PIXELS, PRESETS["mae"]),
             optimizer=dict(name="adamw", lr=1.5e-4, reference_batch=256, b2=0.95, weight_decay=0.05),

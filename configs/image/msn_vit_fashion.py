@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from ssl_jax.recipe.fragments.image import token_adamw, token_run
 
 RESULT = (
-    ":full, 120k examples: linear 77.1 % (random init 69.1, supervised 80.3); 100 labels per class 69.6 (59.0, 69.7)"
+    "linear 83.3 % (random init 80.3, raw pixels 84.8); 100 labels per class 73.7 (66.9, 79.7), 120k examples of :full"
 )
 
 

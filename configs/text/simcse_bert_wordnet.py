@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.text import text_views, wordnet_run
 
-RESULT = ""
+RESULT = "10 labels per class 14.4 % (random init 7.9, TF-IDF 18.8)"
 
 
 def get_config(arg: str = "") -> ConfigDict:

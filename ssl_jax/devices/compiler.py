@@ -16,6 +16,15 @@ CACHE = "SSL_JAX_COMPILE_CACHE"  # a directory, or "off"
 DEVICE_FILES = ("dev/accel*", "dev/vfio/[0-9]*", "dev/nvidia*", "dev/dxg", "dev/kfd")
 GOOGLE = "0x1ae0"  # vendor number on the PCI bus
 FLAG = "--xla_cpu_experimental_ynn_fusion_type="
+# What is set for programs that are compiled for a platform that is not here, and why. Those that run have no options but what
+# XLA_FLAGS and LIBTPU_INIT_ARGS say: the GPU's compiler starts collectives early as it is, and the TPU's all-reduces
+# wait with or without the flags that are named for them (docs/results/audit.md).
+UNATTENDED = {
+    "cuda": {
+        "xla_gpu_autotune_level": 0,  # autotuning needs the device
+        "xla_gpu_enable_triton_gemm": False,  # without autotuning some of its fusions have no valid tiling
+    }
+}
 
 
 def avoid_wrong_reductions() -> None:
@@ -28,6 +37,19 @@ def avoid_wrong_reductions() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if metadata.version("jaxlib").startswith("0.10.") and FLAG not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {FLAG}".strip()
+
+
+def flags_told(platform: str) -> list[str]:
+    """One line for each place where flags of the compiler for `platform` are set, by us with the reason, or by the user."""
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    ours = [f"compiler: {FLAG} is set, since a fusion of this jaxlib is wrong; a value of yours in XLA_FLAGS is kept"]
+    given = {
+        "XLA_FLAGS": [f for f in flags if f != FLAG],
+        "LIBTPU_INIT_ARGS": os.environ.get("LIBTPU_INIT_ARGS", "").split(),
+    }
+    return (ours if FLAG in flags and platform == "cpu" else []) + [
+        f"compiler: {' '.join(words)} ({name})" for name, words in given.items() if words
+    ]
 
 
 def leave_out_absent_tpu() -> None:
@@ -88,6 +110,15 @@ def target_platform() -> str:
 def cuda_plugin_installed() -> bool:
     """Whether jax can compile for NVIDIA GPUs, present or not. Looks, and imports nothing."""
     return any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
+
+
+def cudnn_installed() -> bool:
+    """Whether programs that call cuDNN can be compiled: jax has found it where a GPU is; elsewhere its package is."""
+    import jax
+
+    return jax.default_backend() == "gpu" or bool(
+        importlib.util.find_spec("nvidia") and importlib.util.find_spec("nvidia.cudnn")
+    )
 
 
 def tpu_compiler_installed() -> bool:

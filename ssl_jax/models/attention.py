@@ -17,7 +17,7 @@ import numpy as np
 from flax import linen as nn
 from jax import Array
 
-from ssl_jax.devices.compiler import cuda_plugin_installed, target_platform, tpu_compiler_installed
+from ssl_jax.devices.compiler import cuda_plugin_installed, cudnn_installed, target_platform, tpu_compiler_installed
 from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
 from ssl_jax.models.drop_path import Sections, split_sections
@@ -175,7 +175,7 @@ def flash_choice(
     `query` and `key` may be shapes. A plan for a device whose compiler is not installed is of the plain form too.
     """
     name, there, beyond = {
-        "gpu": ("cudnn", cuda_plugin_installed(), beyond_cudnn),
+        "gpu": ("cudnn", cuda_plugin_installed() and cudnn_installed(), beyond_cudnn),
         "tpu": ("splash", jax.default_backend() == "tpu" or tpu_compiler_installed(), beyond_splash),
     }.get(platform, ("xla", True, lambda *_: f"no fused kernel for {platform}"))
     reason = beyond(query, key, mask, bias, drop) if there else f"the compiler for {platform} is not installed"

@@ -130,6 +130,7 @@ class Data2Vec(Objective):
         options = {"hidden": views["mask"][:, 0], "train": True, "method": "at_places", "rngs": {NOISE: key}}
         return applied(self.encoder, params["encoder"], *arrays_of(single(self.given(views))), **options).tokens
 
+    @jax.named_scope("teacher")
     def target(self, extra: dict, views: Views) -> Array:
         """The mean of the teacher's last layers [B, N, D], without gradient."""
         given = arrays_of(single(self.given(views)))

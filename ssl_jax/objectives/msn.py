@@ -120,6 +120,7 @@ class MSN(TokenTeacher):
         )  # fmt: skip
         return self._head(params, extra, jnp.concatenate([t[:, :, 0] for t in tokens], axis=1), "head")
 
+    @jax.named_scope("teacher")
     def _target(self, extra: dict, views: Views) -> tuple[Array, dict]:
         """Embeddings [B, 1, out] of the target by the teacher, without gradient, and the new BatchNorm statistics."""
         tokens = self.teacher_tokens(extra, views | {self.view: views[self.view][:, :1]})

@@ -17,10 +17,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ssl_jax.devices.compiler import compiling_for, cuda_plugin_installed, quick_to_compile
+from ssl_jax.devices.compiler import UNATTENDED, compiling_for, cuda_plugin_installed, quick_to_compile
 from ssl_jax.plan.chips import GIB, Target, gpu_description, parse_target
 
 ENVIRONMENT = {
@@ -31,8 +32,6 @@ ENVIRONMENT = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # or a second process fails on a lock file
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
-# Autotuning needs the device; without it some Triton fusions have no valid tiling.
-GPU_OPTIONS = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
 
 
 def compiler_for(target: Target) -> str:
@@ -45,9 +44,15 @@ def compiler_for(target: Target) -> str:
 
 
 def compile_step(
-    config: Mapping[str, Any], allow: tuple[str, ...], target: Target, compiler: str, timeout: float = 1800
+    config: Mapping[str, Any],
+    allow: tuple[str, ...],
+    target: Target,
+    compiler: str,
+    timeout: float = 1800,
+    *,
+    audited: bool = False,
 ) -> dict[str, Any]:
-    """What the compiler says of the recipe's step on `target`.
+    """What the compiler says of the recipe's step on `target`, and with `audited` what its program does (`audit.Audit`).
 
     `status` is `ok` (with `peak`, `arguments`, `temporaries` in bytes per device, `collectives`, `unread`), `oom` (with the
     compiler's `message`, `need` and `limit` in bytes), `error`, `crash` or `timeout`. Only `ok` means that it compiled.
@@ -55,7 +60,7 @@ def compile_step(
     request = {
         "config": config, "allow": list(allow), "path": sys.path, "compiler": compiler,
         "topology": f"{target.chip.name}:{target.shape}" if target.shape else None, "count": target.count,
-        "chip": target.chip.name, "slices": target.slices,
+        "chip": target.chip.name, "slices": target.slices, "audited": audited,
     }  # fmt: skip
     environment = os.environ | ENVIRONMENT
     environment["XLA_FLAGS"] = ""  # what the user set is for another backend
@@ -93,6 +98,7 @@ def answered(request: Mapping[str, Any]) -> dict[str, Any]:
     """The child's work: build the problem, lower it onto the target, compile, read memory and collectives."""
     import jax
 
+    from ssl_jax.plan.audit import audit
     from ssl_jax.plan.collectives import collectives
     from ssl_jax.plan.problem import lowered, problem
     from ssl_jax.recipe import from_json
@@ -108,17 +114,19 @@ def answered(request: Mapping[str, Any]) -> dict[str, Any]:
     begun, used = time.monotonic(), time.process_time()
     with compiling_for(target.chip.jax_platform):
         step = lowered(posed, mesh)
-    options = GPU_OPTIONS if compiler == "cuda" else None
     try:
-        program = step.compile(compiler_options=options)
+        program = step.compile(compiler_options=UNATTENDED.get(compiler))
     except jax.errors.JaxRuntimeError as error:
         return read_error(str(error))
     memory = program.memory_analysis()
-    found, unread = collectives(program.as_text())
+    text = program.as_text()
+    found, unread = collectives(text)
+    shown = {"audit": asdict(audit(text, target.chip))} if request["audited"] else {}
     return {
         "status": "ok", "peak": memory.peak_memory_in_bytes, "arguments": memory.argument_size_in_bytes,
         "temporaries": memory.temp_size_in_bytes, "collectives": found, "unread": unread,
         "compile_seconds": round(time.monotonic() - begun, 1), "cpu_seconds": round(time.process_time() - used, 1),
+        **shown,
     }  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 
 `hbm_gib` was found by provoking the TPU compiler's out-of-memory message (libtpu 0.0.42); for GPUs it is 90 % of the device,
 what `XLA_PYTHON_CLIENT_MEM_FRACTION=.9` gives. Peak rates and bandwidths are those of public data sheets; prices are
-on-demand list prices that change: both are assumptions, and every table that uses them says so.
+on-demand list prices that change: both are assumptions, and every table that uses them says so. Power of GPUs is the data
+sheet's, of v4 what Jouppi et al. 2023 (arXiv 2304.01433) measured at most; later TPUs have none that is
+published: it is a guess.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Chip:
-    """One JAX device of a kind. Rates per second, one way for links; `price` in dollars an hour.
+    """One JAX device of a kind. Rates per second, one way for links; `price` in dollars an hour, `watts` of the chip alone.
 
     `link` joins devices of one slice or node, `outer` those of different slices or nodes. `scale_up` is how many devices
     share the fast link (0: a whole slice).
@@ -32,8 +34,17 @@ class Chip:
     link: float
     outer: float
     price: float
+    watts: float
     scale_up: int = 0
     dimensions: int = 0  # of a TPU slice
+
+    def rate(self, dtype: str) -> float:
+        """FLOP/s of products of numbers of this kind, at the precision that jax has by default.
+
+        TPUs multiply float32 in one pass of bfloat16, GPUs in TF32, at half the rate.
+        """
+        narrow = dtype in ("bf16", "f16", "s8", "u8") or self.platform == "tpu"
+        return self.peak if narrow else self.peak / 2 if dtype == "f32" else self.peak / 16
 
     @property
     def jax_platform(self) -> str:
@@ -44,13 +55,13 @@ class Chip:
 CHIPS = {
     c.name: c
     for c in (
-        Chip("v4", "tpu", 275e12, 30.75, 1.23e12, 300e9, 6e9, 3.22, dimensions=3),
-        Chip("v5e", "tpu", 197e12, 15.75, 0.82e12, 200e9, 6e9, 1.20, dimensions=2),
-        Chip("v5p", "tpu", 459e12, 95.74, 2.77e12, 600e9, 6e9, 4.20, dimensions=3),
-        Chip("v6e", "tpu", 918e12, 31.25, 1.64e12, 400e9, 12e9, 2.70, dimensions=2),
-        Chip("a100", "cuda", 312e12, 72.0, 2.04e12, 300e9, 25e9, 1.80, scale_up=8),
-        Chip("h100", "cuda", 989e12, 71.2, 3.35e12, 450e9, 50e9, 3.00, scale_up=8),
-        Chip("h200", "cuda", 989e12, 125.8, 4.80e12, 450e9, 50e9, 3.50, scale_up=8),
+        Chip("v4", "tpu", 275e12, 30.75, 1.23e12, 300e9, 6e9, 3.22, 192, dimensions=3),
+        Chip("v5e", "tpu", 197e12, 15.75, 0.82e12, 200e9, 6e9, 1.20, 200, dimensions=2),
+        Chip("v5p", "tpu", 459e12, 95.74, 2.77e12, 600e9, 6e9, 4.20, 450, dimensions=3),
+        Chip("v6e", "tpu", 918e12, 31.25, 1.64e12, 400e9, 12e9, 2.70, 300, dimensions=2),
+        Chip("a100", "cuda", 312e12, 72.0, 2.04e12, 300e9, 25e9, 1.80, 400, scale_up=8),
+        Chip("h100", "cuda", 989e12, 71.2, 3.35e12, 450e9, 50e9, 3.00, 700, scale_up=8),
+        Chip("h200", "cuda", 989e12, 125.8, 4.80e12, 450e9, 50e9, 3.50, 700, scale_up=8),
     )
 }
 FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")  # what can be had of v5e and v6e

@@ -11,29 +11,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+
+from ssl_jax.plan.hlo import Instruction, Program, branches, bytes_of, program_of, shapes_of, trips
 
 OPERATIONS = ("all-gather", "all-reduce", "reduce-scatter", "collective-permute", "all-to-all")
-WIDTH = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8,
-         "s64": 8, "u64": 8}  # fmt: skip
 FUSED = " (fused)"
 Found = tuple[str, str, str]  # a collective: operation, type of the full result, where the groups stand
-_SHAPE = re.compile(rf"\b({'|'.join(WIDTH)})\[([\d,]*)\]")
-
-
-class Instruction(NamedTuple):
-    """One line of HLO: `name = type operation(arguments), attributes`."""
-
-    name: str
-    type: str
-    operation: str
-    rest: str
-
-    def called(self, attribute: str) -> str:
-        """The computation that an attribute names; "" where it has no such attribute."""
-        match = re.search(rf"\b{attribute}=%?([\w.\-]+)", self.rest)
-        return match[1] if match else ""
 
 
 @dataclass
@@ -47,17 +31,9 @@ class Collective:
     wire: float = 0.0
 
 
-@dataclass
-class Program:
-    """Computations of a module by name, and which is the entry."""
-
-    entry: str = ""
-    computations: dict[str, list[Instruction]] = field(default_factory=dict)
-
-
 def collectives(text: str) -> tuple[list[dict], list[str]]:
     """Collectives of optimised HLO as plain dicts (see `Collective`), and what could not be read."""
-    program, unread = _program(text), list[str]()
+    program, unread = program_of(text), list[str]()
     found: dict[tuple[str, int], Collective] = {}
     for name, (operation, result, source), times in _walk(program, program.entry, 1, unread):
         group = 2 if operation == "collective-permute" else _group(source)
@@ -66,7 +42,7 @@ def collectives(text: str) -> tuple[list[dict], list[str]]:
             continue
         if group == 1:
             continue
-        payload = _bytes(result) * (group if operation == "reduce-scatter" else 1)
+        payload = bytes_of(result) * (group if operation == "reduce-scatter" else 1)
         operation = operation.removesuffix(FUSED)
         entry = found.setdefault((operation, group), Collective(operation, group))
         entry.count += times
@@ -101,24 +77,7 @@ def wire_bytes(text: str) -> dict[str, float]:
 
 def shapes(text: str) -> set[tuple[int, ...]]:
     """The shape of every array in a program."""
-    return {tuple(int(n) for n in sides.split(",") if n) for _, sides in _SHAPE.findall(text)}
-
-
-def _program(text: str) -> Program:
-    program, current = Program(), ""
-    for line in text.splitlines():
-        if line[:1] not in ("", " ", "}"):
-            match = re.match(r"(ENTRY )?%?([\w.\-]+) \(", line)
-            current = match[2] if match else ""
-            if match:
-                program.computations[current] = []
-                program.entry = current if match[1] else program.entry
-        elif current and (match := re.match(r"\s*(?:ROOT )?%?([\w.\-]+) = (.*)", line)):
-            kind, rest = _split_type(match[2])
-            operation = re.match(r"([\w\-]+)\(", rest)
-            if operation:
-                program.computations[current].append(Instruction(match[1], kind, operation[1], rest))
-    return program
+    return {shape.sides for shape in shapes_of(text)}
 
 
 def _walk(program: Program, name: str, times: int, unread: list[str]) -> Iterable[tuple[str, Found, int]]:
@@ -126,32 +85,27 @@ def _walk(program: Program, name: str, times: int, unread: list[str]) -> Iterabl
     for i in program.computations.get(name, ()):
         if i.operation == "while":
             condition, body = i.called("condition"), i.called("body")
-            trips = _trips(i, program.computations.get(condition, ()))
-            if trips is None and _communicates(program, (condition, body)):
+            often = trips(i, program.computations.get(condition, ()))
+            if often is None and _communicates(program, (condition, body)):
                 unread.append(f"{i.name}: trip count")
-            yield from _walk(program, condition, times * ((trips or 0) + 1), unread)
-            yield from _walk(program, body, times * (trips or 1), unread)
+            yield from _walk(program, condition, times * ((often or 0) + 1), unread)
+            yield from _walk(program, body, times * (often or 1), unread)
         elif i.operation == "conditional":
-            talking = [b for b in _branches(i) if _communicates(program, (b,))]
+            talking = [b for b in branches(i) if _communicates(program, (b,))]
             unread.extend([f"{i.name}: branches"] if len(talking) > 1 else [])
             for branch in talking[:1]:
                 yield from _walk(program, branch, times, unread)
-        elif (found := _collective(i, program)) is not None:
+        elif (found := one_collective(i, program)) is not None:
             yield i.name, found, times
         elif i.operation in ("call", "async-start"):
             yield from _walk(program, i.called("calls") or i.called("to_apply"), times, unread)
-
-
-def _branches(i: Instruction) -> list[str]:
-    listed = re.findall(r"%([\w.\-]+)", i.rest.partition("branch_computations=")[2].partition("}")[0])
-    return listed or [b for b in (i.called("true_computation"), i.called("false_computation")) if b]
 
 
 def _communicates(program: Program, names: Iterable[str]) -> bool:
     return any(True for n in names for _ in _walk(program, n, 1, []))
 
 
-def _collective(i: Instruction, program: Program) -> Found | None:
+def one_collective(i: Instruction, program: Program) -> Found | None:
     """What the instruction is, if it is a collective."""
     base = i.operation.removesuffix("-start")
     if base in OPERATIONS:
@@ -170,27 +124,6 @@ def _collective(i: Instruction, program: Program) -> Found | None:
     return None
 
 
-def _trips(loop: Instruction, condition: Iterable[Instruction]) -> int | None:
-    known = re.search(r'known_trip_count"?:\{"?n"?:"(\d+)"', loop.rest)
-    if known:
-        return int(known[1])
-    bounds = [int(n) for i in condition if i.operation == "constant" for n in re.findall(r"constant\((\d+)\)", i.rest)]
-    return max(bounds, default=None)
-
-
-def _split_type(text: str) -> tuple[str, str]:
-    """The type at the head of an instruction, which may be a tuple in parentheses, and what follows."""
-    if not text.startswith("("):
-        kind, _, rest = text.partition(" ")
-        return kind, rest
-    depth = 0
-    for at, letter in enumerate(text):
-        depth += (letter == "(") - (letter == ")")
-        if depth == 0:
-            return text[: at + 1], text[at + 1 :].strip()
-    return text, ""
-
-
 def _second(kind: str) -> str:
     """The second element of a tuple type."""
     depth, commas = 0, [0]
@@ -200,10 +133,6 @@ def _second(kind: str) -> str:
             commas.append(at)
     commas.append(len(kind))
     return kind[commas[1] : commas[2]] if len(commas) > 2 else kind
-
-
-def _bytes(kind: str) -> int:
-    return sum(WIDTH[d] * math.prod(int(n) for n in shape.split(",") if n) for d, shape in _SHAPE.findall(kind))
 
 
 def _group(rest: str) -> int | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ssl_jax.plan.audit import Audit
+from ssl_jax.plan.audit_table import as_lines, read
 from ssl_jax.plan.chips import GIB, Target
 from ssl_jax.plan.collectives import wire_factor
 from ssl_jax.plan.estimate import Estimate
 from ssl_jax.plan.problem import Problem
 from ssl_jax.plan.remedy import HEADROOM, Remedy
-from ssl_jax.plan.roofline import Cost, Roofline, costs, roofline
+from ssl_jax.plan.roofline import WORLD, Cost, Roofline, Site, costs, roofline
 
 COMPILERS = {"tpu": "the TPU compiler (libtpu)", "cuda": "XLA's CUDA compiler", "cpu": "pretended CPU devices"}
 
@@ -27,6 +30,7 @@ class Plan:
     compiled: Mapping[str, Any]
     remedies: tuple[tuple[Remedy, Mapping[str, Any]], ...] = ()
     price: float | None = None
+    site: Site = WORLD
 
     @property
     def peak(self) -> float | None:
@@ -37,6 +41,17 @@ class Plan:
     def fits(self) -> bool | None:
         """Whether the step fits; None where that is not known."""
         return fits(self.peak, self.target)
+
+    @property
+    def audit(self) -> Audit | None:
+        """What the compiled program does, where that was asked for and there is one."""
+        return read(self.compiled["audit"]) if "audit" in self.compiled else None
+
+    @property
+    def least_update(self) -> float:
+        """The fewest bytes of an update on one device: gradient read, parameters, moments and teacher read and written."""
+        state = Counter({name: part.per_device for name, part in self.estimate.state.items()})
+        return 3 * state["params"] + 2 * (state["opt_state"] + state["teacher"])
 
     @property
     def wire(self) -> Sequence[Mapping[str, Any]]:
@@ -55,7 +70,9 @@ class Plan:
     def costs(self) -> list[Cost]:
         """The run at several utilisations."""
         price = self.target.chip.price if self.price is None else self.price
-        return costs(self.target, self.estimate.model_flops, self.posed.setup.total_steps, price, self.roofline.floor)
+        return costs(
+            self.target, self.estimate.model_flops, self.posed.setup.total_steps, price, self.roofline.floor, self.site
+        )
 
 
 def peak_of(compiled: Mapping[str, Any], compiler: str, estimate: float) -> float | None:
@@ -95,14 +112,25 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "estimate": asdict(plan.estimate) | {"peak": plan.estimate.peak, "checkpoint": plan.estimate.checkpoint},
         "steps": plan.posed.setup.total_steps, "examples_seen": plan.posed.setup.total_steps * plan.posed.recipe.batch_size,
         "wire": [dict(c) for c in plan.wire], "roofline": asdict(plan.roofline) | {"bound": plan.roofline.bound},
-        "assumed": {"chip": asdict(plan.target.chip), "price": plan.price}, "costs": [asdict(c) for c in plan.costs],
+        "assumed": {"chip": asdict(plan.target.chip), "price": plan.price, "site": asdict(plan.site)},
+        "costs": [asdict(c) for c in plan.costs],
         "remedies": [asdict(r) | {"flags": r.flags, "compiled": dict(c)} for r, c in plan.remedies],
     }  # fmt: skip
 
 
 def as_text(plan: Plan) -> str:
     """The plan for a person: verdict last, where the eye lands."""
-    parts = (_head(plan), _model(plan), _memory(plan), _work(plan), _network(plan), _time(plan), _verdict(plan))
+    audited = [as_lines(plan.audit, plan.least_update)] if plan.audit else []
+    parts = (
+        _head(plan),
+        _model(plan),
+        _memory(plan),
+        _work(plan),
+        _network(plan),
+        *audited,
+        _time(plan),
+        _verdict(plan),
+    )
     return "\n\n".join("\n".join(part) for part in parts)
 
 
@@ -202,12 +230,14 @@ def _time(plan: Plan) -> list[str]:
             f"{_seconds(line.memory)} at {chip.bandwidth / 1e12:.2f} TB/s; activations come on top",
         ),
     ]
-    table = [f"  {'at an MFU of':<14}{'step':>10}{'run':>12}{'chip-hours':>14}{'money':>14}"]
+    table = [f"  {'at an MFU of':<14}{'step':>10}{'run':>12}{'chip-hours':>14}{'money':>14}{'energy':>14}{'CO2e':>12}"]
     for c in plan.costs:
         cells = f"{_seconds(c.step):>10}{_hours(c.hours):>12}{c.chip_hours:>14,.0f}{f'${c.money:,.0f}':>14}"
+        cells += f"{f'{c.energy:,.0f} kWh':>14}{_mass(c.carbon):>12}"
         table.append(f"  {c.utilisation:<14.0%}{cells}")
     told = f"TIME (computed from assumed data-sheet rates; MFU and ${price:.2f} a chip-hour are assumptions)"
-    return [told, *_table(rows), *table]
+    power = f"  Energy: chips alone at {chip.watts:.0f} W, PUE {plan.site.pue:g}, {plan.site.grid:g} kg CO2e/kWh (assumptions)"
+    return [told, *_table(rows), *table, power]
 
 
 def _verdict(plan: Plan) -> list[str]:
@@ -247,6 +277,10 @@ def _table(rows: Iterable[tuple[str, str]]) -> list[str]:
 
 def _seconds(s: float) -> str:
     return f"{s:.2f} s" if s >= 1 else f"{1e3 * s:.3g} ms"
+
+
+def _mass(kg: float) -> str:
+    return f"{kg / 1000:,.1f} t" if kg >= 1000 else f"{kg:,.1f} kg"
 
 
 def _hours(h: float) -> str:

@@ -1,4 +1,4 @@
-"""Time and money: what the chip cannot beat, computed, and what people usually reach, assumed."""
+"""Time, money and energy: what the chip cannot beat, computed, and what people usually reach, assumed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ssl_jax.plan.chips import Target
+from ssl_jax.plan.chips import Chip, Target
 
 # Public code for self-supervised pretraining reaches 10 to 25 % of peak, tuned code up to half.
 UTILISATIONS = (0.15, 0.30, 0.50)
@@ -51,6 +51,28 @@ def link(target: Target, group: int) -> float:
 
 
 @dataclass(frozen=True)
+class Site:
+    """What is assumed of the place where chips run: energy drawn for each that chips use, and kg of CO2e for a kWh.
+
+    About what large data centres draw, and the world's mean of electricity; both differ a lot between places.
+    """
+
+    pue: float = 1.2
+    grid: float = 0.45
+
+    def energy(self, chip: Chip, chip_hours: float) -> float:
+        """kWh of that many hours of a chip at its full power. Hosts, networks and storage are not in it."""
+        return chip_hours * chip.watts / 1000 * self.pue
+
+    def carbon(self, energy: float) -> float:
+        """kg of CO2e of `energy` kWh."""
+        return energy * self.grid
+
+
+WORLD = Site()
+
+
+@dataclass(frozen=True)
 class Cost:
     """A whole run at one model FLOP utilisation."""
 
@@ -59,13 +81,17 @@ class Cost:
     hours: float
     chip_hours: float
     money: float
+    energy: float  # kWh
+    carbon: float  # kg of CO2e
 
 
-def costs(target: Target, model_flops: float, steps: int, price: float, floor: float) -> list[Cost]:
+def costs(target: Target, model_flops: float, steps: int, price: float, floor: float, site: Site = WORLD) -> list[Cost]:
     """The run at each of `UTILISATIONS`, never faster than `floor` seconds a step; `price` is dollars per chip-hour."""
     made = []
     for share in UTILISATIONS:
         step = max(model_flops / target.count / (share * target.chip.peak), floor)
         hours = step * steps / HOURS
-        made.append(Cost(share, step, hours, hours * target.count, hours * target.count * price))
+        chip_hours = hours * target.count
+        energy = site.energy(target.chip, chip_hours)
+        made.append(Cost(share, step, hours, chip_hours, chip_hours * price, energy, site.carbon(energy)))
     return made

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ssl_jax.devices.compiler import compiling_for
+from ssl_jax.errors import UserError
 from ssl_jax.plan.aot import compile_step, compiler_for
 from ssl_jax.plan.chips import Target
 from ssl_jax.plan.estimate import Estimate, estimate
 from ssl_jax.plan.problem import Problem, problem
 from ssl_jax.plan.remedy import Remedy, remedies
 from ssl_jax.plan.report import Plan, as_json, fits, peak_of
+from ssl_jax.plan.roofline import WORLD, Site
 from ssl_jax.recipe import to_json
 
 SKIPPED: Mapping[str, Any] = {"status": "skipped"}
@@ -26,19 +28,28 @@ def make_plan(
     target: Target,
     *,
     compiling: bool = True,
+    auditing: bool = False,
     price: float | None = None,
+    site: Site = WORLD,
 ) -> Plan:
-    """The plan of a recipe on a target. UserError where batch, mesh or patches do not divide."""
-    posed = problem(config, allow)
+    """The plan of a recipe on a target. UserError where batch, mesh or patches do not divide, and where there is no program
+    of the target's own compiler to audit.
+    """
     compiler = compiler_for(target) if compiling else "cpu"
+    if auditing and compiler == "cpu":
+        raise UserError(
+            f"--audit reads the program that the compiler of {target.chip.name} makes, and that is "
+            f"{'not installed: pip install ssl_jax[' + target.chip.platform + ']' if compiling else 'left out by --no-compile'}"
+        )
+    posed = problem(config, allow)
     found: list[tuple[Remedy, Mapping[str, Any]]] = []
     with compiling_for(target.chip.jax_platform):
         made = estimate(posed, target.count)
-        done = _compiled(posed, target, compiler) if compiling else SKIPPED
+        done = _compiled(posed, target, compiler, auditing) if compiling else SKIPPED
         peak = peak_of(done, compiler, made.peak)
         if peak is not None and not fits(peak, target):
             found = _remedied(posed, made, target, compiler, max(1.0, peak / made.peak))
-    return Plan(posed, target, made, compiler, done, tuple(found), price)
+    return Plan(posed, target, made, compiler, done, tuple(found), price, site)
 
 
 def write(plan: Plan, path: Path) -> None:
@@ -46,8 +57,8 @@ def write(plan: Plan, path: Path) -> None:
     path.write_text(json.dumps(as_json(plan), indent=1) + "\n")
 
 
-def _compiled(posed: Problem, target: Target, compiler: str) -> dict[str, Any]:
-    return compile_step(json.loads(to_json(posed.config)), posed.allow, target, compiler)
+def _compiled(posed: Problem, target: Target, compiler: str, audited: bool = False) -> dict[str, Any]:
+    return compile_step(json.loads(to_json(posed.config)), posed.allow, target, compiler, audited=audited)
 
 
 def _remedied(

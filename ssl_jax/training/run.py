@@ -22,6 +22,7 @@ from ssl_jax.data.fit import check_channels, check_records, check_scales, check_
 from ssl_jax.data.pipeline import BadRecords, batches
 from ssl_jax.data.units import units
 from ssl_jax.devices.agreement import comparing, modules, places
+from ssl_jax.devices.compiler import flags_told
 from ssl_jax.devices.distributed import is_first, lost_peers_explained
 from ssl_jax.devices.fatal import fatal_signals_told
 from ssl_jax.devices.memory import out_of_memory_explained
@@ -166,7 +167,7 @@ def _given(recipe: Recipe, workdir: Workdir, allow_data_change: bool) -> Given:
     for warning in setup.objective.warnings(recipe.batch_size):
         logger.warning(warning)
     mesh = make_mesh(recipe.mesh.data, recipe.mesh.fsdp, recipe.mesh.tensor)
-    for line in (opening.devices(mesh), *places()):
+    for line in (opening.devices(mesh), *places(), *flags_told(jax.default_backend())):
         say(line)
     check_batch(recipe.batch_size, mesh, max(setup.accumulation, setup.gradient_cache))
     augment = augment_digest(setup.objective.augment)

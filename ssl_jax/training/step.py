@@ -1,7 +1,7 @@
 """One training step, as pure functions of a setup, a state and a batch.
 
 A step holds augmentation, loss, gradient, clipping, optimiser and `objective.update`; `run.py` jits it, with the state
-donated, on a mesh.
+donated, on a mesh. Scopes name its parts in the compiled program, for `plan --audit` and profilers.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ class Setup:
         shared = step_key(self.seed, state.step)
         keys = Keys(example_keys(self.seed, batch["_epoch"], batch["_id"]), jax.random.fold_in(shared, 0))
         records = {k: v for k, v in batch.items() if not k.startswith("_")}
-        return self.objective.views(keys, records, self.progress(state)), jax.random.fold_in(shared, 1)
+        with jax.named_scope("augment"):
+            views = self.objective.views(keys, records, self.progress(state))
+        return views, jax.random.fold_in(shared, 1)
 
 
 def init_state(setup: Setup, batch: Batch) -> TrainState:
@@ -97,7 +99,8 @@ def value_and_gradient(setup: Setup, state: TrainState, batch: Batch) -> tuple[O
     def out_of(params: dict, rows: Batch, part: Array | None = None) -> Out:
         views, key = setup.views(state, rows)
         key = key if part is None else jax.random.fold_in(key, part)
-        return setup.objective.loss(params, state.extra, views, key, setup.progress(state))
+        with jax.named_scope("loss"):
+            return setup.objective.loss(params, state.extra, views, key, setup.progress(state))
 
     def weighted(params: dict, rows: Batch, part: Array, weights: dict[str, Array]) -> tuple[Array, Out]:
         out = out_of(params, rows, part)
@@ -139,10 +142,12 @@ def cached_value_and_gradient(setup: Setup, state: TrainState, batch: Batch) -> 
 
     def embed(params: dict, rows: Batch, part: Array) -> Any:
         views, key = setup.views(state, rows)
-        return pairwise.embed(params, state.extra, views, jax.random.fold_in(key, part))[0]
+        with jax.named_scope("forward"):
+            return pairwise.embed(params, state.extra, views, jax.random.fold_in(key, part))[0]
 
     def score(params: dict, embeddings: Any) -> tuple[Array, Out]:
-        return _with_total(pairwise.score(params, state.extra, embeddings, setup.progress(state)))
+        with jax.named_scope("loss"):
+            return _with_total(pairwise.score(params, state.extra, embeddings, setup.progress(state)))
 
     def replay(gradient: Any, cached: tuple[tuple[Batch, Array], Any]) -> tuple[Any, None]:
         microbatch, cotangent = cached
@@ -167,6 +172,7 @@ def train_step(setup: Setup, state: TrainState, batch: Batch) -> tuple[TrainStat
     return apply_gradient(setup, state, *value_and_gradient(setup, state, batch))
 
 
+@jax.named_scope("update")
 def apply_gradient(setup: Setup, state: TrainState, out: Out, gradient: Any) -> tuple[TrainState, Metrics]:
     """The second half of `train_step`: optimiser, `objective.update`, and whether to keep what they made."""
     stored, state = state, state._replace(opt_state=fetched(state.opt_state))

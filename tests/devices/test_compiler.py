@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.devices.compiler import FLAG, accelerators, avoid_wrong_reductions, leave_out_absent_tpu
+from ssl_jax.devices.compiler import FLAG, accelerators, avoid_wrong_reductions, flags_told, leave_out_absent_tpu
 
 
 def test_a_large_cross_entropy_is_the_same_with_and_without_jit():
@@ -26,6 +26,15 @@ def test_flags_of_the_user_are_kept(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", f"{FLAG}dot")
     avoid_wrong_reductions()
     assert os.environ["XLA_FLAGS"] == f"{FLAG}dot"
+
+
+def test_a_run_says_which_flags_are_set_and_by_whom(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", f"--one=1 {FLAG}")
+    monkeypatch.setenv("LIBTPU_INIT_ARGS", "--two=2")
+    ours, *given = flags_told("cpu")
+    assert FLAG in ours
+    assert "a value of yours in XLA_FLAGS is kept" in ours
+    assert given == ["compiler: --one=1 (XLA_FLAGS)", "compiler: --two=2 (LIBTPU_INIT_ARGS)"] == flags_told("gpu")
 
 
 def test_a_version_that_may_not_know_the_flag_is_left_alone(monkeypatch):

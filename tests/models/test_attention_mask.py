@@ -168,6 +168,7 @@ def test_what_cudnn_is_given_is_the_explicit_matrix(monkeypatch, mask, tokens):
         return plain(query, *rest, **{**options, "implementation": "xla"})
 
     monkeypatch.setattr("ssl_jax.models.attention.cuda_plugin_installed", lambda: True)
+    monkeypatch.setattr("ssl_jax.models.attention.cudnn_installed", lambda: True)
     monkeypatch.setattr("jax.nn.dot_product_attention", even)
     low = [jnp.asarray(np.concatenate([x, x], -1), jnp.bfloat16)[:, :tokens] for x in (QUERY, KEY, VALUE)]
     wide = [np.asarray(x, np.float64) for x in low]
@@ -180,6 +181,7 @@ def test_what_cudnn_is_given_is_the_explicit_matrix(monkeypatch, mask, tokens):
 
 def test_flash_picks_the_platforms_kernel_or_says_why_not(monkeypatch):
     monkeypatch.setattr("ssl_jax.models.attention.cuda_plugin_installed", lambda: True)
+    monkeypatch.setattr("ssl_jax.models.attention.cudnn_installed", lambda: True)
     monkeypatch.setattr("ssl_jax.models.attention.tpu_compiler_installed", lambda: True)
     heads = lambda n=64, width=64, dtype="bfloat16": jax.ShapeDtypeStruct((2, n, 4, width), dtype)  # noqa: E731
     bias, valid = jax.ShapeDtypeStruct((4, 64, 64), "float32"), Mask(jax.ShapeDtypeStruct((2, 64), "bool"))

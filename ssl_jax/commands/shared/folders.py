@@ -16,17 +16,17 @@ def check_addresses(arguments: Namespace) -> None:
 
     for name in ("workdir", "bundle"):
         is_remote(getattr(arguments, name, None) or "")
-    for name in ("config", "out"):
+    for name in ("config", "out", "picture"):
         local_only(getattr(arguments, name, None) or "", f"--{name}")
 
 
-def write_to(write: Callable[[Path], None], out: str) -> None:
+def write_to(write: Callable[[Path], None], out: str, option: str = "--out") -> None:
     """Write what was printed. UserError where the file cannot be written."""
     try:
         write(Path(out))
     except OSError as error:
         raise UserError(
-            f"--out {out} cannot be written: {error.strerror}; name another file. All of it is above"
+            f"{option} {out} cannot be written: {error.strerror}; name another file. All of it is above"
         ) from error
 
 

@@ -78,6 +78,7 @@ class TokenTeacher(WithTeacher):
         image = self.augment.evaluation(batch)[self.view][:, None]
         return applied(self.encoder, params["encoder"], (image,), method="crops")[0][:, :, 0]
 
+    @jax.named_scope("teacher")
     def teacher_tokens(self, extra: dict, views: Views) -> Array:
         """The teacher's tokens [B, G, T, D] of the global crops, neither masked nor dropped, without gradient."""
         params = jax.lax.stop_gradient(extra["teacher"]["encoder"])
@@ -176,6 +177,7 @@ class SelfDistillation(TokenTeacher):
             progress.step / max(self.temperature_warmup * progress.total, 1), 1.0
         )
 
+    @jax.named_scope("teacher")
     def teach(self, name: str, logits: Array, extra: dict, progress: Progress, valid: Array | None = None) -> Teaching:
         """Targets [..., K] from the teacher's `logits` [..., K]; rows that are not `valid` [...] count nowhere."""
         logits, temperature = jax.lax.stop_gradient(logits), self.temperature_at(progress)

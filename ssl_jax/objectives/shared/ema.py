@@ -11,6 +11,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.objectives.base import Progress
 
 
+@jax.named_scope("teacher")
 def ema_update(teacher: dict, student: dict, momentum: Array | float) -> dict:
     """`momentum * teacher + (1 - momentum) * student`, leaf by leaf, in float32 or wider."""
 

@@ -25,6 +25,7 @@ Chain = Mapping[str, nn.Module]  # the modules that a view goes through, in this
 BatchNormRule = str | int
 
 
+@jax.named_scope("forward")
 def forward(
     module: nn.Module,
     params: dict,
@@ -44,6 +45,7 @@ def forward(
     return out, changed["batch_stats"]
 
 
+@jax.named_scope("forward")
 def applied(module: nn.Module, params: Any, *inputs: Any, **options: Any) -> Any:
     """What `module` with these parameters makes of `inputs`, where no BatchNorm statistics are made."""
     return module.apply({"params": params}, *inputs, **options)

@@ -121,6 +121,7 @@ class WithTeacher(JointEmbedding):
             extra = extra | {"batch_stats": stats | {"teacher": copied(stats)}}
         return State(params, extra | {"teacher": copied(params)})
 
+    @jax.named_scope("teacher")
     def teacher(self, extra: dict, *views: View) -> tuple[dict[str, Array], dict]:
         """Outputs [B, V, F] of the teacher's modules by name, without gradient, and its new BatchNorm statistics."""
         stats = extra.get("batch_stats", {}).get("teacher", {})

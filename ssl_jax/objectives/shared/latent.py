@@ -69,7 +69,7 @@ class LatentPrediction(Objective):
         """A predictor whose `options` win."""
         sizes: dict[str, Any] = {"width": self.predictor_width, "depth": self.predictor_depth}
         sizes |= {"heads": self.predictor_heads or self.encoder.heads, "mlp_dim": 4 * self.predictor_width}
-        same = {"dtype": self.encoder.dtype, "remat": self.encoder.remat}
+        same = {k: getattr(self.encoder, k) for k in ("dtype", "remat", "attention") if hasattr(self.encoder, k)}
         return BlockPredictor(self.encoder.width, **(sizes | same | options))
 
     def init(self, key: Array, views: Views) -> State:
@@ -87,6 +87,7 @@ class LatentPrediction(Objective):
         """The masks of every setting."""
         raise NotImplementedError
 
+    @jax.named_scope("teacher")
     def taught(self, extra: dict, views: Views) -> Array:
         """The teacher's layer-normalised features of all patches [B, N, D], without gradient."""
         tokens = applied(self.encoder, extra["teacher"]["encoder"], views[self.view][:, 0])
