@@ -51,7 +51,7 @@ METHODS = {
     "swav": SwAV(ENCODER, Given(), prototypes=6, hidden=(16,), out=8, overwrite_prototypes=True),
 }
 ADAM = ("moco_v3", "barlow_twins")  # the others have biases without gradient, whose rounding Adam would blow up
-FAST = ("simclr", "moco", "byol", "swav")
+FAST = ("moco", "swav")
 
 
 def ours(name, value):
