@@ -182,8 +182,8 @@ def check_ijepa(entry, arrays, close):
         config["patch_size"], class_token=False,
     )  # fmt: skip
     augment = ImageViews(size, (0.0,) * channels, (1.0,) * channels, {"image": {}})
-    objective = IJEPA(encoder, augment, config["predictor_dim"], config["predictor_depth"])
-    assert config["predictor_heads"] == config["num_attention_heads"]
+    sizes = (config["predictor_dim"], config["predictor_depth"], config["predictor_heads"])
+    objective = IJEPA(encoder, augment, *sizes)
     grid = (size // config["patch_size"],) * 2
     close(sincos(config["hidden_size"], grid), arrays["out/encoder_pos"][0])
     close(sincos(config["predictor_dim"], grid), arrays["out/predictor_pos"])

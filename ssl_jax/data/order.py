@@ -9,16 +9,35 @@ from typing import Any
 
 import numpy as np
 
+from ssl_jax.errors import UserError
 
-def order_of(source: Any, seed: int, cursor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Record ids and epochs, int64 [R], of the examples `cursor` int64 [R] of a source: by its `example_order`, if it has one."""
+
+def order_of(source: Any, seed: int, cursor: np.ndarray, whole: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Record ids and epochs, int64 [R], of the examples `cursor` int64 [R] of a source: by its `example_order`, if it has one.
+
+    An epoch has a multiple of `whole` examples. UserError for a source that has an order of its own, if that is not 1.
+    """
     own = getattr(source, "example_order", None)
-    return own(seed, cursor) if callable(own) else order(seed, cursor, len(source))
+    if callable(own) and whole > 1:
+        raise UserError("data.drop_last=True: the source has an order of its own, without such epochs; set it to False")
+    return own(seed, cursor) if callable(own) else order(seed, cursor, len(source), whole_batches(len(source), whole))
 
 
-def order(seed: int, cursor: np.ndarray, total: int) -> tuple[np.ndarray, np.ndarray]:
-    """Record ids and epochs, int64 [R], of the examples `cursor` int64 [R]; each epoch is a permutation of `total`."""
-    epochs, places = np.divmod(cursor, total)
+def whole_batches(records: int, batch_size: int) -> int:
+    """How many of the `records` fill whole batches. UserError where none does."""
+    if records < batch_size:
+        raise UserError(
+            f"data.drop_last=True: {records} records fill no batch of {batch_size}; use a smaller batch_size"
+        )
+    return records // batch_size * batch_size
+
+
+def order(seed: int, cursor: np.ndarray, total: int, length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Record ids and epochs, int64 [R], of the examples `cursor` int64 [R].
+
+    Each epoch has the first `length` records of a permutation of `total`, or all of them.
+    """
+    epochs, places = np.divmod(cursor, length or total)
     ids = np.empty_like(places)
     for epoch in np.unique(epochs):
         here = epochs == epoch

@@ -39,6 +39,7 @@ def batches(
     workers: int = 0,
     prefetch: int = 2,
     bad: BadRecords | None = None,
+    drop_last: bool = False,
 ) -> Generator[Batch, None, None]:
     """Shuffled batches without end, from step `start_step` on.
 
@@ -58,13 +59,14 @@ def batches(
       workers: how many processes do, in the place of threads; the source goes to each by pickle.
       prefetch: batches kept ready, at least one for each thread or worker.
       bad: what to do about records that cannot be read; None stops at the first.
+      drop_last: no batch lies across two epochs: each epoch leaves out the records of its order that do not fill one.
 
     Raises:
       UserError: sizes that do not fit, too many bad records, records of different shapes.
     """
     _check(source, batch_size, start_step, process_index, process_count)
     bad = BadRecords(0.0) if bad is None else bad
-    read = Reader(source, seed, batch_size, process_index, process_count)
+    read = Reader(source, seed, batch_size, process_index, process_count, drop_last)
     if workers and hasattr(source, "batch"):
         raise UserError(
             f"data.workers={workers}: these records are in memory, where nobody gathers them faster; set it to 0"
@@ -83,12 +85,15 @@ class Reader:
     batch_size: int
     index: int = 0
     count: int = 1
+    drop_last: bool = False
 
     def __call__(self, step: int, bad: BadRecords) -> Batch:
         """The batch, as `batches` delivers it."""
         rows = self.batch_size // self.count
         cursor = step * self.batch_size + self.index * rows + np.arange(rows)
-        return examples(self.source, *order_of(self.source, self.seed, cursor), bad)
+        return examples(
+            self.source, *order_of(self.source, self.seed, cursor, self.batch_size if self.drop_last else 1), bad
+        )
 
 
 def _from_threads(

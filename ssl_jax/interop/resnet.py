@@ -39,7 +39,8 @@ def block(theirs: str, ours: str, bottleneck: bool) -> tuple[Rule, ...]:
 
 def rules(model: Model) -> tuple[Rule, ...]:
     """All pairs of names."""
-    stages, bottleneck = DEPTHS[model["depth"]]
+    published, bottleneck = DEPTHS[model["depth"]]
+    stages = model.get("blocks") or published
     places = [(i, j) for i, blocks in enumerate(stages, 1) for j in range(blocks)]
     blocks = (block(f"layer{i}.{j}.", f"stage{i}_block{j + 1}", bottleneck) for i, j in places)
     return (*convolved("conv1", "bn1", "conv_stem", "norm_stem"), *(each for found in blocks for each in found))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from ssl_jax.errors import UserError
 from ssl_jax.models.attention import Rope
 from ssl_jax.models.grid import TABLES, Grid, rope, sincos, take_tokens
 from ssl_jax.models.grid import places as patch_places
@@ -17,6 +18,13 @@ from ssl_jax.models.norm import Norm
 from ssl_jax.models.rows import Dense, gelu
 from ssl_jax.models.transformer import Transformer
 
+# How Dense layers start. torch's has uniform numbers within 1/sqrt(inputs), which is He's uniform one with a slope of sqrt(5).
+INITIALIZERS = {
+    "he_normal": nn.initializers.he_normal(),
+    "lecun_normal": nn.initializers.lecun_normal(),
+    "torch": nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
+    "xavier_uniform": nn.initializers.xavier_uniform(),
+}
 NEVER = -1e5  # a logit beside which 0 is certain
 
 
@@ -25,7 +33,8 @@ class ProjectionHead(nn.Module):
 
     `bias` and `out_bias` are those of the hidden and the last Dense layers; None means where no norm follows. `final_norm`
     adds a norm at the end that has no offset, and no scale either with `final_scale=False`: SimCLR's last norm has a scale,
-    those of SimSiam and MoCo v3 have no parameters. There is none where `norm="none"`.
+    those of SimSiam and MoCo v3 have no parameters. There is none where `norm="none"`. `initializer` says how kernels start;
+    with "torch" biases do too, as in `torch.nn.Linear`, else they are 0.
     """
 
     hidden: tuple[int, ...] = (2048,)
@@ -33,10 +42,11 @@ class ProjectionHead(nn.Module):
     norm: str = "batch"  # batch | group | none
     final_norm: bool = False
     dtype: str = "float32"
-    kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
+    kernel_init: nn.initializers.Initializer | None = None
     bias: bool | None = None
     out_bias: bool | None = None
     final_scale: bool = True
+    initializer: str = "he_normal"  # of INITIALIZERS; `kernel_init` wins
 
     @nn.compact
     def __call__(self, x: Array, train: bool = True) -> Array:
@@ -45,13 +55,27 @@ class ProjectionHead(nn.Module):
         final = self.final_norm and self.norm != "none"
         bias = self.norm == "none" if self.bias is None else self.bias
         out_bias = not final if self.out_bias is None else self.out_bias
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=self.kernel_init)
+        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=self._kernel_init())
         for i, width in enumerate(self.hidden):
-            x = dense(width, use_bias=bias, name=f"dense{i}")(x)
+            x = dense(width, use_bias=bias, bias_init=self._bias_init(x), name=f"dense{i}")(x)
             x = nn.relu(Norm(self.norm, self.dtype, name=f"norm{i}")(x, train))
-        x = dense(self.out, use_bias=out_bias, name="dense_out")(x)
+        x = dense(self.out, use_bias=out_bias, bias_init=self._bias_init(x), name="dense_out")(x)
         norm = Norm(self.norm, self.dtype, use_scale=self.final_scale, use_bias=False, name="norm_out")
         return norm(x, train) if final else x
+
+    def _kernel_init(self) -> nn.initializers.Initializer:
+        if self.initializer not in INITIALIZERS:
+            raise UserError(f"initializer={self.initializer!r} is unknown; use one of {', '.join(INITIALIZERS)}")
+        return self.kernel_init or INITIALIZERS[self.initializer]
+
+    def _bias_init(self, x: Array) -> nn.initializers.Initializer:
+        """That of a layer on x [..., F]: zeros, or torch's uniform numbers within 1/sqrt(F)."""
+        return symmetric(x.shape[-1] ** -0.5) if self.initializer == "torch" else nn.initializers.zeros_init()
+
+
+def symmetric(bound: float) -> nn.initializers.Initializer:
+    """Uniform numbers within `bound` of 0."""
+    return lambda key, shape, dtype=jnp.float32, out_sharding=None: jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
 class FeatureHead(nn.Module):
@@ -84,8 +108,13 @@ class Prototypes(nn.Module):
     def __call__(self, z: Array) -> Array:
         """Unit vectors z [..., D] -> cosines [..., count], in float32 or wider."""
         kernel = self.param("kernel", self.kernel_init, (z.shape[-1], self.count))
-        norm = jax.lax.stop_gradient(jnp.linalg.norm(kernel, axis=0, keepdims=True))
-        return z @ (kernel / jnp.maximum(norm, 1e-12)).astype(z.dtype)
+        return z @ unit_columns(kernel).astype(z.dtype)
+
+
+def unit_columns(kernel: Array) -> Array:
+    """A kernel [D, K] divided by the norms of its columns, without gradient through these."""
+    norm = jax.lax.stop_gradient(jnp.linalg.norm(kernel, axis=0, keepdims=True))
+    return kernel / jnp.maximum(norm, 1e-12)
 
 
 class SymbolHead(nn.Module):

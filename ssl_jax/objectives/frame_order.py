@@ -8,7 +8,7 @@ Wei, Lim, Zisserman, Freeman 2018, "Learning and Using the Arrow of Time", CVPR.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import permutations
 
 import jax
@@ -21,7 +21,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.losses.classification import classification, with_chance
 from ssl_jax.losses.mean import Mean
 from ssl_jax.objectives.base import Batch, Keys, Out, Progress, Views
-from ssl_jax.objectives.shared.forward import Chain
+from ssl_jax.objectives.shared.forward import BatchNormRule, Chain
 from ssl_jax.objectives.shared.joint import JointEmbedding
 
 MOST_PARTS = 5  # 120 orders
@@ -69,7 +69,7 @@ class FrameOrder(JointEmbedding):
     hidden: tuple[int, ...] = ()
     head_norm: str = "none"
 
-    bn = "joint"
+    bn: BatchNormRule = field(default="joint", kw_only=True)
     compares = "nothing"
 
     def __post_init__(self) -> None:

@@ -30,7 +30,8 @@ class IJEPA(LatentPrediction):
     without parameters, epsilon 1e-5. Masks have static shapes with padding that is masked out of attention and loss,
     instead of being cut to the smallest count in the batch; the context is cut at random to `context_tokens`, not from
     the bottom; corners reach the last row and column (`mask_policy="published"` does not); a context that is too small
-    drops exclusions at once, without redrawing. The encoder has no class token.
+    drops exclusions at once, without redrawing. The encoder has no class token. Their code counts a step before it sets rate and
+    decay, so that its warm-up has (t + 1) / n (`schedule.count_from=1`) and its curves after it are a step ahead of ours.
 
     `context_sizes` are sizes of which one is drawn for each batch, as the authors' cutting gives it one by chance; empty: always
     `context_tokens`.

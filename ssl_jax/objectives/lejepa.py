@@ -5,7 +5,7 @@ Balestriero, LeCun 2025, "LeJEPA: Provable and Scalable Self-Supervised Learning
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from ssl_jax.devices.precision import wide
 from ssl_jax.losses.decorrelation import random_directions, sigreg
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.objectives.base import Out, Pairwise, Progress, Views
-from ssl_jax.objectives.shared.forward import Chain
+from ssl_jax.objectives.shared.forward import BatchNormRule, Chain
 from ssl_jax.objectives.shared.joint import JointEmbedding, spread
 
 
@@ -38,7 +38,7 @@ class LeJEPA(JointEmbedding, Pairwise):
     out: int = 128
     head_norm: str = "batch"
 
-    bn = "joint"
+    bn: BatchNormRule = field(default="joint", kw_only=True)
     compares = "values"
 
     @property

@@ -6,7 +6,7 @@ v2 with an MLP head (`hidden=(2048,)`): Chen, Fan, Girshick, He 2020, arXiv 2003
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ class MoCo(WithTeacher):
     out: int = 128
     queue: int = 65536
     momentum: float = 0.999
-    bn: BatchNormRule = 8  # type: ignore[assignment]  # here the recipe may say it
+    bn: BatchNormRule = field(default=8, kw_only=True)
 
     def __post_init__(self) -> None:
         require_positive(temperature=self.temperature)

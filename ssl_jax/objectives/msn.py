@@ -60,7 +60,7 @@ class MSN(TokenTeacher):
     @property
     def head(self) -> ProjectionHead:
         """The projection head, in the arithmetic of the encoder."""
-        return ProjectionHead((self.hidden, self.hidden), self.out, self.head_norm, dtype=self.encoder.dtype)
+        return self.mlp((self.hidden, self.hidden), self.out, norm=self.head_norm)
 
     def init(self, key: Array, views: Views) -> State:
         """`params`: encoder, head, prototypes. `extra`: teacher of the first two, and BatchNorm statistics, if any."""

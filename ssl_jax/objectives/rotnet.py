@@ -5,7 +5,7 @@ Gidaris, Singh, Komodakis 2018, "Unsupervised Representation Learning by Predict
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax.numpy as jnp
 from jax import Array
@@ -14,7 +14,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.losses.classification import classification, with_chance
 from ssl_jax.losses.mean import Mean
 from ssl_jax.objectives.base import Batch, Keys, Out, Progress, Views
-from ssl_jax.objectives.shared.forward import Chain
+from ssl_jax.objectives.shared.forward import BatchNormRule, Chain
 from ssl_jax.objectives.shared.joint import JointEmbedding
 
 
@@ -30,7 +30,7 @@ class RotNet(JointEmbedding):
     head_norm: str = "batch"
     hidden: tuple[int, ...] = ()
 
-    bn = "joint"
+    bn: BatchNormRule = field(default="joint", kw_only=True)
     compares = "nothing"
 
     @property

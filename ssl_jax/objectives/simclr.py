@@ -6,7 +6,7 @@ arXiv 2002.05709; the deeper head of v2 (arXiv 2006.10029) is `hidden=(2048, 204
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jax import Array
 
@@ -14,7 +14,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.losses.streamed.contrastive import nt_xent
 from ssl_jax.losses.streamed.cost import METHODS
 from ssl_jax.objectives.base import Out, Pairwise, Progress, Views
-from ssl_jax.objectives.shared.forward import Chain
+from ssl_jax.objectives.shared.forward import BatchNormRule, Chain
 from ssl_jax.objectives.shared.joint import JointEmbedding, require_positive
 
 
@@ -38,7 +38,7 @@ class SimCLR(JointEmbedding, Pairwise):
     scale: float = 1.0
     loss_method: str = "auto"
 
-    bn = "joint"
+    bn: BatchNormRule = field(default="joint", kw_only=True)
 
     def __post_init__(self) -> None:
         if self.loss_method not in METHODS:

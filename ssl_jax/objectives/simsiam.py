@@ -20,8 +20,8 @@ class SimSiam(JointEmbedding):
     """`D(p_1, sg(z_2)) / 2 + D(p_2, sg(z_1)) / 2` with the negative cosine D (eq. 2 and 4); no negatives, no teacher.
 
     Fidelity: projector (last norm without parameters) and predictor (bottleneck, last layer with a bias and no norm) as in
-    the authors' code, each view a BatchNorm batch of its own over the global batch. The constant learning rate of the
-    predictor is a rule of the optimiser, in the recipes.
+    the authors' code, each view a BatchNorm batch of its own over the global batch. Their rate moves once in an epoch, ours
+    with every step. The constant learning rate of the predictor is a rule of the optimiser, in the recipes.
     """
 
     hidden: tuple[int, ...] = (2048, 2048)

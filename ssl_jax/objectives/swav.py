@@ -6,7 +6,7 @@ Assignments", arXiv 2006.09882.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 
 import jax
@@ -16,9 +16,9 @@ from jax import Array
 from ssl_jax.losses.contrastive import normalize
 from ssl_jax.losses.mean import Mean
 from ssl_jax.losses.prototypes import prototype_cross_entropy, sinkhorn
-from ssl_jax.models.heads import Prototypes
+from ssl_jax.models.heads import Prototypes, unit_columns
 from ssl_jax.objectives.base import Batch, Out, Pairwise, Progress, State, Views
-from ssl_jax.objectives.shared.forward import Chain, applied, init_variables
+from ssl_jax.objectives.shared.forward import BatchNormRule, Chain, applied, init_variables
 from ssl_jax.objectives.shared.joint import JointEmbedding, few_rows, require_positive, spread
 from ssl_jax.objectives.shared.queue import check_queue, empty_queue, enqueue, is_full
 
@@ -32,8 +32,9 @@ class SwAV(JointEmbedding, Pairwise):
     Fidelity: `queue` rows per global view join the scores in front of Sinkhorn once all were filled and `queue_start`, a
     fraction of the run, has passed (0 rows: no queue). They are scored with the present prototypes, and this batch enters
     after that, as in the authors' code, which starts filling its queue only then. Crops of one resolution share a BatchNorm
-    batch, and the head sees all crops at once. Prototypes are divided by their norms in every forward pass instead of being
-    overwritten; freezing them at first is a rule of the optimiser, in the recipes.
+    batch, and the head sees all crops at once. Prototypes are divided by their norms in every forward pass, and grow; theirs
+    are overwritten by unit vectors before it, which `overwrite_prototypes` does too. To freeze them at first is a rule of the
+    optimiser, in the recipes. Their rate reaches its peak at the last step of the warm-up, t / (n - 1), ours a step later.
     """
 
     temperature: float = 0.1
@@ -45,8 +46,9 @@ class SwAV(JointEmbedding, Pairwise):
     queue: int = 0
     queue_start: float = 0.0
     head_norm: str = "batch"
+    overwrite_prototypes: bool = False
 
-    bn = "joint"
+    bn: BatchNormRule = field(default="joint", kw_only=True)
     apart = ("prototypes",)
 
     def __post_init__(self) -> None:
@@ -63,7 +65,8 @@ class SwAV(JointEmbedding, Pairwise):
         params, extra = super().init(key, views)
         batch, assigned = views[self.view].shape[:2]
         fresh = jax.random.fold_in(key, 1)
-        params["prototypes"], _ = init_variables(self.modules["prototypes"], fresh, jnp.zeros((1, self.out)))
+        fresh_prototypes, _ = init_variables(self.modules["prototypes"], fresh, jnp.zeros((1, self.out)))
+        params["prototypes"] = self.kept(fresh_prototypes)
         if self.queue:
             check_queue(self.queue, batch)
             extra = extra | {"queue": empty_queue(self.queue, assigned, self.out)}
@@ -117,9 +120,14 @@ class SwAV(JointEmbedding, Pairwise):
         return few_rows(batch_size + self.queue, self.prototypes, 1.0)
 
     def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:
-        """Let this batch's embeddings into the queue."""
+        """Let this batch's embeddings into the queue, and overwrite the prototypes if they are to be."""
         params, extra = super().update(params, extra, out, progress)
+        params = params | {"prototypes": self.kept(params["prototypes"])}
         return State(params, extra | {"queue": enqueue(extra["queue"], out.rows)} if self.queue else extra)
+
+    def kept(self, prototypes: dict) -> dict:
+        """The prototypes as the next step finds them: of unit length where they are overwritten."""
+        return jax.tree.map(unit_columns, prototypes) if self.overwrite_prototypes else prototypes
 
     def _scores(self, params: dict, z: Array) -> Array:
         return applied(self.modules["prototypes"], params["prototypes"], z)

@@ -45,7 +45,7 @@ from ssl_jax.optim.param_rules import (
     scale_by_layer,
     with_groups,
 )
-from ssl_jax.optim.schedules import SCHEDULES, Schedule, cosine, since
+from ssl_jax.optim.schedules import SCHEDULES, Schedule, ahead, cosine, since
 
 
 def decay_and_scale(
@@ -300,7 +300,7 @@ def from_recipe(
     count from the update `origin` on; the schedule that is returned counts from 0. Numbers of a section that what it
     names does not take (`b1` of AdamW under SGD) are not passed on.
     """
-    lr = schedule_of(schedule, peak, total, warmup, allow)
+    lr = ahead(schedule.count_from, warmup, schedule_of(schedule, peak, total, warmup, allow))
     end = section.weight_decay if section.weight_decay_final is None else section.weight_decay_final
     groups = [(pattern, _later(_with_rate(rule, peak), origin)) for pattern, rule in groups]
     decay = cosine(section.weight_decay, end, total)

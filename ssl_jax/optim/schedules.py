@@ -52,6 +52,11 @@ def warmup_milestones(
     return schedule
 
 
+def ahead(steps: int, warmup: int, schedule: Schedule) -> Schedule:
+    """`schedule`, which is `steps` ahead while it rises: with 1, step t of a warm-up of n has (t + 1) / n of the rise."""
+    return (lambda step: schedule(jnp.where(step < warmup, step + steps, step))) if steps else schedule
+
+
 def since(origin: int, schedule: Schedule) -> Schedule:
     """`schedule`, which counts from the step `origin` on, and has its first value before."""
     return (lambda step: schedule(jnp.maximum(step - origin, 0))) if origin else schedule

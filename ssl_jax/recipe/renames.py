@@ -18,6 +18,7 @@ MOVED = {
 # Key that came later -> what runs without it did. A line stays for as long as runs may lack the key.
 ADDED = {
     "data.crop": "device",
+    "data.drop_last": False,
     "data.resize": "antialias",
     "data.workers": 0,
     "evaluate.cache_gib": 8.0,
@@ -34,6 +35,7 @@ ADDED = {
     "log.wandb": False,
     "optimizer.options": None,
     "phases": (),
+    "schedule.count_from": 0,
     "schedule.options": None,
 }
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ssl_jax.data.cropped import PLACES
 from ssl_jax.data.image.resize import MODES
+from ssl_jax.data.order import whole_batches
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.batch_size import BATCH_RULES, RULES
 from ssl_jax.recipe.component import Component, Components
@@ -56,6 +57,8 @@ class Data:
     crop: where random crops are cut. "device": of squares, to which the source brings every picture; "host": of whole pictures
         at their own size, each decoded once for all of its views.
     resize: how the host resizes a crop: "antialias" as Pillow and torchvision, or "fast", not antialiased, by OpenCV.
+    drop_last: whether batches end with the epoch: the records that do not fill a batch are left out, others each time, as by
+        torch's `drop_last`. False: a batch may lie across two epochs, and every record is seen once in each.
     threads: how many decode on the host; 0: the training thread does.
     workers: how many processes decode on the host, in the place of threads.
     prefetch: batches that are kept ready.
@@ -68,6 +71,7 @@ class Data:
     test: Component | None = None
     crop: str = "device"
     resize: str = "antialias"
+    drop_last: bool = False
     threads: int = 0
     workers: int = 0
     prefetch: int = 2
@@ -219,6 +223,8 @@ class Schedule:
         your own, see `optim/names.py`.
     warmup: how long the rate rises.
     start: the rate at the first step.
+    count_from: step t of a warm-up of n steps has (t + count_from) / n of the rise: 0, or 1 as in lightly's scheduler, where no
+        step has a rate of 0.
     final: the rate at the last step.
     milestones: of `name="milestones"`: where the rate is multiplied by `factor`, in fractions of the run.
     factor: of `name="milestones"`: by how much.
@@ -228,6 +234,7 @@ class Schedule:
     name: str = "cosine"
     warmup: Duration = Duration(5, "percent")
     start: float = 0.0
+    count_from: int = 0
     final: float = 0.0
     milestones: tuple[float, ...] = ()
     factor: float = 0.1
@@ -237,6 +244,7 @@ class Schedule:
         require(
             all(0 <= m <= 1 for m in self.milestones), "schedule.milestones", self.milestones, "fractions of the run"
         )
+        require(self.count_from in (0, 1), "schedule.count_from", self.count_from, "0 or 1")
         for key in ("start", "final", "factor"):
             value = getattr(self, key)
             require(0 <= value <= 1, f"schedule.{key}", value, "between 0 and 1 (a fraction of the peak)")
@@ -519,11 +527,15 @@ class Recipe:
     def steps(self, num_examples: int) -> int:
         """Optimiser steps of the whole run over `num_examples` pretraining records, rounded up."""
         unit = next(u for u in UNITS if getattr(self, f"total_{u}", None) is not None)
-        return Duration(getattr(self, f"total_{unit}"), unit).steps(self.batch_size, num_examples, 0)
+        return Duration(getattr(self, f"total_{unit}"), unit).steps(self.batch_size, self.epoch(num_examples), 0)
 
     def duration(self, duration: Duration, num_examples: int) -> int:
         """`duration` in optimiser steps of this run: `recipe.duration(recipe.schedule.warmup, len(source))`."""
-        return duration.steps(self.batch_size, num_examples, self.steps(num_examples))
+        return duration.steps(self.batch_size, self.epoch(num_examples), self.steps(num_examples))
+
+    def epoch(self, num_examples: int) -> int:
+        """Examples of an epoch over `num_examples` records: all, or with `data.drop_last` those of whole batches."""
+        return whole_batches(num_examples, self.batch_size) if self.data.drop_last else num_examples
 
     def parameter_groups(self, num_examples: int) -> tuple[tuple[str, dict[str, float]], ...]:
         """`optimizer.groups` with their durations in steps, under the keys `freeze_until` and `zero_lr_until`."""

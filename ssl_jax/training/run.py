@@ -431,6 +431,7 @@ def batches_from(
         source, seed=recipe.seed, batch_size=recipe.batch_size, start_step=step, bad=bad,
         process_index=jax.process_index(), process_count=jax.process_count(),
         threads=recipe.data.threads, workers=recipe.data.workers, prefetch=recipe.data.prefetch,
+        drop_last=recipe.data.drop_last,
     )  # fmt: skip
 
 

@@ -30,13 +30,14 @@ class Crop:
     scale: tuple[float, float]
     ratio: tuple[float, float]
     method: str
+    rounding: str = "nearest"
 
     def __call__(self, image: np.ndarray, draws: np.ndarray, mode: str) -> np.ndarray:
         """uint8 [count, *size, C] of `image` uint8 [H, W, C], one for each row of `draws` [count, BOX_DRAWS]."""
         if self.scale == (1.0, 1.0):
             return np.repeat(resized_centre(image, self.size, self.method)[None], self.count, axis=0)
         height, width = image.shape[:2]
-        boxes = (random_box(draw, height, width, self.scale, self.ratio) for draw in draws)
+        boxes = (random_box(draw, height, width, self.scale, self.ratio, self.rounding) for draw in draws)
         return np.stack([resized(image, box, self.size, self.method, mode) for box in boxes])
 
 

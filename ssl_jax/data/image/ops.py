@@ -20,6 +20,7 @@ from ssl_jax.data.image.boxes import CROP_TRIES, central_box
 
 GREY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R 601 as torchvision rounds it
 INTERPOLATIONS = ("bilinear", "bicubic")
+ROUNDINGS = {"nearest": jnp.round, "down": jnp.floor}  # of the sides of random boxes
 
 # The default of a GPU is TF32 and of a TPU bfloat16: an error of a grey level in each crop, and another one on each
 # platform. These products are small beside a training step, so they are exact.
@@ -141,17 +142,25 @@ def translate(x: Array, down: Array, right: Array) -> Array:
 
 
 def resized_crop(
-    x: Array, top: Array, left: Array, height: Array, width: Array, size: tuple[int, int], method: str = "bilinear"
+    x: Array,
+    top: Array,
+    left: Array,
+    height: Array,
+    width: Array,
+    size: tuple[int, int],
+    method: str = "bilinear",
+    antialias: bool = True,
 ) -> Array:
     """The box of `height` x `width` pixels at (`top`, `left`), each [B], resampled to `size` (rows, columns).
 
-    `method` is "bilinear" or "bicubic" (a = -0.5), widened where it shrinks (antialias) as in Pillow and in torchvision
-    with `antialias=True`; nothing outside of the box is read. Bicubic may leave [0, 1]. Returns [B, *size, C].
+    `method` is "bilinear" or "bicubic" (a = -0.5), widened where it shrinks as in Pillow and in torchvision with
+    `antialias=True`; without it a pixel of the result sees the same few neighbours however much the box shrinks. Nothing
+    outside of the box is read. Bicubic may leave [0, 1]. Returns [B, *size, C].
 
     The kernel is separable, so this is two small matrix products for each image, where accelerators are fast.
     """
-    rows = resampling_weights(top, height, x.shape[1], size[0], method)
-    columns = resampling_weights(left, width, x.shape[2], size[1], method)
+    rows = resampling_weights(top, height, x.shape[1], size[0], method, antialias)
+    columns = resampling_weights(left, width, x.shape[2], size[1], method, antialias)
     return _separable(x, rows, columns)
 
 
@@ -169,7 +178,9 @@ def resized_centre(x: Array, size: tuple[int, int], fraction: float, method: str
     return _separable(x, *weights)
 
 
-def resampling_weights(start: Array | float, length: Array | float, source: int, target: int, method: str) -> Array:
+def resampling_weights(
+    start: Array | float, length: Array | float, source: int, target: int, method: str, antialias: bool = True
+) -> Array:
     """Weights [B, target, source] that resample pixels `start .. start + length` (each [B]) of an axis; rows sum to 1.
 
     `source` and `target` are numbers of pixels, `method` is one of `INTERPOLATIONS`.
@@ -178,25 +189,33 @@ def resampling_weights(start: Array | float, length: Array | float, source: int,
     step = width / target
     centre = first + (jnp.arange(target, dtype=jnp.float32)[:, None] + 0.5) * step
     pixel = jnp.arange(source, dtype=jnp.float32) + 0.5
-    weight = _KERNELS[method](jnp.abs(pixel - centre) / jnp.maximum(step, 1.0))
+    spread = jnp.maximum(step, 1.0) if antialias else 1.0
+    weight = _KERNELS[method](jnp.abs(pixel - centre) / spread)
     weight = jnp.where((pixel > first) & (pixel < first + width), weight, 0.0)
     return weight / jnp.sum(weight, axis=-1, keepdims=True)
 
 
 def random_boxes(
-    uniform: Array, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
+    uniform: Array,
+    height: int,
+    width: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    rounding: str = "nearest",
 ) -> tuple[Array, Array, Array, Array]:
     """Boxes (top, left, height, width), each int32 [B], as torchvision's RandomResizedCrop draws them.
 
     Ten tries of an area `U(scale)` of the image and a log-uniform width/height `ratio`; the first that fits is taken,
-    or the largest central box of an allowed ratio if none does. `uniform` [B, BOX_DRAWS] in [0, 1) is the randomness.
+    or the largest central box of an allowed ratio if none does. `uniform` [B, BOX_DRAWS] in [0, 1) is the randomness. Sides are
+    rounded to the "nearest" whole pixels as torchvision's, or "down" as by those who write `int(...)`.
     """
     area, log_ratio = uniform[:, :CROP_TRIES], uniform[:, CROP_TRIES : 2 * CROP_TRIES]
     area = height * width * (scale[0] + (scale[1] - scale[0]) * area)
     low, high = math.log(ratio[0]), math.log(ratio[1])
     aspect = jnp.exp(low + (high - low) * log_ratio)
-    widths = jnp.round(jnp.sqrt(area * aspect)).astype(jnp.int32)
-    heights = jnp.round(jnp.sqrt(area / aspect)).astype(jnp.int32)
+    whole = ROUNDINGS[rounding]
+    widths = whole(jnp.sqrt(area * aspect)).astype(jnp.int32)
+    heights = whole(jnp.sqrt(area / aspect)).astype(jnp.int32)
     fits = (widths > 0) & (widths <= width) & (heights > 0) & (heights <= height)
 
     first = fits & (jnp.cumsum(fits, axis=1) == 1)

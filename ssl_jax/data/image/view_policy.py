@@ -49,10 +49,14 @@ class ViewPolicy:
     size: rows and columns of a view; an int stands for a square, None for the size of the image.
     scale, ratio: area as a fraction of the image's, and width/height, of the random resized crop. A scale of (1, 1)
         means no random crop: the centre of the image, as in evaluation, which is free where the image has that size.
-    interpolation: "bilinear" or "bicubic", both with antialias.
+    interpolation: "bilinear" or "bicubic".
+    antialias: whether a random crop that shrinks is averaged over all of its pixels, as in Pillow and in torchvision; False is
+        what torch's `interpolate` does, and torchvision's crops of tensors before 0.17.
+    rounding: of the sides of random crops to whole pixels: "nearest" as in torchvision, or "down".
     translate: the largest shift in pixels each way, uncovered pixels repeat the edge (DrQ, arXiv 2004.13649).
     jitter: strengths (brightness, contrast, saturation, hue). Factors are U[max(0, 1 - s), 1 + s], the hue shift is
-        U[-s, s], and the order of the four is uniformly random; all of it is drawn anew for every view.
+        U[-s, s]; all of it is drawn anew for every view.
+    jitter_order: "random", uniformly, as in torchvision and in SimCLR's and BYOL's code, or "fixed": in the order above.
     jitter_backend: whose definitions: "torch" (torchvision); "tf" (additive brightness U[-s, s], contrast by channel,
         saturation in HSV: SimCLR v1, BYOL); "tf_multiplicative" (the same with a factor for brightness: SimCLR v2).
     grey_first: grey comes before the jitter, as in MoCo v1, and not after it.
@@ -70,11 +74,14 @@ class ViewPolicy:
     scale: tuple[float, float] = (1.0, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     interpolation: str = "bilinear"
+    antialias: bool = True
+    rounding: str = "nearest"
     translate: int = 0
     flip: Probability = 0.0
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     jitter_prob: Probability = 1.0
     jitter_backend: str = "torch"
+    jitter_order: str = "random"
     grey: Probability = 0.0
     grey_first: bool = False
     blur: Probability = 0.0
@@ -121,7 +128,9 @@ class ViewPolicy:
         """What the host does of it, for views that take the draws of policy `name`."""
         if self.pixels is None:
             raise UserError(f"augment.views.{name} has no size; whole pictures differ in theirs: set augment.size")
-        return Crop(name, self.count, self.pixels, self.scale, self.ratio, self.interpolation)
+        if not self.antialias:
+            raise UserError(f"augment.views.{name}.antialias=False: on the host that is data.resize=fast; leave it out")
+        return Crop(name, self.count, self.pixels, self.scale, self.ratio, self.interpolation, self.rounding)
 
     def operations(self, channels: int) -> dict[str, Operation]:
         """What happens after the crop to images [B * V, h, w, `channels`], by name and in order."""
@@ -144,9 +153,9 @@ class ViewPolicy:
         if self.scale == (1.0, 1.0):
             whole = size == (height, width)
             return images if whole else ops.unit(ops.resized_centre(images, size, 1.0, method))
-        boxes = ops.random_boxes(draws, height, width, self.scale, self.ratio)
+        boxes = ops.random_boxes(draws, height, width, self.scale, self.ratio, self.rounding)
         # Bicubic overshoots; 8-bit images, on which the references crop, cut that off.
-        return ops.unit(ops.resized_crop(images, *boxes, size, method))
+        return ops.unit(ops.resized_crop(images, *boxes, size, method, self.antialias))
 
     def _sometimes(self, probability: Probability, operation: Operation | None) -> Operation | None:
         """`operation` on some of the images, at random; None where that is on none, unchanged where it is on all."""
@@ -228,10 +237,12 @@ _HUE, _RANK, _ORDER = 3, 4, 5  # columns of the jitter's draws, after those of t
 
 
 def _jitter(policy: ViewPolicy, channels: int) -> Operation | None:
-    """The colour operations that have a strength and something to act on, in a random order for every image."""
+    """The colour operations that have a strength and something to act on, in a random order for every image or in theirs."""
     *strengths, hue = policy.jitter if channels == 3 else (*policy.jitter[:2], 0.0, 0.0)
     operations = _BACKENDS[policy.jitter_backend]
     blends = tuple(_blend(*b, column) for column, b in enumerate(zip(operations, strengths, strict=True)) if b[1])
+    if policy.jitter_order == "fixed":
+        return partial(_jitter_in_turn, blends, hue) if blends or hue else None
     if hue:
         return partial(_jitter_around_hue, blends, hue)
     return partial(_jitter_without_hue, blends) if blends else None
@@ -255,6 +266,12 @@ def _in_random_order(blends: tuple[_Blend, ...], draws: Array) -> Callable[[Arra
         return first
 
     return at
+
+
+def _jitter_in_turn(blends: tuple[_Blend, ...], hue: float, draws: Array, x: Array) -> Array:
+    for blend in blends:
+        x = blend.operation(x, _between(draws[:, blend.column], blend.low, blend.high))
+    return ops.hue(x, _between(draws[:, _HUE], -hue, hue)) if hue else x
 
 
 def _jitter_without_hue(blends: tuple[_Blend, ...], draws: Array, x: Array) -> Array:
@@ -293,6 +310,9 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "scale": (lambda pair: _increasing(pair, 0, 1), "(low, high) with 0 < low <= high <= 1"),
     "ratio": (lambda pair: _increasing(pair, 0, math.inf), "(low, high) of width/height with 0 < low <= high"),
     "interpolation": (lambda name: name in ops.INTERPOLATIONS, f"one of {', '.join(ops.INTERPOLATIONS)}"),
+    "antialias": (lambda flag: isinstance(flag, bool), "True or False"),
+    "rounding": (lambda name: name in ops.ROUNDINGS, f"one of {', '.join(ops.ROUNDINGS)}"),
+    "jitter_order": (lambda name: name in ("random", "fixed"), "random or fixed"),
     "translate": (lambda n: n >= 0 and n == int(n), "a whole number of pixels, 0 or more"),
     "jitter": (
         lambda s: len(s) == 4 and min(s) >= 0 and s[3] <= 0.5,

@@ -22,14 +22,18 @@ from ssl_jax.models.transformer import NOISE
 from ssl_jax.objectives.base import Batch, Out, Progress, State, Views
 from ssl_jax.objectives.shared.ema import cosine_momentum, move_centre
 from ssl_jax.objectives.shared.forward import Chain, applied
-from ssl_jax.objectives.shared.joint import WithTeacher, few_rows
+from ssl_jax.objectives.shared.joint import WithTeacher, few_rows, refuse_set
 
 BALANCING = ("centre", "sinkhorn", "none")
 
 
 @dataclass(frozen=True)
 class TokenTeacher(WithTeacher):
-    """A ViT student on all crops, and a teacher, its moving average, on the global crops."""
+    """A ViT student on all crops, and a teacher, its moving average, on the global crops.
+
+    Fidelity: momentum and weight decay move by t / T, as in the code of DINO, iBOT and DINOv2. Their warm-up of the rate reaches
+    its peak at step n - 1 (t / (n - 1)), ours at step n.
+    """
 
     augment: ImageViews
     momentum: tuple[float, float] = (0.996, 1.0)
@@ -37,6 +41,7 @@ class TokenTeacher(WithTeacher):
     def __post_init__(self) -> None:
         if not getattr(self.encoder, "class_token", False):
             raise UserError(f"{type(self).__name__} reads the class token; set model.class_token=True on a ViT")
+        refuse_set(self, "has no groups of rows for BatchNorm", "bn")
         for name, policy in self.augment.policies.items():
             try:
                 grid_of((*(policy.pixels or self.augment.pixels), 1), self.encoder.patch)
@@ -112,6 +117,8 @@ class SelfDistillation(TokenTeacher):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        own = ("head_initializer", "head_bias", "head_out_bias")
+        refuse_set(self, "has a head of prototypes, which starts as its authors'", *own)
         for name in ("student_temperature", "teacher_temperature"):
             value = getattr(self, name)
             if not min(value if isinstance(value, tuple) else (value,)) > 0:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ssl_jax.devices.precision import wide
+from ssl_jax.errors import UserError
 from ssl_jax.objectives.base import Progress
 
 
@@ -29,6 +30,19 @@ def linear_momentum(start: float, end: float, progress: Progress) -> Array | flo
 def cosine_momentum(start: float, end: float, progress: Progress) -> Array:
     """`end - (end - start) * (1 + cos(pi t / T)) / 2` (BYOL, arXiv 2006.07733; DINO)."""
     return end - (end - start) * (1 + jnp.cos(jnp.pi * progress.step / progress.total)) / 2
+
+
+UNTIL = ("total", "last")
+
+
+def ending(progress: Progress, until: str) -> Progress:
+    """`progress` for a schedule that ends "total", after all T steps, or at the "last", so that step t is t / (T - 1) of it.
+
+    BYOL, MoCo v3, DINO and I-JEPA have t / T in their code; lightly's `cosine_schedule` has t / (T - 1).
+    """
+    if until not in UNTIL:
+        raise UserError(f"objective.momentum_until={until!r} is unknown; use {' or '.join(UNTIL)}")
+    return progress if until == "total" else progress._replace(total=jnp.maximum(progress.total - 1, 1))
 
 
 MOMENTA = {"linear": linear_momentum, "cosine": cosine_momentum}

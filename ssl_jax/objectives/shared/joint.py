@@ -1,11 +1,11 @@
 """What joint-embedding methods share: views of a record through an encoder and heads, and a teacher that follows.
 
-A method names its `modules`, says with `bn` which rows share BatchNorm statistics (see `forward.py`), and writes its loss.
+A method names its `modules`, has in `bn` which rows share BatchNorm statistics (see `forward.py`), and writes its loss.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 import jax
@@ -19,8 +19,8 @@ from ssl_jax.losses.contrastive import normalize
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.objectives.base import Batch, Encoder, Keys, Objective, Out, Progress, State, View, Views
-from ssl_jax.objectives.shared.ema import ema_update
-from ssl_jax.objectives.shared.forward import Chain, check_rule, forward_chain, init_chain, single
+from ssl_jax.objectives.shared.ema import ema_update, ending
+from ssl_jax.objectives.shared.forward import BatchNormRule, Chain, check_rule, forward_chain, init_chain, single
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,23 @@ class JointEmbedding(Objective):
     """Views [B, V, ...] of a record through `modules`, in their order, `encoder` first.
 
     What a view is, the augmentation says (`inputs`); other resolutions are views of other kinds.
+
+    Fidelity: Dense layers of heads start normal with He's deviation and biases of 0. In the authors' PyTorch code (MoCo, SimSiam,
+    Barlow Twins, VICReg, SwAV) they start as `torch.nn.Linear` does: `head_initializer="torch"`.
+
+    For comparisons with other code, every method can be told otherwise than its authors':
+
+    bn: which rows share BatchNorm statistics, "joint", "separate" or a number of groups, see `forward.py`.
+    head_initializer: how the Dense layers of its heads start, a name of `models.heads.INITIALIZERS`.
+    head_bias, head_out_bias: whether the hidden and the last Dense layers of its heads have biases; None: as in its code.
     """
 
     encoder: nn.Module
+    bn: BatchNormRule = field(default="separate", kw_only=True)
+    head_initializer: str = field(default="he_normal", kw_only=True)
+    head_bias: bool | None = field(default=None, kw_only=True)
+    head_out_bias: bool | None = field(default=None, kw_only=True)
 
-    bn = "separate"
     compares = "directions"  # or "values", or "nothing": what the loss compares of two embeddings
     apart: ClassVar[tuple[str, ...]] = ()  # the modules that no view goes through
 
@@ -42,7 +54,9 @@ class JointEmbedding(Objective):
         return {name: module for name, module in self.modules.items() if name not in self.apart}
 
     def mlp(self, hidden: tuple[int, ...], out: int, **options: Any) -> ProjectionHead:
-        """A head in the arithmetic of the encoder."""
+        """A head in the arithmetic of the encoder, with the biases that the recipe says, else those of `options`."""
+        said = {"bias": self.head_bias, "out_bias": self.head_out_bias, "initializer": self.head_initializer}
+        options |= {name: value for name, value in said.items() if value is not None}
         return ProjectionHead(tuple(hidden), out, dtype=self.encoder.dtype, **options)
 
     def init(self, key: Array, views: Views) -> State:
@@ -83,7 +97,11 @@ class WithTeacher(JointEmbedding):
     The teacher mirrors every module but the predictor. It runs BatchNorm on the statistics of its own batch, and its
     running statistics come from its own forward passes; both are as in MoCo, BYOL and MoCo v3. It moves after the
     optimiser's step. MoCo's code moves it before the next forward pass instead, which sees the same parameters.
+
+    momentum_until: where a schedule of its momentum ends, see `ema.UNTIL`.
     """
+
+    momentum_until: str = field(default="total", kw_only=True)
 
     def momentum_at(self, progress: Progress) -> Array | float:
         """The share of the teacher that stays."""
@@ -114,7 +132,8 @@ class WithTeacher(JointEmbedding):
         """Keep the BatchNorm statistics and move the teacher towards the student."""
         params, extra = super().update(params, extra, out, progress)
         student = {name: params[name] for name in extra["teacher"]}
-        return State(params, extra | {"teacher": ema_update(extra["teacher"], student, self.momentum_at(progress))})
+        momentum = self.momentum_at(ending(progress, self.momentum_until))
+        return State(params, extra | {"teacher": ema_update(extra["teacher"], student, momentum)})
 
     def encoders(self) -> dict[str, Encoder]:
         """`student` (what these papers evaluate) and `teacher`."""
@@ -129,6 +148,14 @@ def spread(z: Array) -> Mean:
     1 where directions are uniform on the sphere, 0 after a collapse.
     """
     return mean_of(jnp.std(normalize(z), axis=0) * z.shape[-1] ** 0.5)
+
+
+def refuse_set(objective: Objective, why: str, *names: str) -> None:
+    """UserError where one of these fields, which the method does not look at, has been given a value."""
+    for own in fields(objective):  # type: ignore[arg-type]  # every objective is a dataclass
+        value = getattr(objective, own.name)
+        if own.name in names and value != own.default:
+            raise UserError(f"objective.{own.name}={value!r}: {type(objective).__name__} {why}; leave it out")
 
 
 def require_positive(**values: float) -> None:

@@ -4,7 +4,7 @@ makes of the others when it sees all of them."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from ssl_jax.models.grid import Grid, grid_of, patchify, take_tokens, unpatchify
 from ssl_jax.models.heads import BlockPredictor
 from ssl_jax.models.transformer import rescale_residuals
 from ssl_jax.objectives.base import Encoder, Objective, Out, Progress, State, Views
-from ssl_jax.objectives.shared.ema import MOMENTA, ema_update
+from ssl_jax.objectives.shared.ema import MOMENTA, ema_update, ending
 from ssl_jax.objectives.shared.forward import applied
 
 GREY = 0.5  # what stands for patches that are not shown
@@ -33,6 +33,7 @@ class LatentPrediction(Objective):
 
     predictor_width, predictor_depth, predictor_heads: of the narrow transformer that predicts; 0: as many heads as the encoder.
     momentum, momentum_schedule: of the teacher, from the first value to the second, "linear" as in their code, or "cosine".
+    momentum_until: where that schedule ends, "total" (t / T, as in their code) or "last" (t / (T - 1)), see `ema.ending`.
     rescale: whether the residual projections of layer l start 1/sqrt(2 l) times as large, as in their code.
     """
 
@@ -44,6 +45,7 @@ class LatentPrediction(Objective):
     momentum: tuple[float, float] = (0.996, 1.0)
     momentum_schedule: str = "linear"
     rescale: bool = True
+    momentum_until: str = field(default="total", kw_only=True)
 
     def __post_init__(self) -> None:
         if self.encoder.prefix:
@@ -99,7 +101,7 @@ class LatentPrediction(Objective):
 
     def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:
         """Move the teacher towards the student."""
-        momentum = MOMENTA[self.momentum_schedule](*self.momentum, progress)
+        momentum = MOMENTA[self.momentum_schedule](*self.momentum, ending(progress, self.momentum_until))
         teacher = ema_update(extra["teacher"], {"encoder": params["encoder"]}, momentum)
         return State(params, extra | {"teacher": teacher})
 

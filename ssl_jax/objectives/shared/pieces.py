@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jax import Array
 from ssl_jax.losses.classification import classification, with_chance
 from ssl_jax.losses.mean import Mean
 from ssl_jax.objectives.base import Out, Progress, State, View, Views
-from ssl_jax.objectives.shared.forward import forward, init_variables
+from ssl_jax.objectives.shared.forward import BatchNormRule, forward, init_variables
 from ssl_jax.objectives.shared.joint import JointEmbedding
 
 
@@ -24,7 +24,7 @@ class Pieces(JointEmbedding):
     the last of them side by side, after ReLU.
     """
 
-    bn = "joint"
+    bn: BatchNormRule = field(default="joint", kw_only=True)
     compares = "nothing"
     apart = ("classifier",)
 
