@@ -74,10 +74,11 @@ def timm_resnet_config(model: Model, inputs: Inputs) -> Config:
 
 
 def _timm(architecture: str, width: int, inputs: Inputs, arguments: Config) -> Config:
+    sized = "img_size" in arguments  # what timm would set, and a convolutional network does not know
     known = {
         "input_size": (inputs.channels, *inputs.size),
         "num_classes": 0,
-        "fixed_input_size": "img_size" in arguments,
+        "fixed_input_size": sized,
         **inputs.pixels,
     }
     return {
