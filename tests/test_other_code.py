@@ -24,6 +24,7 @@ from ssl_jax.objectives.base import Out, Progress
 from ssl_jax.objectives.byol import BYOL
 from ssl_jax.objectives.dino import DINO
 from ssl_jax.objectives.shared.ema import cosine_momentum, ending
+from ssl_jax.objectives.shared.joint import JointEmbedding
 from ssl_jax.objectives.simclr import SimCLR
 from ssl_jax.objectives.swav import SwAV
 from ssl_jax.optim.schedules import ahead, warmup_cosine
@@ -174,3 +175,8 @@ def test_the_last_norm_starts_where_it_is_said():
     for value in (0.0, 1.0):
         params = ResNet(18, "small", 4, blocks=(1,), last_norm=value).init(KEY, jnp.zeros((1, 4, 4, 1)))["params"]
         np.testing.assert_array_equal(params["stage1_block1"]["norm_last"]["bn"]["scale"], value)
+
+
+def test_a_bn_without_a_type_is_refused_where_a_method_is_written():
+    with pytest.raises(TypeError, match=r"Mine: write bn: BatchNormRule = field"):
+        type("Mine", (JointEmbedding,), {"bn": "joint"})

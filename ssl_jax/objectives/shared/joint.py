@@ -48,6 +48,13 @@ class JointEmbedding(Objective):
     compares = "directions"  # or "values", or "nothing": what the loss compares of two embeddings
     apart: ClassVar[tuple[str, ...]] = ()  # the modules that no view goes through
 
+    def __init_subclass__(cls) -> None:
+        """TypeError for a `bn` without a type, which a dataclass would pass over in silence."""
+        super().__init_subclass__()
+        if "bn" in vars(cls) and "bn" not in vars(cls).get("__annotations__", {}):
+            field_ = "bn: BatchNormRule = field(default=..., kw_only=True)"
+            raise TypeError(f"{cls.__name__}: write {field_}, not bn = {vars(cls)['bn']!r}")
+
     @property
     def chain(self) -> Chain:
         """The modules that a view goes through."""
