@@ -64,7 +64,7 @@ class SupervisedFit:
         stream = batches(learned, seed=seed, batch_size=size, bad=bad, process_index=share[0], process_count=share[1])
         seen = (self._seen(source, batch) for batch in stream)
         first, tick = next(seen), self._heard(f"training on {len(source)} labels")
-        state, batch = self._started(seed)(_one_row(first)), place(first)
+        state, batch = self._started(seed)(_blank(first)), place(first)
         for done in range(1, steps + 1):
             state, _ = step(state, batch)
             batch = place(next(seen))
@@ -94,9 +94,9 @@ class SupervisedFit:
         return Setup(self._objective, optimizers.adamw(lr, lambda step: 0.05), seed, steps)
 
 
-def _one_row(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What a state is made for: it depends on the shape of a record, not on how many there are."""
-    return {name: x[:1] for name, x in batch.items()}
+def _blank(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What a state is made for: one row without content, the same in every process. It depends on the shape of a record alone."""
+    return {name: np.zeros_like(x[:1]) for name, x in batch.items()}
 
 
 def _places(size: int) -> tuple[Callable[[dict[str, np.ndarray]], Any], tuple[int, int]]:
