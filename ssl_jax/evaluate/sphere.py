@@ -23,8 +23,9 @@ def uniformity(x: np.ndarray, t: float = 2.0) -> float:
     own = np.arange(len(z))
     total = 0.0
     for rows in np.array_split(own, max(1, len(z) // _ROWS)):
-        near = np.exp(-t * np.maximum(2 - 2 * z[rows] @ z.T, 0))
-        total += float(near.sum() - near[np.arange(len(rows)), rows].sum())
+        near = np.exp(-t * np.maximum(2 - 2 * z[rows] @ z[rows[0] :].T, 0))
+        # Each pair counts twice: those within the rows are here in both orders, the others in one.
+        total += float(2 * near[:, len(rows) :].sum() + near[:, : len(rows)].sum() - np.trace(near))
     return float(np.log(total / (len(z) * (len(z) - 1))))
 
 

@@ -52,21 +52,22 @@ class SupervisedFit:
         self._objective = Supervised(encoder.module, Inputs(augment, encoder), classes, method=encoder.method)
         self._views = views  # (source, seed=...) -> the source as it is learned from
         self._compiled = cache(self._compile)  # the draws of a few-label probe share one program
+        self._started = cache(self._start)  # and all trainings the one that makes a state
 
     def __call__(self, source: Any, examples: int, seed: int) -> tuple[Encoder, dict]:
         """Train on `examples` examples of `source`."""
         size, bad = min(BATCH, len(source)), self._tolerance(source)
         steps = max(1, examples // size)
-        init, step = self._compiled(steps, seed)
+        step = self._compiled(steps, seed)
         place, share = _places(size)
         learned = self._views(source, seed=seed)
         stream = batches(learned, seed=seed, batch_size=size, bad=bad, process_index=share[0], process_count=share[1])
-        seen = (place(self._seen(source, batch)) for batch in stream)
-        batch, tick = next(seen), self._heard(f"training on {len(source)} labels")
-        state = init(batch)
+        seen = (self._seen(source, batch) for batch in stream)
+        first, tick = next(seen), self._heard(f"training on {len(source)} labels")
+        state, batch = self._started(seed)(_blank(first)), place(first)
         for done in range(1, steps + 1):
             state, _ = step(state, batch)
-            batch = next(seen)
+            batch = place(next(seen))
             tick(done * size, steps * size)
         stats = ("extra", "batch_stats", "encoder") if self._encoder.stats else ()
         encoder = replace(self._encoder, path=("params", "encoder"), stats=stats, made=as_it_is)
@@ -81,10 +82,21 @@ class SupervisedFit:
         shown = unlabelled(batch, *hidden_fields(source, self._label, self._target))
         return shown | {"label": batch[self._label], "_id": batch["_id"], "_epoch": batch["_epoch"]}
 
-    def _compile(self, steps: int, seed: int) -> tuple[Any, Any]:
+    def _start(self, seed: int) -> Any:
+        # A fresh state depends on no length of a training.
+        return jax.jit(partial(init_state, self._setup(1, seed)))
+
+    def _compile(self, steps: int, seed: int) -> Any:
+        return jax.jit(partial(train_step, self._setup(steps, seed)), donate_argnums=0)
+
+    def _setup(self, steps: int, seed: int) -> Setup:
         lr = schedules.warmup_cosine(LEARNING_RATE, steps, steps // 20)
-        setup = Setup(self._objective, optimizers.adamw(lr, lambda step: 0.05), seed, steps)
-        return jax.jit(partial(init_state, setup)), jax.jit(partial(train_step, setup), donate_argnums=0)
+        return Setup(self._objective, optimizers.adamw(lr, lambda step: 0.05), seed, steps)
+
+
+def _blank(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What a state is made for: one row without content, the same in every process. It depends on the shape of a record alone."""
+    return {name: np.zeros_like(x[:1]) for name, x in batch.items()}
 
 
 def _places(size: int) -> tuple[Callable[[dict[str, np.ndarray]], Any], tuple[int, int]]:
