@@ -1,6 +1,6 @@
 """BYOL-A with a small convolutional encoder on spectrograms of spoken names of things in twelve languages.
 
-    tools/fetch_audio_data --root /tmp/packages --out data
+    tools/fetch_audio_data --root packages --out data
     ssl-jax train --config byol_conv_speech --workdir runs/byol-speech
 
 Niizumi et al. 2021, "BYOL for Audio", arXiv 2103.06695: BYOL whose views are mixed with other clips and zoomed. Theirs are two

@@ -1,6 +1,6 @@
 """CPC with small convolutions and a GRU on the strokes of drum kits that `tools/fetch_audio_data` writes.
 
-    tools/fetch_audio_data --root /tmp/packages --out data
+    tools/fetch_audio_data --root packages --out data
     ssl-jax train --config cpc_conv_drums --workdir runs/cpc
     ssl-jax eval --workdir runs/cpc
 

@@ -1,6 +1,6 @@
 """MAE with a small ViT on spectrograms of single strokes of fifteen drum kits.
 
-    tools/fetch_audio_data --root /tmp/packages --out data
+    tools/fetch_audio_data --root packages --out data
     ssl-jax train --config mae_vit_drums --workdir runs/mae-drums
 
 As AudioMAE (Huang et al. 2022, arXiv 2207.06405): four fifths of the patches, here of 8 frames and 8 bands, are reconstructed.

@@ -1,6 +1,6 @@
 """SimCLR with a small convolutional encoder on spectrograms of single strokes of fifteen drum kits.
 
-    tools/fetch_audio_data --root /tmp/packages --out data
+    tools/fetch_audio_data --root packages --out data
     ssl-jax train --config simclr_conv_drums --workdir runs/simclr-drums
 
 Two stretches of each clip, changed as BYOL-A does (Niizumi et al. 2021, arXiv 2103.06695).

@@ -1,6 +1,6 @@
 """SimCLR with a small convolutional encoder on spectrograms of spoken names of things in twelve languages.
 
-    tools/fetch_audio_data --root /tmp/packages --out data
+    tools/fetch_audio_data --root packages --out data
     ssl-jax train --config simclr_conv_speech --workdir runs/simclr-speech
 
 Two stretches of each clip, changed as BYOL-A does (Niizumi et al. 2021, arXiv 2103.06695).

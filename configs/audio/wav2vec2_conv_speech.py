@@ -1,6 +1,6 @@
 """wav2vec 2.0 with a small transformer on the spoken names of things that `tools/fetch_audio_data` writes.
 
-    tools/fetch_audio_data --root /tmp/packages --out data
+    tools/fetch_audio_data --root packages --out data
     ssl-jax train --config wav2vec2_conv_speech --workdir runs/wav2vec2
     ssl-jax eval --workdir runs/wav2vec2
 
