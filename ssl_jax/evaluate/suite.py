@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
+from threadpoolctl import threadpool_limits
 
 from ssl_jax.data.pipeline import BadRecords
 from ssl_jax.errors import UserError
@@ -329,9 +331,12 @@ def _each(measured: Callable[[Group], Measured], groups: list[Group], workers: i
         # Without one row of it the encoders diverged, or the data is wrong: baselines would be long work for nothing.
         return [first, *map(measured, groups[1:])] if first.rows else [first]
     pool = ThreadPoolExecutor(workers)
+    # Each worker has its share of the cores: threads of BLAS that wait for one spin.
+    share = max(1, len(os.sched_getaffinity(0)) // workers)
     try:
-        waiting = {i: pool.submit(measured, groups[i]) for i in (len(groups) - 1, *range(len(groups) - 1))}
-        return [waiting[i].result() for i in range(len(groups))]
+        with threadpool_limits(share, user_api="blas"):
+            waiting = {i: pool.submit(measured, groups[i]) for i in (len(groups) - 1, *range(len(groups) - 1))}
+            return [waiting[i].result() for i in range(len(groups))]
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C the rows that were not begun are left out
 
