@@ -20,7 +20,10 @@ from ssl_jax.training.run import batch_like, build, build_objective
 from ssl_jax.training.step import init_state
 
 # What the recipes were measured with; the rule for all models names more.
-NOT_DECAYED = r"(^|/)(bias|scale|layer_scale[12]|class_token|class_position|positions|registers|mask_token)$"
+NOT_DECAYED = (
+    r"(^|/)(bias|scale|layer_scale[12]|class_token|class_position|positions|registers|mask_token"
+    r"|relative_position_bias_table)$"
+)
 NAMES = [r.name for r in recipes()]
 PAIRS = [p.stem for p in (Path(__file__).parents[1] / "configs" / "pairs").glob("*.py")]
 RULES = json.loads((Path(__file__).parent / "data" / "decay.json").read_text())

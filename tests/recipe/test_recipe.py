@@ -125,6 +125,7 @@ def test_a_loaded_recipe_is_complete(recipe_file):
     config = load(recipe_file)
     assert config.optimizer.weight_decay == Optimizer().weight_decay
     defaults = {"name": "cosine", "start": 0.0, "final": 0.0, "milestones": (), "factor": 0.1, "options": None}
+    defaults |= {"count_from": 0}
     assert config.schedule.to_dict() == defaults | {"warmup_steps": 3}
     assert config.model.widths == (8, 16)
     assert config.checkpoint.every_percent == 25

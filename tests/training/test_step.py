@@ -335,7 +335,7 @@ class Poisoned(SimCLR):
 
 def test_a_step_that_is_not_finite_changes_nothing_but_the_counters(batch):
     simclr = OBJECTIVES["simclr_batchnorm"]  # its statistics are state that no gradient guards
-    setup = setup_of(Poisoned(*(getattr(simclr, f.name) for f in fields(simclr) if f.init)))
+    setup = setup_of(Poisoned(**{f.name: getattr(simclr, f.name) for f in fields(simclr) if f.init}))
     good = batch | {"poison": np.zeros(BATCH, np.float32)}
     bad = batch | {"poison": np.full(BATCH, np.nan, np.float32)}
     step = jax.jit(partial(train_step, setup))

@@ -101,7 +101,8 @@ class LatentPrediction(Objective):
 
     def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:
         """Move the teacher towards the student."""
-        momentum = MOMENTA[self.momentum_schedule](*self.momentum, ending(progress, self.momentum_until))
+        schedule = MOMENTA[self.momentum_schedule]
+        momentum = schedule(*self.momentum, ending(progress, self.momentum_until))
         teacher = ema_update(extra["teacher"], {"encoder": params["encoder"]}, momentum)
         return State(params, extra | {"teacher": teacher})
 
