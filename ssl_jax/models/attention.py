@@ -210,54 +210,29 @@ def flash_choices() -> Iterator[set[Choice]]:
         _CHOICES.reset(token)
 
 
-def attend_flash(
-    query: Array,
-    key: Array,
-    value: Array,
-    mask: Mask = NO_MASK,
-    bias: Array | None = None,
-    scale: float | None = None,
-    drop: Drop | None = None,
-) -> Array:
-    """The same by what `flash_choice` picks for the platform that the program is traced for."""
-    return _by(flash_choice(target_platform(), query, key, mask, bias, drop))(
-        query, key, value, mask, bias, scale, drop
-    )
+def chosen_by(choose: Callable[..., Choice]) -> Attention:
+    """Attention by what `choose` picks for the platform that the program is traced for; `flash_choices` is told of it."""
+
+    def attend_chosen(
+        query: Array,
+        key: Array,
+        value: Array,
+        mask: Mask = NO_MASK,
+        bias: Array | None = None,
+        scale: float | None = None,
+        drop: Drop | None = None,
+    ) -> Array:
+        choice, chosen = choose(target_platform(), query, key, mask, bias, drop), _CHOICES.get()
+        if chosen is not None:
+            chosen.add(choice)
+        if choice.name == "splash":
+            return attend_splash(query, key, value, mask, scale)
+        return ATTENTION[choice.name](query, key, value, mask, bias, scale, drop)
+
+    return attend_chosen
 
 
-def attend_auto(
-    query: Array,
-    key: Array,
-    value: Array,
-    mask: Mask = NO_MASK,
-    bias: Array | None = None,
-    scale: float | None = None,
-    drop: Drop | None = None,
-) -> Array:
-    """The same by what `auto_choice` picks."""
-    return _by(auto_choice(target_platform(), query, key, mask, bias, drop))(query, key, value, mask, bias, scale, drop)
-
-
-def _by(choice: Choice) -> Attention:
-    """The form that was chosen, which is written down for `flash_choices`."""
-    chosen = _CHOICES.get()
-    if chosen is not None:
-        chosen.add(choice)
-    return _splash if choice.name == "splash" else ATTENTION[choice.name]
-
-
-def _splash(
-    query: Array,
-    key: Array,
-    value: Array,
-    mask: Mask = NO_MASK,
-    bias: Array | None = None,
-    scale: float | None = None,
-    drop: Drop | None = None,
-) -> Array:
-    return attend_splash(query, key, value, mask, scale)
-
-
+attend_flash, attend_auto = chosen_by(flash_choice), chosen_by(auto_choice)
 ATTENTION: dict[str, Attention] = {
     "xla": attend, "cudnn": attend_cudnn, "flash": attend_flash, "auto": attend_auto
 }  # fmt: skip

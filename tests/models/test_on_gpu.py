@@ -39,7 +39,7 @@ def test_cudnn_is_the_plain_form_in_values_and_gradients(case, tokens):
 
 
 @pytest.mark.parametrize("attention", ["cudnn", "auto"])
-def test_a_run_trains_resumes_and_is_evaluated(tmp_path, attention):
+def test_a_run_trains_and_is_evaluated(tmp_path, attention):
     """MAE's decoder has 17 tokens here, an odd number; 16 wide heads."""
     options = [f"--config.model.attention={attention}", "--config.model.dtype=bfloat16"]
     run = ["--config", "mae_vit_fashion:tiny", "--workdir", str(tmp_path / "run"), *options]
