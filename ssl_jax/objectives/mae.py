@@ -78,7 +78,10 @@ class MAE(Objective):
         return Out({"reconstruction": masked_patch_mse(prediction, self.target(views), mask)})
 
     def reconstruct(self, params: dict, views: Views, noise: Array | None = None) -> tuple[Array, Array]:
-        """Predictions [B, N, p*p*C] of every patch, in target units, and the mask [B, N] (1 = removed); `noise` as in training."""
+        """Predictions for every patch [B, N, p*p*C], in target units, and the mask [B, N] (1 = removed).
+
+        With the key `noise` as in training.
+        """
         keep, restore, mask = self._mask(views)
         image = views[self.view][:, 0]
         tokens = applied(self.encoder, params["encoder"], image, keep, **drawing(noise))

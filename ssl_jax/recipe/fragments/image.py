@@ -277,7 +277,9 @@ def masked_in1k(tiny: bool, epochs: int, views: dict[str, Any], read: int = 0, *
         **({"total_examples": 256} if tiny else {"total_epochs": epochs}),
         "model": small_vit(32, 2, 2, 4, **options, grid=(7, 7), remat="none", read_block=min(read, 1))
         if tiny
-        else small_vit(768, 12, 12, 16, **options, grid=(14, 14), dtype="bfloat16", remat="none", read_block=read),
+        else small_vit(
+            768, 12, 12, 16, **options, grid=(14, 14), dtype="bfloat16", attention="auto", remat="none", read_block=read
+        ),
         "data": embedded(limit=500) if tiny else imagenet("data/imagenet"),
         "augment": image_views(size, pixels, views),
         "mesh": {"data": -1},
