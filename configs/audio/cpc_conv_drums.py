@@ -11,7 +11,7 @@ recordings. Frames are normed over channels, each by itself: a norm over time wo
 from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.audio import DRUMS
-from ssl_jax.recipe.fragments.speech import small_gru_encoder, wave_run
+from ssl_jax.recipe.fragments.speech import energy_gru_encoder, energy_run
 
 RESULT = ""
 
@@ -21,8 +21,8 @@ def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
         dict(
             objective=dict(target="ssl_jax.objectives.cpc:CPC"),
-            model=small_gru_encoder(tiny),
+            model=energy_gru_encoder(tiny),
             optimizer=dict(name="adamw", lr=1e-3, weight_decay=0.01, clip=1.0),
-            **wave_run(arg, DRUMS, 120_000, changes=dict(gain=(-6.0, 6.0))),
+            **energy_run(arg, DRUMS, 120_000, changes=dict(gain=(-6.0, 6.0))),
         )
     )

@@ -10,14 +10,7 @@ Baevski et al. 2020, arXiv 2006.11477. A frame each 10 ms, two codebooks of 32, 
 from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.audio import SPEECH
-from ssl_jax.recipe.fragments.speech import (
-    CPC_FRONT,
-    SMALL_WIDTHS,
-    TINY_WIDTHS,
-    frame_transformer,
-    sequence_encoder,
-    wave_run,
-)
+from ssl_jax.recipe.fragments.speech import energy_front, energy_run, frame_transformer, sequence_encoder
 
 RESULT = ""
 
@@ -25,7 +18,6 @@ RESULT = ""
 def get_config(arg: str = "") -> ConfigDict:
     tiny = arg == "tiny"
     sizes = (16, 1, 2) if tiny else (128, 3, 4)
-    front = dict(**CPC_FRONT, widths=TINY_WIDTHS if tiny else SMALL_WIDTHS, activation="gelu")
     codes = dict(size=8, code_width=16, width=16) if tiny else dict(size=32, code_width=64, width=64)
     return ConfigDict(
         dict(
@@ -33,11 +25,11 @@ def get_config(arg: str = "") -> ConfigDict:
                 target="ssl_jax.objectives.wav2vec2:Wav2Vec2", span=5, negatives=20, gumbel=(2.0, 0.5, 0.9995), **codes
             ),
             model=sequence_encoder(
-                front,
+                energy_front(tiny, activation="gelu"),
                 frame_transformer(*sizes, order="pre", kernel=32, groups=4, dropout=0.1, remat="none"),
                 pool="moments",
             ),
             optimizer=dict(name="adamw", lr=1e-3, b2=0.98, weight_decay=0.01, clip=1.0),
-            **wave_run(arg, SPEECH, 120_000, changes=dict(gain=(-6.0, 6.0))),
+            **energy_run(arg, SPEECH, 120_000, changes=dict(gain=(-6.0, 6.0))),
         )
     )
