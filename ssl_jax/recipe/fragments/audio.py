@@ -24,7 +24,8 @@ class Recordings(NamedTuple):
     """What `tools/fetch_audio_data` wrote: a table, its label, what a split keeps together, and how much of it is learnt from.
 
     all: the table that is learnt from, without labels. columns: further labels.
-    seconds: of a record. frames: of a view. seen: frames of evaluation. mean, std: of the log energies (`ssl-jax data stats`). examples: records learnt from.
+    seconds: of a record. frames: of a view. seen: frames of evaluation. mean, std: of the log energies (`ssl-jax data stats`).
+    examples: records learnt from.
     """
 
     table: str
