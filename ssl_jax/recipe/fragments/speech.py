@@ -12,7 +12,7 @@ WAVE = "ssl_jax.models.wave"
 # Kernels and strides of the published front ends on 16 kHz: a frame each 10 ms, and each 20 ms.
 CPC_FRONT: dict[str, Any] = {"kernels": (10, 8, 4, 4, 4), "strides": (5, 4, 2, 2, 2)}
 WAV2VEC2_FRONT: dict[str, Any] = {"kernels": (10, 3, 3, 3, 3, 2, 2), "strides": (5, 2, 2, 2, 2, 2, 2)}
-SMALL_WIDTHS, TINY_WIDTHS = (32, 64, 128, 128, 128), (8, 8, 16, 16, 16)
+TINY_WIDTHS = (8, 8, 16, 16, 16)
 # On log energies each 16 ms: a frame each 32 ms, of 96 ms.
 ENERGY_FRONT: dict[str, Any] = {"kernels": (3, 3), "strides": (1, 2)}
 LIBRISPEECH = {"train-clean-100": 28_539, "train-960": 281_241}  # utterances
@@ -48,6 +48,13 @@ def energy_front(tiny: bool, **options: Any) -> dict[str, Any]:
 def energy_gru_encoder(tiny: bool) -> dict[str, Any]:
     """Convolutions over log energies and a GRU, for recipes that run on a CPU."""
     return sequence_encoder(energy_front(tiny), gru(16 if tiny else 128), pool="moments")
+
+
+def small_frame_encoder(tiny: bool) -> dict[str, Any]:
+    """Convolutions over log energies and a transformer whose frames can be hidden, for recipes that run on a CPU."""
+    sizes, remat = (16, 1, 2) if tiny else (128, 2, 4), {"remat": "none", "unroll": 1 if tiny else 2}
+    context = frame_transformer(*sizes, order="pre", kernel=16, groups=4, dropout=0.1, **remat)
+    return sequence_encoder(energy_front(tiny, activation="gelu"), context, pool="moments")
 
 
 def energy_run(arg: str, recordings: Recordings, examples: int, batch: int = 64, **views: Any) -> dict[str, Any]:
