@@ -21,7 +21,12 @@ def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
         dict(
             objective=dict(
-                target="ssl_jax.objectives.wav2vec2:Wav2Vec2", span=5, negatives=20, gumbel=(2.0, 0.5, 0.995), **codes
+                target="ssl_jax.objectives.wav2vec2:Wav2Vec2",
+                span=5,
+                negatives=20,
+                gumbel=(2.0, 0.5, 0.995),
+                penalty=0.0,
+                **codes,
             ),
             model=small_frame_encoder(tiny),
             optimizer=dict(name="adamw", lr=1e-3, b2=0.98, weight_decay=0.01, clip=1.0),
