@@ -136,7 +136,7 @@ def audio_vit(width: int, depth: int, heads: int, patch: tuple[int, int], **opti
     return {"target": "ssl_jax.models.vit:ViT", **sizes, **options}
 
 
-def audio_run(arg: str, recordings: Recordings, examples: int, batch: int = 256) -> dict[str, Any]:
+def audio_run(arg: str, recordings: Recordings, examples: int, batch: int = 64) -> dict[str, Any]:
     """Every section of a run on recordings but objective, model, views and optimiser.
 
     `arg` is "" or "tiny", which takes generated sounds.
@@ -152,6 +152,7 @@ def audio_run(arg: str, recordings: Recordings, examples: int, batch: int = 256)
         "schedule": {"name": "cosine", "warmup_percent": 10},
         "mesh": {"data": -1},
         "checkpoint": {"every_percent": 25},
-        "evaluate": evaluation("student", tiny),
+        "evaluate": evaluation("student", tiny)
+        | ({} if tiny else {"baselines": ("raw", "random"), "every_percent": 50}),
         "log": {"every_steps": 2 if tiny else 20},
     }
