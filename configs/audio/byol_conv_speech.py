@@ -5,7 +5,7 @@
 
 Niizumi et al. 2021, "BYOL for Audio", arXiv 2103.06695: BYOL whose views are mixed with other clips and zoomed. Theirs are two
 changes of one stretch, ours of two; the other clip is one of the same batch.
-The probe is the category, of concepts that were not heard.
+The probe is the article of a name, un or una, of concepts that were not heard.
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,7 @@
     ssl-jax train --config cpc_conv_speech --workdir runs/cpc
     ssl-jax eval --workdir runs/cpc
 
-van den Oord et al. 2018, arXiv 1807.03748: a frame each 10 ms, and the 12 after it are told from those of other
+van den Oord et al. 2018, arXiv 1807.03748, on log energies: a frame each 32 ms, and the 12 after it are told from those of other
 recordings. Frames are normed over channels, each by itself: a norm over time would let a context see what it predicts.
 """
 

@@ -3,7 +3,8 @@
     tools/fetch_audio_data --root packages --out data
     ssl-jax train --config mae_vit_drums --workdir runs/mae-drums
 
-As AudioMAE (Huang et al. 2022, arXiv 2207.06405): four fifths of the patches, here of 8 frames and 8 bands, are reconstructed.
+As AudioMAE (Huang et al. 2022, arXiv 2207.06405): four fifths of the patches, here of 8 frames and 8 bands, are reconstructed, as
+they are: patches of silence have no contrast of their own, and normalised they would be noise.
 The probe is the instrument, of other kits.
 """
 

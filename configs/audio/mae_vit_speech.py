@@ -3,8 +3,9 @@
     tools/fetch_audio_data --root packages --out data
     ssl-jax train --config mae_vit_speech --workdir runs/mae-speech
 
-As AudioMAE (Huang et al. 2022, arXiv 2207.06405): four fifths of the patches, here of 8 frames and 8 bands, are reconstructed.
-The probe is the category, of concepts that were not heard.
+As AudioMAE (Huang et al. 2022, arXiv 2207.06405): four fifths of the patches, here of 8 frames and 8 bands, are reconstructed, as
+they are: patches of silence have no contrast of their own, and normalised they would be noise.
+The probe is the article of a name, un or una, of concepts that were not heard.
 """
 
 from ml_collections import ConfigDict

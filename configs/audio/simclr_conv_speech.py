@@ -4,7 +4,7 @@
     ssl-jax train --config simclr_conv_speech --workdir runs/simclr-speech
 
 Two stretches of each clip, changed as BYOL-A does (Niizumi et al. 2021, arXiv 2103.06695).
-The probe is the category, of concepts that were not heard.
+The probe is the article of a name, un or una, of concepts that were not heard.
 """
 
 from ml_collections import ConfigDict
