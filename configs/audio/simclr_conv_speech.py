@@ -16,7 +16,7 @@ RESULT = ""
 
 def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
-        audio_run(arg, SPEECH, examples=10_000)
+        audio_run(arg, SPEECH, examples=20_000)
         | dict(
             objective=dict(
                 target="ssl_jax.objectives.simclr:SimCLR", temperature=0.1, hidden=(256,), out=64, head_norm="batch"
