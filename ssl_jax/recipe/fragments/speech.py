@@ -52,8 +52,8 @@ def energy_gru_encoder(tiny: bool) -> dict[str, Any]:
 
 def small_frame_encoder(tiny: bool) -> dict[str, Any]:
     """Convolutions over log energies and a transformer whose frames can be hidden, for recipes that run on a CPU."""
-    sizes, remat = (16, 1, 2) if tiny else (128, 2, 4), {"remat": "none", "unroll": 1 if tiny else 2}
-    context = frame_transformer(*sizes, order="pre", kernel=16, groups=4, dropout=0.1, **remat)
+    sizes = (16, 1, 2) if tiny else (128, 2, 4)
+    context = frame_transformer(*sizes, order="pre", kernel=16, groups=4, dropout=0.1, remat="none", unroll=sizes[1])
     return sequence_encoder(energy_front(tiny, activation="gelu"), context, pool="moments")
 
 
