@@ -22,7 +22,7 @@ def get_config(arg: str = "") -> ConfigDict:
         dict(
             objective=dict(target="ssl_jax.objectives.cpc:CPC"),
             model=energy_gru_encoder(tiny),
-            optimizer=dict(name="adamw", lr=2e-3, weight_decay=0.01, clip=1.0),
-            **energy_run(arg, SPEECH, 30_000, changes=dict(gain=(-6.0, 6.0))),
+            optimizer=dict(name="adamw", lr=1e-3, weight_decay=0.01, clip=1.0),
+            **energy_run(arg, SPEECH, 20_000, changes=dict(gain=(-6.0, 6.0))),
         )
     )
