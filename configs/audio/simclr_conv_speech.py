@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.audio import SPEECH, audio_conv, audio_run, two_views
 
-RESULT = ""
+RESULT = "article of an unheard name 73.9 % (random init 67.2, log-mel means 71.1)"
 
 
 def get_config(arg: str = "") -> ConfigDict:
