@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -61,6 +62,7 @@ class Pairs:
       length: tokens of a text, with its signs; what is longer is cut, and counted in `notes`.
       size, channels, max_pixels: of pictures, as in `EncodedPictures`. pixels: which numbers are black and white, if not 8-bit.
       rate, seconds: of sounds, which are resampled, and cut or padded.
+      keep: whether what was read once stays in memory as arrays: for sets that fit there, of which a run sees many epochs.
 
     An item is a bad record without one of its parts, with nothing but space for a text, or with a file that cannot be read.
 
@@ -84,10 +86,12 @@ class Pairs:
     pixels: Sequence[float] | None = None
     rate: int = 16_000
     seconds: float = 2.0
+    keep: bool = False
     seed: int = 0
     rows: Rows = field(init=False, repr=False)
     columns: Mapping[str, tuple[str, ...]] = field(init=False, repr=False)
     notes: tuple[str, ...] = field(init=False, repr=False, default=())
+    _kept: dict[Any, Any] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         asked = _asked(self.parts)
@@ -108,7 +112,7 @@ class Pairs:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         item, text = self._place(index)
-        row = self.rows.row(item)
+        row = self._line(item)
         record: Record = {}
         for part in self.columns:
             values = self._values(row, part)
@@ -116,17 +120,17 @@ class Pairs:
         return record | self._labels(row) | self._sameness(row)
 
     def draws(self, ids: np.ndarray, epochs: np.ndarray) -> np.ndarray:
-        """Which values the records `ids` [R] have in `epochs` [R], int64 [R, 3]: the record, and what is drawn for it."""
+        """Which values the records `ids` [R] have in `epochs` [R], int64 [R, 1 + K]: the record, and a number for each part."""
         keys = threefry.example_keys(self.seed, epochs, ids)
-        return np.concatenate([np.asarray(ids)[:, None], keys], axis=1).astype(np.int64)
+        drawn = [threefry.fold_in(keys, number)[:, 0] for number in range(len(self.columns))]
+        return np.stack([np.asarray(ids), *drawn], axis=1).astype(np.int64)
 
     def drawn(self, record: Record, draws: np.ndarray) -> Record:
         """The record with one of the values of each part, by its row of `draws`."""
-        row = self.rows.row(self._place(int(draws[0]))[0])
-        for number, part in enumerate(self.columns):
+        row = self._line(self._place(int(draws[0]))[0])
+        for part, number in zip(self.columns, draws[1:], strict=True):
             values = [] if self.each and part == TEXT else self._values(row, part)
-            key = threefry.fold_in(draws[1:].astype(np.uint32), number)
-            if len(values) > 1 and (place := int(key[0]) % len(values)):
+            if len(values) > 1 and (place := int(number) % len(values)):
                 with suppress(ValueError, OSError, SyntaxError):  # one of several that cannot be read: the first stays
                     record = record | self._read(part, values[place])
         return record
@@ -229,6 +233,19 @@ class Pairs:
         item = int(np.searchsorted(self._starts, index, side="right")) - 1
         return item, index - int(self._starts[item])
 
+    def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` gives; with `keep`, what it gave the first time."""
+        if not self.keep:
+            return make()
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+    def _line(self, item: int) -> Fields:
+        """A row. ValueError or OSError where it cannot be read."""
+        row: Fields = self._once(item, partial(self.rows.row, item))
+        return row
+
     def _values(self, row: Fields, part: str) -> list[Any]:
         """The values of a part: texts, or what `rows.data` reads. ValueError where there is none."""
         there = [name for name in self.columns[part] if name in row]
@@ -248,6 +265,11 @@ class Pairs:
 
     def _read(self, part: str, value: Any) -> Record:
         """A part's arrays, and its number."""
+        key = tuple(value.items()) if isinstance(value, Mapping) else value
+        record: Record = self._once((part, key), partial(self._decoded, part, value))
+        return record
+
+    def _decoded(self, part: str, value: Any) -> Record:
         if is_text(part):
             row = row_of(value, self.tokenizer, self.words, self.length)
             return {_row_name(part): row, f"{part}_id": number_of(value.encode())}
