@@ -99,6 +99,13 @@ def test_an_example_takes_one_of_several_values_by_its_key(photos):
     assert len({int(every[i]["image_id"]) for i in range(3)}) == 1
     batch, _ = next(iter(once(every, 18)))
     assert len(np.unique(batch["text_id"])) == COUNT + 2
+    kept = Pairs(str(place), keep=True, **OPTIONS)
+    again = [next(batches(kept, seed=0, batch_size=COUNT, start_step=step)) for step in range(40)]
+    assert all(np.array_equal(a[name], b[name]) for a, b in zip(again, epochs, strict=True) for name in a)
+    for path in photos.iterdir():
+        path.unlink()
+    assert np.array_equal(kept[2]["image"], picture(2))
+    assert kept.fingerprint() == source.fingerprint()
 
 
 def test_crops_on_the_host_leave_the_drawn_caption(photos):
