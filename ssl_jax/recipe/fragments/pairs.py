@@ -170,10 +170,13 @@ def folder_run(arg: str) -> dict[str, Any]:
     } | pair_run(False, 500_000)
 
 
-def known_argument(arg: str) -> bool:
-    """Whether a trial is asked for. UserError for an argument that is none."""
-    if arg not in ("", "tiny"):
-        raise UserError(f"a recipe of pairs has no argument {arg!r}; append :tiny, or nothing")
+def known_argument(arg: str, *others: str) -> bool:
+    """Whether a trial is asked for. UserError for an argument that is neither that nor one of `others`."""
+    known = ("tiny", *others)
+    if arg not in ("", *known):
+        raise UserError(
+            f"this recipe has no argument {arg!r}; append {' or '.join(f':{each}' for each in known)}, or nothing"
+        )
     return arg == "tiny"
 
 
