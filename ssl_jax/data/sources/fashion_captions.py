@@ -18,8 +18,9 @@ class FashionCaptions(Columns):
     """A picture and its generated description: `image` uint8 [28, 28, 1], `tokens` int32 [24], `label` int32.
 
     `image_id` and `text_id` int32 are the same where picture and text are. Splits and labels are those of `Embedded`, or with
-    `whole` those of `FashionMNIST`, which has to be there. A text says what the garment is, and what was measured of it: its brightness, width, height, pattern, and whether it narrows. It is
-    generated (`data/sources/descriptions.py`), always the same for a picture; its tokens are words.
+    `whole` those of `FashionMNIST`, which has to be there. A text says what the garment is, and what was measured of it: its
+    brightness, width, height, pattern, and whether it narrows. It is generated (`data/sources/descriptions.py`), always the same
+    for a picture of a split; its tokens are words.
     """
 
     split: str = "pretrain"
