@@ -60,7 +60,7 @@ class Probe:
         return f"pairs: cosine between {' and '.join(self.encoders)}, all test records as candidates, any counterpart counts"
 
     def run(self, split: Split) -> dict[str, Any]:
-        """The measures of `retrieval` as `<a>_to_<b>_<measure>` and the other way round, with the recall at 1 that `chance` gives,
+        """The measures of `retrieval` as `<a>_to_<b>_<measure>` and the other way round, with the recall at 1 by `chance`,
         and the number of `candidates`; with a `group`, the same for the queries of each of the `groups`.
 
         Raises UserError where the encoders give rows of different lengths.

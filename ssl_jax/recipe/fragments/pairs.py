@@ -139,7 +139,7 @@ def pair_run(tiny: bool, examples: int, batch: int = 256) -> dict[str, Any]:
 
 
 def emoji_run(arg: str) -> dict[str, Any]:
-    """Every section of a run on emoji but the objective; `arg` "tiny" takes generated descriptions instead, "conv" another encoder
+    """Every section of a run on emoji but the objective; `arg` "tiny" takes generated descriptions, "conv" another encoder
     of pictures."""
     if known_argument(arg, "conv"):
         return tiny_run(image=small_vit(32, 1, 2, 7, remat="none"))
