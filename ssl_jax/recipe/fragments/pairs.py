@@ -129,13 +129,13 @@ def pair_lines(name: str, parts: str, length: int, **options: Any) -> dict[str, 
     return {split: source | {"path": f"data/{name}/{file}.jsonl"} for split, file in splits.items()} | read
 
 
-def pair_run(tiny: bool, examples: int, batch: int = 256) -> dict[str, Any]:
+def pair_run(tiny: bool, examples: int, batch: int = 256, lr: float = 1e-3) -> dict[str, Any]:
     """Every section of a run of two small towers but objective, models, views, data and evaluation."""
     return {
         "seed": 0,
         "batch_size": 32 if tiny else batch,
         "total_examples": 256 if tiny else examples,
-        "optimizer": {"name": "adamw", "lr": 1e-3, "weight_decay": 0.1, "b2": 0.98, "clip": 1.0},
+        "optimizer": {"name": "adamw", "lr": lr, "weight_decay": 0.1, "b2": 0.98, "clip": 1.0},
         "schedule": {"name": "cosine", "warmup_percent": 5},
         "mesh": {"data": -1},
         "checkpoint": {"every_percent": 25},
@@ -148,15 +148,15 @@ def emoji_run(arg: str) -> dict[str, Any]:
     of pictures."""
     if known_argument(arg, "conv"):
         return tiny_run(image=small_vit(32, 1, 2, 7, remat="none"))
-    data, size = pair_lines("emoji", "image,text:name+text", 40, label="group"), 4096
+    data, size = pair_lines("emoji", "image,text:name+text", 32, label="group"), 4096
     data["test"] |= {"parts": "image,text"}
     image = drawn_conv() if arg == "conv" else drawn_vit()
     return {
-        "model": {"image": image, "text": rare_words_text(size, 40)},
-        "augment": together(image=drawn_image(48), text=words("data/emoji/tokenizer.json", (0.5, 1.0), 0.3, size=size)),
+        "model": {"image": image, "text": rare_words_text(size, 32)},
+        "augment": together(image=drawn_image(48), text=words("data/emoji/tokenizer.json", (0.6, 1.0), 0.2, size=size)),
         "data": data | {"examples": 1524},
         "evaluate": evaluated(False, BOTH, same="concept") | {"baselines": ("random",), "shots": (5,)},
-    } | pair_run(False, 150_000)
+    } | pair_run(False, 120_000, lr=3e-3)
 
 
 def folder_run(arg: str) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def stamps_run(arg: str) -> dict[str, Any]:
         ),
         "data": pair_lines("stamps", "image,text", 32, **options) | {"examples": 48_000},
         "evaluate": evaluated(False, BOTH) | few,
-    } | pair_run(False, 100_000)
+    } | pair_run(False, 100_000, lr=2e-3)
 
 
 def speech_run(arg: str, parts: tuple[str, ...], *pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -232,7 +232,7 @@ def speech_run(arg: str, parts: tuple[str, ...], *pairs: tuple[str, ...]) -> dic
         "augment": together(**{part: views[part] for part in parts}),
         "data": generated_sounds("image" in parts) if tiny else real | {"examples": examples},
         "evaluate": evaluated(tiny, *pairs, **fields) | {"baselines": ("random",)},
-    } | pair_run(tiny, 60_000)
+    } | pair_run(tiny, 60_000, lr=1e-3 if tiny else 2e-3)
 
 
 def speech_models(tiny: bool) -> dict[str, dict[str, Any]]:
