@@ -31,7 +31,7 @@ def get_config(arg: str = "") -> ConfigDict:
         dict(
             objective=towers("clip:CLIP", 64),
             model=dict(image=small_conv(), text=generated_text(tiny)),
-            augment=together(image=fashion_image(), text=generated_words()),
+            augment=together(image=fashion_image(), text=generated_words(drop=0.3)),
             data=fashion_captions(tiny, whole=whole),
             evaluate=fashion_evaluated(tiny),
             **pair_run(tiny, 300_000 if whole else 100_000),
