@@ -15,4 +15,4 @@ RESULT = ""
 
 def get_config(arg: str = "") -> ConfigDict:
     objective = dict(target="ssl_jax.objectives.simmim:SimMIM", mask_ratio=0.6, unit=1)
-    return ConfigDict(masked_run(arg, examples=120_000, read=3) | dict(objective=objective))
+    return ConfigDict(masked_run(arg, examples=120_000, read=3, patch=4) | dict(objective=objective))
