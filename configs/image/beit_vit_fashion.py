@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.image import masked_run
 
-RESULT = ""
+RESULT = ":full, 120k examples: linear 81.4 % (random init 77.5, pixels 84.8); 100 labels per class 75.3 (69.0, 79.7)"
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.image import masked_run
 
-RESULT = ""
+RESULT = ":full, 120k examples: linear 81.2 % (random init 77.6, pixels 84.8); 100 labels per class 75.4 (68.9, 79.7)"
 
 
 def get_config(arg: str = "") -> ConfigDict:
