@@ -4,7 +4,8 @@
     ssl-jax eval --workdir runs/clip
 
 Radford et al. 2021, arXiv 2103.00020, in small: no substitute for captions that people wrote. `:full` describes all 60,000
-pictures, which have to be there, and sees each as often.
+pictures, which have to be there, and sees each as often. Words are dropped, so that prompts, which are shorter than descriptions,
+are no surprise.
 """
 
 from ml_collections import ConfigDict
