@@ -15,8 +15,9 @@ from ssl_jax.plan.problem import problem
 from ssl_jax.recipe import load
 from ssl_jax.training.step import train_step
 
-METHODS = [  # the methods of one forward pass, with a teacher, with groups of crops, with pieces; and texts
+METHODS = [  # of one forward pass, with a teacher, with pieces, of texts; of masks, of targets, of several settings of masks
     "simclr_vit_fashion:tiny", "simclr_vit_moving:byol", "frame_order_vit_moving:tiny", "simclr_bert_wordnet:tiny",
+    "mae_vit_fashion:tiny", "ijepa_vit_fashion:tiny", "vjepa_vit_moving:tiny",
 ]  # fmt: skip
 
 
@@ -32,9 +33,8 @@ def test_a_recipe_may_drop_units_and_paths(method):
     views, key = jax.eval_shape(posed.setup.views, state, posed.batch)
     learned = jax.make_jaxpr(objective.loss, static_argnums=4)(state.params, state.extra, views, key, Progress(0, 1))
     assert "random_bits" in str(learned)  # a rate that nothing draws from would pass in silence
-    assert (
-        jax.eval_shape(objective.embeddings, state.params, state.extra, posed.batch) or objective.compares == "nothing"
-    )
+    if hasattr(objective, "embeddings"):  # what health looks at
+        jax.eval_shape(objective.embeddings, state.params, state.extra, posed.batch)
 
 
 class Dropped(nn.Module):

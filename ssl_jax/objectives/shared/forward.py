@@ -51,6 +51,11 @@ def applied(module: nn.Module, params: Any, *inputs: Any, **options: Any) -> Any
     return module.apply({"params": params}, *inputs, **options)
 
 
+def drawing(noise: Array | None) -> dict[str, Any]:
+    """The option of a module that draws stochastic depth and the like from this key; none without one, as in evaluation."""
+    return {} if noise is None else {"rngs": {"noise": noise}}
+
+
 def forward_views(
     module: nn.Module,
     params: dict,
