@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from ssl_jax.recipe.fragments.audio import SPEECH
 from ssl_jax.recipe.fragments.speech import energy_gru_encoder, energy_run
 
-RESULT = ""
+RESULT = "article of an unheard name 78.1 % (random init 73.7, log-mel means 71.1)"
 
 
 def get_config(arg: str = "") -> ConfigDict:

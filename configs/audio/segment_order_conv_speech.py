@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from ssl_jax.recipe.fragments.audio import SPEECH
 from ssl_jax.recipe.fragments.speech import energy_gru_encoder, energy_run
 
-RESULT = ""
+RESULT = "no better than random init after 6,000 records"
 FRAMES = 12  # of a segment, 16 ms apart
 
 

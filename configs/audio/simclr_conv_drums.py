@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.audio import DRUMS, audio_conv, audio_run, two_views
 
-RESULT = ""
+RESULT = "below log-mel means after 16,000 records"
 
 
 def get_config(arg: str = "") -> ConfigDict:
