@@ -232,7 +232,7 @@ def speech_run(arg: str, parts: tuple[str, ...], *pairs: tuple[str, ...]) -> dic
         "augment": together(**{part: views[part] for part in parts}),
         "data": generated_sounds("image" in parts) if tiny else real | {"examples": examples},
         "evaluate": evaluated(tiny, *pairs, **fields) | {"baselines": ("random",)},
-    } | pair_run(tiny, 60_000, lr=1e-3 if tiny else 2e-3)
+    } | pair_run(tiny, 40_000, lr=1e-3 if tiny else 2e-3)
 
 
 def speech_models(tiny: bool) -> dict[str, dict[str, Any]]:
