@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.series import aeon_run, predictive, series_views
 
-RESULT = ""
+RESULT = "ArrowHead, one seed: linear 78.3 % (random init 57.1), MiniRocket 86.3"
 
 
 def get_config(arg: str = "") -> ConfigDict:

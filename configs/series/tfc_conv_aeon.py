@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.series import aeon_run, both_domains, series_views
 
-RESULT = ""
+RESULT = "ArrowHead, one seed: linear 82.9 % (random init 79.4), MiniRocket 86.3"
 
 
 def get_config(arg: str = "") -> ConfigDict:
