@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.series import aeon_run, predictive, series_views
 
-RESULT = ""
+RESULT = "ArrowHead, one seed: linear 78.3 % (random init 57.1), MiniRocket 86.3"
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -20,6 +20,6 @@ def get_config(arg: str = "") -> ConfigDict:
             model=predictive(arg == "tiny"),
             augment=series_views(),
             optimizer=dict(name="adamw", lr=1e-3, weight_decay=1e-4, clip=1.0),
-            **aeon_run(arg, 400, batch=32),
+            **aeon_run(arg, 1000, batch=32),
         )
     )

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.series import aeon_length, aeon_run, patch_transformer, series_views
 
-RESULT = ""
+RESULT = "five problems, one seed: kNN 74.9 % (random init 73.3), linear 78.4 (78.9), raw input 86.3: no classifier"
 
 
 def get_config(arg: str = "") -> ConfigDict:

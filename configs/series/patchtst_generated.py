@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.series import LENGTH, generated_run, patch_transformer, series_views
 
-RESULT = ""
+RESULT = "linear 52.4 % (random init 46.2), MSE of 32 steps 1.132 (linear on windows 1.143), one seed"
 
 
 def get_config(arg: str = "") -> ConfigDict:

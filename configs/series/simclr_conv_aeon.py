@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.series import aeon_run, small_conv, two_views
 
-RESULT = ""
+RESULT = "five problems, one seed: kNN 91.3 % (random init 86.7), linear 90.9 (90.5), MiniRocket 96.2"
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.series import generated_run, small_conv, two_views
 
-RESULT = ""
+RESULT = "linear 65.3 % (random init 52.9), one seed"
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.series import aeon_run, dilated, series_views
 
-RESULT = ""
+RESULT = "five problems, one seed: kNN 92.7 % (random init 88.7), linear 93.8 (92.9), MiniRocket 96.2"
 
 
 def get_config(arg: str = "") -> ConfigDict:
