@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.image import fashion_run, image_views, pixel_transformer
 
-RESULT = ""
+RESULT = ":full, 120k examples: linear 80.0 % (random init 70.3, pixels 84.8); 100 labels per class 74.0 (62.6, 79.7)"
 
 
 def get_config(arg: str = "") -> ConfigDict:
