@@ -3,17 +3,17 @@
     ssl-jax train --config simclr_vit_moving --workdir runs/simclr-video
 
 Two stretches of 16 of 24 frames are two views, each cropped alike in all its frames. One of them is residual: what changes from
-frame to frame, without which a picture that stands still would be all that two views need to have in common. The two kinds look
-so unlike that each has BatchNorm statistics of its own, and the temperature is high: with joint statistics and 0.1 the loss
-begins at twice that of guessing, for which embeddings that are all alike are a cure, and in 250 steps they were. Nothing is
-flipped, since that would make opposite directions the same. Other objectives on the same views: `:byol`, `:vicreg`.
+frame to frame, without which a picture that stands still would be all that two views need to have in common. Each kind has
+BatchNorm statistics of its own, and the temperature is high: with joint statistics and 0.1 the loss begins at twice that of
+guessing, and within 250 steps all embeddings were alike (which of the two is the cure was not tried). Nothing is flipped, since
+that would make opposite directions the same. Other objectives on the same views: `:byol`, `:vicreg`.
 """
 
 from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.video import MOVING_PIXELS, clip_views, clip_vit, moving_run
 
-RESULT = ""
+RESULT = "direction linear 86.6 % (random init 61.9), attentive 89.2 (83.4); order 68.0 (61.1), attentive 86.4 (66.0)"
 OBJECTIVES = {
     "simclr": dict(
         target="ssl_jax.objectives.simclr:SimCLR",

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.video import clip_vit, moving_run, moving_views
 
-RESULT = ""
+RESULT = "order, attentive 86.3 % (random init 66.0); direction, linear 60.1 (61.9), attentive 56.1 (83.4)"
 
 
 def get_config(arg: str = "") -> ConfigDict:
