@@ -16,13 +16,13 @@ RESULT = ""
 
 def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
-        audio_run(arg, DRUMS, examples=60_000)
+        audio_run(arg, DRUMS, examples=16_000)
         | dict(
             objective=dict(
                 target="ssl_jax.objectives.simclr:SimCLR", temperature=0.1, hidden=(256,), out=64, head_norm="batch"
             ),
             model=audio_conv(),
             augment=two_views(DRUMS),
-            optimizer=dict(name="adamw", lr=4e-3, weight_decay=1e-4),
+            optimizer=dict(name="adamw", lr=1e-3, weight_decay=1e-4),
         )
     )

@@ -20,6 +20,6 @@ def get_config(arg: str = "") -> ConfigDict:
             model=predictive(arg == "tiny"),
             augment=series_views(),
             optimizer=dict(name="adamw", lr=1e-3, weight_decay=1e-4, clip=1.0),
-            **aeon_run(arg, 1000, batch=32),
+            **aeon_run(arg, 400, batch=32),
         )
     )

@@ -21,6 +21,6 @@ def get_config(arg: str = "") -> ConfigDict:
             model=predictive(arg == "tiny"),
             augment=series_views(),
             optimizer=dict(name="adamw", lr=1e-3, weight_decay=1e-4, clip=1.0),
-            **generated_run(arg, 100_000, batch=64, read="last", apart=False),
+            **generated_run(arg, 20_000, batch=64, read="last", apart=False),
         )
     )

@@ -20,6 +20,6 @@ def get_config(arg: str = "") -> ConfigDict:
             model=patch_transformer(arg == "tiny", aeon_length(arg)),
             augment=series_views(),
             optimizer=dict(name="adamw", lr=1e-3, weight_decay=0.01),
-            **aeon_run(arg, 1000, batch=32),
+            **aeon_run(arg, 400, batch=32),
         )
     )

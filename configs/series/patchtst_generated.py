@@ -20,6 +20,6 @@ def get_config(arg: str = "") -> ConfigDict:
             model=patch_transformer(arg == "tiny", LENGTH),
             augment=series_views(),
             optimizer=dict(name="adamw", lr=1e-3, weight_decay=0.01),
-            **generated_run(arg, 200_000, batch=128, read="all"),
+            **generated_run(arg, 25_600, batch=128, read="all"),
         )
     )

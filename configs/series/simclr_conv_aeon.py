@@ -23,6 +23,6 @@ def get_config(arg: str = "") -> ConfigDict:
             model=small_conv(arg == "tiny"),
             augment=two_views(),
             optimizer=dict(name="adamw", lr=1e-3, weight_decay=1e-4),
-            **aeon_run(arg, 1000, batch=32),
+            **aeon_run(arg, 400, batch=32),
         )
     )

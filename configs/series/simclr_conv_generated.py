@@ -23,6 +23,6 @@ def get_config(arg: str = "") -> ConfigDict:
             model=small_conv(arg == "tiny"),
             augment=two_views(),
             optimizer=dict(name="adamw", lr=1e-3, weight_decay=1e-4),
-            **generated_run(arg, 100_000, batch=128),
+            **generated_run(arg, 25_600, batch=128),
         )
     )

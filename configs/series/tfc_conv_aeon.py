@@ -20,6 +20,6 @@ def get_config(arg: str = "") -> ConfigDict:
             model=both_domains(arg == "tiny"),
             augment=series_views(scaling=0.2, jitter=0.3),
             optimizer=dict(name="adamw", lr=1e-3, weight_decay=3e-4),
-            **aeon_run(arg, 1000, batch=32),
+            **aeon_run(arg, 400, batch=32),
         )
     )

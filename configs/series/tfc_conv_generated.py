@@ -20,6 +20,6 @@ def get_config(arg: str = "") -> ConfigDict:
             model=both_domains(arg == "tiny"),
             augment=series_views(scaling=0.2, jitter=0.3),
             optimizer=dict(name="adamw", lr=1e-3, weight_decay=3e-4),
-            **generated_run(arg, 100_000, batch=128),
+            **generated_run(arg, 25_600, batch=128),
         )
     )

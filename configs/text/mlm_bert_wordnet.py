@@ -17,7 +17,7 @@ def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
         dict(
             objective=dict(target="ssl_jax.objectives.mlm:MLM"),
-            optimizer=dict(name="adamw", lr=1e-3, b2=0.98, weight_decay=0.01, clip=1.0),
-            **wordnet_run(arg, 200_000, length=128, packed=True, pool="mean"),
+            optimizer=dict(name="adamw", lr=3e-3, b2=0.98, weight_decay=0.01, clip=1.0),
+            **wordnet_run(arg, 28_800, length=128, packed=True, batch=16, depth=2, positions="relative", pool="mean"),
         )
     )

@@ -15,6 +15,7 @@ from jax import Array
 from ssl_jax.devices.mesh import shard_batch
 from ssl_jax.errors import UserError
 from ssl_jax.models.dropout import Dropout
+from ssl_jax.models.grid import cell_means
 from ssl_jax.models.layer import Layer
 from ssl_jax.models.mask import Mask
 from ssl_jax.models.rows import Dense
@@ -33,8 +34,8 @@ class PatchTransformer(nn.Module):
     A channel is brought to mean 0 and deviation 1 by its own values (RevIN), so that the states know nothing of level and scale.
     Missing values are 0 after that, and a patch in which all are missing is attended to by nobody. `length` is the number of
     steps of a window, for which there is a learned position for each patch. `order="post"` and `norm="batch"` are the paper's;
-    transformers' PatchTST is `order="pre"` unless its config.json says otherwise. `features` are the means of the patches,
-    channels side by side.
+    transformers' PatchTST is `order="pre"` unless its config.json says otherwise. `features` are the means of `cells` equal parts
+    of the patches, side by side, and so are channels.
     """
 
     width: int = 128
@@ -44,6 +45,7 @@ class PatchTransformer(nn.Module):
     patch: int = 12
     stride: int = 12
     length: int = 512
+    cells: int = 1
     norm: str = "batch"  # batch | layer
     order: str = "post"  # post | pre
     dropout: float = 0.2
@@ -79,9 +81,11 @@ class PatchTransformer(nn.Module):
         return self._apart(self.transformer(x, Mask(told), train=train), series)
 
     def features(self, series: Array, valid: Array, train: bool = False) -> Array:
-        """Features [B, C * D]."""
+        """Features [B, C * cells * D]."""
         states = self(series, valid, train=train)
-        return states.mean(axis=2).reshape(len(states), -1)
+        batch, channels, count, width = states.shape
+        means = cell_means(states.reshape(batch * channels, count, width), (count,), (min(self.cells, count),))
+        return means.reshape(batch, -1)
 
     def layers(self, series: Array, valid: Array, last: int) -> list[Layer]:
         """The states [B, P, C * D] after each of the `last` layers, channels side by side."""

@@ -64,9 +64,13 @@ def test_a_channel_goes_through_alone_and_level_and_scale_are_taken_off():
             run(x, whole, hidden),
             run(x, gone),
             run(x + 9.0 * (~gone), gone),
+            [PATCHES.clone(cells=cells).apply(variables, x, whole, method="features") for cells in (1, 2)],
         )
 
-    plain, other, scaled, masked, gone, noise = states(jnp.asarray(SERIES))
+    plain, other, scaled, masked, gone, noise, features = states(jnp.asarray(SERIES))
+    for cells, found in zip((1, 2), features, strict=True):
+        means = plain.reshape(8, 2, cells, 6 // cells, -1).mean(axis=3)
+        np.testing.assert_allclose(found, means.reshape(8, -1), atol=1e-5)
     np.testing.assert_allclose(plain[:, 0], other[:, 0], atol=1e-5)
     assert np.abs(plain - other)[:, 1].max() > 1e-2
     np.testing.assert_allclose(scaled, plain, atol=1e-4)

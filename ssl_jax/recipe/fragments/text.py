@@ -115,9 +115,10 @@ def packed_glosses(split: str, tiny: bool, length: int) -> dict[str, Any]:
     }
 
 
-def definitions(tiny: bool) -> dict[str, Any]:
-    """The sections `data`, `augment` and `evaluate` of terms and their glosses; 500 of each split for `:tiny`."""
-    target = {"target": "ssl_jax.data.sources:Definitions", "limit": 500 if tiny else None}
+def definitions(tiny: bool, **lengths: int) -> dict[str, Any]:
+    """The sections `data`, `augment` and `evaluate` of terms and their glosses of so many tokens (`length`, `query_length`); 500
+    of each split for `:tiny`."""
+    target = {"target": "ssl_jax.data.sources:Definitions", "limit": 500 if tiny else None, **lengths}
     return {
         "data": {part: {**target, "split": part} for part in ("pretrain", "probe", "test")},
         "augment": {"target": "ssl_jax.data.text.pairs:PairViews", "tokenizer": "wordnet"},
