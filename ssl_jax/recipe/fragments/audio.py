@@ -119,9 +119,9 @@ def energy_views(recordings: Recordings, **options: Any) -> dict[str, Any]:
 
 def two_views(recordings: Recordings, **options: Any) -> dict[str, Any]:
     """The `augment` section of two stretches of each clip: mixed with another clip, zoomed, with bands and frames left out."""
-    changes = {"mix": 0.4, "gain": (-6.0, 6.0)}
+    usual: dict[str, Any] = {"changes": {"mix": 0.4, "gain": (-6.0, 6.0)}, "zoom": (0.6, 1.5)}
     masks = {"masked_bands": (12, 1), "masked_frames": (recordings.frames // 5, 1)}
-    return spectrogram_views(recordings, count=2, changes=changes, zoom=(0.6, 1.5), **masks, **options)
+    return spectrogram_views(recordings, count=2, **{**usual, **masks, **options})
 
 
 def audio_conv(**options: Any) -> dict[str, Any]:
