@@ -33,7 +33,7 @@ def get_config(arg: str = "") -> ConfigDict:
             objective=dict(target="ssl_jax.objectives.mae:MAE", mask_ratio=0.8, **decoder),
             model=audio_vit(32, 2, 2, (16, 16))
             if tiny
-            else audio_vit(768, 12, 12, (16, 16), dtype="bfloat16", remat="none"),
+            else audio_vit(768, 12, 12, (16, 16), dtype="bfloat16", remat="none", attention="auto"),
             data=generated(0.5, 256) if tiny else dict(pretrain=clips, examples=1_912_134, threads=16, prefetch=32),
             augment=spectrogram_views(SPEECH) | views,
             optimizer=dict(name="adamw", lr=2e-4, reference_batch=256, b2=0.95, weight_decay=1e-4),

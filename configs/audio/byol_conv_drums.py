@@ -17,11 +17,11 @@ RESULT = ""
 
 def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
-        audio_run(arg, DRUMS, examples=60_000)
+        audio_run(arg, DRUMS, examples=16_000)
         | dict(
-            objective=dict(target="ssl_jax.objectives.byol:BYOL", hidden=256, out=64, momentum=(0.95, 1.0)),
+            objective=dict(target="ssl_jax.objectives.byol:BYOL", hidden=256, out=64, momentum=(0.987, 1.0)),
             model=audio_conv(),
             augment=two_views(DRUMS),
-            optimizer=dict(name="adamw", lr=4e-3, weight_decay=1e-4),
+            optimizer=dict(name="adamw", lr=1e-3, weight_decay=1e-4),
         )
     )

@@ -12,7 +12,7 @@ batch are the negatives.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments.speech import CPC_FRONT, gru, librispeech_run, sequence_encoder, small_gru_encoder
+from ssl_jax.recipe.fragments.speech import CPC_FRONT, gru, librispeech_run, sequence_encoder, tiny_wave_encoder
 
 RESULT = ""
 
@@ -25,7 +25,7 @@ def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
         dict(
             objective=dict(target="ssl_jax.objectives.cpc:CPC"),
-            model=small_gru_encoder(tiny) if tiny else sequence_encoder(dict(**CPC_FRONT, widths=(512,) * 5), gru(256)),
+            model=tiny_wave_encoder() if tiny else sequence_encoder(dict(**CPC_FRONT, widths=(512,) * 5), gru(256)),
             optimizer=dict(name="adamw", lr=2e-4, b2=0.999, weight_decay=0.0),
             **run,
         )

@@ -9,23 +9,22 @@ Baevski et al. 2020, arXiv 2006.11477, section 3.3: a linear layer on every fram
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments.audio import SPEECH, audio_run, wave_views
+from ssl_jax.recipe.fragments.audio import SPEECH
 from ssl_jax.recipe.fragments.finetune import finetuning, own_evaluation
-from ssl_jax.recipe.fragments.speech import small_gru_encoder, transcribed
+from ssl_jax.recipe.fragments.speech import energy_gru_encoder, energy_run, transcribed
 
 RESULT = ""
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    run = audio_run(arg, SPEECH, 60_000, 32)
+    run = energy_run(arg, SPEECH._replace(table="data/speech/stamps.csv", label="category"), 60_000, 32)
     tiny = arg == "tiny"
     return ConfigDict(
         run
         | dict(
             batch_size=16 if tiny else 32,
             objective=finetuning("full", classes=29, label="symbols", method="told", task="text"),
-            model=small_gru_encoder(tiny),
-            augment=wave_views(seconds=0.5) if tiny else wave_views(),
+            model=energy_gru_encoder(tiny),
             data=transcribed(run["data"], "envelope" if tiny else "text"),
             optimizer=dict(name="adamw", lr=1e-3, b2=0.98, clip=1.0),
             evaluate=own_evaluation(),

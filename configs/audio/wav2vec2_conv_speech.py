@@ -4,40 +4,32 @@
     ssl-jax train --config wav2vec2_conv_speech --workdir runs/wav2vec2
     ssl-jax eval --workdir runs/wav2vec2
 
-Baevski et al. 2020, arXiv 2006.11477. A frame each 10 ms, two codebooks of 32, spans of 5 frames. Each frame is normed by itself.
+Baevski et al. 2020, arXiv 2006.11477. A frame each 32 ms, two codebooks of 32, spans of 5 frames. Each frame is normed by itself.
 """
 
 from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.audio import SPEECH
-from ssl_jax.recipe.fragments.speech import (
-    CPC_FRONT,
-    SMALL_WIDTHS,
-    TINY_WIDTHS,
-    frame_transformer,
-    sequence_encoder,
-    wave_run,
-)
+from ssl_jax.recipe.fragments.speech import energy_run, small_frame_encoder
 
-RESULT = ""
+RESULT = "no better than random init after 8,000 records"
 
 
 def get_config(arg: str = "") -> ConfigDict:
     tiny = arg == "tiny"
-    sizes = (16, 1, 2) if tiny else (128, 3, 4)
-    front = dict(**CPC_FRONT, widths=TINY_WIDTHS if tiny else SMALL_WIDTHS, activation="gelu")
     codes = dict(size=8, code_width=16, width=16) if tiny else dict(size=32, code_width=64, width=64)
     return ConfigDict(
         dict(
             objective=dict(
-                target="ssl_jax.objectives.wav2vec2:Wav2Vec2", span=5, negatives=20, gumbel=(2.0, 0.5, 0.9995), **codes
+                target="ssl_jax.objectives.wav2vec2:Wav2Vec2",
+                span=5,
+                negatives=20,
+                gumbel=(2.0, 0.5, 0.995),
+                penalty=0.0,
+                **codes,
             ),
-            model=sequence_encoder(
-                front,
-                frame_transformer(*sizes, order="pre", kernel=32, groups=4, dropout=0.1, remat="none"),
-                pool="moments",
-            ),
-            optimizer=dict(name="adamw", lr=1e-3, b2=0.98, weight_decay=0.01, clip=1.0),
-            **wave_run(arg, SPEECH, 120_000, changes=dict(gain=(-6.0, 6.0))),
+            model=small_frame_encoder(tiny),
+            optimizer=dict(name="adamw", lr=2e-3, b2=0.98, weight_decay=0.01, clip=1.0),
+            **energy_run(arg, SPEECH, 20_000, changes=dict(gain=(-6.0, 6.0))),
         )
     )

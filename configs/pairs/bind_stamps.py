@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.pairs import speech_run, towers
 
-RESULT = ""
+RESULT = "recall @1 of 641 in all six directions 3.6 to 8.1 %; random towers 0.0 to 2.5 %, chance 1.1 %"
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -5,14 +5,16 @@
     ssl-jax eval --workdir runs/clip_emoji
 
 Radford et al. 2021, arXiv 2103.00020, in small. A record is a concept: which of its styles, and of its names, an
-example has is drawn anew each epoch.
+example has is drawn anew each epoch. `:conv` has a convolutional encoder of pictures in the place of the ViT, which learns
+sooner from so few. Colours hardly change, since names tell them; words lie far apart at first, and the rate is high, since most
+are rare.
 """
 
 from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.pairs import emoji_run, towers
 
-RESULT = ""
+RESULT = "`:conv`: picture to text @1 14.9 % of 382, text to picture 15.4 %; random towers 0.0 and 0.3 %, chance 0.3 %"
 
 
 def get_config(arg: str = "") -> ConfigDict:

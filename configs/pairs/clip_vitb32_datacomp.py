@@ -19,7 +19,7 @@ from ssl_jax.recipe.fragments.text import text_model
 RESULT = "not run here; the authors report 17.6 % zero-shot on ImageNet without filtering, 29.7 % with the best of their filters"
 PIXELS = dict(mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
 WORDS = dict(size=49_408, start=49_406, end=49_407)
-BLOCKS = dict(norm_epsilon=1e-5, dtype="bfloat16")
+BLOCKS = dict(norm_epsilon=1e-5, dtype="bfloat16", attention="auto")
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -19,7 +19,7 @@ from ssl_jax.recipe.fragments.text import text_model
 
 RESULT = "not run here"
 PIXELS = dict(mean=(0.5,), std=(0.5,))
-BLOCKS = dict(mlp="gelu_tanh", norm_epsilon=1e-6, dtype="bfloat16")
+BLOCKS = dict(mlp="gelu_tanh", norm_epsilon=1e-6, dtype="bfloat16", attention="auto")
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -7,8 +7,7 @@
 Sahoo et al. 2024, arXiv 2406.07524, appendix: a diffusion transformer of 12 layers of width 768, rows of 1,024 tokens, batches of
 512, a million steps, AdamW with a constant 3e-4 after 2,500 steps, no decay, dropout 0.1. GPT-2's tokenizer has no mask: it is
 one token more (`--config.augment.vocabulary="{'size': 50258, 'mask': 50257}"`); one that `ssl-jax data tokenize` trains has it.
-
-Fidelity: what is evaluated are the parameters, not their moving average (0.9999 in the paper).
+A moving average of the parameters, of momentum 0.9999, validates, samples and is evaluated.
 """
 
 from ml_collections import ConfigDict
@@ -22,9 +21,9 @@ def get_config(arg: str = "") -> ConfigDict:
     run = tiny() if arg == "tiny" else corpus()
     return ConfigDict(
         dict(
-            objective=dict(target="ssl_jax.objectives.mdlm:MDLM"),
+            objective=dict(target="ssl_jax.objectives.mdlm:MDLM", average=0.9999),
             optimizer=dict(name="adamw", lr=3e-4, b2=0.999, weight_decay=0.0, clip=1.0),
-            **run,
+            **run | dict(evaluate=run.get("evaluate", {}) | dict(encoder="average")),
         )
     )
 

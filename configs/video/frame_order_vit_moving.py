@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.video import clip_vit, moving_run, moving_views
 
-RESULT = ""
+RESULT = "does not learn its task: 4.0 % of 24 orders after 27k examples of a smaller ViT (guessing 4.2)"
 
 
 def get_config(arg: str = "") -> ConfigDict:

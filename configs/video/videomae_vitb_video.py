@@ -27,7 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
             objective=dict(target="ssl_jax.objectives.videomae:VideoMAE", **(small if tiny else dict(mask_ratio=0.9))),
             model=clip_vit(32, 1, 2, (2, 8, 8), **shared)
             if tiny
-            else clip_vit(768, 12, 12, (2, 16, 16), dtype="bfloat16", **shared),
+            else clip_vit(768, 12, 12, (2, 16, 16), dtype="bfloat16", attention="auto", **shared),
             optimizer=dict(name="adamw", lr=1.5e-4, reference_batch=256, b2=0.95, weight_decay=0.05),
             schedule=dict(
                 name="cosine",

@@ -36,7 +36,8 @@ def get_config(arg: str = "") -> ConfigDict:
             ),
             model=clip_vit(48, 1, 2, (2, 8, 8), remat="none", **turned)
             if tiny
-            else clip_vit(1408, 40, 22, (2, 16, 16), dtype="bfloat16", remat="full", **turned) | dict(mlp_dim=6144),
+            else clip_vit(1408, 40, 22, (2, 16, 16), dtype="bfloat16", attention="auto", remat="full", **turned)
+            | dict(mlp_dim=6144),
             optimizer=dict(name="adamw", lr=5.25e-4, reference_batch=3072, b2=0.999, weight_decay=0.04),
             schedule=dict(name="constant", start=0.19, warmup_steps=1 if tiny else 12_000),
             phases=(

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.video import clip_vit, moving_run, moving_views
 
-RESULT = ""
+RESULT = "order, attentive 74.7 % (random init 71.0); direction, linear 60.7 (60.5), attentive 74.6 (77.7)"
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -26,7 +26,7 @@ def get_config(arg: str = "") -> ConfigDict:
             objective=dict(target="ssl_jax.objectives.vjepa:VJEPA", momentum=(0.998, 1.0), **(small if tiny else {})),
             model=clip_vit(32, 1, 2, (2, 8, 8), remat="none")
             if tiny
-            else clip_vit(1024, 24, 16, (2, 16, 16), dtype="bfloat16", remat="full"),
+            else clip_vit(1024, 24, 16, (2, 16, 16), dtype="bfloat16", attention="auto", remat="full"),
             optimizer=dict(
                 name="adamw", lr=6.25e-4, reference_batch=3072, b2=0.999, weight_decay=0.04, weight_decay_final=0.4,
                 clip=10.0,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,17 @@ def defaults(platform: str) -> Settings:
     return Settings(("S", "B", "L"), objectives, variants, PAPER, 10, 16)
 
 
-def measure(settings: Settings) -> dict[str, Any]:
-    """Everything that `settings` ask for, as JSON-ready values."""
+def measure(settings: Settings) -> Iterator[dict[str, Any]]:
+    """What `settings` ask for as JSON-ready values, again after every case and peer, with all that has been measured so far."""
     machine = measure_machine(settings.size.dtype)
-    cases = [
-        _case(settings, machine, objective, model) for model in settings.models for objective in settings.objectives
-    ]
-    peers = {name: compare(name, settings.steps, settings.peer_steps, settings.torch_python) for name in settings.peers}
     made = {"made_by": "tools/benchmark"} | description(machine)
-    return made | {"rounds": settings.steps, "size": asdict(settings.size), "cases": cases, "peers": peers}
+    made |= {"rounds": settings.steps, "size": asdict(settings.size), "cases": [], "peers": {}}
+    for model, objective in product(settings.models, settings.objectives):
+        made["cases"].append(_case(settings, machine, objective, model))
+        yield made
+    for name in settings.peers:
+        made["peers"][name] = compare(name, settings.steps, settings.peer_steps, settings.torch_python)
+        yield made
 
 
 def _case(settings: Settings, machine: Machine, objective: str, model: str) -> dict[str, Any]:
@@ -82,12 +85,14 @@ def _case(settings: Settings, machine: Machine, objective: str, model: str) -> d
 
 
 def run(settings: Settings, out: Path | None) -> dict[str, Any]:
-    """Measure, print the tables, write the JSON."""
-    result = measure(settings)
+    """Measure, write the JSON after every case, so that a run that is stopped leaves what it had, and print the tables."""
+    result: dict[str, Any] = {}
+    for result in measure(settings):
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(json.dumps(result, indent=1) + "\n")
     print(as_text(result))
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=1) + "\n")
         print(f"\n{out}")
     return result
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from ssl_jax.errors import UserError
 from ssl_jax.interop.blocks import joined, linear, norm, separate, table
-from ssl_jax.interop.family import Facts, Family, Model
+from ssl_jax.interop.family import Config, Facts, Family, Model
 from ssl_jax.interop.rules import Rule, rule
 from ssl_jax.interop.text import heads_said, stack_of, text_model
 from ssl_jax.interop.transforms import after
@@ -39,9 +40,20 @@ def rules(skipped: int, model: Model) -> tuple[Rule, ...]:
     )
 
 
+def refuse_other_padding(skipped: int, config: Config) -> None:
+    """UserError for a RoBERTa whose positions begin behind another word of padding than the published ones'."""
+    padding = config.get("pad_token_id", skipped - 1)
+    if skipped and padding != skipped - 1:
+        raise UserError(
+            f"pad_token_id={padding!r} in config.json: RoBERTa's positions begin behind it, and only files with "
+            f"{skipped - 1} are read; write {skipped - 1} there if that is what the weights were trained with"
+        )
+
+
 def model(skipped: int, facts: Facts) -> dict[str, Any]:
-    """Our `model` section; of a file with two towers, that of its texts."""
+    """Our `model` section; of a file with two towers, that of its texts. UserError where positions begin elsewhere."""
     facts = facts._replace(config=facts.config.get("text_config") or facts.config)
+    refuse_other_padding(skipped, facts.config)
     return text_model(
         facts, "embeddings.word_embeddings.weight", LAYER, heads_said(facts, "num_attention_heads"),
         facts.shape(f"{LAYER.format(0)}intermediate.dense.weight")[0], length=facts.shape(PLACES)[0] - skipped,

@@ -116,9 +116,9 @@ def sharded(path: Path) -> dict[str, Path]:
 
 
 def config_of(path: Path) -> dict[str, Any]:
-    """What config.json says, and preprocessor_config.json where it has what the other lacks; {} where there is neither."""
+    """What config.json says, and open_clip_config.json and preprocessor_config.json beside it; {} where there is none."""
     made: dict[str, Any] = {}
-    for name in ("preprocessor_config.json", "config.json"):
+    for name in ("preprocessor_config.json", "open_clip_config.json", "config.json"):
         if (path / name).exists():
             found = read_json(path / name)
             if not isinstance(found, dict):

@@ -17,6 +17,9 @@ RULES: tuple[Rule, ...] = (
     *linear("visual_projection", "image_head/dense_out"),  # CLIP
     *linear("text_projection", "text_head/dense_out"),
     *linear("text_model.head", "text_head/dense_out"),  # SigLIP
+    rule("visual.proj", "image_head/dense_out/kernel"),  # open_clip
+    rule("text_projection", "text_head/dense_out/kernel"),
+    *linear("text.text_projection", "text_head/dense_out"),
     *linear("audio_projection.linear1", "sound_head/dense0"),  # CLAP
     *linear("audio_projection.linear2", "sound_head/dense_out"),
     *linear("text_projection.linear1", "text_head/dense0"),

@@ -211,6 +211,7 @@ def as_float32(x: np.ndarray) -> np.ndarray:
 
 
 def _size(config: Mapping[str, Any]) -> int | None:
-    size = config.get("image_size") or config.get("img_size") or (config.get("pretrained_cfg") or {}).get("input_size")
+    inner = config.get("pretrained_cfg") or (config.get("model_cfg") or {}).get("vision_cfg") or {}
+    size = config.get("image_size") or config.get("img_size") or inner.get("input_size") or inner.get("image_size")
     size = size[-1] if isinstance(size, list | tuple) and size else size
     return size if isinstance(size, int) and not isinstance(size, bool) else None

@@ -123,9 +123,11 @@ class ViT(nn.Module):
             image: [B, *axes, C] normalised: [B, H, W, C], or as `patch` says.
             keep: [B, K] indices of the patches to encode; the others are never embedded. None encodes all N.
             valid: [B, K] bool; False marks a kept slot that is padding and that no token may attend to.
+
+        Stochastic depth and rotary scales are drawn where there is a stream `noise`.
         """
         kept = None if keep is None else (keep[:, None],)
-        return self.crops((image[:, None],), keep=kept, valid=valid)[0][:, 0]
+        return self.crops((image[:, None],), keep=kept, valid=valid, train=self.has_rng(NOISE))[0][:, 0]
 
     def crops(
         self,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.data.fourier import rfft
 from ssl_jax.devices.precision import wide
 from ssl_jax.errors import UserError
 
@@ -77,4 +78,5 @@ def joined(patches: Array, length: int, stride: int) -> Array:
 def spectrum(series: Array, valid: Array) -> Array:
     """Magnitudes [B, T // 2 + 1, C] of the discrete Fourier transform of a series, divided by the root of T."""
     x = filled(series, valid).astype(wide(series.dtype))
-    return (jnp.abs(jnp.fft.rfft(x, axis=1)) / x.shape[1] ** 0.5).astype(series.dtype)
+    found = jnp.abs(rfft(jnp.swapaxes(x, 1, 2), x.shape[1])) / x.shape[1] ** 0.5
+    return jnp.swapaxes(found, 1, 2).astype(series.dtype)

@@ -43,7 +43,7 @@ class BarlowTwins(JointEmbedding, Pairwise):
 
     def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[Array, dict]:
         """Projections [B, 2, out] and the new BatchNorm statistics."""
-        outs, stats = self.student(params, extra, self.given(views))
+        outs, stats = self.student(params, extra, self.given(views), noise=key)
         return outs["projector"], stats
 
     def score(self, params: dict, extra: dict, embeddings: Array, progress: Progress) -> Out:

@@ -44,8 +44,8 @@ class BYOL(WithTeacher):
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """The error of both predictions, added up and averaged over the batch."""
-        online, stats = self.student(params, extra, self.given(views))
-        target, taught = self.teacher(extra, self.given(views))
+        online, stats = self.student(params, extra, self.given(views), noise=key)
+        target, taught = self.teacher(extra, self.given(views), noise=key)
         error = normalized_error(online["predictor"], target["projector"][:, ::-1])
         both = error._replace(total=2 * error.total)
         return Out({"regression": both}, {"z_std": spread(target["projector"])}, batch_stats=stats | taught)

@@ -43,7 +43,9 @@ class CSI(SimCLR):
     def init(self, key: Array, views: Views) -> State:
         """As SimCLR, and the parameters of the `classifier`."""
         params, extra = super().init(key, views)
-        features = jax.eval_shape(lambda view: self.student(params, extra, view)[0]["encoder"], views[self.view])
+        features = jax.eval_shape(
+            lambda view: self.student(params, extra, view, noise=key)[0]["encoder"], views[self.view]
+        )
         zeros = jnp.zeros(features.shape, features.dtype)
         params["classifier"], _ = init_variables(self.modules["classifier"], jax.random.fold_in(key, 1), zeros)
         return State(params, extra)
@@ -62,7 +64,7 @@ class CSI(SimCLR):
 
     def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[PyTree, dict]:
         """`head` [B, 2, out], `logits` [B, 2, 4] and `turn` [B], and the new BatchNorm statistics."""
-        outs, stats = self.student(params, extra, views[self.view])
+        outs, stats = self.student(params, extra, views[self.view], noise=key)
         logits = applied(self.modules["classifier"], params["classifier"], outs["encoder"])
         return {"head": outs["head"], "logits": logits, "turn": views["turn"].astype(logits.dtype)}, stats
 

@@ -43,15 +43,15 @@ class CURL(WithTeacher, Pairwise):
     def init(self, key: Array, views: Views) -> State:
         """As with every teacher, with `params/similarity`, the matrix W."""
         params, extra = super().init(key, views)
-        outs = jax.eval_shape(lambda view: self.student(params, extra, view)[0], self.given(views))
+        outs = jax.eval_shape(lambda view: self.student(params, extra, view, noise=key)[0], self.given(views))
         width = outs["encoder"].shape[-1]
         params["similarity"] = {"kernel": jax.random.uniform(jax.random.fold_in(key, 1), (width, width))}
         return State(params, extra)
 
     def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[dict, dict]:
         """Features of the anchor `q` and of the positive `k` [B, F], and the new BatchNorm statistics, if any."""
-        query, stats = self.student(params, extra, sliced(self.given(views), 0, 1))
-        keys, taught = self.teacher(extra, sliced(self.given(views), 1, 2))
+        query, stats = self.student(params, extra, sliced(self.given(views), 0, 1), noise=key)
+        keys, taught = self.teacher(extra, sliced(self.given(views), 1, 2), noise=key)
         return {"q": query["encoder"][:, 0], "k": keys["encoder"][:, 0]}, stats | taught
 
     def score(self, params: dict, extra: dict, embeddings: dict, progress: Progress) -> Out:

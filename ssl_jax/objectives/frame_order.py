@@ -97,7 +97,7 @@ class FrameOrder(JointEmbedding):
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """Cross-entropy, and the accuracy of the pretext task."""
-        outs, stats = self.student(params, extra, views[self.view])
+        outs, stats = self.student(params, extra, views[self.view], noise=key)
         loss, accuracy = classification(outs["head"][:, 0], views["label"])
         return Out({"cross_entropy": loss}, {"accuracy": accuracy}, batch_stats=stats)
 

@@ -68,7 +68,7 @@ class IJEPA(LatentPrediction):
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """Smooth L1 between predicted and teacher features of the target blocks."""
         target = self.target(extra, views)
-        prediction = self.predict(params, views)
+        prediction = self.predict(params, views, key)
         # Falling loss alone proves nothing: a collapse lowers it. The spread of the targets over the batch shows one.
         spread = mean_of(jnp.std(target[:, 0, 0].astype(jnp.float32), axis=0))
         return Out({"prediction": smooth_l1(prediction, target, views["targets_valid"])}, {"target_std": spread})
@@ -77,9 +77,9 @@ class IJEPA(LatentPrediction):
         """Layer-normalised teacher features of the target blocks [B, M, T, D], without gradient."""
         return tokens_at(self.taught(extra, views), views["targets"])
 
-    def predict(self, params: dict, views: Views) -> Array:
-        """Predicted features of the target blocks [B, M, T, D]."""
-        return self.predicted(params, views, self.masks_in(views)[0])
+    def predict(self, params: dict, views: Views, noise: Array | None = None) -> Array:
+        """Predicted features of the target blocks [B, M, T, D]; with `noise` as in training."""
+        return self.predicted(params, views, self.masks_in(views)[0], noise=noise)
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """The input, the context, and each target block."""

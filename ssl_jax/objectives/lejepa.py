@@ -48,7 +48,7 @@ class LeJEPA(JointEmbedding, Pairwise):
 
     def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[dict, dict]:
         """Projections of `global` and `local` views [B, V, out], and the new BatchNorm statistics."""
-        outs, stats = self.student(params, extra, *self.resolutions(views))
+        outs, stats = self.student(params, extra, *self.resolutions(views), noise=key)
         count = views[self.view].shape[1]
         return {"global": outs["projector"][:, :count], "local": outs["projector"][:, count:]}, stats
 

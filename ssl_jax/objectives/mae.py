@@ -22,7 +22,7 @@ from ssl_jax.losses.regression import masked_patch_mse, standardize
 from ssl_jax.models.grid import TABLES, Grid, grid_of, patch_length, patchify, unpatchify
 from ssl_jax.models.heads import MaskedDecoder
 from ssl_jax.objectives.base import Batch, Keys, Objective, Out, Progress, State, Views
-from ssl_jax.objectives.shared.forward import applied
+from ssl_jax.objectives.shared.forward import applied, drawing
 
 BORROWED = "Targets are normalised per patch: mean and contrast of the reconstruction are borrowed from the input."
 
@@ -74,14 +74,17 @@ class MAE(Objective):
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """Mean squared error on the removed patches."""
-        prediction, mask = self.reconstruct(params, views)
+        prediction, mask = self.reconstruct(params, views, key)
         return Out({"reconstruction": masked_patch_mse(prediction, self.target(views), mask)})
 
-    def reconstruct(self, params: dict, views: Views) -> tuple[Array, Array]:
-        """Predictions for every patch [B, N, p*p*C], in target units, and the mask [B, N] (1 = removed)."""
+    def reconstruct(self, params: dict, views: Views, noise: Array | None = None) -> tuple[Array, Array]:
+        """Predictions for every patch [B, N, p*p*C], in target units, and the mask [B, N] (1 = removed).
+
+        With the key `noise` as in training.
+        """
         keep, restore, mask = self._mask(views)
         image = views[self.view][:, 0]
-        tokens = applied(self.encoder, params["encoder"], image, keep)
+        tokens = applied(self.encoder, params["encoder"], image, keep, **drawing(noise))
         decoder = self._decoder(image.shape[-1])
         return applied(decoder, params["decoder"], tokens, restore, self._grid(views)), mask
 

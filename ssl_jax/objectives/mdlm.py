@@ -7,7 +7,7 @@ arXiv 2406.07524.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -22,7 +22,8 @@ from ssl_jax.errors import UserError
 from ssl_jax.losses.diffusion import NEVER, loss_weight, move_chance, step_back, stratified_times, substituted
 from ssl_jax.losses.mean import Mean
 from ssl_jax.models.text import WordLayer
-from ssl_jax.objectives.base import Batch, Column, Keys, Objective, Out, Progress, State, Views
+from ssl_jax.objectives.base import Batch, Column, Encoder, Keys, Objective, Out, Progress, State, Views
+from ssl_jax.objectives.shared.ema import ema_update
 from ssl_jax.objectives.shared.forward import applied
 from ssl_jax.objectives.shared.language import text_of, told_texts, word_loss
 
@@ -34,6 +35,8 @@ class MDLM(Objective):
     """The bound on the nats of a text (eq. 10): cross-entropy of the hidden tokens, each weighted by 1 / t.
 
     epsilon: what is never hidden, even at time 1. least_time: the earliest time that is drawn.
+    average: momentum of a moving average of the parameters, which then is what validates and samples; 0 for none. As in the
+        authors' code step t (from 0) has at most (2 + t) / (11 + t).
     method: how the loss over the vocabulary is computed (`losses/streamed/cost.py`).
 
     Fidelity: times are stratified over the global batch, where the authors' code does so on each device; the model is told no
@@ -45,12 +48,15 @@ class MDLM(Objective):
     epsilon: float = 1e-3
     least_time: float = 1e-3
     method: str = "auto"
+    average: float = 0.0
 
     validated = (Column(title="perplexity (bound)", value="nats", unit="exp"),)
 
     def __post_init__(self) -> None:
         if self.encoder.causal:
             raise UserError("mdlm needs a model that sees both directions; set model.causal=False")
+        if not 0 <= self.average < 1:
+            raise UserError(f"objective.average={self.average} must be at least 0 and below 1; the paper has 0.9999")
         self.augment.words.require("mask", by="mdlm")
 
     @property
@@ -59,10 +65,11 @@ class MDLM(Objective):
         return {"encoder": self.encoder, "words": WordLayer(self.encoder.vocabulary, self.encoder.width)}
 
     def init(self, key: Array, views: Views) -> State:
-        """Parameters of both."""
+        """Parameters of both, and in `extra` their `average`, if one is kept."""
         keys = jax.random.split(key)
         encoder = self.encoder.init(keys[0], *text_of(self.given(views)))["params"]
-        return State({"encoder": encoder, "words": self.modules["words"].init(keys[1])["params"]}, {})
+        params = {"encoder": encoder, "words": self.modules["words"].init(keys[1])["params"]}
+        return State(params, {"average": jax.tree.map(jnp.copy, params)} if self.average else {})
 
     def views(self, keys: Keys, batch: Batch, progress: Progress) -> Views:
         """The texts with hidden tokens; what they were (`words` [B, T]), and the `time` [B] of each."""
@@ -78,9 +85,23 @@ class MDLM(Objective):
         """The bound, in nats for each real token."""
         return Out({"bound": self._bound(params, views, key)})
 
+    def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:
+        """Move the average, where there is one."""
+        params, extra = super().update(params, extra, out, progress)
+        if not self.average:
+            return State(params, extra)
+        momentum = jnp.minimum(self.average, (2.0 + progress.step) / (11.0 + progress.step))
+        return State(params, extra | {"average": ema_update(extra["average"], params, momentum)})
+
+    def encoders(self) -> dict[str, Encoder]:
+        """`student`, and `average` where one is kept."""
+        student = super().encoders()["student"]
+        averaged = {"average": replace(student, path=("extra", "average", "encoder"))} if self.average else {}
+        return {"student": student, **averaged}
+
     def validate(self, params: dict, extra: dict, views: Views, key: Array) -> dict[str, Mean]:
-        """The bound on nats for a token."""
-        return {"nats": self._bound(params, views)}
+        """The bound on nats for a token; of the average, where there is one."""
+        return {"nats": self._bound(extra.get("average", params), views)}
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """The texts as the model reads them, the later the less of them."""
@@ -91,7 +112,8 @@ class MDLM(Objective):
     def show(self, params: dict, extra: dict, views: Views) -> dict[str, Panel]:
         """Texts made from nothing but masks, as many and as long as the views."""
         rows, length = text_of(self.given(views))[0].shape
-        made = jax.jit(lambda params: self.sample(params, jax.random.key(0), rows, length, STEPS))(params)
+        sampled = jax.jit(lambda params: self.sample(params, jax.random.key(0), rows, length, STEPS))
+        made = sampled(extra.get("average", params))
         return {
             "samples": Texts(
                 [[[(p, "") for p in self.augment.pieces(t)]] for t in np.asarray(made)], ("made from masks",)

@@ -57,7 +57,7 @@ class MoCo(WithTeacher):
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """InfoNCE; the keys [B, out] leave in `rows`."""
         both = self.given(views)
-        query, stats = self.student(params, extra, sliced(both, 0, 1))
+        query, stats = self.student(params, extra, sliced(both, 0, 1), noise=key)
         keys, taught = self._keys(extra, sliced(both, 1, 2), key)
         loss = queue_info_nce(query["head"][:, 0], keys, extra["queue"]["rows"], self.temperature)
         return Out({"info_nce": loss}, {"z_std": spread(keys)}, rows=normalize(keys), batch_stats=stats | taught)
@@ -65,10 +65,10 @@ class MoCo(WithTeacher):
     def _keys(self, extra: dict, view: View, key: Array) -> tuple[Array, dict]:
         """Keys [B, out] of one view [B, 1, ...], encoded in a random order where BatchNorm has groups."""
         if self.bn in ("separate", "joint", 1):
-            outs, stats = self.teacher(extra, view)
+            outs, stats = self.teacher(extra, view, noise=key)
             return outs["head"][:, 0], stats
         order = jax.random.permutation(key, arrays_of(view)[0].shape[0])
-        outs, stats = self.teacher(extra, jax.tree.map(lambda x: x[order], view))
+        outs, stats = self.teacher(extra, jax.tree.map(lambda x: x[order], view), noise=key)
         return outs["head"][jnp.argsort(order), 0], stats
 
     def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:

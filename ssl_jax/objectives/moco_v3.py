@@ -53,8 +53,8 @@ class MoCoV3(WithTeacher, Pairwise):
 
     def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[dict, dict]:
         """Queries `q` and keys `k` [B, 2, out], and the new BatchNorm statistics."""
-        query, stats = self.student(params, extra, self.given(views))
-        keys, taught = self.teacher(extra, self.given(views))
+        query, stats = self.student(params, extra, self.given(views), noise=key)
+        keys, taught = self.teacher(extra, self.given(views), noise=key)
         return {"q": query["predictor"], "k": keys["projector"]}, stats | taught
 
     def score(self, params: dict, extra: dict, embeddings: dict, progress: Progress) -> Out:

@@ -46,7 +46,7 @@ class RotNet(JointEmbedding):
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """Cross-entropy, and the accuracy of the pretext task."""
-        outs, stats = self.student(params, extra, views[self.view])
+        outs, stats = self.student(params, extra, views[self.view], noise=key)
         logits = outs["head"]
         loss, accuracy = classification(logits, jnp.broadcast_to(jnp.arange(4), logits.shape[:2]))
         return Out({"cross_entropy": loss}, {"accuracy": accuracy}, batch_stats=stats)

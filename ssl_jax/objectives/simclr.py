@@ -52,7 +52,7 @@ class SimCLR(JointEmbedding, Pairwise):
 
     def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[Array, dict]:
         """Projections [B, 2, out] and the new BatchNorm statistics."""
-        outs, stats = self.student(params, extra, self.given(views))
+        outs, stats = self.student(params, extra, self.given(views), noise=key)
         return outs["head"], stats
 
     def score(self, params: dict, extra: dict, embeddings: Array, progress: Progress) -> Out:

@@ -38,6 +38,6 @@ class SimSiam(JointEmbedding):
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """Each view predicts the other."""
-        outs, stats = self.student(params, extra, self.given(views))
+        outs, stats = self.student(params, extra, self.given(views), noise=key)
         cosine = negative_cosine(outs["predictor"], outs["projector"][:, ::-1])
         return Out({"cosine": cosine}, {"z_std": spread(outs["projector"])}, batch_stats=stats)

@@ -79,7 +79,7 @@ class SwAV(JointEmbedding, Pairwise):
 
     def embed(self, params: dict, extra: dict, views: Views, key: Array) -> tuple[dict, dict]:
         """Unit vectors of `global` and `local` crops [B, V, out], and the new BatchNorm statistics."""
-        outs, stats = self.student(params, extra, *self.resolutions(views))
+        outs, stats = self.student(params, extra, *self.resolutions(views), noise=key)
         z, count = normalize(outs["head"]), views[self.view].shape[1]
         return {"global": z[:, :count], "local": z[:, count:]}, stats
 

@@ -26,6 +26,7 @@ from ssl_jax.losses.regression import l1
 from ssl_jax.models.grid import patch_length, unpatchify
 from ssl_jax.models.heads import BlockPredictor
 from ssl_jax.objectives.base import Batch, Keys, Out, Progress, Views
+from ssl_jax.objectives.shared.forward import folded
 from ssl_jax.objectives.shared.latent import GREY, LatentPrediction, tokens_at
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -106,17 +107,20 @@ class VJEPA(LatentPrediction):
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """The mean over settings of the L1 error on their hidden patches."""
         taught, losses = self.taught(extra, views), {}
-        for name, (masks, prediction) in self.told(params, views).items():
+        for name, (masks, prediction) in self.told(params, views, key).items():
             error = l1(prediction, tokens_at(taught, masks.targets), masks.targets_valid)
             losses[name] = Mean(error.total / len(self.settings), error.weight)
         # Falling loss alone proves nothing: a collapse lowers it. The spread of the targets over the batch shows one.
         return Out(losses, {"target_std": mean_of(jnp.std(taught.astype(jnp.float32), axis=0))})
 
-    def told(self, params: dict, views: Views) -> dict[str, tuple[BlockMasks, Array]]:
+    def told(self, params: dict, views: Views, noise: Array | None = None) -> dict[str, tuple[BlockMasks, Array]]:
         """The masks of each setting, and what is predicted with them [B, 1, M, D]."""
         tokens = (0 if self.shared_token else number for number in range(len(self.settings)))
         passes = zip(self.settings, self.masks_in(views), tokens, strict=True)
-        return {name: (masks, self.predicted(params, views, masks, token)) for name, masks, token in passes}
+        return {
+            name: (masks, self.predicted(params, views, masks, token, folded(noise, number)))
+            for number, (name, masks, token) in enumerate(passes)
+        }
 
     def preview(self, views: Views) -> dict[str, Panel]:
         """The clip, and what each setting leaves of it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from math import prod
 from typing import Any
@@ -19,10 +20,13 @@ from ssl_jax.objectives.base import Objective, Views
 from ssl_jax.objectives.shared.forward import arrays_of
 from ssl_jax.objectives.shared.modules import has, modules_in, options_set, with_modules
 from ssl_jax.plan.flops import flops
-from ssl_jax.plan.graph import Graph, graph_of
+from ssl_jax.plan.graph import Graph, graph_of, same_program
 from ssl_jax.plan.memory import StateBytes, batch_bytes, state_bytes, temporary_bytes
 from ssl_jax.plan.problem import Problem, abstract_mesh, mesh_sizes
 from ssl_jax.training.step import TrainState, train_step
+
+# Batch sizes that the graph of a step is compared with that at its own, until one makes the same program.
+OTHERS = (Fraction(2), Fraction(1, 2), Fraction(3, 2), Fraction(9, 8))
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def estimate(posed: Problem, count: int) -> Estimate:
     """The estimate of a problem on `count` devices; UserError where mesh or batch do not divide."""
     sizes = mesh_sizes(posed.recipe, count)
     state = posed.state()
-    graph, twice = traced(posed, sizes, state), traced(posed, sizes, state, times=2)
+    graph, other = alike(posed, sizes, state)
     as_written = flops(graph)
     plain = without_remat(posed)
     return Estimate(
@@ -67,7 +71,7 @@ def estimate(posed: Problem, count: int) -> Estimate:
         parameters=parameters(state.params),
         state=state_bytes(state, sizes, posed.recipe.mesh.rules),
         batch=batch_bytes(posed.batch, sizes),
-        temporaries=temporary_bytes(graph, twice, sizes),
+        temporaries=temporary_bytes(graph, other, sizes),
         flops=as_written,
         model_flops=as_written if plain is posed.setup.objective else flops(traced(_with(posed, plain), sizes, state)),
         tokens=tokens(posed, state),
@@ -75,9 +79,19 @@ def estimate(posed: Problem, count: int) -> Estimate:
     )
 
 
-def traced(posed: Problem, sizes: Mapping[str, int], state: TrainState, times: int = 1) -> Graph:
+def alike(posed: Problem, sizes: Mapping[str, int], state: TrainState) -> tuple[Graph, Graph]:
+    """The graph of the training step, and the same at another batch size: what differs in size is split over the batch.
+
+    A loss that computes in another way from some batch size on makes another program there; the next of `OTHERS` is tried.
+    """
+    graph = traced(posed, sizes, state)
+    others = (traced(posed, sizes, state, times) for times in OTHERS)
+    return graph, next(other for other in others if same_program(graph, other))
+
+
+def traced(posed: Problem, sizes: Mapping[str, int], state: TrainState, times: Fraction = Fraction(1)) -> Graph:
     """The graph of the training step on a mesh of these sizes, at `times` the batch."""
-    batch = {k: jax.ShapeDtypeStruct((times * v.shape[0], *v.shape[1:]), v.dtype) for k, v in posed.batch.items()}
+    batch = {k: jax.ShapeDtypeStruct((int(times * v.shape[0]), *v.shape[1:]), v.dtype) for k, v in posed.batch.items()}
     with jax.sharding.use_abstract_mesh(abstract_mesh(sizes)):
         return graph_of(jax.make_jaxpr(partial(train_step, posed.setup))(state, batch))
 

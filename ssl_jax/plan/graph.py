@@ -51,6 +51,20 @@ def graph_of(closed: core.ClosedJaxpr) -> Graph:
     return graph
 
 
+def same_program(one: Graph, other: Graph) -> bool:
+    """Whether two graphs are of the same operations on the same values, which may differ in size."""
+    if len(one.sizes) != len(other.sizes) or len(one.nodes) != len(other.nodes):
+        return False
+    pairs = zip(one.nodes, other.nodes, strict=True)
+    return all(a.name == b.name and a.outputs == b.outputs and _same_bodies(a, b) for a, b in pairs)
+
+
+def _same_bodies(one: Node, other: Node) -> bool:
+    if len(one.bodies) != len(other.bodies):
+        return False
+    return all(same_program(a, b) for a, b in zip(one.bodies, other.bodies, strict=True))
+
+
 def _built(jaxpr: core.Jaxpr) -> Graph:
     graph = Graph()
     env: dict[Any, int] = {}

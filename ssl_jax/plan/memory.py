@@ -61,22 +61,22 @@ def batch_bytes(batch: Mapping[str, Any], sizes: Mapping[str, int]) -> int:
     return sum(_bytes(v) for v in batch.values()) // (sizes["data"] * sizes["fsdp"])
 
 
-def temporary_bytes(graph: Graph, twice: Graph, sizes: Mapping[str, int], parts: int = 1) -> int:
+def temporary_bytes(graph: Graph, varied: Graph, sizes: Mapping[str, int], parts: int = 1) -> int:
     """An estimate of what a step keeps at its peak beside state and batch, per device.
 
-    `twice` is the graph of the same step at twice the batch: what is larger there is split over the batch. `parts` is how
-    many times fewer rows a device has than in the graph: other microbatches, or another batch size.
+    `varied` is the graph of the same step at another batch size: what has another size there is split over the batch. `parts` is
+    how many times fewer rows a device has than in the graph: other microbatches, or another batch size.
     """
-    return _Estimate(sizes, parts).peak(graph, twice, top=True)
+    return _Estimate(sizes, parts).peak(graph, varied, top=True)
 
 
 class _Estimate:
     def __init__(self, sizes: Mapping[str, int], parts: int) -> None:
         self.rows, self.fsdp = sizes["data"] * sizes["fsdp"] * parts, sizes["fsdp"]
 
-    def peak(self, graph: Graph, twice: Graph, top: bool = False) -> int:
+    def peak(self, graph: Graph, varied: Graph, top: bool = False) -> int:
         """Most bytes alive at once. Inputs and outputs belong to the caller; those of the step are the donated state."""
-        local = self._local(graph, twice, top)
+        local = self._local(graph, varied, top)
         roots, written = _roots(graph)
         last: dict[int, int] = {}
         for at, node in enumerate(graph.nodes):
@@ -89,7 +89,7 @@ class _Estimate:
             dying.setdefault(at, []).append(value)
 
         alive, highest, held = 0, 0, set()
-        for at, (node, other) in enumerate(zip(graph.nodes, twice.nodes, strict=True)):
+        for at, (node, other) in enumerate(zip(graph.nodes, varied.nodes, strict=True)):
             if not _executes(node, written):
                 continue
             made = [o for o in node.outputs if o in written and o not in outside and o in last]
@@ -105,20 +105,20 @@ class _Estimate:
                 alive -= local[v]
         return highest
 
-    def _inside(self, body: Graph, twice: Graph) -> int:
+    def _inside(self, body: Graph, varied: Graph) -> int:
         gathered = 0
         if self.fsdp > 1:  # one layer's weights, whole
             read = {v for n in body.nodes if n.name in ("dot_general", "conv_general_dilated") for v in n.inputs}
-            gathered = sum(body.sizes[v] for v in body.inputs if v in read and body.sizes[v] == twice.sizes[v])
-        return gathered + self.peak(body, twice)
+            gathered = sum(body.sizes[v] for v in body.inputs if v in read and body.sizes[v] == varied.sizes[v])
+        return gathered + self.peak(body, varied)
 
-    def _local(self, graph: Graph, twice: Graph, top: bool) -> list[int]:
+    def _local(self, graph: Graph, varied: Graph, top: bool) -> list[int]:
         def local(size: int, other: int) -> int:
-            if other > size:
+            if other != size:
                 return size // self.rows
             return size // self.fsdp if top and size >= 4 * SMALLEST_SPLIT else size
 
-        return [local(a, b) for a, b in zip(graph.sizes, twice.sizes, strict=True)]
+        return [local(a, b) for a, b in zip(graph.sizes, varied.sizes, strict=True)]
 
 
 def _executes(node: Node, written: set[int]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ssl_jax.models.transformer import REMAT_POLICIES
 from ssl_jax.plan.chips import GIB, Target
-from ssl_jax.plan.estimate import Estimate, remat, traced
+from ssl_jax.plan.estimate import Estimate, alike, remat
 from ssl_jax.plan.flops import flops
 from ssl_jax.plan.graph import Graph
 from ssl_jax.plan.memory import state_bytes, temporary_bytes
@@ -62,7 +62,7 @@ class _Search:
         self.graphs = {}
         for name in self.policies:
             changed = posed if name == policy else posed.changed({"model.remat": name})
-            self.graphs[name] = tuple(traced(changed, now.sizes, self.state, times) for times in (1, 2))
+            self.graphs[name] = alike(changed, now.sizes, self.state)
         self.policy = policy
 
     def exact(self) -> Iterator[Remedy]:
@@ -99,8 +99,8 @@ class _Search:
     def _remedy(self, changes: dict, name: str | None, fsdp: int, parts: int, accumulate: bool = True) -> Remedy:
         sizes = self.now.sizes | {"data": self.replicas // fsdp, "fsdp": fsdp}
         state = state_bytes(self.state, sizes, self.posed.recipe.mesh.rules)
-        graph, twice = self.graphs[name]
-        peak = sum(s.per_device for s in state.values()) + self.now.batch + temporary_bytes(graph, twice, sizes, parts)
+        graph, other = self.graphs[name]
+        peak = sum(s.per_device for s in state.values()) + self.now.batch + temporary_bytes(graph, other, sizes, parts)
         if accumulate and parts > 1:
             peak += state["params"].per_device  # the sum of the gradients so far
         before = self._seconds(self.graphs[self.policy][0], self.now.sizes, 1)

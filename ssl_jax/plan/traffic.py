@@ -90,7 +90,8 @@ def _written(program: Program, inside: str, number: int, shape: Shape) -> int:
     by_name = {x.name: x for x in program.computations.get(inside, [])}
     end = next((x for x in by_name.values() if x.root), None)
     if end is not None and end.operation == "tuple":
-        end = by_name.get(end.operands[number])
+        made = [name for name in end.operands for _ in shapes_of(program.types.get((inside, name), ""))]
+        end = by_name.get(made[number])  # a result may be several arrays itself, as that of argmax
     while end is not None and end.operation == "bitcast":
         end = by_name.get(end.operands[0])
     if end is None or not shape.main:

@@ -16,6 +16,7 @@ import pytest
 
 from ssl_jax.benchmark import machine as machine_module
 from ssl_jax.benchmark import phases
+from ssl_jax.benchmark import run as benchmark
 from ssl_jax.benchmark.cases import SMALL, Size, posed
 from ssl_jax.benchmark.machine import Machine, datasheet
 from ssl_jax.benchmark.measure import model_flops, random_batch
@@ -91,6 +92,20 @@ def test_options_that_make_no_sense_are_the_users_to_fix(options, message):
         chosen(options)
     with pytest.raises(UserError, match="--objectives byol: unknown"):
         posed("byol", "Ti", "scan", LEAST, 2)
+
+
+def test_a_run_that_is_stopped_leaves_the_cases_that_were_measured(monkeypatch, tmp_path):
+    def case(settings, machine, objective, model):
+        if objective == "dino":
+            raise KeyboardInterrupt
+        return {"objective": objective}
+
+    monkeypatch.setattr(benchmark, "measure_machine", lambda dtype: None)
+    monkeypatch.setattr(benchmark, "description", lambda machine: {})
+    monkeypatch.setattr(benchmark, "_case", case)
+    with pytest.raises(KeyboardInterrupt):
+        run(Settings(("Ti",), ("mae", "dino"), ("scan",), LEAST, steps=1, threads=0), tmp_path / "speed.json")
+    assert json.loads((tmp_path / "speed.json").read_text())["cases"] == [{"objective": "mae"}]
 
 
 def test_an_objective_that_cannot_be_taken_apart_is_refused():

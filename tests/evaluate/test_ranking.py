@@ -74,6 +74,13 @@ def test_pairs_find_their_counterpart_both_ways():
     assert found["image_to_text_recall_1"] == found["text_to_image_recall_1"] == 1.0
     shifted = towers | {"text": Split(Features(X, None, IDS), Features(np.roll(X, 1, 0), None, IDS), 0)}
     assert pairs.Probe(ks=(1,)).run(Split(split.train, split.test, 0, towers=shifted))["image_to_text_recall_1"] == 0.0
+    assert found["image_to_text_chance"] == 1 / 40
+    halves = {"of": np.arange(40) // 30, "group": np.arange(40) % 2}  # 30 records and 10 that are the same
+    named = {k: Split(s.train, s.test._replace(fields=halves), 0) for k, s in shifted.items()}
+    found = pairs.Probe(same="of", group="group").run(Split(split.train, split.test, 0, towers=named))
+    assert (
+        found["image_to_text_chance"] == found["groups"]["1"]["text_to_image"]["chance"] == (30 * 30 + 10 * 10) / 1600
+    )
     named = {k: Split(s.train, s.test._replace(fields={"of": np.zeros(40)}), 0) for k, s in shifted.items()}
     assert (
         pairs.Probe(ks=(1,), same="of").run(Split(split.train, split.test, 0, towers=named))["text_to_image_mrr"] == 1

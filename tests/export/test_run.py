@@ -140,3 +140,20 @@ def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys):
     assert main(["export", "--workdir", str(run)]) == 2
     assert "export needs --out FOLDER" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_language_model_goes_on_from_its_export_as_from_its_run(tmp_path):
+    """GPT's last layer is its table of words, so that the export is all that was learned."""
+    run, out = tmp_path / "run", tmp_path / "out"
+    train = ["train", "--config", "causal_gpt_wordnet:tiny", "--config.log.every_steps=1"]
+    assert main([*train, "--workdir", str(run)]) == 0
+    assert main(["export", "--workdir", str(run), "--format", "hf", "--out", str(out)]) == 0
+    losses = {}
+    for name, way in {"run": f"workdir={run}", "export": f"weights={out}", "nothing": "workdir="}.items():
+        words = [*train, f"--config.init_from.{way}", "--config.seed=1", "--workdir", str(tmp_path / f"from_{name}")]
+        assert main(words) == 0
+        lines = map(json.loads, (tmp_path / f"from_{name}" / "metrics.jsonl").read_text().splitlines())
+        losses[name] = [line["loss"] for line in lines if "loss" in line]
+    np.testing.assert_allclose(losses["export"], losses["run"], rtol=1e-5)
+    assert losses["nothing"][0] > losses["run"][0]

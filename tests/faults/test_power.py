@@ -68,8 +68,8 @@ def test_a_run_resumes_from_what_a_cut_left(tmp_path, straight, step):
     watching = f"import pathlib, power; power.cut_at_each_promise({folders})"
     trained(tmp_path / "disk" / "run", DEFAULTS, prepare=watching)
     workdir = tmp_path / "cuts" / str(step) / "run"
-    assert max(losses(workdir)) == step
-    assert "resumed at step" in trained(workdir, DEFAULTS).said()
+    assert max(losses(workdir)) >= step  # the promise is made beside training, which may be further by then
+    assert f"resumed at step {step}" in trained(workdir, DEFAULTS).said()
     assert losses(workdir) == losses(straight)
     assert digest(workdir, 24) == digest(straight, 24)
 

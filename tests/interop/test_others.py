@@ -16,6 +16,7 @@ from ssl_jax.export.configs import Inputs
 from ssl_jax.export.weights import converted_to
 from ssl_jax.interop import timm_vit
 from ssl_jax.interop.files import opened
+from ssl_jax.interop.heads import heads
 from ssl_jax.interop.importing import exported, imported, nested
 from ssl_jax.interop.shapes import built, wanted
 from ssl_jax.models.htsat import HTSAT as HTSATModule
@@ -247,6 +248,40 @@ def test_what_timm_made_is_read_run_and_written_again_and_below_the_prefixes_of_
     ours = built(found.model).apply(found.variables, IMAGE, method="features")
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
     read_back(tmp_path, found)
+
+
+TALL = {"image_size": 56, "layers": 2, "width": 48, "patch_size": 8, "head_width": 12}
+SAID = {"context_length": 12, "vocab_size": 60, "width": 48, "heads": 4, "layers": 2}
+OPEN_CLIP = {
+    "GELU": {},
+    "OpenAI": {"quick_gelu": True},
+    "SigLIP's texts": {"text_cfg": SAID | {"no_causal_mask": True, "pool_type": "last", "norm_kwargs": {"eps": 1e-6}}},
+}
+
+
+@pytest.mark.parametrize("kind", OPEN_CLIP)
+def test_what_open_clip_made_is_read_run_and_written_again_with_its_heads(tmp_path, kind):
+    open_clip, torch = pytest.importorskip("open_clip"), pytest.importorskip("torch")
+    options = {"embed_dim": 32, "vision_cfg": TALL, "text_cfg": SAID} | OPEN_CLIP[kind]
+    torch.manual_seed(0)
+    model = stirred(open_clip.CLIP(**options))
+    save_file({n: x.numpy() for n, x in model.state_dict().items()}, tmp_path / "open_clip_model.safetensors")
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": options}))
+    given, _ = inputs("text")
+    with torch.no_grad():
+        picture = model.encode_image(torch_of(np.moveaxis(IMAGE, -1, 1))).numpy()
+        ids = given["input_ids"]
+        ids[:, -1] = 59  # open_clip's texts end where their largest token is
+        words = model.encode_text(ids).numpy()
+    head = heads(opened(tmp_path))
+    for kind_of, see, theirs, name in (
+        (ViT, (IMAGE,), picture, "image"),
+        (TextTransformer, text_of(ids.numpy()), words, "text"),
+    ):
+        found = imported(tmp_path, kind=kind_of)
+        seen = built(found.model).apply(found.variables, *see, method="features")
+        np.testing.assert_allclose(seen @ head[f"{name}_head/dense_out/kernel"], theirs, rtol=1e-4, atol=2e-5)
+        read_back(tmp_path, found)
 
 
 RUNS = {

@@ -90,6 +90,9 @@ def both(half):
 
 V3 = {"qkv_bias": "query_value", "pool": "class", "norm_epsilon": 1e-5}
 INDICES = {"rope_places": "indices", "rope_tiled": True, "rope_base": 1e4}
+OPENAI = {"model_cfg": {"quick_gelu": True, "vision_cfg": {"head_width": 8, "image_size": 8}}}
+OPEN_SIGLIP = {"heads": 2, "no_causal_mask": True, "norm_kwargs": {"eps": 1e-6}, "act_kwargs": {"approximate": "tanh"}}
+OPEN_SIGLIP = {"model_cfg": {"text_cfg": OPEN_SIGLIP}}
 # Family, our section, what config.json has to say beside the heads.
 CASES = [
     ("timm_vit", LEARNED, {}),
@@ -109,6 +112,8 @@ CASES = [
     ("siglip", LEARNED | {"class_token": False, "pool": "map", "mlp": "gelu_tanh"}, {}),
     ("siglip_text", TEXT | {"length": 7, "mlp": "gelu_tanh", "pool": "last", "norm_epsilon": 1e-6}, {"model_type": "siglip"}),
     ("clip_text", TEXT | {"length": 7, "causal": True, "mlp": "quick_gelu", "pool": "last", "norm_epsilon": 1e-5}, {}),
+    ("open_clip", LEARNED | {"mlp": "quick_gelu", "embedding_norm": True, "norm_epsilon": 1e-5}, OPENAI),
+    ("open_clip_text", TEXT | {"length": 7, "mlp": "gelu_tanh", "pool": "last", "norm_epsilon": 1e-6}, OPEN_SIGLIP),
     ("clap", HTSAT, {"num_attention_heads": [2, 2], "spec_size": 16, "model_type": "clap"}),
     ("clip", LEARNED | {"mlp": "quick_gelu", "embedding_norm": True, "norm_epsilon": 1e-5}, {}),
     ("videomae", CLIP | {"positions": "sequence", "qkv_bias": "query_value"}, {"layer_norm_eps": 1e-6}),
@@ -158,6 +163,19 @@ def test_what_is_written_and_read_again_is_the_same_to_the_bit(name, model, conf
     for path, x in ours.items():
         np.testing.assert_array_equal(again[path], x, path)
     assert built(found.model) == built(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "config", "said"),
+    [
+        ("roberta", BERT | {"types": 1}, {"model_type": "roberta", "pad_token_id": 0}, r"pad_token_id=0 .* only files with 1"),
+        ("open_clip", LEARNED | {"embedding_norm": True}, {}, r"says vision_cfg.*put an open_clip_config.json there"),
+    ],
+)  # fmt: skip
+def test_what_would_be_read_wrongly_is_refused(name, model, config, said):
+    tensors = exported(BY_NAME[name], model, drawn(model))
+    with pytest.raises(UserError, match=said):
+        converted(Weights(tensors, HEADS | config, "a file"))
 
 
 def test_every_family_is_in_the_cases():

@@ -9,7 +9,7 @@ from ssl_jax.data.text.views import TextViews
 from ssl_jax.errors import UserError
 from ssl_jax.losses.diffusion import loss_weight, move_chance, stratified_times, substituted
 from ssl_jax.models.text import EncoderDecoder, TextTransformer
-from ssl_jax.objectives.base import Keys, Progress
+from ssl_jax.objectives.base import Keys, Out, Progress
 from ssl_jax.objectives.causal_lm import CausalLM
 from ssl_jax.objectives.denoising import Denoising
 from ssl_jax.objectives.mdlm import MDLM
@@ -126,6 +126,7 @@ REFUSALS = {
     "mlm needs the token 'mask'": lambda: MLM(model(), TextViews({"size": V})),
     "objective.unit='letter'": lambda: MLM(model(), VIEWS, unit="letter"),
     "sees no later token": lambda: CausalLM(model(), VIEWS),
+    "objective.average=1.0 must be": lambda: MDLM(model(), VIEWS, average=1.0),
     "sees both directions": lambda: MDLM(model(causal=True), VIEWS),
     "needs sentinels": lambda: Denoising(
         EncoderDecoder(model(), model(causal=True)), TextViews(WORDS | {"sentinels": 0})
@@ -142,3 +143,20 @@ def test_what_cannot_work_is_refused_with_its_reason(told):
     with pytest.raises(UserError) as refused:
         REFUSALS[told]()
     assert told in str(refused.value)
+
+
+def test_the_average_of_a_diffusion_model_is_what_validates_and_samples():
+    """By hand: 2/11 and 3/12 of the average stay in its first two steps, and 0.3 at most."""
+    objective = MDLM(model(positions="rope", condition=8, norm="layer_unbiased"), VIEWS, average=0.3)
+    views = objective.views(Keys(jax.random.split(jax.random.key(0), ROWS), jax.random.key(1)), batch(), PROGRESS)
+    start, extra = objective.init(jax.random.key(2), views)
+    out, expected = Out({}), start
+    for step, momentum in enumerate((2 / 11, 3 / 12, 0.3, 0.3)):
+        params = jax.tree.map(lambda x, step=step: x + step + 1, start)
+        expected = jax.tree.map(lambda a, b, m=momentum: m * a + (1 - m) * b, expected, params)
+        _, extra = objective.update(params, extra, out, Progress(step, 10))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), extra["average"], expected)
+    told = objective.validate(start, extra, views, NOISE)["nats"]
+    plain = objective.validate(extra["average"], {}, views, NOISE)["nats"]
+    assert float(told.total) == float(plain.total)
+    assert objective.encoders()["average"].path == ("extra", "average", "encoder")

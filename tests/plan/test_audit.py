@@ -79,6 +79,13 @@ StackFrames
   ROOT %inner = bf16[8,4]{1,0} fusion(%q, %k), kind=kLoop, calls=%layer_of
 }
 
+%best_of (v: f32[32,4]) -> ((f32[32], s32[32]), f32[32]) {
+  %v = f32[32,4]{1,0} parameter(0)
+  %best = (f32[32]{0}, s32[32]{0}) reduce(%v, %at, %low, %no), dimensions={1}, to_apply=%larger
+  %sum = f32[32]{0} reduce(%v, %no), dimensions={1}, to_apply=%add
+  ROOT %both = ((f32[32]{0}, s32[32]{0}), f32[32]{0}) tuple(%best, %sum)
+}
+
 ENTRY %main (w: bf16[24,8,4], n: s32[], h: bf16[16,8], a: bf16[784,768], b: bf16[768,1024]) -> bf16[16,4] {
   %w = bf16[24,8,4]{2,1,0} parameter(0)
   %n = s32[] parameter(1)
@@ -93,6 +100,8 @@ ENTRY %main (w: bf16[24,8,4], n: s32[], h: bf16[16,8], a: bf16[784,768], b: bf16
   %stacked = bf16[24,8,4]{2,1,0} fusion(%w, %kernel, %n), kind=kLoop, calls=%into_stack
   %embedded = bf16[784,1024]{1,0} convolution(%a, %b), dim_labels=bf_io->bf
   %heads = bf16[16,16,64,50]{3,2,1,0} convolution(%left, %right), window={size=16x16 stride=15x15 lhs_dilate=16x16}, dim_labels=0f1b_01oi->01bf
+  %scores = f32[32,4]{1,0} copy(%n)
+  %told = ((f32[32]{0}, s32[32]{0}), f32[32]{0}) fusion(%scores), kind=kInput, calls=%best_of
   %left = f32[16,50,16,64]{3,2,1,0} copy(%n)
   %right = f32[16,16,50,50]{3,2,1,0} copy(%n)
   ROOT %out = bf16[16,4]{1,0} get-tuple-element(%gemm), index=0
@@ -111,6 +120,7 @@ def test_products_and_bytes_of_chips_are_read():
     assert size("kernel") == piece + 4, "a slice is read, inside a fusion of a fusion, and written to the chip's memory"
     assert size("stacked") == piece + 4, "the operand on the chip costs nothing, and a part is written in place"
     assert size("gemm") == 16 * 8 * 2 + 16 * 4 * 2 + 64
+    assert size("told") == 32 * 4 * 4 + 3 * 32 * 4, "a largest value and its place are one result of two arrays"
     assert size("done") == size("out") == 0
     work = {name: products(program, "main", run.instruction) for name, run in found.items()}
     assert work["gemm"] == {"bf16": 2.0 * 16 * 8 * 4}

@@ -9,9 +9,11 @@ import pytest
 from ssl_jax.cli import main
 from ssl_jax.devices.mesh import make_mesh, state_shardings
 from ssl_jax.errors import UserError
+from ssl_jax.losses.streamed import contrastive, cost
 from ssl_jax.plan import aot
 from ssl_jax.plan.chips import CHIPS, GIB, Target, gpu_description, parse_target
-from ssl_jax.plan.estimate import estimate, traced
+from ssl_jax.plan.estimate import alike, estimate, traced
+from ssl_jax.plan.graph import same_program
 from ssl_jax.plan.memory import state_bytes, temporary_bytes
 from ssl_jax.plan.problem import problem
 from ssl_jax.plan.roofline import costs, link, roofline
@@ -61,6 +63,23 @@ def test_the_estimate_falls_with_recomputation_fsdp_and_rows(posed):
     # What grows with the batch is proportional to the rows on a device.
     weights = 2 * state_bytes(state, sizes)["params"].total
     assert 2 * (kept - weights) < temporaries(posed, sizes | {"data": 4}) < 2 * kept + weights
+
+
+def test_a_loss_that_computes_otherwise_from_some_batch_on_is_estimated_as_it_computes_here(monkeypatch):
+    """The largest batch whose logits are held whole: at twice as many rows the program is another one."""
+    posed, sizes = problem(load("simclr_vit_fashion:tiny")), {"data": 8, "fsdp": 1, "tensor": 1}
+    state, asked, choose = posed.state(), [], cost.choose
+    with monkeypatch.context() as patch:
+        patch.setattr(contrastive, "choose", lambda *args, **options: asked.append(args) or choose(*args, **options))
+        traced(posed, sizes, state)
+    (_, rows, columns, _), *_ = asked
+    monkeypatch.setattr(cost, "PLAIN", rows // 8 * columns)
+    jax.clear_caches()  # what was traced with the limit that users have
+    assert not same_program(traced(posed, sizes, state), traced(posed, sizes, state, 2))
+    graph, half = alike(posed, sizes, state)
+    assert same_program(graph, half)
+    assert 0 < temporary_bytes(graph, half, sizes) < sum(graph.sizes)
+    jax.clear_caches()
 
 
 def test_planning_needs_no_data_where_the_recipe_says_what_it_is(tmp_path):

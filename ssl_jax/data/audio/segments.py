@@ -40,9 +40,11 @@ def segments(key: Array, clip: Clip, count: int, size: int) -> Clip:
 
 
 def levelled(clip: Clip, epsilon: float = 1e-5) -> Clip:
-    """Waves [..., T] with mean 0 and deviation 1 over what is valid [..., T], zeros elsewhere."""
-    count = jnp.maximum(clip.valid.sum(-1, keepdims=True), 1)
-    mean = jnp.where(clip.valid, clip.wave, 0).sum(-1, keepdims=True) / count
-    centred = jnp.where(clip.valid, clip.wave - mean, 0)
-    deviation = jnp.sqrt(jnp.square(centred).sum(-1, keepdims=True) / count)
+    """Waves [..., T], or [..., T, C], with mean 0 and deviation 1 over what is valid [..., T] of each, zeros elsewhere."""
+    there = clip.valid.reshape(*clip.valid.shape, *[1] * (clip.wave.ndim - clip.valid.ndim))
+    axes = tuple(range(clip.valid.ndim - 1, clip.wave.ndim))
+    count = jnp.maximum(jnp.broadcast_to(there, clip.wave.shape).sum(axes, keepdims=True), 1)
+    mean = jnp.where(there, clip.wave, 0).sum(axes, keepdims=True) / count
+    centred = jnp.where(there, clip.wave - mean, 0)
+    deviation = jnp.sqrt(jnp.square(centred).sum(axes, keepdims=True) / count)
     return Clip(centred / (deviation + epsilon), clip.valid)

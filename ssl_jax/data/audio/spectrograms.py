@@ -107,11 +107,11 @@ class SpectrogramViews:
 
     def denormalise(self, x: Array) -> Array:
         """Normalised energies [..., T, F, C] -> greys in [0, 1]: three standard deviations on either side of the mean."""
-        return jnp.clip(0.5 + x / (2 * _SHOWN), 0, 1)
+        return greys(x)
 
     def upright(self, x: Array) -> Array:
         """Planes [..., T, F, C] as people look at them, [..., F, T, C]: time to the right, low frequencies at the bottom."""
-        return jnp.flip(jnp.swapaxes(x, -3, -2), axis=-3)
+        return upright(x)
 
     @property
     def logmel(self) -> LogMel:
@@ -171,6 +171,27 @@ class SpectrogramViews:
         return jnp.where((jnp.arange(len(x)) < length)[:, None, None], x, jnp.reshape(fill, (-1, 1)))
 
 
+def greys(x: Array) -> Array:
+    """Normalised energies -> greys in [0, 1]: three standard deviations on either side of the mean."""
+    return jnp.clip(0.5 + x / (2 * _SHOWN), 0, 1)
+
+
+def upright(x: Array) -> Array:
+    """Planes [..., T, F, C] as people look at them, [..., F, T, C]: time to the right, low frequencies at the bottom."""
+    return jnp.flip(jnp.swapaxes(x, -3, -2), axis=-3)
+
+
+def check_moments(mean: tuple[float, ...], std: tuple[float, ...], bands: int) -> None:
+    """UserError for means or deviations of log energies that are neither one number nor one for each band, or not above 0."""
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) not in (1, bands):
+            raise UserError(
+                f"augment.{name} has {len(values)} numbers for {bands} bands; give 1 or {bands}: ssl-jax data stats"
+            )
+    if min(std) <= 0:
+        raise UserError(f"augment.std={std}: all have to be above 0")
+
+
 _RATES, _MASKS = ("stretch", "interpolate", "zoom"), ("masked_bands", "masked_frames")
 
 
@@ -192,14 +213,7 @@ def _check(views: SpectrogramViews) -> None:
         raise UserError(
             f"augment.rate={views.rate}, frames={views.frames}, seen={views.seen}, count={views.count}: all have to be at least 1"
         )
-    bands = views.logmel.bands
-    for name, values in (("mean", views.mean), ("std", views.std)):
-        if len(values) not in (1, bands):
-            raise UserError(
-                f"augment.{name} has {len(values)} numbers for {bands} bands; give 1 or {bands}: ssl-jax data stats"
-            )
-    if min(views.std) <= 0:
-        raise UserError(f"augment.std={views.std}: all have to be above 0")
+    check_moments(views.mean, views.std, views.logmel.bands)
     for name in _RATES:
         low, high = getattr(views, name)
         if not 0 < low <= high:

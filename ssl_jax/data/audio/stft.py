@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ssl_jax.data.fourier import irfft, rfft
+
 
 def frame_count(length: int, size: int, hop: int) -> int:
     """How many whole frames of `size` samples lie in `length`, one each `hop`; 0 where it is too short."""
@@ -66,7 +68,7 @@ def interpolated(x: Array, rate: Array) -> Array:
 
 def resynthesised(transform: Array, window: np.ndarray, hop: int, length: int) -> Array:
     """The wave [length] whose windowed frames are nearest to a transform [N, K] (least squares; D. Griffin, J. Lim 1984)."""
-    pieces = jnp.fft.irfft(transform, axis=-1)[:, : len(window)] * window
+    pieces = irfft(transform, 2 * (transform.shape[-1] - 1))[:, : len(window)] * window
     at = (hop * np.arange(len(transform)))[:, None] + np.arange(len(window))
     add = lambda values: jnp.zeros(length).at[at].add(values)  # noqa: E731
     return add(pieces) / jnp.maximum(add(jnp.broadcast_to(jnp.square(window), at.shape)), 1e-8)
@@ -78,7 +80,7 @@ def _wrapped(angle: Array) -> Array:
 
 def transformed(x: Array, window: np.ndarray, size: int) -> Array:
     """Complex spectra [..., size / 2 + 1] of frames [..., L] under a window [L], padded to `size`."""
-    return jnp.fft.rfft(x * window, size, axis=-1)
+    return rfft(x * window, size)
 
 
 def rate_of(key: Array, low: float, high: float) -> Array:

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.data.fourier import irfft, rfft
+
 Range = tuple[float, float]
 
 
@@ -84,9 +86,9 @@ def with_noise(key: Array, clip: Clip, snr: Range) -> Clip:
 def reverberated(key: Array, clip: Clip, responses: Array) -> Clip:
     """Convolved with one of the impulse `responses` [K, L], each of energy 1, and cut where the clip ended."""
     response = responses[jax.random.randint(key, (), 0, len(responses))]
-    size = len(clip.valid) + len(response) - 1
-    spectrum = jnp.fft.rfft(clip.wave, size, axis=0) * _over(jnp.fft.rfft(response, size), clip.wave)
-    return silenced(Clip(jnp.fft.irfft(spectrum, size, axis=0)[: len(clip.valid)], clip.valid))
+    size = 1 << (len(clip.valid) + len(response) - 2).bit_length()
+    spectrum = rfft(clip.wave.T, size) * rfft(response, size)
+    return silenced(Clip(irfft(spectrum, size).T[: len(clip.valid)], clip.valid))
 
 
 def mixed(key: Array, clip: Clip, other: Clip, most: float) -> Clip:

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ssl_jax.data.fourier import irfft, rfft
+
 
 def jitter(key: Array, series: Array, deviation: float) -> Array:
     """Independent noise N(0, deviation^2) on every value."""
@@ -45,10 +47,10 @@ def time_warp(key: Array, series: Array, valid: Array, strength: float, knots: i
 
 def frequency_mask(key: Array, series: Array, share: float) -> Array:
     """Without the parts at a `share` of all frequencies, drawn for all channels at once; the mean stays."""
-    found = jnp.fft.rfft(series, axis=0)
-    gone = jax.random.uniform(key, (len(found), 1)) < share
-    kept = ~gone | (jnp.arange(len(found)) == 0)[:, None]
-    return jnp.fft.irfft(found * kept, len(series), axis=0).astype(series.dtype)
+    found = rfft(series.T, len(series))
+    gone = jax.random.uniform(key, found.shape[-1:]) < share
+    kept = ~gone | (jnp.arange(len(gone)) == 0)
+    return irfft(found * kept, len(series)).T.astype(series.dtype)
 
 
 def stretch(key: Array, length: int, shares: tuple[float, float]) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""The pictures that ship inside the package, with descriptions that are generated from them."""
+"""Fashion-MNIST, what ships of it or all, with descriptions that are generated from the pictures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from ssl_jax.data.sources.arrays import Columns
 from ssl_jax.data.sources.descriptions import TOKENIZER, described, text_of_row, token_rows
 from ssl_jax.data.sources.embedded import CLASSES, Embedded
+from ssl_jax.data.sources.idx import FashionMNIST
 from ssl_jax.data.text.vocabulary import digest_of
 
 
@@ -16,17 +17,19 @@ from ssl_jax.data.text.vocabulary import digest_of
 class FashionCaptions(Columns):
     """A picture and its generated description: `image` uint8 [28, 28, 1], `tokens` int32 [24], `label` int32.
 
-    `image_id` and `text_id` int32 are the same where picture and text are. Splits and labels are those of `Embedded`. A text says
-    what the garment is, and what was measured of it: its brightness, width, height, pattern, and whether it narrows. It is
-    generated (`data/sources/descriptions.py`), always the same for a picture; its tokens are words.
+    `image_id` and `text_id` int32 are the same where picture and text are. Splits and labels are those of `Embedded`, or with
+    `whole` those of `FashionMNIST`, which has to be there. A text says what the garment is, and what was measured of it: its
+    brightness, width, height, pattern, and whether it narrows. It is generated (`data/sources/descriptions.py`), always the same
+    for a picture of a split; its tokens are words.
     """
 
     split: str = "pretrain"
     limit: int | None = None
+    whole: bool = False
 
     def __post_init__(self) -> None:
-        pictures = Embedded(self.split, self.limit).columns
-        tokens = token_rows(texts(self.split, self.limit))
+        pictures = _pictures(self.split, self.limit, self.whole)
+        tokens = token_rows(texts(self.split, self.limit, self.whole))
         columns = {
             **pictures,
             "tokens": tokens,
@@ -45,8 +48,13 @@ class FashionCaptions(Columns):
         return text_of_row(self.columns["tokens"][index])
 
 
-def texts(split: str, limit: int | None = None) -> list[str]:
+def texts(split: str, limit: int | None = None, whole: bool = False) -> list[str]:
     """The descriptions of a split, in its order."""
-    columns = Embedded(split, limit).columns
+    columns = _pictures(split, limit, whole)
     drawn = np.random.default_rng(len(split)).integers(0, 1 << 16, len(columns["image"]))
     return described(columns["image"][..., 0], columns["label"], drawn)
+
+
+def _pictures(split: str, limit: int | None, whole: bool) -> dict[str, np.ndarray]:
+    source = FashionMNIST(split, limit=limit) if whole else Embedded(split, limit)
+    return {name: np.asarray(values) for name, values in source.columns.items()}

@@ -1,4 +1,4 @@
-"""How a part of a pair becomes arrays: a picture, a sound or a text, each by what decodes it elsewhere too."""
+"""How a part of a pair becomes arrays: a picture, a sound, a clip or a text, each by what decodes it elsewhere too."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from ssl_jax.data.audio.decode import Wanted, stretch
 from ssl_jax.data.sources.base import Record
 from ssl_jax.data.sources.pictures import Decoding
 from ssl_jax.data.stages import stage
+from ssl_jax.data.video import decode as video
 
 # Where a part is looked for when nobody says it: these columns of a table, or files with these suffixes.
 COLUMNS = {
     "image": ("image", "path", "file_name"),
     "sound": ("sound", "audio", "speech"),
     "text": ("text", "caption", "captions"),
+    "clip": ("clip", "video"),
 }
 SUFFIXES = {
     "image": ("jpg", "jpeg", "png", "webp", "jfif", "avif", "bmp", "gif", "tif", "tiff", "ppm", "pgm"),
     "sound": ("wav", "flac", "ogg", "oga", "opus", "mp3"),
     "text": ("txt", "text", "caption"),
+    "clip": ("mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "flv", "ogv", "3gp", "gif"),
 }
-TEXT = "text"
+TEXT, SOUND, CLIP = "text", "sound", "clip"
 
 
 def is_text(field: str) -> bool:
@@ -83,3 +86,22 @@ class Sounds:
     def _fitted(self, wave: np.ndarray) -> Record:
         free = self._size - len(wave)
         return {"wave": np.pad(wave, (0, free)), "valid": np.arange(self._size) < len(wave)}
+
+
+@dataclass(frozen=True)
+class Clips:
+    """`clip` uint8 [frames, size, size, channels], spread evenly over a whole video."""
+
+    decoding: video.Decoding
+    frames: int
+
+    def __call__(self, content: bytes) -> Record:
+        """Raises what `clip` of `data/video/decode.py` does."""
+        with stage("decode"):
+            return {"clip": video.spread_over(content, self.frames, self.decoding)}
+
+    @property
+    def zeros(self) -> Record:
+        """A record of none."""
+        side = self.decoding.size
+        return {"clip": np.zeros((self.frames, side, side, self.decoding.channels), np.uint8)}

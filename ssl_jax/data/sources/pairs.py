@@ -1,13 +1,14 @@
-"""Pictures with their captions, sounds with their words, or all of them: two or more parts of one thing in a record."""
+"""Pictures with their captions, sounds or clips with their words, or all of them: two or more parts of one thing in a record."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -19,12 +20,25 @@ from ssl_jax.data.image.pixels import said
 from ssl_jax.data.sources.arrays import spread
 from ssl_jax.data.sources.base import Record
 from ssl_jax.data.sources.fields import label_of
-from ssl_jax.data.sources.pair_parts import COLUMNS, SUFFIXES, TEXT, Pictures, Sounds, is_text, number_of, numbers_of
+from ssl_jax.data.sources.pair_parts import (
+    CLIP,
+    COLUMNS,
+    SOUND,
+    SUFFIXES,
+    TEXT,
+    Clips,
+    Pictures,
+    Sounds,
+    is_text,
+    number_of,
+    numbers_of,
+)
 from ssl_jax.data.sources.pair_rows import Beside, Fields, Rows, reading, rows_of
 from ssl_jax.data.sources.pictures import Decoding
 from ssl_jax.data.sources.texts import Empty, row_of
 from ssl_jax.data.text.tokenizer import encoded, load
 from ssl_jax.data.text.vocabulary import Vocabulary, digest_of, read_tokenizer, vocabulary_of
+from ssl_jax.data.video import decode as video
 from ssl_jax.errors import UserError
 
 LABEL = "label"
@@ -39,15 +53,15 @@ class Pairs:
     lines have paths and texts: `.csv`, `.tsv`, `.jsonl`, or `.parquet`, which may hold the pictures themselves.
 
     A record has what the parts say: `image` uint8 [size, size, channels]; `tokens` int32 [length]; `wave` float32 [rate *
-    seconds] and `valid` bool. Of each part there is a number, `image_id`, `text_id`, ... int32, which the same picture or text
-    has in every record, so that a batch knows its duplicates.
+    seconds] and `valid` bool; `clip` uint8 [frames, size, size, channels]. Of each part there is a number, `image_id`, `text_id`,
+    ... int32, which the same picture or text has in every record, so that a batch knows its duplicates.
 
     A part may have several values, such as five captions: an example takes one of each, drawn by (`seed`, epoch, record).
     `source[i]` has the first of each.
 
     Args:
       path: as above, or a pattern of such files.
-      parts: what a record has, of `image`, `sound`, `text`, or other names, which are texts in fields of their own.
+      parts: what a record has, of `image`, `sound`, `text`, `clip`, or other names, which are texts in fields of their own.
         `text:name+alt` takes the columns `name` and `alt` (of files: the suffixes) as several values. Without a column, the usual
         ones are taken.
       root: the folder that paths in a table start from; None: the one that it lies in.
@@ -59,8 +73,11 @@ class Pairs:
       tokenizer: the path of a `tokenizer.json`, or the name of one that ships; a recipe's own is its augment's.
       vocabulary: ids of signs, as in `TextViews`; those that are not given are read from the tokenizer.
       length: tokens of a text, with its signs; what is longer is cut, and counted in `notes`.
-      size, channels, max_pixels: of pictures, as in `EncodedPictures`. pixels: which numbers are black and white, if not 8-bit.
+      size, channels, max_pixels: of pictures and frames, as in `EncodedPictures`. pixels: which numbers are black and white, of
+        pictures that are not 8-bit.
       rate, seconds: of sounds, which are resampled, and cut or padded.
+      frames: of a clip, spread evenly over its video.
+      keep: whether what was read once stays in memory as arrays: for sets that fit there, of which a run sees many epochs.
 
     An item is a bad record without one of its parts, with nothing but space for a text, or with a file that cannot be read.
 
@@ -84,10 +101,13 @@ class Pairs:
     pixels: Sequence[float] | None = None
     rate: int = 16_000
     seconds: float = 2.0
+    frames: int = 16
+    keep: bool = False
     seed: int = 0
     rows: Rows = field(init=False, repr=False)
     columns: Mapping[str, tuple[str, ...]] = field(init=False, repr=False)
     notes: tuple[str, ...] = field(init=False, repr=False, default=())
+    _kept: dict[Any, Any] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         asked = _asked(self.parts)
@@ -108,7 +128,7 @@ class Pairs:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         item, text = self._place(index)
-        row = self.rows.row(item)
+        row = self._line(item)
         record: Record = {}
         for part in self.columns:
             values = self._values(row, part)
@@ -116,17 +136,17 @@ class Pairs:
         return record | self._labels(row) | self._sameness(row)
 
     def draws(self, ids: np.ndarray, epochs: np.ndarray) -> np.ndarray:
-        """Which values the records `ids` [R] have in `epochs` [R], int64 [R, 3]: the record, and what is drawn for it."""
+        """Which values the records `ids` [R] have in `epochs` [R], int64 [R, 1 + K]: the record, and a number for each part."""
         keys = threefry.example_keys(self.seed, epochs, ids)
-        return np.concatenate([np.asarray(ids)[:, None], keys], axis=1).astype(np.int64)
+        drawn = [threefry.fold_in(keys, number)[:, 0] for number in range(len(self.columns))]
+        return np.stack([np.asarray(ids), *drawn], axis=1).astype(np.int64)
 
     def drawn(self, record: Record, draws: np.ndarray) -> Record:
         """The record with one of the values of each part, by its row of `draws`."""
-        row = self.rows.row(self._place(int(draws[0]))[0])
-        for number, part in enumerate(self.columns):
+        row = self._line(self._place(int(draws[0]))[0])
+        for part, number in zip(self.columns, draws[1:], strict=True):
             values = [] if self.each and part == TEXT else self._values(row, part)
-            key = threefry.fold_in(draws[1:].astype(np.uint32), number)
-            if len(values) > 1 and (place := int(key[0]) % len(values)):
+            if len(values) > 1 and (place := int(number) % len(values)):
                 with suppress(ValueError, OSError, SyntaxError):  # one of several that cannot be read: the first stays
                     record = record | self._read(part, values[place])
         return record
@@ -185,7 +205,8 @@ class Pairs:
         signs = sorted(self.vocabulary.items())
         told = (self.columns, self.label, self.more, self.same, self.each, self.tokenizer_digest, signs, self.length, self.size,
                 self.channels, self.max_pixels, self.pixels, self.rate, self.seconds, self.seed)  # fmt: skip
-        return hashlib.sha256(f"{told} {self.rows.fingerprint()}".encode()).hexdigest()
+        clips = (self.frames,) if CLIP in self.columns else ()
+        return hashlib.sha256(f"{told + clips} {self.rows.fingerprint()}".encode()).hexdigest()
 
     @staticmethod
     def example(
@@ -193,11 +214,10 @@ class Pairs:
     ) -> Record:
         """A record of zeros for `ssl-jax plan`: reads nothing."""
         zero = np.zeros((), np.int32)
-        sizes = {"size": 64, "channels": 3, "rate": 16_000, "seconds": 2.0} | options
-        media = {"image": Pictures(_decoding(sizes)).zeros, "sound": Sounds(sizes["rate"], sizes["seconds"]).zeros}
+        sizes = {"size": 64, "channels": 3, "rate": 16_000, "seconds": 2.0, "frames": 16} | options
         record: Record = {}
         for part in _asked(parts):
-            record |= {_row_name(part): np.zeros(length, np.int32)} if is_text(part) else media[part]
+            record |= {_row_name(part): np.zeros(length, np.int32)} if is_text(part) else _reader(part, sizes).zeros
             record[f"{part}_id"] = zero
         twins = {same: zero, f"{list(_asked(parts))[-1]}/same": np.zeros(2, np.int32)} if same else {}
         return record | dict.fromkeys([*([LABEL] if label else []), *_words(more)], zero) | twins
@@ -229,6 +249,19 @@ class Pairs:
         item = int(np.searchsorted(self._starts, index, side="right")) - 1
         return item, index - int(self._starts[item])
 
+    def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` gives; with `keep`, what it gave the first time."""
+        if not self.keep:
+            return make()
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+    def _line(self, item: int) -> Fields:
+        """A row. ValueError or OSError where it cannot be read."""
+        row: Fields = self._once(item, partial(self.rows.row, item))
+        return row
+
     def _values(self, row: Fields, part: str) -> list[Any]:
         """The values of a part: texts, or what `rows.data` reads. ValueError where there is none."""
         there = [name for name in self.columns[part] if name in row]
@@ -248,6 +281,11 @@ class Pairs:
 
     def _read(self, part: str, value: Any) -> Record:
         """A part's arrays, and its number."""
+        key = tuple(value.items()) if isinstance(value, Mapping) else value
+        record: Record = self._once((part, key), partial(self._decoded, part, value))
+        return record
+
+    def _decoded(self, part: str, value: Any) -> Record:
         if is_text(part):
             row = row_of(value, self.tokenizer, self.words, self.length)
             return {_row_name(part): row, f"{part}_id": number_of(value.encode())}
@@ -255,8 +293,8 @@ class Pairs:
         return self._readers[part](content) | {f"{part}_id": number_of(content)}
 
     @functools.cached_property
-    def _readers(self) -> dict[str, Callable[[bytes], Record]]:
-        return {"image": Pictures(_decoding(vars(self))), "sound": Sounds(self.rate, self.seconds)}
+    def _readers(self) -> dict[str, Pictures | Sounds | Clips]:
+        return {part: _reader(part, vars(self)) for part in self.columns if not is_text(part)}
 
     def _labels(self, row: Fields) -> Record:
         return {
@@ -328,6 +366,16 @@ def _row_name(part: str) -> str:
     return "tokens" if part == TEXT else part
 
 
+def _reader(part: str, options: Mapping[str, Any]) -> Pictures | Sounds | Clips:
+    """What decodes a part that is no text."""
+    if part == SOUND:
+        return Sounds(options["rate"], options["seconds"])
+    if part == CLIP:
+        most = options.get("max_pixels", video.MAX_PIXELS)
+        return Clips(video.Decoding(options["size"], options["channels"], most), options["frames"])
+    return Pictures(_decoding(options))
+
+
 def _decoding(options: Mapping[str, Any]) -> Decoding:
     pixels = options.get("pixels")
     return Decoding(
@@ -345,7 +393,7 @@ def _class_names(given: Sequence[Any]) -> tuple[str, ...]:
 
 
 def _require_sizes(source: Pairs) -> None:
-    sizes = {name: getattr(source, name) for name in ("length", "size", "channels", "rate", "seconds")}
+    sizes = {name: getattr(source, name) for name in ("length", "size", "channels", "rate", "seconds", "frames")}
     if min(sizes.values()) <= 0 or source.length < 3:
         told = ", ".join(f"{name}={value}" for name, value in sizes.items())
         raise UserError(f"{told}: use positive numbers, and a length of at least 3, for a token and its signs")

@@ -6,6 +6,7 @@ decoded, raises ValueError or OSError; nothing is waited for without an end.
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
 import os
@@ -82,14 +83,28 @@ def clip(path: str | Path, times: Sequence[float] | np.ndarray, decoding: Decodi
     return _read(path, times, decoding, None)
 
 
+def spread_over(content: bytes, frames: int, decoding: Decoding) -> np.ndarray:
+    """A whole encoded video as a clip uint8 [frames, size, size, channels]: what is on the screen in the middle of so many equal
+    parts of its time. Raises what `clip` does.
+    """
+    with opened(content, decoding.max_pixels) as video:
+        middles = (np.arange(frames) + 0.5) / frames * video.seconds
+        return _taken(video, video.frames(), middles.tolist(), decoding)
+
+
 def _read(path: str | Path, times: Sequence[float] | np.ndarray, decoding: Decoding, since: float | None) -> np.ndarray:
     with opened(path, decoding.max_pixels) as video:
         wanted = np.minimum(times, video.seconds).tolist()
-        frames = bounded(video.frames() if since is None else video.sought(since, wanted[0]))
-        found = np.empty((len(wanted), decoding.size, decoding.size, decoding.channels), np.uint8)
-        for place, frame in zip(found, shown(frames, wanted, SLACK + 1 / video.rate), strict=True):
-            place[...] = video.pixels(frame, decoding)
-        return found
+        frames = video.frames() if since is None else video.sought(since, wanted[0])
+        return _taken(video, frames, wanted, decoding)
+
+
+def _taken(video: Video, frames: Iterable[Frame], wanted: list[float], decoding: Decoding) -> np.ndarray:
+    """Of `frames` those that are on the screen at the times `wanted`, as pixels [T, size, size, channels]."""
+    found = np.empty((len(wanted), decoding.size, decoding.size, decoding.channels), np.uint8)
+    for place, frame in zip(found, shown(bounded(frames), wanted, SLACK + 1 / video.rate), strict=True):
+        place[...] = video.pixels(frame, decoding)
+    return found
 
 
 class _TooLate(ValueError):
@@ -97,18 +112,24 @@ class _TooLate(ValueError):
 
 
 @contextmanager
-def opened(path: str | Path, max_pixels: int = MAX_PIXELS) -> Iterator[Video]:
-    """A video while it is read. Raises (ValueError, OSError) for what is none, or is refused."""
-    os.close(files.opened(path))  # a regular file, or it raises
-    with _container(path, max_pixels) as container:
+def opened(video: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> Iterator[Video]:
+    """The video at a path, or in bytes, while it is read. Raises (ValueError, OSError) for what is none, or is refused."""
+    with _container(_place(video), max_pixels) as container:
         yield Video(container, max_pixels)
 
 
-def _container(path: str | Path, max_pixels: int) -> Any:
+def _place(video: str | Path | bytes) -> Any:
+    """What PyAV reads: bytes as a file, or the address of a regular file."""
+    if isinstance(video, bytes):
+        return io.BytesIO(video)
+    os.close(files.opened(video))  # a regular file, or it raises
+    return f"file:{os.path.abspath(video)}"  # a name may hold a colon
+
+
+def _container(place: Any, max_pixels: int) -> Any:
     av, options = library(), _OPTIONS | {"max_pixels": str(max_pixels)}
-    address = f"file:{os.path.abspath(path)}"  # a name may hold a colon
     try:
-        return av.open(address, options=options, timeout=MAX_SECONDS, metadata_errors="ignore")
+        return av.open(place, options=options, timeout=MAX_SECONDS, metadata_errors="ignore")
     except av.error.FFmpegError as error:
         raise ValueError(f"no video in any of the formats {_FORMATS} ({error.strerror})") from error
 

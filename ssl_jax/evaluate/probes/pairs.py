@@ -60,8 +60,8 @@ class Probe:
         return f"pairs: cosine between {' and '.join(self.encoders)}, all test records as candidates, any counterpart counts"
 
     def run(self, split: Split) -> dict[str, Any]:
-        """The measures of `retrieval` as `<a>_to_<b>_<measure>` and the other way round, and the number of `candidates`; with a
-        `group`, the same for the queries of each of the `groups`.
+        """The measures of `retrieval` as `<a>_to_<b>_<measure>` and the other way round, with the recall at 1 by `chance`,
+        and the number of `candidates`; with a `group`, the same for the queries of each of the `groups`.
 
         Raises UserError where the encoders give rows of different lengths.
         """
@@ -92,4 +92,11 @@ class Probe:
     ) -> dict[str, Any]:
         rows = np.arange(len(of))
         asked = rows if chosen is None else np.flatnonzero(chosen)
-        return measured(rankings(Side(queries[asked], of[asked], asked), Side(bank, of, -1 - rows)), self.ks)
+        found = measured(rankings(Side(queries[asked], of[asked], asked), Side(bank, of, -1 - rows)), self.ks)
+        return found | {"chance": _chance(of[asked], of)}
+
+
+def _chance(queries: np.ndarray, bank: np.ndarray) -> float:
+    """The mean share of the bank that is a query's counterpart: both by what makes them the same."""
+    values, counts = np.unique(bank, return_counts=True)
+    return float(counts[np.searchsorted(values, queries)].mean() / len(bank))

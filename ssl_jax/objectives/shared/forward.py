@@ -51,6 +51,11 @@ def applied(module: nn.Module, params: Any, *inputs: Any, **options: Any) -> Any
     return module.apply({"params": params}, *inputs, **options)
 
 
+def drawing(noise: Array | None) -> dict[str, Any]:
+    """The option of a module that draws stochastic depth and the like from this key; none without one, as in evaluation."""
+    return {} if noise is None else {"rngs": {"noise": noise}}
+
+
 def forward_views(
     module: nn.Module,
     params: dict,
@@ -73,19 +78,32 @@ def forward_views(
         return shard_batch(out.reshape(batch, count, *out.shape[1:])), stats
     groups, outs = check_rule(bn, batch), []
     for view in range(count):
-        out, stats = _forward_groups(module, params, stats, [x[:, view] for x in arrays], groups, method)
+        own = folded(noise, view)
+        out, stats = _forward_groups(module, params, stats, [x[:, view] for x in arrays], groups, method, own)
         outs.append(out)
     return shard_batch(jnp.stack(outs, axis=1)), stats
 
 
 def _forward_groups(
-    module: nn.Module, params: dict, stats: dict | None, arrays: Sequence[Array], groups: int, method: str
+    module: nn.Module,
+    params: dict,
+    stats: dict | None,
+    arrays: Sequence[Array],
+    groups: int,
+    method: str,
+    noise: Array | None,
 ) -> tuple[Array, dict | None]:
     if groups == 1:
-        return forward(module, params, stats, *arrays, method=method)
+        return forward(module, params, stats, *arrays, method=method, noise=noise)
     rows = [x.reshape(groups, -1, *x.shape[1:]) for x in arrays]
-    out, changed = jax.vmap(lambda *r: forward(module, params, stats, *r, method=method))(*rows)
+    one = lambda i, *r: forward(module, params, stats, *r, method=method, noise=folded(noise, i))  # noqa: E731
+    out, changed = jax.vmap(one)(jnp.arange(groups), *rows)
     return out.reshape(-1, *out.shape[2:]), jax.tree.map(lambda s: s.mean(0), changed)
+
+
+def folded(noise: Array | None, number: Array | int) -> Array | None:
+    """The key of the part with this number; None without one."""
+    return None if noise is None else jax.random.fold_in(noise, number)
 
 
 def arrays_of(view: View) -> tuple[Array, ...]:
@@ -133,27 +151,28 @@ def init_chain(chain: Chain, key: Array, x: View) -> tuple[dict, dict]:
     stats: dict[str, dict] = {}
     for (name, module), fresh in zip(chain.items(), jax.random.split(key, len(chain)), strict=True):
         params[name], new = init_variables(module, fresh, *arrays_of(x), method=_method(name), train=True)
-        x, _ = forward(module, params[name], new, *arrays_of(x), method=_method(name))
+        x, _ = forward(module, params[name], new, *arrays_of(x), method=_method(name), noise=fresh)
         stats |= {} if new is None else {name: new}
     return params, stats
 
 
 def forward_chain(
-    chain: Chain, params: dict, stats: dict, *views: View, bn: BatchNormRule = "joint"
+    chain: Chain, params: dict, stats: dict, *views: View, bn: BatchNormRule = "joint", noise: Array | None = None
 ) -> tuple[dict[str, Array], dict]:
     """Views through every module of `chain` -> (output of each module by name [B, V, F], new statistics).
 
     `views` are [B, V_r, ...], one for each resolution: the first module sees one resolution at a time, in its own
-    BatchNorm batch, and the others see the features of all V crops at once.
+    BatchNorm batch, and the others see the features of all V crops at once. Each draws noise of its own.
     """
     x: Array | None = None
     outs: dict[str, Array] = {}
     new: dict[str, dict] = {}
-    for name, module in chain.items():
+    for number, (name, module) in enumerate(chain.items()):
         before = stats.get(name)
         parts = []
-        for part in views if x is None else (x,):
-            out, before = forward_views(module, params[name], before, part, _method(name), bn)
+        for i, part in enumerate(views if x is None else (x,)):
+            own = folded(folded(noise, number), i)
+            out, before = forward_views(module, params[name], before, part, _method(name), bn, own)
             parts.append(out)
         x = outs[name] = _side_by_side(parts)
         new |= {} if before is None else {name: before}

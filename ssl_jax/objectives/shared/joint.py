@@ -20,7 +20,17 @@ from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.objectives.base import Batch, Encoder, Keys, Objective, Out, Progress, State, View, Views
 from ssl_jax.objectives.shared.ema import ema_update, ending
-from ssl_jax.objectives.shared.forward import BatchNormRule, Chain, check_rule, forward_chain, init_chain, single
+from ssl_jax.objectives.shared.forward import (
+    BatchNormRule,
+    Chain,
+    check_rule,
+    folded,
+    forward_chain,
+    init_chain,
+    single,
+)
+
+TEACHER = 1 << 16  # folded into the key of noise; modules and views have smaller numbers
 
 
 @dataclass(frozen=True)
@@ -80,9 +90,11 @@ class JointEmbedding(Objective):
         """The views [B, V_r, ...] of every resolution: the main ones first, then those of other kinds by name."""
         return [self.given(views), *other_kinds(views, self.augment.inputs).values()]
 
-    def student(self, params: dict, extra: dict, *views: View) -> tuple[dict[str, Array], dict]:
-        """Outputs [B, V, F] of each module by name, and the new BatchNorm statistics."""
-        return forward_chain(self.chain, params, extra.get("batch_stats", {}), *views, bn=self.bn)
+    def student(
+        self, params: dict, extra: dict, *views: View, noise: Array | None = None
+    ) -> tuple[dict[str, Array], dict]:
+        """Outputs [B, V, F] of each module by name, and the new BatchNorm statistics. `noise` is the key of dropout."""
+        return forward_chain(self.chain, params, extra.get("batch_stats", {}), *views, bn=self.bn, noise=noise)
 
     def embeddings(self, params: dict, extra: dict, batch: Batch) -> dict[str, Array]:
         """The outputs [B, F] of the last module before the predictor, on the BatchNorm statistics of this batch."""
@@ -91,7 +103,8 @@ class JointEmbedding(Objective):
         chain = {name: module for name, module in self.chain.items() if name != "predictor"}
         record = given(self.augment.evaluation(batch, policy=self.view), self.augment.inputs)
         view = jax.tree.map(lambda x: x[:, None], record)
-        outs, _ = forward_chain(chain, params, extra.get("batch_stats", {}), view)
+        always = jax.random.key(0)  # of dropout: the same units at every check
+        outs, _ = forward_chain(chain, params, extra.get("batch_stats", {}), view, noise=always)
         name = list(chain)[-1]
         z = outs[name][:, 0]
         return {name: normalize(z) if self.compares == "directions" else z}
@@ -129,10 +142,14 @@ class WithTeacher(JointEmbedding):
         return State(params, extra | {"teacher": copied(params)})
 
     @jax.named_scope("teacher")
-    def teacher(self, extra: dict, *views: View) -> tuple[dict[str, Array], dict]:
-        """Outputs [B, V, F] of the teacher's modules by name, without gradient, and its new BatchNorm statistics."""
+    def teacher(self, extra: dict, *views: View, noise: Array | None = None) -> tuple[dict[str, Array], dict]:
+        """Outputs [B, V, F] of the teacher's modules by name, without gradient, and its new BatchNorm statistics.
+
+        It has dropout of its own, another draw of `noise` than the student: the authors' teachers are in training mode too.
+        """
         stats = extra.get("batch_stats", {}).get("teacher", {})
-        outs, stats = forward_chain(self.taught, extra["teacher"], stats, *views, bn=self.bn)
+        own = folded(noise, TEACHER)
+        outs, stats = forward_chain(self.taught, extra["teacher"], stats, *views, bn=self.bn, noise=own)
         return jax.lax.stop_gradient(outs), {"teacher": stats} if stats else {}
 
     def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:

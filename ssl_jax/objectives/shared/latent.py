@@ -22,7 +22,7 @@ from ssl_jax.models.heads import BlockPredictor
 from ssl_jax.models.transformer import rescale_residuals
 from ssl_jax.objectives.base import Encoder, Objective, Out, Progress, State, Views
 from ssl_jax.objectives.shared.ema import MOMENTA, ema_update, ending
-from ssl_jax.objectives.shared.forward import applied
+from ssl_jax.objectives.shared.forward import applied, drawing
 
 GREY = 0.5  # what stands for patches that are not shown
 
@@ -93,10 +93,12 @@ class LatentPrediction(Objective):
         tokens = applied(self.encoder, extra["teacher"]["encoder"], views[self.view][:, 0])
         return jax.lax.stop_gradient(standardize(tokens, epsilon=1e-5))
 
-    def predicted(self, params: dict, views: Views, masks: BlockMasks, setting: int = 0) -> Array:
-        """Predicted features of the target blocks [B, M, T, D] from the context."""
+    def predicted(
+        self, params: dict, views: Views, masks: BlockMasks, setting: int = 0, noise: Array | None = None
+    ) -> Array:
+        """Predicted features of the target blocks [B, M, T, D] from the context; with `noise` as in training."""
         seen = (masks.context, masks.context_valid)
-        context = applied(self.encoder, params["encoder"], views[self.view][:, 0], *seen)
+        context = applied(self.encoder, params["encoder"], views[self.view][:, 0], *seen, **drawing(noise))
         return applied(self.predictor, params["predictor"], context, *masks, self.grid(views), setting)
 
     def update(self, params: dict, extra: dict, out: Out, progress: Progress) -> State:

@@ -37,7 +37,7 @@ class Pieces(JointEmbedding):
         """`params` and statistics of the modules and the `classifier`."""
         params, extra = super().init(key, views)
         stats = extra.get("batch_stats", {})
-        joined = jax.eval_shape(lambda pieces: self._joined(params, extra, pieces)[0], self.given(views))
+        joined = jax.eval_shape(lambda pieces: self._joined(params, extra, pieces, key)[0], self.given(views))
         zeros = jnp.zeros(joined.shape, joined.dtype)
         params["classifier"], new = init_variables(self.classifier, jax.random.fold_in(key, 1), zeros)
         stats |= {} if new is None else {"classifier": new}
@@ -45,7 +45,7 @@ class Pieces(JointEmbedding):
 
     def loss(self, params: dict, extra: dict, views: Views, key: Array, progress: Progress) -> Out:
         """Cross-entropy, and the accuracy of the pretext task."""
-        joined, stats = self._joined(params, extra, self.given(views))
+        joined, stats = self._joined(params, extra, self.given(views), key)
         before = extra.get("batch_stats", {}).get("classifier")
         logits, new = forward(self.classifier, params["classifier"], before, joined)
         loss, accuracy = classification(logits, views["label"])
@@ -57,7 +57,7 @@ class Pieces(JointEmbedding):
         metrics = self.loss(params, extra, views, key, Progress(0, 1)).metrics
         return with_chance(metrics, self.classifier.out)
 
-    def _joined(self, params: dict, extra: dict, pieces: View) -> tuple[Array, dict]:
-        outs, stats = self.student(params, extra, pieces)
+    def _joined(self, params: dict, extra: dict, pieces: View, key: Array) -> tuple[Array, dict]:
+        outs, stats = self.student(params, extra, pieces, noise=key)
         last = outs[list(self.chain)[-1]]
         return jax.nn.relu(last.reshape(last.shape[0], -1)), stats

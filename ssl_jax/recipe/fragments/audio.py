@@ -24,7 +24,8 @@ class Recordings(NamedTuple):
     """What `tools/fetch_audio_data` wrote: a table, its label, what a split keeps together, and how much of it is learnt from.
 
     all: the table that is learnt from, without labels. columns: further labels.
-    seconds: of a record. frames: of a view. mean, std: of the log energies (`ssl-jax data stats`). examples: records learnt from.
+    seconds: of a record. frames: of a view. seen: frames of evaluation. mean, std: of the log energies (`ssl-jax data stats`).
+    examples: records learnt from.
     """
 
     table: str
@@ -34,6 +35,7 @@ class Recordings(NamedTuple):
     learnt: float
     seconds: float
     frames: int
+    seen: int
     mean: float
     std: float
     examples: int
@@ -42,14 +44,15 @@ class Recordings(NamedTuple):
 
 CONCEPT = "^[^/]+/[^/]+/([^/]+)/"
 SPEECH = Recordings(
-    table="data/speech/stamps.csv",
+    table="data/speech/articles.csv",
     all="data/speech/list.csv",
-    label="category",
-    columns=("language", "concept"),
+    label="article",
+    columns=("category", "language", "concept"),
     group=CONCEPT,
     learnt=0.8,
     seconds=1.6,
     frames=64,
+    seen=96,
     mean=-4.35,
     std=4.65,
     examples=7710,
@@ -63,6 +66,7 @@ DRUMS = Recordings(
     learnt=0.85,
     seconds=0.7,
     frames=32,
+    seen=40,
     mean=-7.52,
     std=4.33,
     examples=606,
@@ -93,13 +97,24 @@ def generated(seconds: float, count: int | None = None) -> dict[str, Any]:
 
 def spectrogram_views(recordings: Recordings, **options: Any) -> dict[str, Any]:
     """The `augment` section for spectrograms of these recordings."""
-    pixels = {"mean": (recordings.mean,), "std": (recordings.std,), "frames": recordings.frames}
+    pixels = {
+        "mean": (recordings.mean,),
+        "std": (recordings.std,),
+        "frames": recordings.frames,
+        "seen": recordings.seen,
+    }
     return {"target": "ssl_jax.data.audio.spectrograms:SpectrogramViews", "rate": RATE, "mel": MEL, **pixels, **options}
 
 
 def wave_views(**options: Any) -> dict[str, Any]:
     """The `augment` section for waves."""
     return {"target": "ssl_jax.data.audio.views:WaveViews", "rate": RATE, "mel": MEL, **options}
+
+
+def energy_views(recordings: Recordings, **options: Any) -> dict[str, Any]:
+    """The `augment` section for series of log energies of whole records."""
+    target, pixels = "ssl_jax.data.audio.energies:EnergyViews", {"mean": (recordings.mean,), "std": (recordings.std,)}
+    return {"target": target, "rate": RATE, "mel": MEL, **pixels, **options}
 
 
 def two_views(recordings: Recordings, **options: Any) -> dict[str, Any]:
@@ -121,7 +136,7 @@ def audio_vit(width: int, depth: int, heads: int, patch: tuple[int, int], **opti
     return {"target": "ssl_jax.models.vit:ViT", **sizes, **options}
 
 
-def audio_run(arg: str, recordings: Recordings, examples: int, batch: int = 256) -> dict[str, Any]:
+def audio_run(arg: str, recordings: Recordings, examples: int, batch: int = 64) -> dict[str, Any]:
     """Every section of a run on recordings but objective, model, views and optimiser.
 
     `arg` is "" or "tiny", which takes generated sounds.
@@ -137,6 +152,7 @@ def audio_run(arg: str, recordings: Recordings, examples: int, batch: int = 256)
         "schedule": {"name": "cosine", "warmup_percent": 10},
         "mesh": {"data": -1},
         "checkpoint": {"every_percent": 25},
-        "evaluate": evaluation("student", tiny),
+        "evaluate": evaluation("student", tiny)
+        | ({} if tiny else {"baselines": ("raw", "random"), "every_percent": 50}),
         "log": {"every_steps": 2 if tiny else 20},
     }

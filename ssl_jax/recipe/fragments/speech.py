@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ssl_jax.recipe.fragments.audio import DRUMS, RATE, Recordings, audio_run, wave_views
+from ssl_jax.recipe.fragments.audio import DRUMS, RATE, Recordings, audio_run, energy_views, wave_views
 from ssl_jax.recipe.fragments.common import evaluation
 
 WAVE = "ssl_jax.models.wave"
 # Kernels and strides of the published front ends on 16 kHz: a frame each 10 ms, and each 20 ms.
 CPC_FRONT: dict[str, Any] = {"kernels": (10, 8, 4, 4, 4), "strides": (5, 4, 2, 2, 2)}
 WAV2VEC2_FRONT: dict[str, Any] = {"kernels": (10, 3, 3, 3, 3, 2, 2), "strides": (5, 2, 2, 2, 2, 2, 2)}
-SMALL_WIDTHS, TINY_WIDTHS = (32, 64, 128, 128, 128), (8, 8, 16, 16, 16)
+TINY_WIDTHS = (8, 8, 16, 16, 16)
+# On log energies each 16 ms: a frame each 32 ms, of 96 ms.
+ENERGY_FRONT: dict[str, Any] = {"kernels": (3, 3), "strides": (1, 2)}
 LIBRISPEECH = {"train-clean-100": 28_539, "train-960": 281_241}  # utterances
 
 
@@ -33,16 +35,33 @@ def frame_transformer(width: int, depth: int, heads: int, **options: Any) -> dic
     return {"target": f"{WAVE}:FrameTransformer", **sizes, **options}
 
 
-def small_gru_encoder(tiny: bool) -> dict[str, Any]:
-    """A tenth of CPC's encoder, for recipes that run on a CPU."""
-    front = {**CPC_FRONT, "widths": TINY_WIDTHS if tiny else SMALL_WIDTHS}
-    return sequence_encoder(front, gru(16 if tiny else 128), pool="moments")
+def tiny_wave_encoder() -> dict[str, Any]:
+    """CPC's encoder on waves, very small."""
+    return sequence_encoder({**CPC_FRONT, "widths": TINY_WIDTHS}, gru(16), pool="moments")
 
 
-def wave_run(arg: str, recordings: Recordings, examples: int, batch: int = 64, **views: Any) -> dict[str, Any]:
-    """Every section of a run on waves of recordings but objective, model and optimiser."""
-    run, tiny = audio_run(arg, recordings, examples, batch), {"batch_size": 16, "augment": wave_views(seconds=0.3)}
-    return run | (tiny if arg == "tiny" else {"augment": wave_views(**views)})
+def energy_front(tiny: bool, **options: Any) -> dict[str, Any]:
+    """The `front` of an encoder of log energies."""
+    return {**ENERGY_FRONT, "widths": (16,) * 2 if tiny else (128,) * 2, **options}
+
+
+def energy_gru_encoder(tiny: bool) -> dict[str, Any]:
+    """Convolutions over log energies and a GRU, for recipes that run on a CPU."""
+    return sequence_encoder(energy_front(tiny), gru(16 if tiny else 128), pool="moments")
+
+
+def small_frame_encoder(tiny: bool) -> dict[str, Any]:
+    """Convolutions over log energies and a transformer whose frames can be hidden, for recipes that run on a CPU."""
+    sizes = (16, 1, 2) if tiny else (128, 2, 4)
+    context = frame_transformer(*sizes, order="pre", kernel=16, groups=4, dropout=0.1, remat="none", unroll=sizes[1])
+    return sequence_encoder(energy_front(tiny, activation="gelu"), context, pool="moments")
+
+
+def energy_run(arg: str, recordings: Recordings, examples: int, batch: int = 64, **views: Any) -> dict[str, Any]:
+    """Every section of a run on log energies of recordings but objective, model and optimiser."""
+    tiny = arg == "tiny"
+    few = {"batch_size": 16} if tiny else {}
+    return audio_run(arg, recordings, examples, batch) | few | {"augment": energy_views(recordings, **views)}
 
 
 def transcribed(data: Mapping[str, Any], text: str) -> dict[str, Any]:

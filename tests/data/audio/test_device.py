@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from ssl_jax.data.audio import stft, waves
+from ssl_jax.data.audio.energies import EnergyViews
 from ssl_jax.data.audio.logmel import LogMel, logmel_of
 from ssl_jax.data.audio.masking import band_mask, spec_augment
 from ssl_jax.data.audio.mel import bank, frequencies, htk, slaney
+from ssl_jax.data.audio.segments import levelled
 from ssl_jax.data.audio.spectrograms import SpectrogramViews, zoomed
 from ssl_jax.data.audio.views import WaveViews
 from ssl_jax.data.audio.waves import Clip
@@ -161,6 +163,28 @@ def test_spectrogram_views_have_their_shape_and_the_mean_behind_a_clip():
     np.testing.assert_allclose(plain[short, :16], energies[short, :whole].mean(axis=0), atol=1e-4)
     np.testing.assert_allclose(over[short, whole:], 2.0)  # (0 + 6) / 3
     assert views.panel({"spectrogram": made})["spectrograms"].rows.shape == (8, 2, 16, 20, 1)
+
+
+def test_series_of_energies_are_those_of_spectrograms_and_valid_where_all_samples_are():
+    views, found = EnergyViews(RATE, 0.1, 2, **OPTIONS), batch()
+    whole, planes = EnergyViews(RATE, **OPTIONS), SpectrogramViews(RATE, 22, **OPTIONS)
+    made, seen, plane = jax.jit(lambda k, r: (views(k, r), whole.evaluation(r), planes.evaluation(r)))(keys(8), found)
+    frames = views.logmel.count(round(0.1 * RATE))
+    assert {k: v.shape for k, v in made.items()} == {"energies": (8, 2, frames, 16), "valid": (8, 2, frames)}
+    np.testing.assert_array_equal(seen["valid"].sum(axis=1), views.logmel.frames_of(found["valid"].sum(axis=1)))
+    np.testing.assert_allclose(seen["energies"][:, :22], plane["spectrogram"][..., 0], atol=1e-5)
+    assert views.panel(made)["spectrograms"].rows.shape == (8, 2, 16, frames, 1)
+    with pytest.raises(UserError, match=r"augment\.std"):
+        EnergyViews(RATE, std=(0.0,))
+
+
+def test_a_segment_with_channels_is_levelled_as_one():
+    x = np.random.default_rng(0).normal(3, 2, (2, 6, 4)).astype(np.float32)
+    valid = np.arange(6) < np.array([[6], [4]])
+    found = np.asarray(levelled(Clip(jnp.asarray(x), jnp.asarray(valid))).wave)
+    np.testing.assert_allclose([found[0].mean(), found[1, :4].mean()], 0, atol=1e-5)
+    np.testing.assert_allclose([found[0].std(), found[1, :4].std()], 1, atol=1e-3)
+    assert not found[1, 4:].any()
 
 
 def test_changed_spectrograms_are_drawn_from_keys():

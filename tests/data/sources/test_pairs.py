@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from videos import write
 
 from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.cropped import Cropped
@@ -17,6 +18,7 @@ from ssl_jax.data.sources import Described, FashionCaptions, GeneratedAudio, Mat
 from ssl_jax.data.sources.descriptions import ADJECTIVES, measured, text_of_row, vocabulary
 from ssl_jax.data.sources.fashion_captions import texts
 from ssl_jax.data.text.tokenizer import load
+from ssl_jax.data.video.decode import Decoding, clip
 from ssl_jax.errors import UserError
 from ssl_jax.recipe.sources import opened, usual_options
 
@@ -99,6 +101,26 @@ def test_an_example_takes_one_of_several_values_by_its_key(photos):
     assert len({int(every[i]["image_id"]) for i in range(3)}) == 1
     batch, _ = next(iter(once(every, 18)))
     assert len(np.unique(batch["text_id"])) == COUNT + 2
+    kept = Pairs(str(place), keep=True, **OPTIONS)
+    again = [next(batches(kept, seed=0, batch_size=COUNT, start_step=step)) for step in range(40)]
+    assert all(np.array_equal(a[name], b[name]) for a, b in zip(again, epochs, strict=True) for name in a)
+    for path in photos.iterdir():
+        path.unlink()
+    assert np.array_equal(kept[2]["image"], picture(2))
+    assert kept.fingerprint() == source.fingerprint()
+
+
+def test_a_clip_is_a_part_too(tmp_path):
+    for i in range(2):
+        write(tmp_path / f"{i}.mp4", count=20 + 20 * i, codec="mpeg4")
+        (tmp_path / f"{i}.txt").write_text(caption(i))
+    source = Pairs(str(tmp_path), parts="clip,text", frames=4, **OPTIONS)
+    assert source[1]["clip"].shape == source.example("clip,text", frames=4, size=8)["clip"].shape == (4, 8, 8, 3)
+    whole = clip(tmp_path / "1.mp4", [0.2, 0.6, 1.0, 1.4], Decoding(8))
+    assert np.array_equal(source[1]["clip"], whole)
+    (tmp_path / "0.mp4").write_bytes(b"no video")
+    with pytest.raises(ValueError, match="no video"):
+        source[0]
 
 
 def test_crops_on_the_host_leave_the_drawn_caption(photos):
