@@ -115,9 +115,9 @@ def packed_glosses(split: str, tiny: bool, length: int) -> dict[str, Any]:
     }
 
 
-def definitions(tiny: bool) -> dict[str, Any]:
+def definitions(tiny: bool, **options: Any) -> dict[str, Any]:
     """The sections `data`, `augment` and `evaluate` of terms and their glosses; 500 of each split for `:tiny`."""
-    target = {"target": "ssl_jax.data.sources:Definitions", "limit": 500 if tiny else None}
+    target = {"target": "ssl_jax.data.sources:Definitions", "limit": 500 if tiny else None, **options}
     return {
         "data": {part: {**target, "split": part} for part in ("pretrain", "probe", "test")},
         "augment": {"target": "ssl_jax.data.text.pairs:PairViews", "tokenizer": "wordnet"},
