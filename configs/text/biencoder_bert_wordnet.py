@@ -18,7 +18,9 @@ def get_config(arg: str = "") -> ConfigDict:
         dict(
             objective=dict(target="ssl_jax.objectives.biencoder:BiEncoder", same="synset"),
             optimizer=dict(name="adamw", lr=2e-3, weight_decay=0.01, clip=1.0),
-            **wordnet_run(arg, 256_000, length=32, batch=256, depth=1, pool="mean", dropout=0.1, positions="none", initial="t5")
+            **wordnet_run(
+                arg, 256_000, length=32, batch=256, depth=1, pool="mean", dropout=0.1, positions="none", initial="t5"
+            )
             | definitions(arg == "tiny", length=32, query_length=8),
         )
     )
