@@ -114,16 +114,25 @@ def pull(
         r, c, s, mirrored = _tile(rows, cols, at, own)
         slope = g * kernel.slope(s, r, c, _take(ends[0], i), _take(ends[1], j))
         to_rows, to_cols, to_offset = gradient
-        to_rows = to_rows.at[i].add(slope @ c.x)
+        to_rows = to_rows.at[i].add(_product(slope, c.x))
         if own:
-            to_rows = to_rows.at[j].add(jnp.where(mirrored, slope.T @ r.x, 0))
+            to_rows = to_rows.at[j].add(jnp.where(mirrored, _product(slope.T, r.x), 0))
         if to_cols is not None:
-            to_cols = to_cols.at[j].add(slope.T @ r.x)
+            to_cols = to_cols.at[j].add(_product(slope.T, r.x))
         if to_offset is not None:
             to_offset = to_offset.at[j].add(slope.sum(axis=0))
         return Gradient(to_rows, to_cols, to_offset), None
 
     return jax.lax.scan(visit, gradient, _order(rows, cols, own))[0]
+
+
+def _product(slope: Array, x: Array) -> Array:
+    """`slope` [r, c] times embeddings [c, d], in the arithmetic of these, accumulated in float32 or wider.
+
+    Slopes are float32. Multiplied as such, half precision would be promoted, and the gradient of a vocabulary be the only
+    product of a step in float32.
+    """
+    return jnp.einsum("rc,cd->rd", slope.astype(x.dtype), x, preferred_element_type=wide(x.dtype))
 
 
 class Gradient(NamedTuple):
