@@ -13,39 +13,20 @@ No layer is dropped as a whole. Clusters are of the frames of 2,048 utterances.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.recipe.fragments.speech import (
-    CPC_FRONT,
-    TINY_WIDTHS,
-    WAV2VEC2_FRONT,
-    frame_transformer,
-    librispeech_run,
-    sequence_encoder,
-)
+from ssl_jax.recipe.fragments.speech import base_frame_encoder, base_frame_optimizer, librispeech_run
 
 RESULT = ""
 
 
 def get_config(arg: str = "") -> ConfigDict:
     tiny = arg == "tiny"
-    shape = dict(**CPC_FRONT, widths=TINY_WIDTHS) if tiny else dict(**WAV2VEC2_FRONT, widths=(512,) * 7)
-    dtype = dict(dtype="float32" if tiny else "bfloat16")
-    front = dict(**shape, norm="time", bias=False, activation="gelu", **dtype)
-    sizes = (16, 1, 2) if tiny else (768, 12, 12)
-    context = frame_transformer(*sizes, dropout=0.1, attention_dropout=0.1, groups=4 if tiny else 16, **dtype)
     few = dict(codes=8, width=16, span=5, fit_records=64) if tiny else {}
     return ConfigDict(
         librispeech_run(tiny, "train-960", 250_000 / 16_000, 250_000, batch_size=176)
         | dict(
             objective=dict(target="ssl_jax.objectives.hubert:HuBERT", **few),
-            model=sequence_encoder(front, context),
-            optimizer=dict(
-                name="adamw",
-                lr=5e-4,
-                b2=0.98,
-                eps=1e-6,
-                weight_decay=0.01,
-                groups=(("^encoder/front/", dict(lr_scale=0.1)),),
-            ),
+            model=base_frame_encoder(tiny),
+            optimizer=base_frame_optimizer(),
             schedule=dict(name="optax:linear_schedule", warmup_percent=8),
         )
     )

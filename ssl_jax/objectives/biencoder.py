@@ -21,7 +21,7 @@ from ssl_jax.losses.contrastive import normalize
 from ssl_jax.losses.mean import Mean, mean_of
 from ssl_jax.losses.streamed.contrastive import passage_info_nce
 from ssl_jax.objectives.base import Batch, Column, Encoder, Keys, Out, Pairwise, Preprocess, Progress, State, Views
-from ssl_jax.objectives.shared.forward import applied, arrays_of, single
+from ssl_jax.objectives.shared.forward import applied, arrays_of, drawing, single
 from ssl_jax.objectives.shared.joint import require_positive
 from ssl_jax.objectives.shared.numbers import halves, whole
 
@@ -125,10 +125,9 @@ class BiEncoder(Pairwise):
     def _embedded(self, params: dict, name: str, view: View, key: Array | None = None) -> Array:
         texts = arrays_of(view)
         batch, count = texts[0].shape[:2]
-        noise = {} if key is None else {"rngs": {"noise": key}}
         weights = params[name if isinstance(self.encoder, Mapping) else "encoder"]
         rows = (x.reshape(batch * count, -1) for x in texts)
-        h = applied(self.towers[name], weights, *rows, train=key is not None, method="features", **noise)
+        h = applied(self.towers[name], weights, *rows, train=key is not None, method="features", **drawing(key))
         return h.reshape(batch, count, -1)
 
     def _loss(self, embeddings: dict[str, Array], dim: int) -> Mean:

@@ -24,7 +24,7 @@ from ssl_jax.losses.mean import Mean
 from ssl_jax.losses.vocabulary import ToldWords
 from ssl_jax.objectives.base import Batch, Column, Keys, Objective, Out, Progress, State, Views
 from ssl_jax.objectives.shared.decoding import GREEDY, Sampler, prompted, reader, written
-from ssl_jax.objectives.shared.forward import applied
+from ssl_jax.objectives.shared.forward import applied, drawing
 from ssl_jax.objectives.shared.language import (
     accuracy,
     bits_per_byte,
@@ -140,8 +140,9 @@ class CausalLM(Objective):
         return self.augment.pieces(tokens[: over[0] + 1] if len(over) else tokens)
 
     def _states(self, params: dict, views: Views, key: Array | None = None) -> Array:
-        noise = {} if key is None else {"rngs": {"noise": key}}
-        return applied(self.encoder, params["encoder"], *text_of(self.given(views)), train=key is not None, **noise)
+        return applied(
+            self.encoder, params["encoder"], *text_of(self.given(views)), train=key is not None, **drawing(key)
+        )
 
     def _told(self, params: dict, states: Array, views: Views) -> tuple[ToldWords, Array, Array]:
         """What is told of each token's successor, the successors, and their weights."""

@@ -25,7 +25,7 @@ from ssl_jax.losses.vocabulary import ToldWords
 from ssl_jax.models.text import EncoderDecoder, WordTable
 from ssl_jax.objectives.base import Batch, Column, Keys, Objective, Out, Progress, State, Views
 from ssl_jax.objectives.shared.decoding import GREEDY, Sampler, prompted, reader, written
-from ssl_jax.objectives.shared.forward import applied
+from ssl_jax.objectives.shared.forward import applied, drawing
 from ssl_jax.objectives.shared.language import accuracy, text_of, told_texts, told_words, validation
 
 NEEDED = {"t5": ("pad", "end"), "bart": ("pad", "mask", "end")}
@@ -148,9 +148,8 @@ class Denoising(Objective):
         return tokens, (views["weights"] > 0).astype(jnp.int32), places
 
     def _states(self, params: dict, views: Views, key: Array | None = None) -> Array:
-        noise = {} if key is None else {"rngs": {"noise": key}}
         given = (self._source(views), self._written(views))
-        return applied(self.encoder, params["encoder"], *given, train=key is not None, **noise)
+        return applied(self.encoder, params["encoder"], *given, train=key is not None, **drawing(key))
 
     def _table(self, params: dict) -> Array:
         if not self.tied:

@@ -26,7 +26,7 @@ from ssl_jax.losses.vocabulary import softmax_cross_entropy
 from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.models.units import FrameUnits, UnitRows
 from ssl_jax.objectives.base import Batch, Column, Keys, Objective, Out, Progress, State, Views
-from ssl_jax.objectives.shared.forward import applied, arrays_of, single
+from ssl_jax.objectives.shared.forward import applied, arrays_of, drawing, single
 from ssl_jax.objectives.shared.hidden_frames import shaded
 
 
@@ -138,11 +138,10 @@ class HuBERT(Objective):
         return shaded(super().preview(views), views["hidden"], self.encoder.front, samples)
 
     def _told(self, params: dict, extra: dict, views: Views, key: Array | None = None) -> dict[str, Mean]:
-        noise = {} if key is None else {"rngs": {"noise": key}}
         view = arrays_of(single(self.given(views)))
         frames = applied(self.encoder, params["encoder"], *view, method="frames")
         states = applied(
-            self.encoder, params["encoder"], frames, views["hidden"], key is not None, method="states", **noise
+            self.encoder, params["encoder"], frames, views["hidden"], key is not None, method="states", **drawing(key)
         )
         projected = applied(self.modules["project"], params["project"], states)
         logits = applied(self.modules["units"], params["units"], projected) / self.temperature

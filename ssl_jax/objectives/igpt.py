@@ -24,7 +24,7 @@ from ssl_jax.models.pixels import plain_text
 from ssl_jax.models.text import WordTable
 from ssl_jax.objectives.base import Batch, Column, Encoder, Keys, Objective, Out, Progress, State, Views
 from ssl_jax.objectives.shared.decoding import Sampler, reader, written
-from ssl_jax.objectives.shared.forward import applied
+from ssl_jax.objectives.shared.forward import applied, drawing
 from ssl_jax.objectives.shared.language import accuracy, told_words, validation
 
 SHOWN = Sampler()
@@ -140,7 +140,7 @@ class IGPT(Objective):
         """What is told of each pixel, its colour, and its weight, each [B, N]."""
         image = views[self.view][:, 0]
         codes = self._of_encoder(params, extra, "codes", image)
-        noise = {"train": key is not None} | ({} if key is None else {"rngs": {"noise": key}})
+        noise = {"train": key is not None} | drawing(key)
         if self.encoder.causal:
             states, weights = self._of_encoder(params, extra, "read", image, **noise), jnp.ones(codes.shape)
         else:

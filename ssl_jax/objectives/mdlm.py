@@ -24,7 +24,7 @@ from ssl_jax.losses.mean import Mean
 from ssl_jax.models.text import WordLayer
 from ssl_jax.objectives.base import Batch, Column, Encoder, Keys, Objective, Out, Progress, State, Views
 from ssl_jax.objectives.shared.ema import ema_update
-from ssl_jax.objectives.shared.forward import applied
+from ssl_jax.objectives.shared.forward import applied, drawing
 from ssl_jax.objectives.shared.language import text_of, told_texts, word_loss
 
 STEPS = 64  # of a sample that is shown
@@ -148,8 +148,9 @@ class MDLM(Objective):
 
     def _bound(self, params: dict, views: Views, key: Array | None = None) -> Mean:
         tokens, segments, places = text_of(self.given(views))
-        noise = {} if key is None else {"rngs": {"noise": key}}
-        states = applied(self.encoder, params["encoder"], tokens, segments, places, train=key is not None, **noise)
+        states = applied(
+            self.encoder, params["encoder"], tokens, segments, places, train=key is not None, **drawing(key)
+        )
         real, mask = segments > 0, self.augment.words.mask or 0
         weights = loss_weight(views["time"], self.epsilon)[:, None] * ((tokens == mask) & real)
         bias = params["words"]["bias"].at[mask].set(NEVER)

@@ -25,7 +25,7 @@ from ssl_jax.losses.vocabulary import ToldWords
 from ssl_jax.models.grid import take_tokens
 from ssl_jax.models.text import SpanHead, WordHead
 from ssl_jax.objectives.base import Batch, Column, Keys, Objective, Out, Progress, State, Views
-from ssl_jax.objectives.shared.forward import applied
+from ssl_jax.objectives.shared.forward import applied, drawing
 from ssl_jax.objectives.shared.language import (
     accuracy,
     last_layers,
@@ -175,8 +175,9 @@ class MLM(Objective):
         return {"word": hidden_words, "span": hidden_spans}[self.unit](key, candidates, starts, count, most)
 
     def _states(self, params: dict, views: Views, key: Array | None = None) -> Array:
-        noise = {} if key is None else {"rngs": {"noise": key}}
-        return applied(self.encoder, params["encoder"], *text_of(self.given(views)), train=key is not None, **noise)
+        return applied(
+            self.encoder, params["encoder"], *text_of(self.given(views)), train=key is not None, **drawing(key)
+        )
 
     def _rows(self, params: dict, views: Views) -> tuple[Array, Array]:
         """What meets the last layer at the hidden places [B, K, D], and the bias [V], as at evaluation."""

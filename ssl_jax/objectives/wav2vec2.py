@@ -25,7 +25,7 @@ from ssl_jax.models.codebooks import Codebooks, Pick, Picked, largest, straight_
 from ssl_jax.models.heads import ProjectionHead
 from ssl_jax.models.wave import Frames
 from ssl_jax.objectives.base import Batch, Column, Keys, Out, Pairwise, Progress, State, Views
-from ssl_jax.objectives.shared.forward import applied, arrays_of, single
+from ssl_jax.objectives.shared.forward import applied, arrays_of, drawing, single
 from ssl_jax.objectives.shared.hidden_frames import shaded
 
 SHARED_CODES = "the diversity loss is of the codes of the whole batch; use optimizer.gradient_cache, which is exact"
@@ -165,9 +165,8 @@ class Wav2Vec2(Pairwise):
     def _told(self, params: dict, views: Views, pick: Pick, key: Array | None = None) -> Told:
         """What the model makes of the frames; with a key as in training."""
         module, learned = self.encoder, params["encoder"]
-        noise = {} if key is None else {"rngs": {"noise": key}}
         frames = applied(module, learned, *arrays_of(single(self.given(views))), method="frames")
-        states = applied(module, learned, frames, views["hidden"], key is not None, method="states", **noise)
+        states = applied(module, learned, frames, views["hidden"], key is not None, method="states", **drawing(key))
         normed = applied(module, learned, frames.states, method="normed")
         codes = applied(self.modules["codebooks"], params["codebooks"], normed, pick)
         projected = applied(self.modules["project"], params["project"], states)

@@ -38,7 +38,7 @@ def forward(
 
     `noise` is the key of dropout and the like, for modules that have any.
     """
-    options: dict[str, Any] = {"train": True, "method": method} | ({} if noise is None else {"rngs": {"noise": noise}})
+    options: dict[str, Any] = {"train": True, "method": method} | drawing(noise)
     if stats is None:
         return applied(module, params, *inputs, **options), None
     out, changed = module.apply({"params": params, "batch_stats": stats}, *inputs, **options, mutable=["batch_stats"])

@@ -17,9 +17,9 @@ from ssl_jax.data.panels import Panel, panel_of
 from ssl_jax.errors import UserError
 from ssl_jax.models.grid import Grid, Patch, grid_of, patchify, take_tokens, unpatchify
 from ssl_jax.models.rows import Dense
-from ssl_jax.models.transformer import NOISE, rescale_residuals
+from ssl_jax.models.transformer import rescale_residuals
 from ssl_jax.objectives.base import Batch, Keys, Objective, Progress, State, Views
-from ssl_jax.objectives.shared.forward import applied
+from ssl_jax.objectives.shared.forward import applied, drawing
 
 
 class Masking(NamedTuple):
@@ -80,8 +80,8 @@ class MaskedPatches(Objective):
 
     def told(self, params: dict, views: Views, slots: Slots, key: Array | None = None) -> Array:
         """What the head says of the patches in `slots`, [B, M, outputs]; with `key`, as in training."""
-        image, noise = views[self.view][:, 0], {} if key is None else {"rngs": {NOISE: key}}
-        options = {"method": "at_places", "train": key is not None, **noise}
+        image = views[self.view][:, 0]
+        options = {"method": "at_places", "train": key is not None, **drawing(key)}
         states = applied(self.encoder, params["encoder"], image, views["mask"][:, 0], **options).tokens
         return applied(self.head(image.shape[-1]), params["head"], take_tokens(states, slots.index))
 

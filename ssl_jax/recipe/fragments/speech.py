@@ -24,6 +24,22 @@ def sequence_encoder(front: dict[str, Any], context: dict[str, Any], **options: 
     return {"target": f"{WAVE}:SequenceEncoder", "front": convolutions, "context": context, **options}
 
 
+def base_frame_encoder(tiny: bool) -> dict[str, Any]:
+    """The `model` section of wav2vec 2.0's base model, which is HuBERT's."""
+    shape = {**CPC_FRONT, "widths": TINY_WIDTHS} if tiny else {**WAV2VEC2_FRONT, "widths": (512,) * 7}
+    options: dict[str, Any] = {"dtype": "float32" if tiny else "bfloat16"}
+    front = {**shape, "norm": "time", "bias": False, "activation": "gelu", **options}
+    options |= {"dropout": 0.1, "attention_dropout": 0.1, "groups": 4 if tiny else 16}
+    width, depth, heads = (16, 1, 2) if tiny else (768, 12, 12)
+    return sequence_encoder(front, frame_transformer(width, depth, heads, **options))
+
+
+def base_frame_optimizer() -> dict[str, Any]:
+    """The `optimizer` section of both: Adam, and the front learns at a tenth of the rate."""
+    slower = (("^encoder/front/", {"lr_scale": 0.1}),)
+    return {"name": "adamw", "lr": 5e-4, "b2": 0.98, "eps": 1e-6, "weight_decay": 0.01, "groups": slower}
+
+
 def gru(width: int, **options: Any) -> dict[str, Any]:
     """A context that sees no later frame."""
     return {"target": "ssl_jax.models.recurrent:GRU", "width": width, **options}
