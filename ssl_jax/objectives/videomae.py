@@ -12,18 +12,24 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jax import Array
 
-from ssl_jax.data.masks.noise import tube_keep
+from ssl_jax.data.masks.noise import frame_keep, random_keep, tube_keep
 from ssl_jax.data.video.views import ClipViews
+from ssl_jax.errors import UserError
 from ssl_jax.models.grid import Grid, patchify
 from ssl_jax.objectives.base import Views
 from ssl_jax.objectives.mae import MAE
 
 EPSILON = 1e-6
+MASKINGS = ("tube", "random", "frame")
 
 
 @dataclass(frozen=True)
 class VideoMAE(MAE):
-    """MAE on clips: tubelets of a ViT with a patch of three axes, a mask that all frames share, pixels normalised by channel.
+    """MAE on clips: tubelets of a ViT with a patch of three axes, pixels normalised by channel.
+
+    masking: what is hidden together, as in the paper's table 1b: a patch in all frames (`"tube"`), each tubelet by itself
+        (`"random"`; Feichtenhofer, Fan, Li, He 2022, arXiv 2205.09113), or all of some frames (`"frame"`). Where motion is slow,
+        the latter two can copy what they lack from frames before and after, as far as they know how it moves.
 
     Fidelity: as the authors' code: each channel of a tubelet is normalised by itself, with the N - 1 variance and epsilon 1e-6
     beside the root, of pixels in [0, 1]. The released models have the option `positions="sequence"`, which the decoder
@@ -35,10 +41,17 @@ class VideoMAE(MAE):
     decoder_width: int = 384
     decoder_depth: int = 4
     decoder_heads: int = 6
+    masking: str = "tube"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.masking not in MASKINGS:
+            raise UserError(f"objective.masking={self.masking!r} is unknown; use one of {', '.join(MASKINGS)}")
 
     def drawn(self, grid: Grid) -> int:
-        """The patches of one frame."""
-        return math.prod(grid[1:])
+        """The patches of one frame, those of all, or the frames of patches: what is hidden or kept by itself."""
+        frames, patches = grid[0], math.prod(grid[1:])
+        return {"tube": patches, "random": frames * patches, "frame": frames}[self.masking]
 
     def target(self, views: Views) -> Array:
         """What is predicted, [B, N, t*p*p*C]: pixels, each channel normalised within each tubelet if `normalize_pixels`."""
@@ -58,4 +71,9 @@ class VideoMAE(MAE):
         return patches.shape[-1] // math.prod(self.encoder.patch)
 
     def _mask(self, views: Views) -> tuple[Array, Array, Array]:
-        return tube_keep(views["noise"], self._grid(views)[0], self.mask_ratio)
+        frames, *sides = self._grid(views)
+        if self.masking == "tube":
+            return tube_keep(views["noise"], frames, self.mask_ratio)
+        if self.masking == "frame":
+            return frame_keep(views["noise"], math.prod(sides), self.mask_ratio)
+        return random_keep(views["noise"], self.mask_ratio)

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from ssl_jax.data.panels import Clips
+from ssl_jax.data.video.parts import short_clips
 from ssl_jax.data.video.views import ClipViews
 from ssl_jax.errors import UserError
 from ssl_jax.losses.regression import l1
 from ssl_jax.models.vit import ViT
 from ssl_jax.objectives.base import Keys, Progress
+from ssl_jax.objectives.clip_order import ClipOrder
 from ssl_jax.objectives.frame_order import TASKS, FrameOrder, reordered
 from ssl_jax.objectives.shared.latent import tokens_at
 from ssl_jax.objectives.videomae import VideoMAE
@@ -129,6 +131,35 @@ def test_videomae_hides_tubes_and_normalises_each_channel_of_a_tubelet():
     np.testing.assert_array_equal(seen[:, 0], seen[:, 1])
 
 
+def test_videomae_hides_single_tubelets_or_whole_frames():
+    def hidden(masking, ratio):
+        objective = VideoMAE(ViT(**SIZES), AUGMENT, ratio, masking=masking)
+        _, rows = panel_of(objective.preview, drawn(objective, BATCH))
+        return (rows[:, 1] == 0.5).reshape(4, 2, 2, 4, 4, 4, 4).all((2, 4, 6))  # [B, frames, rows, columns] of patches
+
+    single, frames = hidden("random", 0.75), hidden("frame", 0.5)
+    np.testing.assert_array_equal(single.sum((1, 2, 3)), 24)
+    assert (single[:, 0] != single[:, 1]).any()
+    np.testing.assert_array_equal(frames.all((2, 3)).sum(1), 1)
+    np.testing.assert_array_equal(frames.any((2, 3)).sum(1), 1)
+
+
+def test_short_clips_come_from_their_parts_in_the_order_that_the_label_says():
+    numbered = {"clip": np.broadcast_to(np.arange(14, dtype=np.uint8).reshape(1, 14, 1, 1, 1), (256, 14, 8, 8, 1))}
+    objective = ClipOrder(ViT(**SIZES), ClipViews(8, (0.0,), (1 / 255,), {"clip": {}}), 2, 4, out=8, hidden=())
+    views = drawn(objective, numbered)
+    found = views["clip"][..., 0, 0, 0].round().astype(int)  # [B, 2, 4]
+    starts = found[..., :1]
+    np.testing.assert_array_equal(found, starts + np.arange(4))
+    early, late = np.sort(starts[..., 0], axis=1).T
+    assert set(early) == {0, 1, 2, 3}
+    assert set(late) == {7, 8, 9, 10}
+    np.testing.assert_array_equal(starts[:, 0, 0] > starts[:, 1, 0], views["label"])
+    assert 0.35 < views["label"].mean() < 0.65
+    params = jax.eval_shape(objective.init, KEY, views).params
+    assert params["classifier"]["dense_out"]["kernel"].shape == (2 * 8, 2)
+
+
 def test_parts_come_in_the_order_that_the_label_says():
     clip = jnp.arange(12).reshape(1, 6, 2)
     assert reordered(clip, jnp.array([[2, 0, 1]]))[0, :, 0].tolist() == [8, 10, 0, 2, 4, 6]
@@ -161,6 +192,9 @@ def test_what_cannot_be_learned_is_refused():
         (lambda: VJEPA(encoder, AUGMENT, masks={"short": {"share": 1}}), "objective.masks.short has no option 'share'"),
         (lambda: FrameOrder(encoder, AUGMENT, "guess"), "objective.task='guess'.*shuffle, sort, arrow"),
         (lambda: FrameOrder(encoder, AUGMENT, "sort", 9), "objective.parts=9: sort takes 2 to 5"),
+        (lambda: VideoMAE(encoder, AUGMENT, masking="half"), "objective.masking='half'.*tube, random, frame"),
+        (lambda: ClipOrder(encoder, AUGMENT, 6), "objective.parts=6.*use 2 to 5 clips"),
+        (lambda: short_clips(KEY, jnp.zeros((9, 1)), 2, 5), "clips of 9 frames have parts of 4"),
         (lambda: reordered(jnp.zeros((1, 5, 1)), jnp.zeros((1, 2), int)), "parts=2 does not divide clips of 5 frames"),
     ):
         with pytest.raises(UserError, match=words):

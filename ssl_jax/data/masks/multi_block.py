@@ -44,6 +44,7 @@ class MultiBlock:
         policy: `uniform_corner` draws the top-left corner from every place where the block fits. `published` leaves out
             the last one, as the authors' code does, so that the last row and column are never a target nor a context.
             `complement` is V-JEPA's: a side of a block may be as long as the grid's, and all that targets leave is context.
+        duration: the share of the leading axis of a clip, frames, that a target block lasts (V-JEPA's code: `temporal_scale`).
         context_sizes: if not empty, the context of a whole batch has at most one of these sizes, drawn once per step; K is the
             largest, and the rest is padding.
     """
@@ -58,6 +59,7 @@ class MultiBlock:
     truncation: str = "random"
     policy: str = "uniform_corner"
     context_sizes: tuple[int, ...] = ()
+    duration: float = 1.0
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
@@ -94,9 +96,11 @@ class MultiBlock:
     def target_size(self) -> int:
         """T, the patches of the largest target block."""
         draws = np.linspace(0.0, 1.0, 1001)
-        return max(math.prod(self._size(u, self.target_scale, self.target_aspect)) for u in draws)
+        return max(math.prod(self._size(u, self.target_scale, self.target_aspect, self.duration)) for u in draws)
 
-    def _size(self, u: float, scale: tuple[float, float], aspect: tuple[float, float]) -> tuple[int, ...]:
+    def _size(
+        self, u: float, scale: tuple[float, float], aspect: tuple[float, float], duration: float = 1.0
+    ) -> tuple[int, ...]:
         """The sides of a block, along each axis."""
         # One uniform drives both scale and aspect, as in the authors' code.
         area = int(math.prod(self.grid[-2:]) * (scale[0] + u * (scale[1] - scale[0])))
@@ -104,18 +108,19 @@ class MultiBlock:
         if len(self.grid) == 1:
             return (self._within(max(area, 1), self.grid[0]),)
         height, width = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        return *self.grid[:-2], self._within(height, self.grid[-2]), self._within(width, self.grid[-1])
+        frames = (max(int(count * duration), 1) for count in self.grid[:-2])
+        return *frames, self._within(height, self.grid[-2]), self._within(width, self.grid[-1])
 
     def _within(self, side: int, limit: int) -> int:
         return min(side, limit if self.policy == "complement" else limit - 1)
 
-    def _sizes(self, scale: tuple[float, float], aspect: tuple[float, float]) -> np.ndarray:
+    def _sizes(self, scale: tuple[float, float], aspect: tuple[float, float], duration: float = 1.0) -> np.ndarray:
         """Block sizes [256, axes] over an even sweep of the uniform: each as often as its share of it."""
-        return np.array([self._size(u, scale, aspect) for u in (np.arange(256) + 0.5) / 256], np.int32)
+        return np.array([self._size(u, scale, aspect, duration) for u in (np.arange(256) + 0.5) / 256], np.int32)
 
     def __call__(self, keys: Array, step_key: Array) -> BlockMasks:
         """Masks for per-example `keys` [B] and the `step_key` that the whole batch shares."""
-        target_table = jnp.asarray(self._sizes(self.target_scale, self.target_aspect))
+        target_table = jnp.asarray(self._sizes(self.target_scale, self.target_aspect, self.duration))
         whole = np.tile(np.asarray(self.grid, np.int32), (256, 1))
         context_table = jnp.asarray(
             whole if self.policy == "complement" else self._sizes(self.context_scale, (1.0, 1.0))

@@ -36,7 +36,20 @@ def tube_keep(noise: Array, frames: int, mask_ratio: float) -> tuple[Array, Arra
     `noise` is [B, N] for one frame. Returns what `random_keep` does, for the frames x N patches; kept ones are in raster order.
     """
     kept, _, mask = random_keep(noise, mask_ratio)
-    mask = jnp.tile(mask, (1, frames))
+    return _in_raster_order(jnp.tile(mask, (1, frames)), frames * kept.shape[1])
+
+
+def frame_keep(noise: Array, patches: int, mask_ratio: float) -> tuple[Array, Array, Array]:
+    """VideoMAE's masking of frames: `random_keep` of the frames of a clip, with all `patches` of those that are kept.
+
+    `noise` is [B, T], a number for each frame. Returns what `tube_keep` does.
+    """
+    kept, _, mask = random_keep(noise, mask_ratio)
+    return _in_raster_order(jnp.repeat(mask, patches, axis=1), patches * kept.shape[1])
+
+
+def _in_raster_order(mask: Array, count: int) -> tuple[Array, Array, Array]:
+    """What `random_keep` returns for a `mask` [B, N] that leaves `count` patches of every row, these in raster order."""
     shuffle = jnp.argsort(mask, axis=1, stable=True)
     restore = jnp.argsort(shuffle, axis=1, stable=True)
-    return shuffle[:, : frames * kept.shape[1]], restore, mask
+    return shuffle[:, :count], restore, mask

@@ -40,10 +40,26 @@ def test_tubes_have_static_counts_and_are_never_seen_and_hidden(name):
     assert len(np.unique(hidden[:16], axis=0)) == 16
 
 
+def test_short_blocks_leave_the_same_place_to_be_seen_at_other_times():
+    masking = TubeBlocks((4, 6, 6), blocks=2, scale=0.25, aspect=(1.0, 1.0), seen=0.9, hidden=0.9, duration=0.5)
+    found = jax.jit(masking)(jax.random.split(jax.random.key(0), 64), jax.random.key(1))
+    hidden = np.zeros((64, 4 * 36), bool)
+    for row, index, valid in zip(hidden, found.targets[:, 0], found.targets_valid[:, 0], strict=True):
+        row[np.asarray(index)[np.asarray(valid)]] = True
+    hidden = hidden.reshape(64, 4, 6, 6)
+    lasting = hidden.sum((1, 2, 3))
+    assert set(lasting) <= set(range(18, 37))  # two blocks of 2 x 3 x 3 patches, which may overlap
+    assert hidden.any((0, 2, 3)).all()
+    assert (hidden.any(1) & ~hidden.all(1)).any((1, 2)).all()
+    seen = np.asarray(found.context_valid).sum(1)
+    np.testing.assert_array_equal(seen, np.minimum(144 - lasting, round(0.9 * 144)))
+
+
 def test_what_cannot_be_hidden_is_refused():
     for options, words in (
         ({"scale": 1.2}, "scale=1.2: a share"),
         ({"hidden": 0.0}, "hidden=0.0: a share"),
+        ({"duration": 0.0}, "duration=0.0: a share of the frames"),
         ({"blocks": 0}, "blocks=0: use 1 or more"),
         ({"grid": (8, 3, 3), "scale": 0.99, "aspect": (1.0, 1.0)}, "scale=0.99 covers all of 3x3"),
     ):
