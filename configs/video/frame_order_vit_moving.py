@@ -2,13 +2,13 @@
 
     ssl-jax train --config frame_order_vit_moving --workdir runs/frame-order
 
-Three clips of 8 frames from 36, with gaps between them, come in one of 6 orders. Each is encoded by itself, and which order it
-is has to be told from their features side by side: the mean of a clip's tokens has to say where things are, and which way they go,
-since motion is even and an order and its reverse have the same places. Single frames cannot tell those two apart.
+Three clips of 8 frames from 36, with gaps between them, come in one of 6 orders. Each is encoded by itself, and which order
+it is has to be told from their features side by side: the mean of a clip's tokens has to say where things are and which way they
+go, since motion is even, and an order and its reverse have the same places. Single frames cannot tell those two apart.
 
-`:whole` is the harder form, in which the encoder sees all of a clip with its four parts in one of 24 orders, and what compares them
-has to be learnt inside of it; with --config.objective.task=shuffle only whether they are in order (Shuffle and Learn). It
-did not begin to learn in 27,000 examples. Backwards (task=arrow) cannot be told of this motion, which looks the same both ways.
+`:whole` is the harder form, in which the encoder sees all of a clip with its four parts in one of 24 orders, and what compares
+them has to be learnt inside of it; with --config.objective.task=shuffle only whether they are in order (Shuffle and Learn).
+It did not begin to learn in 27,000 examples. Backwards (task=arrow) cannot be told of this motion, the same both ways.
 """
 
 from ml_collections import ConfigDict

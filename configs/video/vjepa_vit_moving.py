@@ -2,11 +2,11 @@
 
     ssl-jax train --config vjepa_vit_moving --workdir runs/vjepa
 
-Four blocks of 2 x 2 patches are hidden, each for half of the clip, and the teacher's features of the hidden tubelets are predicted
-from the others. Clips of 16 frames of 32 pixels are 4 x 4 x 4 tubelets. What a block of the paper's hides, it hides in all frames:
-here, where little else moves, that can only be guessed, and 80,000 examples taught nothing about motion. What a shorter
-block hides is seen before or after it, and is foretold by who knows which way it goes. Batches are small, since what the predictor
-needs first is steps. The student is evaluated: the mean of all its tokens, or attention to them.
+Four blocks of 2 x 2 patches are hidden, each for half of the clip, and the teacher's features of the hidden tubelets are
+predicted from the others. Clips of 16 frames of 32 pixels are 4 x 4 x 4 tubelets. The paper's blocks are hidden in all frames:
+what is behind them can only be guessed where little else moves, and 80,000 examples of that taught nothing about motion. What a
+shorter block hides is seen before or after it, and who knows which way it goes can tell where it is. Batches are small, since
+what the predictor needs first is steps. The student is evaluated: the mean of all its tokens, or attention to them.
 """
 
 from ml_collections import ConfigDict

@@ -19,8 +19,9 @@ class TubeBlocks:
     """V-JEPA's masks: the union of a few blocks is hidden in every frame, and the rest is seen (arXiv 2404.08471, section 3.2).
 
     There is room for a share of a frame's patches. Of more than that, as many are kept as there is room for, at random, the
-    same in all frames; fewer are padded. With a `duration` below 1 blocks begin at any frame, and the shares are of all of a clip. The shares are about what the published code has after it cut all masks of a batch
-    to the smallest. A block that would leave nothing to see is not hidden.
+    same in all frames; fewer are padded. The shares are about what the published code has after it cut all masks of a batch
+    to the smallest. A block that would leave nothing to see is not hidden. With a `duration` below 1 blocks begin at any frame,
+    and shares are of all of a clip.
 
     Args:
         grid: patches along each axis: frames, rows and columns.
