@@ -16,7 +16,7 @@ from ssl_jax.data.video.views import ClipViews
 from ssl_jax.errors import UserError
 from ssl_jax.objectives.base import Batch, Keys, Progress, Views
 from ssl_jax.objectives.frame_order import MOST_PARTS, sorted_parts
-from ssl_jax.objectives.shared.forward import Chain, single
+from ssl_jax.objectives.shared.forward import Chain
 from ssl_jax.objectives.shared.pieces import Pieces
 
 
@@ -60,5 +60,5 @@ class ClipOrder(Pieces):
             label = jax.random.randint(key_order, (), 0, len(orders))
             return short_clips(key_places, clip, self.parts, self.frames)[orders[label]], label
 
-        clips, label = jax.vmap(shuffled)(keys.example, single(self.augment(keys.example, batch)[self.view]))
+        clips, label = jax.vmap(shuffled)(keys.example, self.augment(keys.example, batch)[self.view][:, 0])
         return {self.view: clips, "label": label}
