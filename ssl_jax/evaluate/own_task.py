@@ -68,6 +68,15 @@ def missing_fields(
     return missing if missing and not _has_views(objective, source, hidden) else []
 
 
+def refused(objective: Objective, source: Any, label: str = "label", target: str | None = None) -> str:
+    """What the objective says where it makes no views of records like those of `source`, clips that are too short; else ""."""
+    try:
+        _traced_views(objective, source, _hidden(objective, source, label, target))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
 def _hidden(objective: Objective, source: Any, label: str, target: str | None) -> tuple[str, ...]:
     """The fields that the objective may not see; the empty name, so that there is always one."""
     hidden = hidden_fields(source, label, target)
@@ -75,15 +84,20 @@ def _hidden(objective: Objective, source: Any, label: str, target: str | None) -
 
 
 def _has_views(objective: Objective, source: Any, hidden: Iterable[str]) -> bool:
-    """Whether the objective makes views of such records. Traces and computes nothing."""
-    ids = np.zeros(1, np.int32)
-    batch = unlabelled(examples(source, ids, ids, BadRecords(1.0)), *hidden)
-    keys = Keys(example_keys(0, jnp.asarray(ids), jnp.asarray(ids)), step_key(0, 0))
+    """Whether the objective makes views of such records."""
     try:
-        jax.eval_shape(lambda records: objective.held_out_views(keys, records, Progress(0, 1)), batch)
+        _traced_views(objective, source, hidden)
     except (KeyError, UserError):
         return False
     return True
+
+
+def _traced_views(objective: Objective, source: Any, hidden: Iterable[str]) -> None:
+    """Trace the objective's views of a record without the `hidden` fields. Computes nothing."""
+    ids = np.zeros(1, np.int32)
+    batch = unlabelled(examples(source, ids, ids, BadRecords(1.0)), *hidden)
+    keys = Keys(example_keys(0, jnp.asarray(ids), jnp.asarray(ids)), step_key(0, 0))
+    jax.eval_shape(lambda records: objective.held_out_views(keys, records, Progress(0, 1)), batch)
 
 
 def columns_of(found: Mapping[str, float], declared: Sequence[Column] = ()) -> tuple[Column, ...]:

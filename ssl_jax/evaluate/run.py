@@ -25,7 +25,7 @@ from ssl_jax.evaluate.classes import class_names, labels_of
 from ssl_jax.evaluate.clean import Audit, read_audit
 from ssl_jax.evaluate.encoders import origin_of
 from ssl_jax.evaluate.online import encoder_named, names_of
-from ssl_jax.evaluate.own_task import missing_fields, own_task, with_own_task
+from ssl_jax.evaluate.own_task import missing_fields, own_task, refused, with_own_task
 from ssl_jax.evaluate.progress import Progress
 from ssl_jax.evaluate.protocols import Protocol, protocol_named
 from ssl_jax.evaluate.sources import probe_and_test
@@ -211,6 +211,10 @@ def with_task(
     missing = missing_fields(opened.objective, opened.records.fields, test, settings.label, settings.target)
     if missing:
         logger.info("own task: not measured, since the test records have no %s", ", ".join(missing))
+        return results, failures
+    why = refused(opened.objective, test, settings.label, settings.target)
+    if why:
+        logger.info("own task: not measured on the test records: %s", why)
         return results, failures
     try:
         with jax.set_mesh(opened.mesh):

@@ -10,7 +10,8 @@ import numpy as np
 
 from ssl_jax.data.image.views import ImageViews
 from ssl_jax.data.sources.arrays import Arrays
-from ssl_jax.evaluate.own_task import columns_of, missing_fields, own_task, with_own_task
+from ssl_jax.errors import UserError
+from ssl_jax.evaluate.own_task import columns_of, missing_fields, own_task, refused, with_own_task
 from ssl_jax.evaluate.suite import save, table
 from ssl_jax.losses.mean import mean_of
 from ssl_jax.models.conv import ConvNet
@@ -144,3 +145,18 @@ def test_records_that_lack_what_views_are_made_of_are_told_by_the_field():
     assert missing_fields(Segmented(NET, WHOLE), ("image", "label"), source(2)) == []
     assert missing_fields(Segmented(NET, WHOLE), wanted, source(2), "book", "state") == ["segments"]
     assert missing_fields(Parity(NET, WHOLE), wanted, source(2), "book", "state") == []
+
+
+@dataclass(frozen=True)
+class Large(Parity):
+    """Views that small records are refused for."""
+
+    def views(self, keys, batch, progress):
+        if batch["image"].shape[1] < 20:
+            raise UserError("records of 20 pixels, and these have 12")
+        return {"image": batch["image"]}
+
+
+def test_records_of_which_no_views_are_made_are_told_by_the_reason():
+    assert refused(Large(NET, WHOLE), source(2)) == "records of 20 pixels, and these have 12"
+    assert refused(Parity(NET, WHOLE), source(2)) == ""
