@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.video import clip_vit, moving_run, moving_views
 
-RESULT = ""
+RESULT = "direction linear 88.5 % (random init 61.9), attentive 92.8 (83.4); order 74.4 (61.1), attentive 90.0 (66.0)"
 CLIPS = dict(target="ssl_jax.objectives.clip_order:ClipOrder", parts=3, frames=8, hidden=(256,), out=64)
 WHOLE = dict(target="ssl_jax.objectives.frame_order:FrameOrder", task="sort", parts=4)
 
