@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.video import clip_vit, moving_run, moving_views
 
-RESULT = ""
+RESULT = "a try of 42k examples, clips not of the test: direction linear 71.5 % (random init 59.5), order attentive 84.5 (72.9)"
 
 
 def get_config(arg: str = "") -> ConfigDict:

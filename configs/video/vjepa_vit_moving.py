@@ -13,7 +13,9 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.video import clip_vit, moving_run, moving_views
 
-RESULT = ""
+RESULT = (
+    "a try of 28k examples, clips not of the test: direction linear 62.4 % (random init 59.5), attentive 89.5 (85.4)"
+)
 
 
 def get_config(arg: str = "") -> ConfigDict:
