@@ -20,7 +20,7 @@ def get_config(arg: str = "") -> ConfigDict:
     width, depth, heads = (32, 1, 2) if arg == "tiny" else (64, 3, 2)
     decoder = dict(decoder_width=64, decoder_depth=1, decoder_heads=2)
     return ConfigDict(
-        moving_run(arg, examples=160_000)
+        moving_run(arg, examples=200_000)
         | dict(
             objective=dict(target="ssl_jax.objectives.videomae:VideoMAE", mask_ratio=0.75, masking="random", **decoder),
             model=clip_vit(width, depth, heads, (4, 8, 8), remat="none", unroll=depth),

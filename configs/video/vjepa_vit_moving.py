@@ -24,7 +24,7 @@ def get_config(arg: str = "") -> ConfigDict:
     blocks = dict(blocks=4, scale=0.25, duration=0.5, seen=0.4, hidden=0.5)
     predictor = dict(predictor_width=64, predictor_depth=1 if tiny else 2, predictor_heads=2)
     return ConfigDict(
-        moving_run(arg, examples=180_000)
+        moving_run(arg, examples=250_000)
         | dict(
             batch_size=32,
             objective=dict(
