@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.video import clip_vit, moving_run, moving_views
 
-RESULT = (
+RESULT = "direction attentive 97.0 % (random init 83.4), linear 85.2 (61.9); order 94.0 (66.0), linear 68.8 (61.1)"
     "a try of 28k examples, clips not of the test: direction linear 62.4 % (random init 59.5), attentive 89.5 (85.4)"
 )
 
