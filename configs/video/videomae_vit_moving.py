@@ -3,7 +3,7 @@
     ssl-jax train --config videomae_vit_moving --workdir runs/videomae
 
 Clips of 16 frames of 32 pixels are 4 x 4 x 4 tubelets. One of four stretches of frames is seen, and the others are
-reconstructed (masking=frame). The paper hides three quarters of the patches in all frames (tube): what a tube hides is not seen
+reconstructed (masking=frame). The paper hides patches in all frames (tube): what a tube hides is not seen
 at any time here, where little moves, and filling it in hardly asks for motion; what was seen before or will be seen after is told
 by how things move. With --config.objective.masking=random tubelets are hidden one by one. Features are the mean of all tokens.
 """
