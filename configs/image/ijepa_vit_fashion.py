@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.image import FASHION_PIXELS, fashion_run, image_views, small_vit
 
-RESULT = "linear, mean of patches 77.3 % (student; random init 75.1); all patches 83.8 (82.8); raw pixels 82.0"
+RESULT = ":full, 120k examples: linear 80.5 % (random init 77.6, pixels 84.8); 100 labels per class 74.2 (68.9, 79.7)"
 
 
 def get_config(arg: str = "") -> ConfigDict:
