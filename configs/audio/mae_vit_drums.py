@@ -19,7 +19,7 @@ RESULT = ""
 def get_config(arg: str = "") -> ConfigDict:
     size = (32, 1, 2) if arg == "tiny" else (128, 4, 4)
     return ConfigDict(
-        audio_run(arg, DRUMS, examples=64_000, batch=32)
+        audio_run(arg, DRUMS, examples=40_000, batch=32)
         | dict(
             objective=dict(
                 target="ssl_jax.objectives.mae:MAE",

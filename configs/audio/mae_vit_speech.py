@@ -18,7 +18,7 @@ RESULT = "no better than random init after 8,000 records"
 def get_config(arg: str = "") -> ConfigDict:
     size = (32, 1, 2) if arg == "tiny" else (128, 4, 4)
     return ConfigDict(
-        audio_run(arg, SPEECH, examples=24_000, batch=32)
+        audio_run(arg, SPEECH, examples=16_000, batch=32)
         | dict(
             objective=dict(
                 target="ssl_jax.objectives.mae:MAE",
