@@ -22,7 +22,7 @@ def get_config(arg: str = "") -> ConfigDict:
         dict(
             objective=dict(target="ssl_jax.objectives.hubert:HuBERT", span=5, mask_share=0.65, penalty=0.0, **sizes),
             model=small_frame_encoder(arg == "tiny"),
-            optimizer=dict(name="adamw", lr=2e-3, b2=0.98, weight_decay=0.01, clip=1.0),
-            **energy_run(arg, SPEECH, 20_000, changes=dict(gain=(-6.0, 6.0))),
+            optimizer=dict(name="adamw", lr=1e-3, b2=0.98, weight_decay=0.01, clip=1.0),
+            **energy_run(arg, SPEECH, 20_000, batch=32, changes=dict(gain=(-6.0, 6.0))),
         )
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -335,7 +335,7 @@ class SequenceEncoder(nn.Module):
             raise UserError(
                 f"model.layer={self.layer}: this encoder has {len(found)}, the first of which is what its front makes"
             )
-        return Frames(found[0].tokens, found[0].valid)
+        return Frames(found[0].tokens, cast(Array, found[0].valid))  # which sequences have
 
     def layers(self, wave: Array, valid: Array, last: int) -> list[Layer]:
         """The `last` of: the frames, and the states after each layer of the context."""
