@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from ssl_jax.recipe.fragments.audio import DRUMS
 from ssl_jax.recipe.fragments.speech import energy_gru_encoder, energy_run
 
-RESULT = "below log-mel means and random init after 8,000 records"
+RESULT = "instrument, folds of the training kits: 63.6 % (random init 55.2, log-mel means 59.9)"
 
 
 def get_config(arg: str = "") -> ConfigDict:
