@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -41,7 +41,7 @@ from ssl_jax.evaluate.readings import OWN
 from ssl_jax.evaluate.rows import BASELINES, Encoders, Group, Origin, Table, Trainer
 from ssl_jax.evaluate.rows import row_of as row_of
 from ssl_jax.evaluate.shots import feasible
-from ssl_jax.recipe.probes import PROBES, Entry
+from ssl_jax.recipe.probes import PROBES, Entry, probe_name
 from ssl_jax.recipe.values import fits, read_json
 from ssl_jax.rundir.log import rounded
 from ssl_jax.rundir.writing import own_folder, replace_file, replacing
@@ -146,6 +146,7 @@ def evaluate(
     chosen = tuple(encoders) if chosen is None else tuple(chosen)
     test = numbered_alike(train, test, settings.label)
     probes = _probes(settings)
+    unasked = frozenset({"health"} - {*map(probe_name, settings.probes)})
     compared = _each_once([encoders_of(probe)] for probe in probes.values() if encoders_of(probe))
     _check_labels(probes, train, test, settings.label)
     probes, notes = feasible(probes, train, settings.label, settings.max_bad_fraction)
@@ -161,7 +162,7 @@ def evaluate(
 
     def measured(group: Group) -> Measured:
         say(f"evaluating: {', '.join(group.rows)}")
-        return _measure(group, probes, say, keep)  # one group's features in memory for each worker
+        return _measure(group, probes, unasked, say, keep)  # one group's features in memory for each worker
 
     found = _each(measured, [rows_of.pretrained()] if alone else rows_of.groups(), settings.workers)
     results = {
@@ -304,8 +305,10 @@ def _measurable(probes: Mapping[str, Probe], train: Any, test: Any) -> tuple[dic
     return {name: probe for name, probe in probes.items() if name not in refused}, refused
 
 
-def _measure(group: Group, probes: Mapping[str, Probe], say: Callable[[str], None], keep: Keep) -> Measured:
-    """Every probe on every row of a group. What fails leaves the rest alone."""
+def _measure(
+    group: Group, probes: Mapping[str, Probe], unasked: Collection[str], say: Callable[[str], None], keep: Keep
+) -> Measured:
+    """Every probe on every row of a group; those that are `unasked` where they can. What fails leaves the rest alone."""
     done = Measured({}, {})
     try:
         splits = group.make()
@@ -318,7 +321,8 @@ def _measure(group: Group, probes: Mapping[str, Probe], say: Callable[[str], Non
             done.failures[row] = error
             continue
         for name, probe in probes.items():
-            if encoders_of(probe) == towers and _has_readings(probe, split):
+            spared = name in unasked and refusal(probe, split)
+            if encoders_of(probe) == towers and _has_readings(probe, split) and not spared:
                 started = time.monotonic()
                 _run(done, row, name, probe, split, keep)
                 ended = "failed" if f"{row}, {name}" in done.failures else "done"
