@@ -5,7 +5,12 @@
 
 Huang et al. 2022, "Masked Autoencoders that Listen", arXiv 2207.06405. Put the clips of 10 s at data/audioset, at any depth,
 or set data.pretrain.root. 1024 frames of 128 bands are 64 x 8 patches, of which a fifth is seen; waves are rolled and made
-louder. Of the two decoders of the paper this has the global one, 8 blocks; the other has local windows.
+louder. Of the two decoders of the paper this has the local one, 16 blocks in windows of 4 x 4 patches, whose borders stand 2
+patches of time earlier in every other block; `--config.objective.decoder_window="()" --config.objective.decoder_depth=8` is the
+global one.
+
+Fidelity: the decoder's blocks are a ViT's. The authors' are those of Swin, version 2: norms after branches, attention by cosines,
+and relative positions beside the fixed ones. Attention within windows is a mask here, at the cost of attention to all.
 """
 
 from ml_collections import ConfigDict
@@ -18,9 +23,10 @@ RESULT = ""
 
 def get_config(arg: str = "") -> ConfigDict:
     tiny = arg == "tiny"
-    decoder = (
-        dict(decoder_width=32, decoder_depth=2, decoder_heads=2) if tiny else dict(decoder_width=512, decoder_depth=8)
+    sizes = (
+        dict(decoder_width=32, decoder_depth=2, decoder_heads=2) if tiny else dict(decoder_width=512, decoder_depth=16)
     )
+    decoder = dict(**sizes, decoder_window=(4, 4), decoder_shift=(2, 0))
     clips = dict(
         target="ssl_jax.data.sources:AudioFolder", root="data/audioset", labelled=False, rate=RATE, seconds=10.26
     )

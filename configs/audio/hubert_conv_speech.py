@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from ssl_jax.recipe.fragments.audio import SPEECH
 from ssl_jax.recipe.fragments.speech import energy_run, small_frame_encoder
 
-RESULT = "no better than random init after 12,000 records"
+RESULT = "article of an unheard name, folds of the training concepts: 88.2 % (random init 84.9, log-mel means of eighths 79.3)"
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -22,7 +22,7 @@ def get_config(arg: str = "") -> ConfigDict:
         dict(
             objective=dict(target="ssl_jax.objectives.hubert:HuBERT", span=5, mask_share=0.65, penalty=0.0, **sizes),
             model=small_frame_encoder(arg == "tiny"),
-            optimizer=dict(name="adamw", lr=2e-3, b2=0.98, weight_decay=0.01, clip=1.0),
-            **energy_run(arg, SPEECH, 20_000, changes=dict(gain=(-6.0, 6.0))),
+            optimizer=dict(name="adamw", lr=1e-3, b2=0.98, weight_decay=0.01, clip=1.0),
+            **energy_run(arg, SPEECH, 20_000, batch=32, changes=dict(gain=(-6.0, 6.0))),
         )
     )

@@ -5,6 +5,7 @@
 
 As AudioMAE (Huang et al. 2022, arXiv 2207.06405): four fifths of the patches, here of 8 frames and 8 bands, are reconstructed, as
 they are: patches of silence have no contrast of their own, and normalised they would be noise.
+Features are means over all patches: 606 strokes are too few for one mean for each band.
 The probe is the instrument, of other kits.
 """
 
@@ -12,13 +13,13 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.audio import DRUMS, audio_run, audio_vit, spectrogram_views
 
-RESULT = ""
+RESULT = "instrument, folds of the training kits: 64.2 % after 64,000 records (random init 58.0, log-mel means 59.9)"
 
 
 def get_config(arg: str = "") -> ConfigDict:
     size = (32, 1, 2) if arg == "tiny" else (128, 4, 4)
     return ConfigDict(
-        audio_run(arg, DRUMS, examples=16_000)
+        audio_run(arg, DRUMS, examples=40_000, batch=32)
         | dict(
             objective=dict(
                 target="ssl_jax.objectives.mae:MAE",
@@ -28,7 +29,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 decoder_depth=1,
                 decoder_heads=2,
             ),
-            model=audio_vit(*size, patch=(8, 8), cells=(1, 8), remat="none", unroll=size[1]),
+            model=audio_vit(*size, patch=(8, 8), remat="none", unroll=size[1]),
             augment=spectrogram_views(DRUMS, frames=DRUMS.seen, changes=dict(gain=(-6.0, 6.0))),
             optimizer=dict(name="adamw", lr=1e-3, b2=0.95, weight_decay=0.05),
         )

@@ -12,13 +12,15 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.audio import SPEECH, audio_run, audio_vit, spectrogram_views
 
-RESULT = "no better than random init after 8,000 records"
+RESULT = (
+    "article of an unheard name 75.8 % (random init 76.2, log-mel means 71.1); of 100 labels a class 57.3 (51.4, 53.6)"
+)
 
 
 def get_config(arg: str = "") -> ConfigDict:
     size = (32, 1, 2) if arg == "tiny" else (128, 4, 4)
     return ConfigDict(
-        audio_run(arg, SPEECH, examples=15_000)
+        audio_run(arg, SPEECH, examples=16_000, batch=32)
         | dict(
             objective=dict(
                 target="ssl_jax.objectives.mae:MAE",

@@ -12,7 +12,9 @@ from ml_collections import ConfigDict
 from ssl_jax.recipe.fragments.audio import DRUMS
 from ssl_jax.recipe.fragments.speech import energy_gru_encoder, energy_run
 
-RESULT = ""
+RESULT = (
+    "instrument, folds of the training kits: 56.2 % after 9,600 records (random init 50.6), below log-mel means (59.9)"
+)
 FRAMES = 8  # of a segment, 16 ms apart
 
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from ssl_jax.recipe.fragments.audio import SPEECH
 from ssl_jax.recipe.fragments.speech import energy_gru_encoder, energy_run
 
-RESULT = "no better than random init after 6,000 records"
+RESULT = "no better than random init after 9,600 records (folds of the training concepts: 79.4 % against 78.1)"
 FRAMES = 12  # of a segment, 16 ms apart
 
 

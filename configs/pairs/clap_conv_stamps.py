@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.pairs import speech_run, towers
 
-RESULT = ""
+RESULT = "speech to text @1 8.2 % of 780, text to speech 8.6 %; random towers 1.3 and 1.0 %, chance 0.9 %"
 
 
 def get_config(arg: str = "") -> ConfigDict:

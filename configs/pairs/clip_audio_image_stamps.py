@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.pairs import speech_run, towers
 
-RESULT = ""
+RESULT = "speech to picture @1 5.1 % of 641, picture to speech 1.9 %; random towers 0.9 and 2.5 %, chance 1.1 %"
 
 
 def get_config(arg: str = "") -> ConfigDict:

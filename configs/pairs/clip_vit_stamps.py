@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.pairs import stamps_run, towers
 
-RESULT = ""
+RESULT = "picture to caption @1 7.3 % of 10,899 in 78 languages, back 6.1 %; random towers 1.9 and 1.1 %, chance 1.1 %"
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.series import generated_run, predictive, series_views
 
-RESULT = ""
+RESULT = "classes, linear 80.7 % (random init 54.2, raw 8.5); forecasts 8 steps ahead, MSE 0.63 (linear model 0.99)"
 
 
 def get_config(arg: str = "") -> ConfigDict:

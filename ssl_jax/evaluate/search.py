@@ -37,7 +37,7 @@ SHARED = "_embedding"  # how encoders into a space that several share are named
 
 @dataclass(frozen=True)
 class Hits:
-    """What lies nearest to a query, nearest first: numbers of records, what the source calls them, and their cosines."""
+    """What lies nearest to a query, nearest first: numbers of records, their files or names, and their cosines."""
 
     asked: Found  # what encoded the query
     searched: Found  # what encoded the index
@@ -72,11 +72,10 @@ def search(
     x = extract(asked.encoder, asked.variables, Arrays(_batched(record))).x
     cosines, rows = neighbours(bank, np.asarray(x), min(count, len(bank)))
     found = tuple(int(ids[row]) for row in rows[0])
-    name_of, text_of = getattr(index, "name_of", str), getattr(index, "text_of", lambda i: "")
-    told = tuple(_text(text_of, i) for i in found)
-    return Hits(
-        asked, searched, record, found, tuple(map(name_of, found)), told, tuple(map(float, cosines[0])), len(bank)
-    )
+    named, told = (tuple(_told(index, about, i) for i in found) for about in ("file_of", "text_of"))
+    name_of = getattr(index, "name_of", str)
+    names = tuple(name or name_of(i) for name, i in zip(named, found, strict=True))
+    return Hits(asked, searched, record, found, names, told, tuple(map(float, cosines[0])), len(bank))
 
 
 def lines(hits: Hits) -> list[str]:
@@ -184,7 +183,8 @@ def _bank(found: Found, index: Any, heard: Callable[[str], Tick]) -> tuple[np.nd
     return made.x, made.ids
 
 
-def _text(text_of: Callable[[int], str], index: int) -> str:
+def _told(index: Any, about: str, number: int) -> str:
+    """What a source tells of a record by its method `about`; "" where it has none, or nothing to tell."""
     with suppress(ValueError, OSError):
-        return text_of(index)
+        return str(getattr(index, about, lambda i: "")(number))
     return ""

@@ -6,11 +6,12 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jax.sharding import Mesh
@@ -40,13 +41,14 @@ from ssl_jax.evaluate.readings import OWN
 from ssl_jax.evaluate.rows import BASELINES, Encoders, Group, Origin, Table, Trainer
 from ssl_jax.evaluate.rows import row_of as row_of
 from ssl_jax.evaluate.shots import feasible
-from ssl_jax.recipe.probes import PROBES, Entry
+from ssl_jax.recipe.probes import PROBES, Entry, probe_name
 from ssl_jax.recipe.values import fits, read_json
 from ssl_jax.rundir.log import rounded
 from ssl_jax.rundir.writing import own_folder, replace_file, replacing
 
 _MEASURED_ON = ("step", "seed", "train", "test", "label", "target")  # rows of one table have these in common
 
+T = TypeVar("T")
 PerRecord = dict[str, np.ndarray]  # arrays with a row for each test record
 Keep = Callable[[str, str, PerRecord], None]
 
@@ -143,53 +145,83 @@ def evaluate(
     """
     chosen = tuple(encoders) if chosen is None else tuple(chosen)
     test = numbered_alike(train, test, settings.label)
-    shared = {key: value for key, value in asdict(settings).items() if key not in ("probes", "allow")}
-    probes = probes_of((*settings.probes, "health"), shared, settings.allow)
-    compared = tuple(dict.fromkeys(filter(None, map(encoders_of, probes.values()))))
+    probes = _probes(settings)
+    unasked = frozenset({"health"} - {*map(probe_name, settings.probes)})
+    compared = _each_once([encoders_of(probe)] for probe in probes.values() if encoders_of(probe))
     _check_labels(probes, train, test, settings.label)
     probes, notes = feasible(probes, train, settings.label, settings.max_bad_fraction)
     probes, refused = _measurable(probes, train, test)
     probes = beside(probes, audit)
     for note in notes:
         say(note)
-    reader = Reader(
-        settings.label, settings.target, settings.batch_size,
-        fields=tuple(dict.fromkeys(name for probe in probes.values() for name in fields_of(probe))),
-        readings=tuple(dict.fromkeys(reading for probe in probes.values() for reading in needs_of(probe))),
-        tolerance=Lenient(settings.max_bad_fraction), cache=cache or Cache(),
-        heard=lambda title: Progress(title, "records", say, status), mesh=mesh,
-    )  # fmt: skip
-    asked = tuple(dict.fromkeys(name for probe in probes.values() for name in asks_of(probe)))
+    reader = _reader(probes, settings, cache or Cache(), mesh, lambda title: Progress(title, "records", say, status))
+    asked = _each_once(map(asks_of, probes.values()))
     rows_of = Table(encoders, chosen, compared, train, test, settings, trainer, reader, origin, asked)
     # Nothing to set beside: what else is wrong is found, without long work.
     alone = bool(refused) and not set(probes) - {"health"}
-    groups = [rows_of.pretrained()] if alone else rows_of.groups()
 
     def measured(group: Group) -> Measured:
         say(f"evaluating: {', '.join(group.rows)}")
-        return _measure(group, probes, say, keep)  # one group's features in memory for each worker
+        return _measure(group, probes, unasked, say, keep)  # one group's features in memory for each worker
 
-    found = _each(measured, groups, settings.workers)
-    rows = {row: results for part in found for row, results in part.rows.items()}
-    worked = {name: probe for name, probe in probes.items() if any(name in results for results in rows.values())}
+    found = _each(measured, [rows_of.pretrained()] if alone else rows_of.groups(), settings.workers)
     results = {
         "encoders": list(chosen),
         "kinds": {} if alone else {name: rows_of.kinds[name] for name in chosen},
         "step": step,
-        "seed": settings.seed,
-        "label": settings.label,
-        "target": settings.target,
-        "train": {"records": len(train), "fingerprint": train.fingerprint()},
-        "test": {"records": len(test), "fingerprint": test.fingerprint()},
-        "protocol": {name: probe.protocol for name, probe in worked.items()},
-        "columns": [dict(column) | {"probe": name} for name, probe in worked.items() for column in probe.columns],
-        "rows": rows,
+        **_measured_on(settings, train, test),
+        **_rows(found, probes),
         "notes": list(notes),
     }
     failures = refused | {where: error for part in found for where, error in part.failures.items()}
     if failures:
         raise Incomplete(results, failures)
     return results
+
+
+def _probes(settings: Settings) -> dict[str, Probe]:
+    """The probes that are asked for, and the measures of collapse."""
+    shared = {key: value for key, value in asdict(settings).items() if key not in ("probes", "allow")}
+    return probes_of((*settings.probes, "health"), shared, settings.allow)
+
+
+def _reader(
+    probes: Mapping[str, Probe], settings: Settings, cache: Cache, mesh: Mesh | None, heard: Callable[[str], Progress]
+) -> Reader:
+    """What reads of the data all that the probes need."""
+    return Reader(
+        settings.label, settings.target, settings.batch_size,
+        fields=_each_once(map(fields_of, probes.values())),
+        readings=_each_once(map(needs_of, probes.values())),
+        tolerance=Lenient(settings.max_bad_fraction), cache=cache, heard=heard, mesh=mesh,
+    )  # fmt: skip
+
+
+def _each_once(lists: Iterable[Iterable[T]]) -> tuple[T, ...]:
+    """All that is in them, once each, in their order."""
+    return tuple(dict.fromkeys(chain.from_iterable(lists)))
+
+
+def _measured_on(settings: Settings, train: Any, test: Any) -> dict[str, Any]:
+    """What identifies the data."""
+    return {
+        "seed": settings.seed,
+        "label": settings.label,
+        "target": settings.target,
+        "train": {"records": len(train), "fingerprint": train.fingerprint()},
+        "test": {"records": len(test), "fingerprint": test.fingerprint()},
+    }
+
+
+def _rows(found: Sequence[Measured], probes: Mapping[str, Probe]) -> dict[str, Any]:
+    """The table: its rows, and protocol and columns of the probes that measured any."""
+    rows = {row: results for part in found for row, results in part.rows.items()}
+    worked = {name: probe for name, probe in probes.items() if any(name in results for results in rows.values())}
+    return {
+        "protocol": {name: probe.protocol for name, probe in worked.items()},
+        "columns": [dict(column) | {"probe": name} for name, probe in worked.items() for column in probe.columns],
+        "rows": rows,
+    }
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -273,8 +305,10 @@ def _measurable(probes: Mapping[str, Probe], train: Any, test: Any) -> tuple[dic
     return {name: probe for name, probe in probes.items() if name not in refused}, refused
 
 
-def _measure(group: Group, probes: Mapping[str, Probe], say: Callable[[str], None], keep: Keep) -> Measured:
-    """Every probe on every row of a group. What fails leaves the rest alone."""
+def _measure(
+    group: Group, probes: Mapping[str, Probe], unasked: Collection[str], say: Callable[[str], None], keep: Keep
+) -> Measured:
+    """Every probe on every row of a group; those that are `unasked` where they can. What fails leaves the rest alone."""
     done = Measured({}, {})
     try:
         splits = group.make()
@@ -287,7 +321,8 @@ def _measure(group: Group, probes: Mapping[str, Probe], say: Callable[[str], Non
             done.failures[row] = error
             continue
         for name, probe in probes.items():
-            if encoders_of(probe) == towers and _has_readings(probe, split):
+            spared = name in unasked and refusal(probe, split)
+            if encoders_of(probe) == towers and _has_readings(probe, split) and not spared:
                 started = time.monotonic()
                 _run(done, row, name, probe, split, keep)
                 ended = "failed" if f"{row}, {name}" in done.failures else "done"

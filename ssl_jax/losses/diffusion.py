@@ -9,10 +9,9 @@ from jax import Array
 NEVER = -1e6  # a logit that no softmax gives any weight
 
 
-def stratified_times(uniform: Array, least: float) -> Array:
-    """Times [B] in [least, 1], one in each B-th part of it, from `uniform` [B] in [0, 1)."""
-    count = len(uniform)
-    return least + (1 - least) * ((uniform / count + jnp.arange(count) / count) % 1)
+def stratified_times(uniform: Array, part: Array, parts: int, least: float) -> Array:
+    """Times [B] in [least, 1], each in its own `part` [B] of the `parts` of that, from `uniform` [B] in [0, 1)."""
+    return least + (1 - least) * ((uniform / parts + part / parts) % 1)
 
 
 def move_chance(times: Array, epsilon: float) -> Array:

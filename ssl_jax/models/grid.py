@@ -93,6 +93,16 @@ def places(grid: Grid) -> np.ndarray:
     return np.indices(grid).reshape(len(grid), -1).T
 
 
+def windows(grid: Grid, window: tuple[int, ...], shift: tuple[int, ...]) -> np.ndarray:
+    """The number [N] of the window in which each patch lies; borders stand `shift` patches earlier along each axis.
+
+    >>> windows((4, 2), (2, 2), (1, 0)).reshape(4, 2).tolist()
+    [[0, 0], [1, 1], [1, 1], [2, 2]]
+    """
+    corner = (places(grid) + np.asarray(shift)) // np.asarray(window)
+    return np.unique(corner, axis=0, return_inverse=True)[1].reshape(-1)
+
+
 def centres(grid: Grid) -> np.ndarray:
     """The centre of every patch, [N, axes], on axes from -1 to 1, times 2 pi (DINOv3, arXiv 2508.10104, section 3.2)."""
     return 2 * np.pi * ((2 * places(grid) + 1) / np.asarray(grid) - 1)

@@ -6,14 +6,15 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array
 
 from ssl_jax.errors import UserError
 from ssl_jax.models.attention import Rope
-from ssl_jax.models.grid import TABLES, Grid, rope, sincos, take_tokens
+from ssl_jax.models.grid import TABLES, Grid, rope, sincos, take_tokens, windows
 from ssl_jax.models.grid import places as patch_places
-from ssl_jax.models.mask import Mask
+from ssl_jax.models.mask import NO_MASK, Mask
 from ssl_jax.models.norm import Norm
 from ssl_jax.models.rows import Dense, gelu
 from ssl_jax.models.transformer import Transformer
@@ -154,6 +155,9 @@ class MaskedDecoder(nn.Module):
     """MAE's decoder: mask tokens fill the dropped places, and a small transformer predicts every patch.
 
     `out` is the length of a patch vector. `positions` names a fixed table; the class token's code is zero.
+
+    With a `window` of patches along each axis, tokens attend within it alone, and every other block has its borders `shift`
+    patches earlier (AudioMAE); prefix tokens lie in no window and are dropped before.
     """
 
     out: int
@@ -167,12 +171,14 @@ class MaskedDecoder(nn.Module):
     unroll: int = 1
     attention: str = "xla"
     positions: str = "sincos"  # sincos | sequence
+    window: tuple[int, ...] = ()
+    shift: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(self, tokens: Array, restore: Array, grid: Grid) -> Array:
         """Encoder tokens [B, P + K, D] and `restore` [B, N], the argsort of the shuffle -> predictions [B, N, out].
 
-        The P prefix tokens (class, registers) take part and are dropped at the end.
+        The P prefix tokens (class, registers) take part and are dropped at the end. UserError for a window of other axes.
         """
         batch, count = restore.shape
         dense = partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
@@ -181,10 +187,22 @@ class MaskedDecoder(nn.Module):
         masked = jnp.broadcast_to(mask_token, (batch, count - kept.shape[1], self.width))
         x = take_tokens(jnp.concatenate([kept, masked], axis=1), restore)
         x = x + jnp.asarray(TABLES[self.positions](self.width, grid), x.dtype)
-        x = jnp.concatenate([prefix, x], axis=1)
+        x = x if self.window else jnp.concatenate([prefix, x], axis=1)
         sizes = (self.depth, self.heads, self.mlp_dim)
-        x = Transformer(*sizes, self.dtype, self.remat, self.unroll, self.attention, name="transformer")(x)
-        return dense(self.out, name="pred")(x[:, self.prefix :])
+        stack = Transformer(*sizes, self.dtype, self.remat, self.unroll, self.attention, name="transformer")
+        x = stack(x, self._within(grid, batch) if self.window else NO_MASK)
+        return dense(self.out, name="pred")(x[:, -count:])
+
+    def _within(self, grid: Grid, batch: int) -> Mask:
+        """For each block the windows of all patches, as documents of their own."""
+        still = (0,) * len(grid)
+        shift = self.shift or still
+        if not len(self.window) == len(shift) == len(grid):
+            raise UserError(
+                f"a decoder's window={self.window} and shift={shift} have to have the {len(grid)} axes of the patches {grid}"
+            )
+        blocks = np.stack([windows(grid, self.window, (still, shift)[i % 2]) for i in range(self.depth)])
+        return Mask(segments=jnp.broadcast_to(blocks[:, None], (self.depth, batch, blocks.shape[1])))
 
 
 class BlockPredictor(nn.Module):

@@ -369,7 +369,8 @@ class Transformer(nn.Module):
 
         Args:
             x: tokens; where `sections` is left out, one sequence for each example.
-            mask: who may attend to whom. What it says of single examples is for one section of one sequence.
+            mask: who may attend to whom. What it says of single examples is for one section of one sequence. Segments [depth, B,
+                S], and nothing else, are those of every block.
             sections: the sequences of which each row of `x` is made.
             rope: (cos, sin) [tokens, head width] for each section, or [B, tokens, head width] where rows differ; or None.
             train: drop residual branches and numbers, with randomness from the stream `noise`.
@@ -390,7 +391,7 @@ class Transformer(nn.Module):
             block,
             variable_axes={"params": 0, CACHE: 0, "batch_stats": 0},
             split_rngs={"params": True, NOISE: True},
-            in_axes=(0, *[nn.broadcast] * 5),
+            in_axes=(0, 0 if _of_blocks(mask) else nn.broadcast, *[nn.broadcast] * 4),
             length=self.depth,
             unroll=self.unroll,
         )
@@ -437,6 +438,10 @@ class Transformer(nn.Module):
                 "drop_path_mode='subset' moves sequences, and masks, positions or memory of single examples would not "
                 "follow; use drop_path_mode=linear"
             )
+
+
+def _of_blocks(mask: Mask) -> bool:
+    return mask.segments is not None and mask.segments.ndim == 3
 
 
 def rescale_residuals(params: dict) -> dict:

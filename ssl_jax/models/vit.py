@@ -4,6 +4,7 @@ registers, rotary positions and several resolutions at once (DINOv2, DINOv3)."""
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -165,6 +166,21 @@ class ViT(nn.Module):
             last: how many blocks' outputs are returned; None in their place where it is 0.
         """
         self._check_axes(images)
+        self._check_positions(images, keep)
+        grids = [grid_of(image.shape, self.patch) for image in images]
+        kept = keep or (None,) * len(images)
+        sequences = self._behind_prefix(self._tokens(images, grids, masks, kept))
+        if valid is not None and self.prefix:
+            valid = jnp.concatenate([jnp.ones((valid.shape[0], self.prefix), bool), valid], axis=1)
+        sections = tuple(Section(*s.shape[1:3]) for s in sequences)
+        stack, turned = self._stack(), self._rotations(grids, kept, train)
+        x = _pack(sequences)
+        x = LayerNorm(self.norm_epsilon, self.dtype, name="normed")(x) if self.embedding_norm else x
+        bias = self._bias(grids[0])
+        out, layers = stack.outputs(x, Mask(valid), sections, turned, train, bias, last=last)
+        return tuple(_like(split_sections(out, sections), sequences)), layers
+
+    def _check_positions(self, images: tuple[Array, ...], keep: tuple[Array | None, ...] | None) -> None:
         if self.positions == "relative" and (keep is not None or len(images) > 1):
             raise UserError(
                 "positions='relative' needs all patches of images of one size; use another kind of positions where patches are "
@@ -175,49 +191,50 @@ class ViT(nn.Module):
                 "positions='rope' with dropped patches turns every example by its own table, which drop_path_mode='subset' "
                 "would not follow; use drop_path_mode=linear"
             )
-        none = (None,) * len(images)
-        grids = [grid_of(image.shape, self.patch) for image in images]
+
+    def _tokens(
+        self,
+        images: tuple[Array, ...],
+        grids: list[Grid],
+        masks: tuple[Array | None, ...] | None,
+        keep: tuple[Array | None, ...],
+    ) -> list[Array]:
+        """The tokens [B, V, K, D] of the patches to encode, of each size, at their positions."""
         tables = self._position_tables(grids)
-        patches, positions = [], []
-        for image, table, kept in zip(images, tables, keep or none, strict=True):
-            flat = patchify(image.reshape(-1, *image.shape[2:]).astype(self.dtype), self.patch)
-            part = flat.reshape(*image.shape[:2], *flat.shape[1:])
-            if kept is not None:
-                part = jnp.take_along_axis(part, kept[..., None], axis=2)
-                table = table[kept]
-            patches.append(part)
-            positions.append(jnp.broadcast_to(table, (*part.shape[:3], self.width)))
-        bodies = tuple(Section(*part.shape[1:3]) for part in patches)
-        embed = Dense(self.width, dtype=self.dtype, kernel_init=self._kernel_init, name="patch_embed")
-        x = embed(_pack(patches))
+        found = [self._patches(*of_size) for of_size in zip(images, tables, keep, strict=True)]
+        patches, positions = [p for p, _ in found], [table for _, table in found]
+        x = Dense(self.width, dtype=self.dtype, kernel_init=self._kernel_init, name="patch_embed")(_pack(patches))
         if masks is not None:
             x = self._masked(x, masks, patches)
         if self.positions in (*TABLES, "learned"):
             x = x + _pack(positions).astype(x.dtype)
+        bodies = tuple(Section(*part.shape[1:3]) for part in patches)
+        return _like(split_sections(x, bodies), patches)
 
-        prefix = self._prefix_tokens(x.dtype)
-        sequences = [part.reshape(*p.shape[:3], -1) for part, p in zip(split_sections(x, bodies), patches, strict=True)]
-        sequences = [
+    def _patches(self, image: Array, table: Array, kept: Array | None) -> tuple[Array, Array]:
+        """The patches [B, V, K, P] of crops of one size that are encoded, and their rows [B, V, K, D] of the table."""
+        flat = patchify(image.reshape(-1, *image.shape[2:]).astype(self.dtype), self.patch)
+        part = flat.reshape(*image.shape[:2], *flat.shape[1:])
+        if kept is not None:
+            part, table = jnp.take_along_axis(part, kept[..., None], axis=2), table[kept]
+        return part, jnp.broadcast_to(table, (*part.shape[:3], self.width))
+
+    def _behind_prefix(self, sequences: list[Array]) -> list[Array]:
+        """The same tokens behind those of the prefix."""
+        prefix = self._prefix_tokens(sequences[0].dtype)
+        return [
             jnp.concatenate([jnp.broadcast_to(t, (*s.shape[:2], *t.shape[1:])) for t in prefix] + [s], axis=2)
             for s in sequences
         ]
-        if valid is not None and self.prefix:
-            valid = jnp.concatenate([jnp.ones((valid.shape[0], self.prefix), bool), valid], axis=1)
-        sections = tuple(Section(*s.shape[1:3]) for s in sequences)
+
+    def _stack(self) -> Transformer:
         drop = DropPath(self.drop_path, self.drop_path_mode, self.drop_path_groups)
-        stack = Transformer(
+        return Transformer(
             self.depth, self.heads, self.mlp_dim, self.dtype, self.remat, self.unroll, self.attention,
             self._kernel_init, self.mlp, self.layer_scale, self.qkv_bias, self.norm_epsilon, drop,
             self.prefix if self.local_norm else 0, Style(final_norm=self.final_norm), adapter=self.adapter,
             name="transformer",
         )  # fmt: skip
-        turned = self._rotations(grids, keep or none, train)
-        x = _pack(sequences)
-        x = LayerNorm(self.norm_epsilon, self.dtype, name="normed")(x) if self.embedding_norm else x
-        bias = self._bias(grids[0])
-        out, layers = stack.outputs(x, Mask(valid), sections, turned, train, bias, last=last)
-        parts = zip(split_sections(out, sections), sequences, strict=True)
-        return tuple(part.reshape(*s.shape[:3], -1) for part, s in parts), layers
 
     def layers(self, image: Array, last: int) -> list[Layer]:
         """States of whole images after each of the `last` blocks, each normalised as the last one is (DINOv2's
@@ -415,6 +432,11 @@ def _with_prefix(table: Array, prefix: int, value: float) -> Array:
 def _pack(parts: list[Array]) -> Array:
     """Arrays [B, V, N, D] -> [B, sum of V * N, D]."""
     return jnp.concatenate([p.reshape(p.shape[0], -1, p.shape[-1]) for p in parts], axis=1)
+
+
+def _like(parts: Iterable[Array], arrays: list[Array]) -> list[Array]:
+    """Rows of tokens, brought to the shapes [B, V, N, .] of `arrays`."""
+    return [part.reshape(*x.shape[:3], -1) for part, x in zip(parts, arrays, strict=True)]
 
 
 def vit(variant: str = "Ti", **options: Any) -> ViT:

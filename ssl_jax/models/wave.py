@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -250,7 +250,13 @@ def moments(states: Array, valid: Array) -> Array:
     return jnp.concatenate([mean, jnp.sqrt(variance + 1e-8)], axis=-1)
 
 
-READERS = {"mean": mean_token, "moments": moments}
+def stretches(states: Array, valid: Array, count: int = 8) -> Array:
+    """States [B, N, D] -> means [B, count D] of those that are `valid` [B, N] in each of `count` stretches of time."""
+    parts = zip(jnp.array_split(states, count, axis=1), jnp.array_split(valid, count, axis=1), strict=True)
+    return jnp.concatenate([mean_token(*part) for part in parts], axis=-1)
+
+
+READERS = {"mean": mean_token, "moments": moments, "stretches": stretches}
 
 
 class SequenceEncoder(nn.Module):
@@ -259,15 +265,20 @@ class SequenceEncoder(nn.Module):
     A front is called with the arrays of a sequence and gives `Frames`; it has `width`, `local` and `valid_frames`. A context is
     called with `Frames` and gives states [B, N, D]; it has `causal` (a state depends on no later frame), `hides` (frames can be
     hidden from it) and `layers`.
+
+    Features are of the `layer` that is counted from the last, -1, backwards: what predicts need not keep what a sound is.
     """
 
     front: nn.Module
     context: nn.Module
-    pool: str = "mean"  # mean | moments
+    pool: str = "mean"  # mean | moments | stretches
+    layer: int = -1
 
     def __post_init__(self) -> None:
         if self.pool not in READERS:
             raise UserError(f"model.pool={self.pool!r} is unknown; use one of {', '.join(READERS)}")
+        if self.layer >= 0:
+            raise UserError(f"model.layer={self.layer}: layers count from the last, -1, backwards")
         super().__post_init__()
 
     @property
@@ -313,8 +324,18 @@ class SequenceEncoder(nn.Module):
         return Frames(self.context(frames, train=train), frames.valid)
 
     def features(self, wave: Array, valid: Array, train: bool = False) -> Array:
-        """The mean [B, D] of the valid states; for `pool="moments"` also their deviation, [B, 2 D]."""
-        return READERS[self.pool](*self.told(wave, valid, train))
+        """The mean [B, D] of the valid states; for `pool="moments"` also their deviation, [B, 2 D], for "stretches" the means of
+        eighths of the sequence, [B, 8 D].
+        """
+        return READERS[self.pool](*(self.told(wave, valid, train) if self.layer == -1 else self._inner(wave, valid)))
+
+    def _inner(self, wave: Array, valid: Array) -> Frames:
+        found = self.layers(wave, valid, -self.layer)
+        if len(found) < -self.layer:
+            raise UserError(
+                f"model.layer={self.layer}: this encoder has {len(found)}, the first of which is what its front makes"
+            )
+        return Frames(found[0].tokens, cast(Array, found[0].valid))  # which sequences have
 
     def layers(self, wave: Array, valid: Array, last: int) -> list[Layer]:
         """The `last` of: the frames, and the states after each layer of the context."""

@@ -68,11 +68,22 @@ class Keys(NamedTuple):
     """The two scopes of randomness on data.
 
     `example` [B]: one key per example, a pure function of (seed, epoch, record id), so that one device and 256 draw the
-    same views. `step`: one key for what a whole batch shares (block sizes), a pure function of (seed, step).
+    same views. `step`: one key for what a whole batch shares (block sizes), a pure function of (seed, step). `whole`: the
+    keys of all examples of the global batch, where `example` are those of a microbatch of it.
     """
 
     example: Array
     step: Array
+    whole: Array | None = None
+
+    def rank(self, draw: Callable[[Array], Array]) -> tuple[Array, int]:
+        """Where each example comes [B] in the order of what it draws (a scalar of its key) among the global batch, of how many.
+
+        It depends neither on the device nor on the microbatch nor on the place in the batch.
+        """
+        whole = self.example if self.whole is None else self.whole
+        drawn = jnp.sort(jax.vmap(draw)(whole))
+        return jnp.searchsorted(drawn, jax.vmap(draw)(self.example)), len(whole)
 
 
 class Progress(NamedTuple):

@@ -34,7 +34,7 @@ class IJEPA(LatentPrediction):
     decay, so that its warm-up has (t + 1) / n (`schedule.count_from=1`) and its curves after it are a step ahead of ours.
 
     `context_sizes` are sizes of which one is drawn for each batch, as the authors' cutting gives it one by chance; empty: always
-    `context_tokens`.
+    `context_tokens`. On a grid of 4x4, 6, 12 and a draw of 5, 6, 12 and 13 learned the same.
     """
 
     augment: ImageViews

@@ -31,6 +31,9 @@ BORROWED = "Targets are normalised per patch: mean and contrast of the reconstru
 class MAE(Objective):
     """Asymmetric autoencoder with normalised-pixel targets.
 
+    decoder_window, decoder_shift: patches along each axis within which the decoder attends, and by how many the borders of every
+        other block stand earlier; () is attention to all. AudioMAE (Huang et al. 2022, arXiv 2207.06405) has (4, 4) and (2, 0).
+
     Fidelity: as the authors' code: patch vectors in (row, column, channel) order, targets normalised per patch with the
     N - 1 variance and epsilon 1e-6, the loss on removed patches only, column-first sin-cos tables. Patches are gathered
     before the patch embedding, which is the same function at less cost. Noise is drawn per example, so that a mask does
@@ -45,6 +48,8 @@ class MAE(Objective):
     decoder_depth: int = 8
     decoder_heads: int = 16
     decoder_mlp_ratio: float = 4.0
+    decoder_window: tuple[int, ...] = ()
+    decoder_shift: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.mask_ratio < 1:
@@ -140,6 +145,8 @@ class MAE(Objective):
             unroll=self.encoder.unroll,
             attention=self.encoder.attention,
             positions=self.encoder.positions if self.encoder.positions in TABLES else "sincos",
+            window=tuple(self.decoder_window),
+            shift=tuple(self.decoder_shift),
         )
 
     def _masked(self, views: Views) -> tuple[Array, Array]:

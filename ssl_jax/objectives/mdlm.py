@@ -39,7 +39,8 @@ class MDLM(Objective):
         authors' code step t (from 0) has at most (2 + t) / (11 + t).
     method: how the loss over the vocabulary is computed (`losses/streamed/cost.py`).
 
-    Fidelity: times are stratified over the global batch, where the authors' code does so on each device; the model is told no
+    Fidelity: times are stratified over the global batch, its texts in an order that they draw, where the authors' code does so on
+    each device, in the order of rows; the model is told no
     time (their default), so that its condition is constant. The projection after attention has a bias.
     """
 
@@ -76,7 +77,7 @@ class MDLM(Objective):
         views = self.augment(keys.example, batch)
         tokens, segments, _ = text_of(self.given(views))
         draws = jax.vmap(partial(_draws, length=tokens.shape[1]))(keys.example)
-        times = stratified_times(draws[0], self.least_time)
+        times = stratified_times(draws[0], *keys.rank(_turn), self.least_time)
         gone = (draws[1] < move_chance(times, self.epsilon)[:, None]) & (segments > 0)
         hidden = jnp.where(gone, self.augment.words.mask or 0, tokens)
         return views | {self.view: hidden[:, None], "words": tokens, "time": times}
@@ -162,3 +163,8 @@ def _draws(key: Array, length: int) -> tuple[Array, Array]:
     """A uniform number for the time of a text, and one for each of its tokens."""
     time, token = (jax.random.fold_in(key, i) for i in (1, 2))
     return jax.random.uniform(time), jax.random.uniform(token, (length,))
+
+
+def _turn(key: Array) -> Array:
+    """A uniform number whose order says which part of all times a text gets."""
+    return jax.random.uniform(jax.random.fold_in(key, 3))

@@ -25,6 +25,7 @@ from ssl_jax.plan.memory import StateBytes, batch_bytes, state_bytes, temporary_
 from ssl_jax.plan.problem import Problem, abstract_mesh, mesh_sizes
 from ssl_jax.training.step import TrainState, train_step
 
+PLAIN = "xla"  # the attention that hides no products from the count
 # Batch sizes that the graph of a step is compared with that at its own, until one makes the same program.
 OTHERS = (Fraction(2), Fraction(1, 2), Fraction(3, 2), Fraction(9, 8))
 
@@ -38,7 +39,7 @@ class Estimate:
     state: dict[str, StateBytes]
     batch: int
     temporaries: int
-    flops: float  # of the step as written
+    flops: float  # of the step as written, attention between all tokens of a sequence, which kernels would hide
     model_flops: float  # without recomputation
     tokens: int | None  # per example
     wire: float  # bytes of all weights, or of their gradient, as they move between devices: in the compute types
@@ -64,16 +65,17 @@ def estimate(posed: Problem, count: int) -> Estimate:
     sizes = mesh_sizes(posed.recipe, count)
     state = posed.state()
     graph, other = alike(posed, sizes, state)
-    as_written = flops(graph)
-    plain = without_remat(posed)
+    as_written = with_options(posed, attention=PLAIN)
+    plain = with_options(as_written, remat="none")
+    written = flops(graph if as_written is posed else traced(as_written, sizes, state))
     return Estimate(
         sizes=sizes,
         parameters=parameters(state.params),
         state=state_bytes(state, sizes, posed.recipe.mesh.rules),
         batch=batch_bytes(posed.batch, sizes),
         temporaries=temporary_bytes(graph, other, sizes),
-        flops=as_written,
-        model_flops=as_written if plain is posed.setup.objective else flops(traced(_with(posed, plain), sizes, state)),
+        flops=written,
+        model_flops=written if plain is as_written else flops(traced(plain, sizes, state)),
         tokens=tokens(posed, state),
         wire=wire(posed, state),
     )
@@ -125,13 +127,11 @@ def remat(posed: Problem) -> str | None:
     return next(policies, None)
 
 
-def without_remat(posed: Problem) -> Objective:
-    """The objective whose modules recompute nothing."""
-    return with_modules(posed.setup.objective, lambda module: options_set(module, remat="none"))
-
-
-def _with(posed: Problem, objective: Objective) -> Problem:
-    return replace(posed, setup=replace(posed.setup, objective=objective))
+def with_options(posed: Problem, **options: str) -> Problem:
+    """The problem whose modules have these options, those that know them; itself where nothing changes."""
+    objective = with_modules(posed.setup.objective, lambda module: options_set(module, **options))
+    same = objective is posed.setup.objective
+    return posed if same else replace(posed, setup=replace(posed.setup, objective=objective))
 
 
 def _read(objective: Objective) -> list[tuple[nn.Module, tuple[str, ...]]]:

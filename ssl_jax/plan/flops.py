@@ -15,7 +15,8 @@ def flops(graph: Graph) -> float:
     """FLOPs (two per multiply-and-add) over all devices.
 
     Scans count as often as they run, a `shard_map` body once per device, a `cond` as its most expensive branch, and a
-    `while` once, since nothing says how often it runs. Kernels (Pallas) hide theirs.
+    `while` once, since nothing says how often it runs. Kernels (Pallas) hide theirs, so that
+    `estimate` counts the step without them.
     """
     total = 0.0
     for node in graph.nodes:

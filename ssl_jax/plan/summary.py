@@ -8,7 +8,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from ssl_jax.plan.collectives import collectives
-from ssl_jax.plan.estimate import parameters, traced
+from ssl_jax.plan.estimate import PLAIN, parameters, traced, with_options
 from ssl_jax.plan.flops import flops
 from ssl_jax.plan.memory import state_bytes
 from ssl_jax.plan.problem import Problem, lowered
@@ -19,7 +19,7 @@ ONE_DEVICE = {"data": 1, "fsdp": 1, "tensor": 1}
 def summary(posed: Problem) -> dict[str, int]:
     """Parameters, bytes of the whole state, and FLOPs of a training step per example."""
     state = posed.state()
-    work = flops(traced(posed, ONE_DEVICE, state))
+    work = flops(traced(with_options(posed, attention=PLAIN), ONE_DEVICE, state))
     return {
         "parameters": sum(parameters(state.params).values()),
         "state_bytes": sum(part.total for part in state_bytes(state, ONE_DEVICE).values()),

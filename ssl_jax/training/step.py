@@ -67,14 +67,21 @@ class Setup:
         updates = state.step - state.skipped
         return Progress(jnp.maximum(updates - self.origin, 0) if self.origin else updates, self.total_steps)
 
-    def views(self, state: TrainState, batch: Batch) -> tuple[dict[str, Array], Array]:
-        """The views of a batch at this step, and the key for the loss. `batch` holds `_id` and `_epoch` [B]."""
+    def views(self, state: TrainState, batch: Batch, whole: Batch | None = None) -> tuple[dict[str, Array], Array]:
+        """The views of a batch at this step, and the key for the loss. `batch` holds `_id` and `_epoch` [B].
+
+        It may be a microbatch of the `whole` one.
+        """
         shared = step_key(self.seed, state.step)
-        keys = Keys(example_keys(self.seed, batch["_epoch"], batch["_id"]), jax.random.fold_in(shared, 0))
+        every = None if whole is None else self._example_keys(whole)
+        keys = Keys(self._example_keys(batch), jax.random.fold_in(shared, 0), every)
         records = {k: v for k, v in batch.items() if not k.startswith("_")}
         with jax.named_scope("augment"):
             views = self.objective.views(keys, records, self.progress(state))
         return views, jax.random.fold_in(shared, 1)
+
+    def _example_keys(self, batch: Batch) -> Array:
+        return example_keys(self.seed, batch["_epoch"], batch["_id"])
 
 
 def init_state(setup: Setup, batch: Batch) -> TrainState:
@@ -97,7 +104,7 @@ def value_and_gradient(setup: Setup, state: TrainState, batch: Batch) -> tuple[O
         return cached_value_and_gradient(setup, state, batch)
 
     def out_of(params: dict, rows: Batch, part: Array | None = None) -> Out:
-        views, key = setup.views(state, rows)
+        views, key = setup.views(state, rows, batch)
         key = key if part is None else jax.random.fold_in(key, part)
         with jax.named_scope("loss"):
             return setup.objective.loss(params, state.extra, views, key, setup.progress(state))
@@ -141,7 +148,7 @@ def cached_value_and_gradient(setup: Setup, state: TrainState, batch: Batch) -> 
     pairwise = cast(Pairwise, setup.objective)  # others refuse
 
     def embed(params: dict, rows: Batch, part: Array) -> Any:
-        views, key = setup.views(state, rows)
+        views, key = setup.views(state, rows, batch)
         with jax.named_scope("forward"):
             return pairwise.embed(params, state.extra, views, jax.random.fold_in(key, part))[0]
 

@@ -18,14 +18,15 @@ from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.pipeline import batches
 from ssl_jax.devices.mesh import batch_sharding, make_mesh, place_batch, state_shardings
 from ssl_jax.errors import UserError
-from ssl_jax.objectives.shared.modules import computing_in, has, options_set, with_modules
+from ssl_jax.objectives.shared.modules import computing_in, options_set, with_modules
 from ssl_jax.recipe import Recipe
 from ssl_jax.training.records import as_learned
 from ssl_jax.training.run import batch_like, build, compiled, state_like
 from ssl_jax.training.step import Setup, TrainState, init_state, value_and_gradient
 
 Batch = Mapping[str, np.ndarray]
-NOISELESS = {"drop_path": 0.0, "rope_rescale": 1.0}  # options of modules that draw, switched off
+NEVER = 2.0**-60  # a rate that drops nothing, even in float64; SimCSE refuses to be without any
+NOISELESS = {"drop_path": 0.0, "attention_dropout": 0.0, "rope_rescale": 1.0}  # options of modules that draw, off
 SMALLEST = 2  # split every leaf that can be: the arrays of a tiny recipe are below the usual threshold
 
 
@@ -146,9 +147,10 @@ class Subject:
 
 
 def noiseless(module: nn.Module) -> nn.Module:
-    """The module with its rates of dropout and the like at zero."""
-    rates = {"dropout": type(module.dropout)()} if has(module, "dropout") else {}  # a number, or one for each place
-    return options_set(module, **NOISELESS, **rates)
+    """The module with rates of dropout and the like at which nothing is drawn."""
+    rate = getattr(module, "dropout", 0.0)  # a number, or one for each place
+    quiet = rate and (NEVER if isinstance(rate, float) else type(rate)())
+    return options_set(module, **NOISELESS, dropout=quiet)
 
 
 def in_double(state: Any) -> Any:

@@ -396,6 +396,19 @@ def test_an_encoder_that_gives_tokens_is_for_probes_that_take_them(encoder, make
     assert all(row == {"shape": {"count": 6}} for row in e.value.results["rows"].values())
 
 
+def test_the_measures_of_collapse_are_left_out_for_tokens_unless_they_were_asked_for(
+    encoder, make_signals, user_probes
+):
+    each = replace(encoder, module=Sequence(), method="tokens")
+    variables = each.module.init(jax.random.key(0), np.zeros((1, 24), np.float32), method="tokens")
+    settings = Settings(probes=("user_probes:Shape",), baselines=("random",), allow=("user_probes",))
+    found = evaluate({"x": (each, variables)}, make_signals(40, 0), make_signals(8, 1), settings)
+    assert all(row == {"shape": {"count": 6}} for row in found["rows"].values())
+    asked = replace(settings, probes=("user_probes:Shape", "health"))
+    with pytest.raises(Incomplete, match="random init, health: the encoder gives 6 x 5 numbers for a record"):
+        evaluate({"x": (each, variables)}, make_signals(40, 0), make_signals(8, 1), asked)
+
+
 # --- records that cannot be read, and labels that are few
 
 

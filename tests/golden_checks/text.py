@@ -10,7 +10,8 @@ from ssl_jax.losses.diffusion import loss_weight, move_chance, step_back, strati
 def mdlm(entry, arrays, close):
     config, x = entry["config"], {k: jnp.asarray(v) for k, v in arrays.items()}
     mask, epsilon, times = config["mask_id"], config["eps"], x["out/t"].astype("float64")
-    close(stratified_times(x["in/u0"], config["sampling_eps"]), x["out/t"])
+    rows = len(x["in/u0"])
+    close(stratified_times(x["in/u0"], jnp.arange(rows), rows, config["sampling_eps"]), x["out/t"])
     close(move_chance(times, epsilon), x["out/move_prob"])
     close(loss_weight(times, epsilon), x["out/weight"])
     hidden = jnp.where(x["in/token_u"] < x["out/move_prob"][:, None], mask, x["in/x0"])

@@ -8,6 +8,7 @@ import pytest
 from ssl_jax.errors import UserError
 from ssl_jax.models.drop_path import DropPath
 from ssl_jax.models.dropout import Dropout, dropped
+from ssl_jax.models.heads import MaskedDecoder
 from ssl_jax.models.mask import Mask
 from ssl_jax.models.rows import RMSNorm
 from ssl_jax.models.transformer import Memory, Style, Transformer
@@ -141,3 +142,25 @@ def test_what_cannot_be_is_refused(options, message):
         jax.eval_shape(lambda: model.init(jax.random.key(0), X, Mask(jnp.ones((2, 5), bool)), train=True))
     with pytest.raises(UserError, match="norm='group' is unknown; use one of layer, layer_unbiased, rms"):
         Style(norm="group")
+
+
+PLAIN = np.kron(np.eye(2), np.ones((4, 4))) > 0  # windows of 2 x 2 patches on a grid of 4 x 2 in raster order
+EARLIER = np.kron(np.diag([1, 0, 0, 1]), np.ones((2, 2))) + np.pad(np.ones((4, 4)), 2) > 0  # borders one row earlier
+
+
+@pytest.mark.parametrize(("shift", "reached"), [((), PLAIN), ((1, 0), EARLIER @ PLAIN)], ids=["still", "shifted"])
+def test_a_decoder_with_windows_sees_what_lies_in_them_and_no_class_token(shift, reached):
+    sizes = {"depth": 2, "heads": 2, "mlp_dim": 8, "remat": "full"}
+    model = MaskedDecoder(3, width=8, **sizes, window=(2, 2), shift=shift)
+    tokens, restore = np.random.default_rng(0).normal(size=(1, 9, 8)).astype("float32"), jnp.arange(8)[None]
+    params = model.init(jax.random.key(0), tokens, restore, (4, 2))
+    moved = jax.jit(jax.jacrev(lambda x: model.apply(params, x, restore, (4, 2))[0].sum(-1)))(tokens)[:, 0]
+    np.testing.assert_array_equal(np.abs(moved).max(-1) > 0, np.pad(reached, ((0, 0), (1, 0))))
+
+
+def test_a_window_has_the_axes_of_the_patches():
+    model = MaskedDecoder(3, width=8, depth=1, heads=1, window=(2, 2), shift=(1,))
+    with pytest.raises(
+        UserError, match=r"window=\(2, 2\) and shift=\(1,\) have to have the 2 axes of the patches \(4, 2\)"
+    ):
+        jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 9, 8)), jnp.zeros((1, 8), int), (4, 2)))

@@ -10,7 +10,7 @@ from ssl_jax.devices.mesh import BATCH_AXES, make_mesh
 from ssl_jax.errors import UserError
 from ssl_jax.evaluate.readings import Reading, read
 from ssl_jax.models.recurrent import GRU, GRULayer
-from ssl_jax.models.wave import ConvPositions, Frames, FrameTransformer, SequenceEncoder, WaveConv, moments
+from ssl_jax.models.wave import ConvPositions, Frames, FrameTransformer, SequenceEncoder, WaveConv, moments, stretches
 from ssl_jax.objectives.base import Encoder
 
 LENGTHS = np.array([200, 137, 61, 8])
@@ -87,6 +87,12 @@ def test_probes_read_frames_a_middle_layer_and_means_without_padding():
     assert not found[readings[2]][3].any()  # a record without a whole frame
     both = np.asarray(moments(states, valid))[1]
     np.testing.assert_allclose(both, [*states[1][valid[1]].mean(0), *states[1][valid[1]].std(0)], atol=1e-4)
+    parts = np.split(np.asarray(states[0]), np.cumsum([3] * 7))  # 23 frames, all valid
+    np.testing.assert_allclose(stretches(states, valid)[0], np.concatenate([x.mean(0) for x in parts]), atol=1e-6)
+    inner = module.clone(layer=-2).apply(variables, WAVE, VALID, method="features")
+    np.testing.assert_allclose(inner, found[readings[3]], atol=1e-6)
+    with pytest.raises(UserError, match=r"model\.layer=-4: this encoder has 3"):
+        module.clone(layer=-4).apply(variables, WAVE, VALID, method="features")
 
 
 def test_the_gradient_of_positions_is_the_same_where_the_mesh_has_copies():

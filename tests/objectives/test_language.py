@@ -87,7 +87,7 @@ def test_with_the_true_marginals_the_diffusion_bound_is_the_entropy():
     chance = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
     rng = np.random.default_rng(0)
     tokens = jnp.asarray(rng.choice(5, (rows, length), p=chance))
-    times = stratified_times(jnp.asarray(rng.uniform(size=rows)), 1e-3)
+    times = stratified_times(jnp.asarray(rng.uniform(size=rows)), jnp.arange(rows), rows, 1e-3)
     gone = jnp.asarray(rng.uniform(size=(rows, length))) < move_chance(times, 1e-3)[:, None]
     hidden = jnp.where(gone, mask, tokens)
     logits = jnp.broadcast_to(jnp.log(jnp.append(jnp.asarray(chance), 1.0)), (rows, length, words))
@@ -95,6 +95,18 @@ def test_with_the_true_marginals_the_diffusion_bound_is_the_entropy():
     bound = (loss_weight(times, 1e-3)[:, None] * nats).mean()
     assert bound == pytest.approx(-(chance * np.log(chance)).sum(), rel=0.01)
     assert np.array_equal(np.floor(np.asarray(times - 1e-3) / (1 - 1e-3) * rows), np.arange(rows))  # one in each part
+
+
+def test_times_of_diffusion_are_one_in_each_part_and_the_same_in_any_order_and_microbatch():
+    objective = MDLM(model(positions="rope", condition=8, norm="layer_unbiased"), VIEWS)
+    made = jax.jit(lambda keys, batch: objective.views(keys, batch, PROGRESS))
+    views = made(KEYS, BATCH)
+    assert sorted(np.floor((views["time"] - 1e-3) / (1 - 1e-3) * ROWS)) == list(range(ROWS))
+    turned = np.roll(np.arange(ROWS), 1)
+    half = np.arange(ROWS // 2)
+    for rows in (turned, half):
+        there = made(Keys(KEYS.example[rows], KEYS.step, KEYS.example), {k: v[rows] for k, v in BATCH.items()})
+        jax.tree.map(lambda a, b, rows=rows: np.testing.assert_array_equal(a[rows], b), views, there)
 
 
 def test_samples_of_diffusion_hold_no_mask_and_keep_what_was_told():

@@ -7,8 +7,13 @@ import jax.numpy as jnp
 import pytest
 from flax import linen as nn
 
+from ssl_jax.models.attention import ATTENTION
+from ssl_jax.plan.estimate import estimate, traced
 from ssl_jax.plan.flops import flops
 from ssl_jax.plan.graph import graph_of
+from ssl_jax.plan.problem import problem
+from ssl_jax.plan.summary import ONE_DEVICE
+from ssl_jax.recipe import load
 
 
 def ours(function, *args):
@@ -109,3 +114,12 @@ def test_recomputation_branches_and_devices_count():
     P = jax.sharding.PartitionSpec
     split = jax.shard_map(jnp.matmul, mesh=mesh, in_specs=(P("data"), P()), out_specs=P("data"))
     assert ours(split, x, w) == one
+
+
+def test_attention_in_kernels_counts_as_attention_that_shows_its_products(monkeypatch):
+    hidden = lambda query, key, value, *others, **more: value  # noqa: E731 (as a kernel: no product to be seen)
+    monkeypatch.setitem(ATTENTION, "flash", hidden)
+    plain, kernel = (problem(load("mae_vit_fashion:tiny", [f"--config.model.attention={a}"])) for a in ("xla", "flash"))
+    seen = [estimate(posed, 1) for posed in (plain, kernel)]
+    assert seen[0].flops == seen[1].flops == seen[0].model_flops == seen[1].model_flops
+    assert flops(traced(kernel, ONE_DEVICE, kernel.state())) < seen[0].flops

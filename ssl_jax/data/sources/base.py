@@ -5,7 +5,8 @@ have `classes` (names in the order of the labels), `labels` (field -> such names
 several labels: no encoder sees any of these fields), `name_of(i)` (for lists of bad records), `belongs_to(i)` (the name of what
 a record is a part of: clips of one video are not learnt from and tested on) and, where gathering many records at once is cheaper
 than one by one, `batch(ids [B]) -> dict of [B, ...]`; `notes` (sentences for the log: what it decided about the data); and
-`values(name) -> [N, ...] or None`, all values of a field that cost no reading of records.
+`values(name) -> [N, ...] or None`, all values of a field that cost no reading of records. What a search tells of a record is
+`text_of(i)`, a text that belongs to it, and `file_of(i)`, the path of what it shows, "" of what has none.
 Where pictures lie encoded it has `encoded(i)`, the record with the bytes of a picture as `image`, and `decoding`, how they
 become pixels (`data/sources/pictures.py`). One that holds tokens has `tokenizer_digest`, the SHA-256 of the `tokenizer.json` that
 they were made with. A source whose examples are drawn at random from its records (`data/cropped.py`) has

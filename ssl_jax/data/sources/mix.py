@@ -70,6 +70,9 @@ class Mix:
         if decodings[0] is not None and all(decoding == decodings[0] for decoding in decodings):
             object.__setattr__(self, "decoding", decodings[0])
             object.__setattr__(self, "encoded", functools.partial(_one, self, "encoded"))
+        if any(hasattr(source, "draws") for source in self.sources):
+            object.__setattr__(self, "draws", functools.partial(_draws, self))
+            object.__setattr__(self, "drawn", functools.partial(_drawn, self))
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -176,6 +179,25 @@ def _one(mix: Mix, method: str, index: int) -> Record:
     """`method` of the source that record `index` lies in."""
     part, inner = mix.place(index)
     return mix._own_fields(getattr(mix.sources[part], method)(inner), part)
+
+
+def _draws(mix: Mix, ids: np.ndarray, epochs: np.ndarray) -> list[tuple[int, Any]]:
+    """The source of each of the records `ids` [R], and what it draws for it in `epochs` [R]; None of one that draws nothing."""
+    places = [mix.place(int(i)) for i in ids]
+    sources: list[Any] = [mix.sources[part] for part, _ in places]
+    one = lambda source, inner, epoch: source.draws(np.array([inner]), np.array([epoch]))[0]  # noqa: E731
+    drawn = (
+        one(source, inner, epoch) if hasattr(source, "draws") else None
+        for source, (_, inner), epoch in zip(sources, places, epochs, strict=True)
+    )  # fmt: skip
+    return [(part, own) for (part, _), own in zip(places, drawn, strict=True)]
+
+
+def _drawn(mix: Mix, record: Record, draws: tuple[int, Any]) -> Record:
+    """The example that a record is, by its row of `draws`."""
+    part, own = draws
+    source: Any = mix.sources[part]
+    return record if own is None else mix._own_fields(source.drawn(record, own), part)
 
 
 def _batch(mix: Mix, ids: np.ndarray) -> Record:

@@ -157,6 +157,12 @@ class Pairs:
         part = TEXT if TEXT in self.columns else next(filter(is_text, self.columns))
         return self._values(self.rows.row(item), part)[text]
 
+    def file_of(self, index: int) -> str:
+        """The path of a record's first picture, sound or clip, as it is named; "" where it lies in an archive or a table."""
+        row, seen = self._row(self._place(index)[0]), [part for part in self.columns if not is_text(part)]
+        value = self._values(row, seen[0])[0] if seen and row else ""
+        return value if isinstance(value, str) else ""
+
     def values(self, name: str) -> np.ndarray | None:
         """All values of a label or of a column of `same`, which are read once; None for other fields."""
         if name not in {LABEL if self.label else "", *_words(self.more), self.same} - {""}:

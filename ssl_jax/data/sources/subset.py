@@ -30,10 +30,10 @@ class Chosen:
         object.__setattr__(self, "classes", tuple(getattr(source, "classes", ())))
         object.__setattr__(self, "notes", tuple(getattr(source, "notes", ())))
         # What not every source has. Methods are those of the inner source for chosen records, and go to worker processes.
-        for name in ("batch", "encoded", "texts"):
+        for name in ("batch", "encoded", "texts", "draws", "text_of", "file_of"):
             if hasattr(source, name):
                 object.__setattr__(self, name, functools.partial(_of_chosen, getattr(source, name), ids))
-        for name in ("labels", "decoding"):
+        for name in ("labels", "decoding", "drawn"):
             if hasattr(source, name):
                 object.__setattr__(self, name, getattr(source, name))
 
@@ -206,6 +206,6 @@ def require_some(part: Subset | NamedPart) -> None:
         )
 
 
-def _of_chosen(read: Callable[[Any], Record], chosen: np.ndarray, ids: Any) -> Record:
+def _of_chosen(read: Callable[..., Any], chosen: np.ndarray, ids: Any, *others: Any) -> Any:
     """`read` of the inner source for one place in `chosen`, or for several."""
-    return read(chosen[ids])
+    return read(chosen[ids], *others)

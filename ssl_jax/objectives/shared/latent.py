@@ -20,6 +20,7 @@ from ssl_jax.losses.regression import standardize
 from ssl_jax.models.grid import Grid, grid_of, patchify, take_tokens, unpatchify
 from ssl_jax.models.heads import BlockPredictor
 from ssl_jax.models.transformer import rescale_residuals
+from ssl_jax.models.vit import INITIALIZERS
 from ssl_jax.objectives.base import Encoder, Objective, Out, Progress, State, Views
 from ssl_jax.objectives.shared.ema import MOMENTA, ema_update, ending
 from ssl_jax.objectives.shared.forward import applied, drawing
@@ -35,6 +36,8 @@ class LatentPrediction(Objective):
     momentum, momentum_schedule: of the teacher, from the first value to the second, "linear" as in their code, or "cosine".
     momentum_until: where that schedule ends, "total" (t / T, as in their code) or "last" (t / (T - 1)), see `ema.ending`.
     rescale: whether the residual projections of layer l start 1/sqrt(2 l) times as large, as in their code.
+    predictor_initializer: how the layers of the predictor start, as `model.initializer`. "normal", a deviation of 0.02, is their
+        code's for a width of 384, with which a narrow predictor passes on next to nothing of the context; "xavier" is for any.
     """
 
     encoder: nn.Module
@@ -46,14 +49,19 @@ class LatentPrediction(Objective):
     momentum_schedule: str = "linear"
     rescale: bool = True
     momentum_until: str = field(default="total", kw_only=True)
+    predictor_initializer: str = field(default="normal", kw_only=True)
 
     def __post_init__(self) -> None:
         if self.encoder.prefix:
             raise UserError(
                 f"{type(self).__name__}'s encoder has no class token and no registers; set class_token=False, registers=0"
             )
-        if self.momentum_schedule not in MOMENTA:
-            raise UserError(f"momentum_schedule={self.momentum_schedule!r} is unknown; use one of {', '.join(MOMENTA)}")
+        for value, known, name in (
+            (self.momentum_schedule, MOMENTA, "momentum_schedule"),
+            (self.predictor_initializer, INITIALIZERS, "predictor_initializer"),
+        ):
+            if value not in known:
+                raise UserError(f"{name}={value!r} is unknown; use one of {', '.join(known)}")
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -69,6 +77,7 @@ class LatentPrediction(Objective):
         """A predictor whose `options` win."""
         sizes: dict[str, Any] = {"width": self.predictor_width, "depth": self.predictor_depth}
         sizes |= {"heads": self.predictor_heads or self.encoder.heads, "mlp_dim": 4 * self.predictor_width}
+        sizes |= {"kernel_init": INITIALIZERS[self.predictor_initializer]}
         same = {k: getattr(self.encoder, k) for k in ("dtype", "remat", "attention") if hasattr(self.encoder, k)}
         return BlockPredictor(self.encoder.width, **(sizes | same | options))
 

@@ -67,10 +67,13 @@ def energy_gru_encoder(tiny: bool) -> dict[str, Any]:
 
 
 def small_frame_encoder(tiny: bool) -> dict[str, Any]:
-    """Convolutions over log energies and a transformer whose frames can be hidden, for recipes that run on a CPU."""
+    """Convolutions over log energies and a transformer whose frames can be hidden, for recipes that run on a CPU.
+
+    Its features are means of eighths of a record, one after the other, for words that stand at a place.
+    """
     sizes = (16, 1, 2) if tiny else (128, 2, 4)
     context = frame_transformer(*sizes, order="pre", kernel=16, groups=4, dropout=0.1, remat="none", unroll=sizes[1])
-    return sequence_encoder(energy_front(tiny, activation="gelu"), context, pool="moments")
+    return sequence_encoder(energy_front(tiny, activation="gelu"), context, pool="stretches")
 
 
 def energy_run(arg: str, recordings: Recordings, examples: int, batch: int = 64, **views: Any) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from videos import write
 from ssl_jax.data.bad import BadRecords
 from ssl_jax.data.cropped import Cropped
 from ssl_jax.data.image.host import Crop, HostCrops
-from ssl_jax.data.pipeline import batches, once
-from ssl_jax.data.sources import Described, FashionCaptions, GeneratedAudio, Matched, MovingFashion, Pairs
+from ssl_jax.data.pipeline import batches, examples, once
+from ssl_jax.data.sources import Described, FashionCaptions, GeneratedAudio, Matched, Mix, MovingFashion, Pairs, Subset
 from ssl_jax.data.sources.descriptions import ADJECTIVES, measured, text_of_row, vocabulary
 from ssl_jax.data.sources.fashion_captions import texts
 from ssl_jax.data.text.tokenizer import load
@@ -108,6 +108,26 @@ def test_an_example_takes_one_of_several_values_by_its_key(photos):
         path.unlink()
     assert np.array_equal(kept[2]["image"], picture(2))
     assert kept.fingerprint() == source.fingerprint()
+
+
+def test_a_part_and_a_mixture_draw_what_their_sources_draw(photos):
+    place = photos.parent / "several.jsonl"
+    lines = [{"image": f"photos/{i}.png", "text": [caption(i), "b", "c", "d"]} for i in range(COUNT)]
+    place.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    source = Pairs(str(place), **OPTIONS)
+    ids = np.arange(COUNT)
+    for epoch in range(3):
+        epochs = np.full(COUNT, epoch)
+        whole = examples(source, ids, epochs, BadRecords(0.0))["text_id"]
+        part = Subset(source, 0.0, 0.5)
+        mixed = Mix((source, part), (1, 1))
+        half = np.arange(len(part))
+        assert np.array_equal(examples(part, half, epochs[half], BadRecords(0.0))["text_id"], whole[part.ids])
+        found = examples(mixed, np.arange(len(mixed)), np.full(len(mixed), epoch), BadRecords(0.0))
+        assert np.array_equal(found["text_id"], np.concatenate([whole, whole[part.ids]]))
+        assert set(found["_source"]) == {0, 1}
+    assert part.text_of(0) == caption(part.ids[0])
+    assert part.file_of(0) == f"photos/{part.ids[0]}.png"
 
 
 def test_a_clip_is_a_part_too(tmp_path):

@@ -18,7 +18,9 @@ from ssl_jax.models.vit import ViT
 from ssl_jax.objectives.base import Encoder, Objective, State
 from ssl_jax.objectives.mae import MAE
 from ssl_jax.objectives.shared.modules import computing_in, modules_in, options_set, with_modules
-from ssl_jax.plan.estimate import remat, tokens, wire, without_remat
+from ssl_jax.plan.estimate import remat, tokens, wire, with_options
+from ssl_jax.plan.problem import Problem
+from ssl_jax.training.step import Setup
 
 VIT = ViT(16, 1, 2, 32, patch=4)
 WHOLE = ImageViews(8, (0.3,), (0.4,), {"image": {}})
@@ -102,7 +104,11 @@ def test_plan_counts_the_tokens_weights_and_policies_of_every_model():
     narrow = computing_in(PAIR, "bfloat16")
     assert wire(SimpleNamespace(setup=SimpleNamespace(objective=narrow)), state) == 2 * 35
     assert remat(posed) == "full"
-    assert {m.remat for m in modules_in(without_remat(posed)) if hasattr(m, "remat")} == {"none"}
+    real = Problem({}, (), None, 1, Setup(PAIR, None, 0, 1), {}, False)
+    plain = with_options(real, remat="none", attention="flash")
+    assert {m.remat for m in modules_in(plain.setup.objective) if hasattr(m, "remat")} == {"none"}
+    assert {m.attention for m in modules_in(plain.setup.objective) if hasattr(m, "attention")} == {"flash"}
+    assert with_options(plain, remat="none") is plain
 
 
 def test_the_list_of_a_method_holds_what_it_reads_with():
