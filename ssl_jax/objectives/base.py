@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, ClassVar, NamedTuple, Protocol, TypedDict, cast
+from typing import Any, ClassVar, NamedTuple, NotRequired, Protocol, TypedDict, cast
 
 import jax
 import jax.numpy as jnp
@@ -149,7 +149,7 @@ def _at(tree: dict, path: tuple[str, ...]) -> PyTree:
     return tree
 
 
-class Column(TypedDict, total=False):
+class Column(TypedDict):
     """A column of a table of results: its `title`, the `value` and perhaps the `spread` by name in what was measured.
 
     `unit` is "percent" (of a fraction), "number", or "exp": the exponential of the value, as perplexity is of nats. `better` is
@@ -158,9 +158,9 @@ class Column(TypedDict, total=False):
 
     title: str
     value: str
-    spread: str
     unit: str
-    better: str
+    spread: NotRequired[str]
+    better: NotRequired[str]
 
 
 @dataclass(frozen=True)

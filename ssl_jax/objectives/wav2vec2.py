@@ -73,7 +73,7 @@ class Wav2Vec2(Pairwise):
 
     validated = (
         Column(title="hidden frames", value="accuracy", unit="percent"),
-        Column(title="codes", value="perplexity"),
+        Column(title="codes", value="perplexity", unit="number"),
     )
 
     def __post_init__(self) -> None:

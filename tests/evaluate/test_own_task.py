@@ -1,6 +1,8 @@
 """What a pretext method says about its own task on records that it has not seen."""
 
+import importlib
 import json
+import pkgutil
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -8,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax import objectives
 from ssl_jax.data.image.views import ImageViews
 from ssl_jax.data.sources.arrays import Arrays
 from ssl_jax.errors import UserError
@@ -160,3 +163,15 @@ class Large(Parity):
 def test_records_of_which_no_views_are_made_are_told_by_the_reason():
     assert refused(Large(NET, WHOLE), source(2)) == "records of 20 pixels, and these have 12"
     assert refused(Parity(NET, WHOLE), source(2)) == ""
+
+
+def test_every_column_that_an_objective_declares_can_be_shown():
+    """wav2vec 2.0 had one without a unit, and `eval` of it broke after all was measured."""
+    names = [module.name for module in pkgutil.iter_modules(objectives.__path__)]
+    classes = {c for n in names for c in vars(importlib.import_module(f"ssl_jax.objectives.{n}")).values()}
+    declared = [(c, column) for c in classes for column in getattr(c, "validated", ()) if isinstance(c, type)]
+    assert len(declared) > 10
+    for owner, column in declared:
+        results = {"columns": [column | {"probe": "own_task"}], "rows": {"x": {"own_task": {column["value"]: 0.5}}}}
+        shown = results | {"protocol": {}, "step": None, "seed": 0, "test": {"records": 1}, "train": {"records": 1}}
+        assert column["title"] in table(shown), owner
