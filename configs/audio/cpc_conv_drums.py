@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from ssl_jax.recipe.fragments.audio import DRUMS
 from ssl_jax.recipe.fragments.speech import energy_gru_encoder, energy_run
 
-RESULT = "instrument, folds of the training kits: 63.6 % (random init 55.2, log-mel means 59.9)"
+RESULT = "instrument, other kits, linear 61.0 % (random init 57.0, log-mel 65.7)"
 
 
 def get_config(arg: str = "") -> ConfigDict:

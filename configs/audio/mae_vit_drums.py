@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.audio import DRUMS, audio_run, audio_vit, spectrogram_views
 
-RESULT = "instrument, folds of the training kits: 64.2 % after 64,000 records (random init 58.0, log-mel means 59.9)"
+RESULT = "instrument, other kits, linear 59.9 % (random init 54.7, log-mel 65.7)"
 
 
 def get_config(arg: str = "") -> ConfigDict:
