@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.recipe.fragments.pairs import emoji_run, towers
 
-RESULT = ""
+RESULT = "`:conv`: picture to text @1 9.2 % of 382, text to picture 11.0 %; random towers 0.0 %, chance 0.3 %"
 
 
 def get_config(arg: str = "") -> ConfigDict:
