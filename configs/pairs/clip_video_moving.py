@@ -21,7 +21,7 @@ from ssl_jax.recipe.fragments.pairs import (
 )
 from ssl_jax.recipe.fragments.video import clip_vit, moving_views
 
-RESULT = ""
+RESULT = "zero-shot direction 97.7 % (random weights 23.6); clip to sentence @1 21.3 % of 2,000 (0.3)"
 WAYS = ("right", "down", "left", "up")
 PROMPTS = (
     "a coat that moves {} , medium",
