@@ -183,14 +183,15 @@ def _one(mix: Mix, method: str, index: int) -> Record:
 
 def _draws(mix: Mix, ids: np.ndarray, epochs: np.ndarray) -> list[tuple[int, Any]]:
     """The source of each of the records `ids` [R], and what it draws for it in `epochs` [R]; None of one that draws nothing."""
-    places = [mix.place(int(i)) for i in ids]
-    sources: list[Any] = [mix.sources[part] for part, _ in places]
-    one = lambda source, inner, epoch: source.draws(np.array([inner]), np.array([epoch]))[0]  # noqa: E731
-    drawn = (
-        one(source, inner, epoch) if hasattr(source, "draws") else None
-        for source, (_, inner), epoch in zip(sources, places, epochs, strict=True)
-    )  # fmt: skip
-    return [(part, own) for (part, _), own in zip(places, drawn, strict=True)]
+    parts = np.searchsorted(mix._starts, ids, "right") - 1
+    drawn: list[tuple[int, Any]] = [(int(part), None) for part in parts]
+    for part, source in enumerate(mix.sources):
+        here = np.flatnonzero(parts == part)
+        if len(here) and hasattr(source, "draws"):
+            rows = source.draws(ids[here] - mix._starts[part], epochs[here])
+            for place, row in zip(here, rows, strict=True):
+                drawn[place] = (part, row)
+    return drawn
 
 
 def _drawn(mix: Mix, record: Record, draws: tuple[int, Any]) -> Record:
